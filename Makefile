@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+# From a fresh clone: `make demo` or `make test`. Both set up what they need.
+
+# The Python the environment is made with.
+export PYTHON ?= python3
+PYTEST_ARGS ?=
+
+# Each is written when its step is done, so an interrupted step is done again.
+VENV := .venv/.installed
+WORKSPACE := ros2_ws/install/.built
+TRAINING := .venv/.training-installed
+
+# What colcon reads at build time. Python sources are linked, and folders of installed files listed.
+WORKSPACE_SOURCES := $(shell find ros2_ws/src/adet_interfaces -type f) \
+  $(wildcard ros2_ws/src/*/setup.py ros2_ws/src/*/setup.cfg ros2_ws/src/*/package.xml) \
+  $(wildcard ros2_ws/src/*/launch ros2_ws/src/*/config)
+
+IN_ENV := . ./env.sh &&
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lock clean clean-all
+.NOTPARALLEL:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
+
+setup: $(TRAINING) $(WORKSPACE) ## make .venv and build the ROS 2 workspace; a second run has nothing to do
+	@echo "ready: . ./env.sh puts adet on the path of this shell"
+
+demo: setup ## draw pictures, learn, inspect and evaluate them
+	$(IN_ENV) tools/demo.sh
+
+test: check ## check, then run every test (PYTEST_ARGS='-k bundle' for some)
+	$(IN_ENV) pytest $(PYTEST_ARGS) tests
+
+check: setup ## style, types and import rules
+	$(IN_ENV) ruff check .
+	$(IN_ENV) ruff format --check .
+	$(IN_ENV) mypy
+	$(IN_ENV) lint-imports
+
+lock: ## write constraints.txt from requirements/ (LOCK_ARGS=--upgrade for new versions)
+	tools/lock.sh
+
+clean: ## remove builds, caches and the demo's output
+	rm -rf ros2_ws/build ros2_ws/install ros2_ws/log demo
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name .venv -prune -o -name __pycache__ -print0 | xargs -0 rm -rf
+
+clean-all: clean ## the same, and .venv
+	rm -rf .venv
+
+# An environment holds absolute paths: one that was moved or copied here is made anew.
+ifneq ($(shell cat $(VENV) 2>/dev/null),$(CURDIR))
+.PHONY: $(VENV)
+endif
+
+$(VENV): constraints.txt $(wildcard requirements/*.in)
+	tools/make_venv.sh
+
+$(TRAINING): $(VENV) training/pyproject.toml
+	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable training
+	touch $@
+
+$(WORKSPACE): $(VENV) $(WORKSPACE_SOURCES)
+	tools/build_workspace.sh

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+# Make .venv, or bring it up to date. .venv/.installed is written last and holds where the environment was made:
+# without it, or after a move, nothing in .venv can be trusted and it is made from nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-python3}
+root=$(pwd -P)
+stamp=.venv/.installed
+
+fail() {
+  echo "error: $1" >&2
+  exit 1
+}
+
+# A system ROS in this shell would lend its Python packages to the new environment.
+unset PYTHONPATH PYTHONHOME
+
+[[ $(uname -sm) == 'Linux x86_64' ]] ||
+  fail "ROS 2 comes as x86-64 Linux wheels, this is $(uname -sm): use the containers in docker/ here"
+command -v "$python" >/dev/null || fail "$python not found: install Python 3.10 to 3.13, or name it: make PYTHON=..."
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+[[ $version =~ ^3\.1[0-3]$ ]] || fail "$python is Python $version, 3.10 to 3.13 is needed: make PYTHON=python3.12"
+"$python" -c 'import venv, ensurepip' 2>/dev/null ||
+  fail "$python cannot make virtual environments: apt install python$version-venv"
+"$python" -c 'import os, sysconfig, sys; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
+  fail "$python has no C headers: apt install python$version-dev"
+if ! command -v "${CC:-cc}" || ! command -v "${CXX:-c++}"; then
+  fail 'no C and C++ compiler found: apt install build-essential'
+fi >/dev/null
+command -v cmake >/dev/null || fail 'cmake not found: apt install cmake'
+
+# Only constraints.txt is installed below: one that is behind the requirements would leave something out.
+while read -r name; do
+  grep -qi "^${name//_/-}==" constraints.txt || fail "constraints.txt has no $name, requirements/ does: run make lock"
+done < <(sed -n 's/^\([A-Za-z][A-Za-z0-9_-]*\).*/\1/p' requirements/*.in)
+
+if [[ $(cat $stamp 2>/dev/null) != "$root" ]] || ! .venv/bin/python -c ''; then
+  echo "Making .venv with Python $version (7 GB; about five minutes)"
+  "$python" -m venv --clear .venv
+  # Built against the environment that is gone.
+  rm -rf ros2_ws/build ros2_ws/install ros2_ws/log
+fi
+rm -f $stamp
+
+# It names every package with its version, so there is nothing for pip to work out.
+.venv/bin/python -m pip install --no-deps --no-compile --requirement constraints.txt
+.venv/bin/python tools/relocate_ros_wheels.py
+echo "$root" > $stamp
