@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX Runtime: the backend every machine has, and the reference for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from adet_core.backends import Answer, check_statistics
+from adet_core.errors import BackendError
+
+IMAGE_INPUT = 'image'
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntimeBackend:
+    """Runs a graph with ONNX Runtime; its statistics stay on the device between pictures."""
+
+    def __init__(self, graph: bytes, *, threads: int = 0) -> None:
+        """Load the graph.
+
+        Args:
+            graph: An ONNX model with inputs ``image`` (uint8 NHWC) and statistics, and outputs
+                ``score`` ``(N, 1)`` and ``anomaly_map`` ``(N, 1, H, W)``.
+            threads: Threads of one inference; 0 is one per core.
+
+        Raises:
+            BackendError: ONNX Runtime refuses the graph.
+        """
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        # Waiting threads would otherwise spin on cores that the other nodes need.
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+        try:
+            self._session = onnxruntime.InferenceSession(graph, options, providers=_providers())
+        except Exception as error:  # noqa: BLE001 - its error types are not importable
+            raise BackendError(f'cannot load the graph: {_first_line(error)}') from None
+        shapes = {entry.name: tuple(entry.shape) for entry in self._session.get_inputs()}
+        if IMAGE_INPUT not in shapes:
+            msg = f'the graph has no input {IMAGE_INPUT!r}; it was not exported by adet'
+            raise BackendError(msg)
+        self._image_shape = shapes.pop(IMAGE_INPUT)
+        self._statistics_shapes = shapes
+        self._binding = self._session.io_binding()
+        self._bound = not shapes
+        for output in ('score', 'anomaly_map'):
+            self._binding.bind_output(output)
+
+    @property
+    def name(self) -> str:
+        """For people: the library and device."""
+        provider = self._session.get_providers()[0].removesuffix('ExecutionProvider')
+        return f'onnxruntime ({provider})'
+
+    def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
+        """See `adet_core.backends.Backend.bind`."""
+        check_statistics(self._statistics_shapes, statistics)
+        device = 'cuda' if 'CUDA' in self.name else 'cpu'
+        for name, array in statistics.items():
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device)
+            self._binding.bind_ortvalue_input(name, value)
+        self._bound = True
+
+    def run(self, images: npt.NDArray[np.uint8]) -> Answer:
+        """See `adet_core.backends.Backend.run`."""
+        if not self._bound:
+            msg = f'the graph needs the statistics {sorted(self._statistics_shapes)}: bind them'
+            raise BackendError(msg)
+        if images.dtype != np.uint8 or images.shape[1:] != tuple(self._image_shape[1:]):
+            expected = 'x'.join(str(length) for length in self._image_shape[1:])
+            msg = (
+                f'the graph takes uint8 pictures of {expected}, got {images.dtype} {images.shape}'
+            )
+            raise BackendError(msg)
+        try:
+            self._binding.bind_cpu_input(IMAGE_INPUT, np.ascontiguousarray(images))
+            self._session.run_with_iobinding(self._binding)
+            scores, maps = self._binding.copy_outputs_to_cpu()
+        except Exception as error:  # noqa: BLE001 - its error types are not importable
+            raise BackendError(f'inference failed: {_first_line(error)}') from None
+        return Answer(scores[:, 0], maps[:, 0])
+
+
+def _providers() -> list[str]:
+    available = onnxruntime.get_available_providers()
+    return [
+        name for name in ('CUDAExecutionProvider', 'CPUExecutionProvider') if name in available
+    ]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

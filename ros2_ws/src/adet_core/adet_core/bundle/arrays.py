@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays in ``.npz`` files, written plainly and read as if a stranger had written them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import math
+import os
+import struct
+from typing import Any, IO
+import zipfile
+
+import numpy as np
+import numpy.typing as npt
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def write_arrays(file: IO[bytes], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays uncompressed: loading is then bounded by the file's size, and fast."""
+    np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+
+
+def read_arrays(file: IO[bytes], names: tuple[str, ...]) -> Arrays:
+    """Read exactly the arrays ``names``; objects (pickles) and compressed entries are refused.
+
+    Args:
+        file: An open ``.npz`` on disk.
+        names: The arrays that must be there, and no others.
+
+    Returns:
+        The arrays by name; only plain numbers.
+
+    Raises:
+        ValueError: It is not such a file, or holds something else.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = {entry.filename.removesuffix('.npy'): entry for entry in archive.infolist()}
+            if sorted(entries) != sorted(names):
+                msg = f'holds the arrays {sorted(entries)}, expected {sorted(names)}'
+                raise ValueError(msg)
+            return {name: _read_array(file, entries[name]) for name in names}
+    except (zipfile.BadZipFile, EOFError, struct.error, NotImplementedError) as error:
+        msg = f'not a readable npz file ({error})'
+        raise ValueError(msg) from None
+
+
+def _read_array(file: IO[bytes], entry: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    if entry.compress_type != zipfile.ZIP_STORED:
+        msg = f'entry {entry.filename!r} is compressed, which adet never writes'
+        raise ValueError(msg)
+    # The bytes lie in the file as they are, so they are read straight into the array. The zip's
+    # own checksum is not looked at: the bundle's sha256 has already covered the whole file.
+    file.seek(entry.header_offset + 26)
+    name_length, extra_length = struct.unpack('<HH', file.read(4))
+    start = file.seek(name_length + extra_length, os.SEEK_CUR)
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        msg = f'entry {entry.filename!r} has npy version {version}, expected (1, 0)'
+        raise ValueError(msg)
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    # The header names any shape it likes: only allocate what the file really carries.
+    count = math.prod(shape)
+    if dtype.kind not in 'biuf' or file.tell() - start + count * dtype.itemsize != entry.file_size:
+        msg = f'entry {entry.filename!r} claims {shape} of {dtype}, which it does not carry'
+        raise ValueError(msg)
+    array = np.fromfile(file, dtype, count)
+    if array.size != count:
+        msg = f'entry {entry.filename!r} is cut short'
+        raise ValueError(msg)
+    return array.reshape(shape, order='F' if fortran_order else 'C')

@@ -1,0 +1,99 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Strict JSON values to frozen dataclasses: what is not declared is refused, with its place."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, MISSING
+import json
+import types
+from typing import Any, cast, get_args, get_origin, get_type_hints, TypeVar, Union
+
+T = TypeVar('T')
+
+
+def parse_json(data: bytes) -> object:
+    """What a JSON text holds.
+
+    Raises:
+        ValueError: It is not JSON (or nested beyond all reason).
+    """
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        msg = f'not valid JSON ({error})'
+        raise ValueError(msg) from None
+
+
+def decode(kind: type[T], values: object, place: str = '') -> T:
+    """Build dataclass ``kind`` from a JSON object, checking every field's type.
+
+    Args:
+        kind: A dataclass; its fields may be dataclasses, str, int, float, bool, Any,
+            ``X | None``, ``dict[str, X]``, ``tuple[X, ...]`` and ``tuple[X, Y, Z]``.
+        values: What ``json.loads`` gave.
+        place: Dotted name of this object, for messages.
+
+    Raises:
+        ValueError: A field is missing, unknown or of another type; names the field.
+    """
+    given = _expect(dict, values, place or 'the whole file')
+    hints = get_type_hints(kind)
+    known = {field.name: field for field in fields(cast('Any', kind))}
+    if unknown := sorted(given.keys() - known.keys()):
+        msg = f'unknown field {_at(place, unknown[0])!r}'
+        raise ValueError(msg)
+    arguments = {}
+    for name, field in known.items():
+        if name in given:
+            arguments[name] = _value(hints[name], given[name], _at(place, name))
+        elif field.default is MISSING and field.default_factory is MISSING:
+            msg = f'field {_at(place, name)!r} is missing'
+            raise ValueError(msg)
+    return kind(**arguments)
+
+
+def _value(hint: Any, value: object, place: str) -> Any:
+    """One JSON value as type ``hint``; the dispatch follows the list in `decode`."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if is_dataclass(hint):
+        return decode(cast('type[Any]', hint), value, place)
+    if origin in (types.UnionType, Union):
+        return None if value is None else _value(inner[0], value, place)
+    if origin is dict:
+        entries = _expect(dict, value, place)
+        return {key: _value(inner[1], entry, _at(place, key)) for key, entry in entries.items()}
+    if origin is tuple:
+        return _tuple(inner, _expect(list, value, place), place)
+    return (
+        float(_expect((int, float), value, place))
+        if hint is float
+        else _expect(hint, value, place)
+    )
+
+
+def _tuple(inner: tuple[Any, ...], values: list[Any], place: str) -> tuple[Any, ...]:
+    kinds = [inner[0]] * len(values) if inner[-1] is Ellipsis else list(inner)
+    if len(kinds) != len(values):
+        msg = f'field {place!r} has {len(values)} values, expected {len(kinds)}'
+        raise ValueError(msg)
+    return tuple(
+        _value(kind, value, f'{place}[{index}]')
+        for index, (kind, value) in enumerate(zip(kinds, values, strict=True))
+    )
+
+
+def _expect(kind: Any, value: Any, place: str) -> Any:
+    # bool is an int in Python, but a flag where a number belongs is a damaged file.
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        names = kind if isinstance(kind, tuple) else (kind,)
+        expected = ' or '.join(name.__name__ for name in names)
+        msg = f'field {place!r} is {value!r:.60}, expected {expected}'
+        raise ValueError(msg)
+    return value
+
+
+def _at(place: str, name: str) -> str:
+    return f'{place}.{name}' if place else name

@@ -1,0 +1,233 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The one reader of bundles: nothing it returns has escaped a size and checksum check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import errno
+import hashlib
+import os
+from pathlib import Path
+import re
+from typing import IO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from adet_core.bundle.arrays import Arrays, read_arrays
+from adet_core.bundle.commit import open_committed
+from adet_core.bundle.manifest import FileEntry, GOLDEN_FILE, Manifest, META_FILE, WEIGHTS_FILE
+from adet_core.errors import BundleError
+from adet_core.models import ModelInfo, MODELS
+
+_META_LIMIT = 1 << 20
+_FILE_LIMIT = 16 << 30
+_PLAIN_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}')
+_SHA256 = re.compile(r'[0-9a-f]{64}')
+# A deployment may replace the files between two of our reads; the next look sees one whole set.
+_ATTEMPTS = 3
+
+
+class Golden(NamedTuple):
+    """Pictures with the answers of the model as trained, for checks of whatever runs it later.
+
+    Attributes:
+        images: uint8 ``(K, H, W, 3)``, RGB, already of the graph's size.
+        scores: float32 ``(K,)``, raw.
+        maps: float32 ``(K, H, W)``, raw.
+    """
+
+    images: npt.NDArray[np.uint8]
+    scores: npt.NDArray[np.float32]
+    maps: npt.NDArray[np.float32]
+
+
+class Bundle:
+    """A bundle folder whose ``meta.json`` has been read and whose other files are there.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: What ``meta.json`` says.
+        meta: The bytes of ``meta.json``.
+        bundle_id: First 12 hexadecimal digits of the sha256 of ``meta.json``; as that file holds
+            the checksums of all others, it names the whole content.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, meta: bytes) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.meta = meta
+        self.bundle_id = hashlib.sha256(meta).hexdigest()[:12]
+
+    @property
+    def info(self) -> ModelInfo:
+        """The registry's entry of this bundle's model."""
+        return MODELS[self.manifest.model]
+
+    def weights(self) -> bytes:
+        """The verified bytes of ``model.pth``; load them with ``weights_only=True``.
+
+        Raises:
+            BundleError: The file is missing or not as ``meta.json`` describes it.
+        """
+        with self.open(WEIGHTS_FILE) as file:
+            return file.read()
+
+    def statistics(self) -> Arrays:
+        """What retraining replaces, by the name of the graph input it is bound to.
+
+        Raises:
+            BundleError: The file is missing, damaged, or not float32.
+        """
+        arrays = self._arrays(self.info.statistics_file, self.info.statistics)
+        for name, array in arrays.items():
+            if array.dtype != np.float32:
+                msg = f'array {name!r} is {array.dtype}, expected float32'
+                raise self._error(self.info.statistics_file, msg)
+        return arrays
+
+    def golden(self) -> Golden:
+        """Pictures and the trained model's own answers to them.
+
+        Raises:
+            BundleError: The file is missing, damaged, or its shapes do not fit.
+        """
+        arrays = self._arrays(GOLDEN_FILE, Golden._fields)
+        image = self.manifest.image
+        count = len(arrays['scores'])
+        expected = {
+            'images': ((count, image.height, image.width, 3), np.uint8),
+            'scores': ((count,), np.float32),
+            'maps': ((count, image.height, image.width), np.float32),
+        }
+        for name, (shape, dtype) in expected.items():
+            if arrays[name].shape != shape or arrays[name].dtype != dtype or count == 0:
+                msg = f'array {name!r} is {arrays[name].dtype} {arrays[name].shape}'
+                raise self._error(GOLDEN_FILE, msg)
+        return Golden(**arrays)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """Open one file of the bundle after checking its size and sha256.
+
+        Raises:
+            BundleError: The file is missing or not as ``meta.json`` describes it.
+        """
+        entry = self.manifest.files[name]
+        try:
+            with open_committed(self.folder, name) as file:
+                self._verify(name, file, entry)
+                file.seek(0)
+                yield file
+        except OSError as error:
+            raise self._error(name, _os_reason(error)) from None
+
+    def _verify(self, name: str, file: IO[bytes], entry: FileEntry) -> None:
+        size = os.fstat(file.fileno()).st_size
+        if size != entry.size:
+            raise self._error(name, f'has {size} bytes, {META_FILE} says {entry.size}')
+        digest = hash_file(file)
+        if digest != entry.sha256:
+            reason = f'checksum mismatch (sha256 {digest[:12]}..., {META_FILE} says '
+            raise self._error(name, f'{reason}{entry.sha256[:12]}...)')
+
+    def _arrays(self, name: str, arrays: tuple[str, ...]) -> Arrays:
+        with self.open(name) as file:
+            try:
+                return read_arrays(file, arrays)
+            except ValueError as error:
+                raise self._error(name, str(error)) from None
+
+    def _error(self, name: str, reason: str) -> BundleError:
+        remedy = 'copy the bundle again from the PC (adet deploy RUN_DIR)'
+        return BundleError(f'{self.folder / name}: {reason}; {remedy}')
+
+
+def open_bundle(folder: Path, *, model: str | None = None) -> Bundle:
+    """Read ``meta.json`` of a bundle and check that everything it names is there.
+
+    Checksums are verified as each file is read, so opening is quick.
+
+    Args:
+        folder: A ``pytorch`` folder of a run, or ``models/<Model>`` of the robot layout.
+        model: The model's word that the caller needs; None takes any.
+
+    Raises:
+        BundleError: Names the file that is wrong and what to do.
+    """
+    for attempt in range(_ATTEMPTS):
+        bundle = _read(folder)
+        try:
+            for name, entry in bundle.manifest.files.items():
+                _check_presence(bundle, name, entry)
+            break
+        except BundleError:
+            if attempt == _ATTEMPTS - 1 or _read(folder).bundle_id == bundle.bundle_id:
+                raise
+    if model is not None and bundle.manifest.model != model:
+        msg = f'{folder}: holds a {bundle.manifest.model} bundle, expected {model}'
+        raise BundleError(f'{msg}; name the right folder or model')
+    return bundle
+
+
+def hash_file(file: IO[bytes]) -> str:
+    """The sha256 of an open file from its present position on, in hexadecimal."""
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _read(folder: Path) -> Bundle:
+    path = folder / META_FILE
+    try:
+        with open_committed(folder, META_FILE) as file:
+            meta = file.read(_META_LIMIT + 1)
+    except OSError as error:
+        remedy = 'is this a bundle folder? Deploy one with: adet deploy RUN_DIR --models-root DIR'
+        raise BundleError(f'{path}: {_os_reason(error)}; {remedy}') from None
+    if len(meta) > _META_LIMIT:
+        raise BundleError(f'{path}: larger than {_META_LIMIT} bytes; this is not an adet bundle')
+    try:
+        manifest = Manifest.from_json(meta)
+        _check_files(manifest)
+    except ValueError as error:
+        raise BundleError(f'{path}: {error}') from None
+    return Bundle(folder, manifest, meta)
+
+
+def _check_files(manifest: Manifest) -> None:
+    if manifest.model not in MODELS:
+        known = ', '.join(sorted(MODELS))
+        msg = f'model {manifest.model!r} is unknown to this adet (known: {known}); upgrade adet'
+        raise ValueError(msg)
+    for name, entry in manifest.files.items():
+        plain = _PLAIN_NAME.fullmatch(name) and name != META_FILE
+        if not plain or not _SHA256.fullmatch(entry.sha256) or not 0 <= entry.size <= _FILE_LIMIT:
+            msg = f'impossible entry in files: {name!r:.60}'
+            raise ValueError(msg)
+    needed = {WEIGHTS_FILE, GOLDEN_FILE, MODELS[manifest.model].statistics_file}
+    if missing := sorted(needed - manifest.files.keys()):
+        msg = f'files does not name {missing[0]!r}'
+        raise ValueError(msg)
+
+
+def _check_presence(bundle: Bundle, name: str, entry: FileEntry) -> None:
+    try:
+        with open_committed(bundle.folder, name) as file:
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise bundle._error(name, _os_reason(error)) from None  # noqa: SLF001 - same module
+    if size != entry.size:
+        reason = f'has {size} bytes, {META_FILE} says {entry.size}'
+        raise bundle._error(name, reason)  # noqa: SLF001 - same module
+
+
+def _os_reason(error: OSError) -> str:
+    if error.errno == errno.ENOENT:
+        return 'missing'
+    if error.errno == errno.ELOOP:
+        return 'is a link, which a bundle may not hold'
+    return error.strerror or str(error)

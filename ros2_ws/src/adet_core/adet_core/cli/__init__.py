@@ -1,0 +1,115 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``adet``: finds its subcommands among the installed packages and runs one.
+
+A subcommand is a module in the entry-point group ``adet.commands`` with
+
+    HELP: str                                     one line for the list of commands
+    EXAMPLE: str                                  one command line that works
+    add_arguments(parser) -> None                 declares its options
+    run(arguments) -> dict                        does the work; what ``--json`` prints
+    show(result) -> None                          prints the same for people
+
+Such a module imports heavy libraries only inside ``run``, so ``adet --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+import json
+import sys
+from typing import Any, cast, Protocol
+
+from adet_core import __version__
+from adet_core.errors import AdetError
+
+# Commands of the packages that may be absent, and what to install then.
+_ELSEWHERE = {
+    'train': "the training package: pip install './training' (on a PC)",
+    'export': "the training package: pip install './training' (where torch is installed)",
+    'inspect': 'the ROS packages: build ros2_ws with colcon and source it',
+}
+
+
+class Command(Protocol):
+    """What a subcommand's module offers; see above."""
+
+    HELP: str
+    EXAMPLE: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare options."""
+
+    def run(self, arguments: argparse.Namespace) -> dict[str, Any]:
+        """Do the work."""
+
+    def show(self, result: dict[str, Any]) -> None:
+        """Print the result for people."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``adet``.
+
+    Args:
+        argv: The words after ``adet``; None takes them from the process.
+
+    Returns:
+        0; 1 after an error, whose one line is on standard error; 130 when interrupted. Wrong
+        usage exits with 2.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = _parse(words)
+        result = arguments.command.run(arguments)
+        if arguments.json:
+            print(json.dumps(result, allow_nan=False))
+        else:
+            arguments.command.show(result)
+    except AdetError as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f'{error.filename}: {error.strerror}' if error.filename else str(error))
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    found = {entry.name: entry for entry in entry_points(group='adet.commands')}
+    chosen = next((word for word in words if not word.startswith('-')), None)
+    if chosen in _ELSEWHERE and chosen not in found:
+        msg = f'adet {chosen} needs {_ELSEWHERE[chosen]}'
+        raise AdetError(msg)
+    parser = argparse.ArgumentParser(prog='adet', description='Visual inspection on ROS 2.')
+    parser.add_argument('--version', action='version', version=f'adet {__version__}')
+    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+    for name in sorted(found):
+        # Only the chosen command is imported in full to parse; the others for their one line.
+        command = _load(name, found[name])
+        subparser = commands.add_parser(
+            name,
+            help=command.HELP,
+            description=command.HELP,
+            epilog=f'example: {command.EXAMPLE}',
+        )
+        subparser.add_argument('--json', action='store_true', help='print one JSON object last')
+        subparser.set_defaults(command=command)
+        command.add_arguments(subparser)
+    return parser.parse_args(words)
+
+
+def _load(name: str, entry: Any) -> Command:
+    try:
+        return cast('Command', entry.load())
+    except ModuleNotFoundError as error:
+        needs = _ELSEWHERE.get(name, 'a complete installation of adet')
+        msg = f'adet {name} cannot be loaded ({error}); it needs {needs}'
+        raise AdetError(msg) from None
+
+
+def _fail(message: str) -> int:
+    print(f'error: {message}', file=sys.stderr)
+    return 1

@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several commands share, spelled the same in all of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from adet_core.models import MODELS
+
+
+def add_models_root(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--models-root``."""
+    parser.add_argument(
+        '--models-root',
+        type=Path,
+        default=Path('models'),
+        metavar='DIR',
+        help='folder of the models (default: %(default)s)',
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--model``; unknown names are refused by `adet_core.models.model_info`."""
+    parser.add_argument(
+        '--model',
+        default='padim',
+        metavar='M',
+        help=f'one of: {", ".join(sorted(MODELS))} (default: %(default)s)',
+    )
+
+
+def count(text: str) -> int:
+    """An argument that is a number of things: 0 or more.
+
+    Raises:
+        argparse.ArgumentTypeError: It is something else.
+    """
+    if not text.isdigit():
+        msg = f'{text!r} is not a count (0 or more)'
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)

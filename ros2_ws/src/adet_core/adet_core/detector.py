@@ -1,0 +1,155 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The one entry point of inspection: a picture in, a verdict out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+import time
+
+import numpy as np
+import numpy.typing as npt
+
+from adet_core.backends import Answer, Backend, open_backend
+from adet_core.bundle import Bundle, open_bundle, read_engine
+from adet_core.overlay import draw_overlay
+from adet_core.pictures import Image, Picture, prepare, to_bgr
+from adet_core.scoring import AnomalyMap, find_regions, normalise_score, Region
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What the detector found in one picture.
+
+    Attributes:
+        score: Raw score.
+        normalised_score: 0 to 1, the threshold at 0.5.
+        threshold: The raw threshold the verdict was made with.
+        is_anomalous: ``score >= threshold``.
+        regions: Where, strongest first; empty for a good part.
+        anomaly_map: float32 ``(H, W)`` of the graph's size, raw.
+        bundle_id: The bundle that made all this.
+        inference_ms: Wall time from the decoded picture to this result.
+    """
+
+    score: float
+    normalised_score: float
+    threshold: float
+    is_anomalous: bool
+    regions: tuple[Region, ...]
+    anomaly_map: AnomalyMap
+    bundle_id: str
+    inference_ms: float
+
+
+class Detector:
+    """A bundle with its graph loaded and its statistics bound; used from one thread at a time.
+
+    Attributes:
+        bundle: What it inspects with.
+        backend_name: For people.
+        threshold: Raw score at or above which a picture is anomalous; may be set at any time.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        *,
+        float_range: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        """Bind the bundle's statistics and run once, so that the first picture is not slow.
+
+        Args:
+            bundle: A bundle whose exported graph ``backend`` holds.
+            backend: Where the graph runs.
+            float_range: For 32FC1 pictures, see `adet_core.pictures.prepare`.
+
+        Raises:
+            BackendError: The statistics do not fit the graph, or it does not run.
+            BundleError: The statistics are missing or damaged.
+        """
+        self.bundle = bundle
+        self.backend_name = backend.name
+        self.threshold = bundle.manifest.image_threshold.value
+        self._backend = backend
+        self._float_range = float_range
+        self._size = (bundle.manifest.image.height, bundle.manifest.image.width)
+        backend.bind(bundle.statistics())
+        backend.run(np.zeros((1, *self._size, 3), np.uint8))
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        model: str | None = None,
+        backend: str = 'auto',
+        threads: int = 0,
+        float_range: tuple[float, float] = (0.0, 1.0),
+    ) -> Detector:
+        """Open a bundle folder with its exported engine.
+
+        Args:
+            folder: A bundle folder that ``adet export`` has been run on.
+            model: The model's word the caller needs; None takes any.
+            backend: See `adet_core.backends.open_backend`.
+            threads: Likewise.
+            float_range: For 32FC1 pictures.
+
+        Raises:
+            BackendError: The graph cannot be run here.
+            BundleError: The bundle or its engine is missing, damaged or foreign.
+        """
+        bundle = open_bundle(folder, model=model)
+        engine = open_backend(backend, read_engine(bundle), threads=threads)
+        return cls(bundle, engine, float_range=float_range)
+
+    def inspect(self, picture: Picture) -> Inspection:
+        """Judge one picture of any size and supported encoding.
+
+        Raises:
+            BackendError: Inference failed.
+            PictureError: The picture's encoding is not supported.
+        """
+        start = time.perf_counter()
+        answer = self.run([prepare(picture, self._size, float_range=self._float_range)])
+        # Read once: an operator may change it while this picture is judged.
+        threshold = self.threshold
+        score, anomaly_map = float(answer.scores[0]), answer.maps[0]
+        manifest = self.bundle.manifest
+        is_anomalous = score >= threshold
+        pixel_threshold = manifest.pixel_threshold.value
+        regions = find_regions(anomaly_map, pixel_threshold, picture.size) if is_anomalous else ()
+        return Inspection(
+            score=score,
+            normalised_score=normalise_score(score, threshold, manifest.score_range.span),
+            threshold=threshold,
+            is_anomalous=is_anomalous,
+            regions=regions,
+            anomaly_map=anomaly_map,
+            bundle_id=self.bundle.bundle_id,
+            inference_ms=(time.perf_counter() - start) * 1e3,
+        )
+
+    def run(self, images: Sequence[Image]) -> Answer:
+        """The graph's raw answer to pictures that `adet_core.pictures.prepare` made.
+
+        Raises:
+            BackendError: Inference failed.
+        """
+        batch: npt.NDArray[np.uint8] = images[0][None] if len(images) == 1 else np.stack(images)
+        return self._backend.run(batch)
+
+    def overlay(self, picture: Picture, inspection: Inspection) -> Image:
+        """The picture as bgr8 with map and regions drawn on it, ``(H, W, 3)``."""
+        manifest = self.bundle.manifest
+        return draw_overlay(
+            to_bgr(picture, float_range=self._float_range),
+            inspection.anomaly_map,
+            inspection.regions,
+            threshold=manifest.pixel_threshold.value,
+            span=manifest.score_range.span,
+        )

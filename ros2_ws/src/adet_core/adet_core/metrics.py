@@ -1,0 +1,141 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Detection metrics from scores and labels; a metric the data cannot give is None.
+
+They are the same on the PC and on the robot, so they need numpy and OpenCV alone; the tests hold
+them against scikit-learn and anomalib.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Scores = npt.NDArray[Any]
+"""1-D, any real type; larger is more anomalous."""
+Labels = npt.NDArray[np.bool_]
+"""1-D, True for anomalous, as long as the scores."""
+
+
+class Rates(NamedTuple):
+    """What a threshold does to labelled pictures.
+
+    Attributes:
+        f1: Harmonic mean of precision and recall of *anomalous*; None without anomalies.
+        false_reject_rate: Share of good pictures judged anomalous; None without good ones.
+        false_accept_rate: Share of anomalous pictures judged good; None without anomalies.
+    """
+
+    f1: float | None
+    false_reject_rate: float | None
+    false_accept_rate: float | None
+
+
+def auroc(scores: Scores, labels: Labels) -> float | None:
+    """Area under the ROC curve; ties count half. None unless both classes are there."""
+    anomalous = scores[labels]
+    return _area(anomalous, np.ones(anomalous.size), scores[~labels], 1.0)
+
+
+def rates_at(threshold: float, scores: Scores, labels: Labels) -> Rates:
+    """F1, false-reject and false-accept rate when ``score >= threshold`` means anomalous."""
+    flagged = scores >= threshold
+    hits, false_alarms = int((flagged & labels).sum()), int((flagged & ~labels).sum())
+    anomalies, normals = int(labels.sum()), int((~labels).sum())
+    misses = anomalies - hits
+    return Rates(
+        f1=2 * hits / (2 * hits + false_alarms + misses) if anomalies else None,
+        false_reject_rate=false_alarms / normals if normals else None,
+        false_accept_rate=misses / anomalies if anomalies else None,
+    )
+
+
+def best_f1_threshold(scores: Scores, labels: Labels) -> float:
+    """The threshold with the best F1, midway between the two scores it separates.
+
+    Midway, so that rounding differences between backends do not flip the picture it was
+    derived from.
+
+    Raises:
+        ValueError: Only one class is there.
+    """
+    anomalous, normal = np.sort(scores[labels]), np.sort(scores[~labels])
+    if anomalous.size == 0 or normal.size == 0:
+        msg = 'an F1-optimal threshold needs normal and anomalous scores'
+        raise ValueError(msg)
+    # F1 can only improve by catching one more anomaly, so the best cut is at one of their scores.
+    hits = anomalous.size - np.searchsorted(anomalous, anomalous, side='left')
+    false_alarms = normal.size - np.searchsorted(normal, anomalous, side='left')
+    best = anomalous[np.argmax(2 * hits / (hits + false_alarms + anomalous.size))]
+    below = [side[side < best][-1] for side in (anomalous, normal) if side[0] < best]
+    return (float(best) + float(max(below, default=best))) / 2
+
+
+class PixelMetrics(NamedTuple):
+    """Localisation metrics over all pixels of all pictures.
+
+    Attributes:
+        auroc: Pixel AUROC.
+        aupro: Area under the per-region-overlap curve up to a false-positive rate of 0.3, divided
+            by 0.3 (Bergmann et al., CVPR 2019).
+    """
+
+    auroc: float | None
+    aupro: float | None
+
+
+def pixel_metrics(
+    maps: Iterable[npt.NDArray[np.float32]],
+    masks: Iterable[npt.NDArray[np.bool_]],
+    *,
+    limit: float = 0.3,
+) -> PixelMetrics:
+    """Pixel AUROC and AUPRO, exactly: every distinct map value is a threshold.
+
+    Args:
+        maps: Anomaly maps ``(H, W)``.
+        masks: True where anomalous, each of its map's shape; all False for a good picture.
+        limit: False-positive rate at which AUPRO stops.
+    """
+    good: list[npt.NDArray[np.float32]] = []
+    bad: list[npt.NDArray[np.float32]] = []
+    weights: list[npt.NDArray[np.float64]] = []
+    for anomaly_map, mask in zip(maps, masks, strict=True):
+        good.append(anomaly_map[~mask])
+        count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+        for region in range(1, count):
+            inside = anomaly_map[labels == region]
+            bad.append(inside)
+            # A pixel's share of its region's overlap: regions count alike, whatever their size.
+            weights.append(np.full(inside.size, 1 / inside.size))
+    if not bad or not good:
+        return PixelMetrics(None, None)
+    anomalous, normal = np.concatenate(bad), np.concatenate(good)
+    uniform = np.ones(anomalous.size)
+    return PixelMetrics(
+        _area(anomalous, uniform, normal, 1.0),
+        _area(anomalous, np.concatenate(weights), normal, limit),
+    )
+
+
+def _area(
+    anomalous: Scores, weights: npt.NDArray[np.float64], normal: Scores, limit: float
+) -> float | None:
+    """Area under (weighted share of anomalous) over (share of normal), up to ``limit``, scaled.
+
+    The curve rises at each anomalous score, so the area is a sum over those alone: what lies to
+    the right of the rise. Among equal scores the curve rises in a straight line.
+    """
+    if anomalous.size == 0 or normal.size == 0:
+        return None
+    ranked = np.sort(normal)
+    start = 1 - np.searchsorted(ranked, anomalous, side='right') / ranked.size
+    end = 1 - np.searchsorted(ranked, anomalous, side='left') / ranked.size
+    # A rise that the limit cuts adds only the triangle before it.
+    reached = np.maximum(limit - start, 0) ** 2 / (2 * np.maximum(end - start, 1e-300))
+    area = np.where(end <= limit, limit - (start + end) / 2, reached)
+    return float(np.average(area, weights=weights)) / limit

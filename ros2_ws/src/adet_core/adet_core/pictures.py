@@ -1,0 +1,189 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""From any camera's or file's pixels to the graph's input: the one place where that is decided.
+
+Training, export checks and the nodes all call `prepare`, so a picture means the same everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from adet_core.errors import PictureError
+
+Image = npt.NDArray[np.uint8]
+
+# ROS names the colours of the first row, OpenCV those of the second row and column.
+_BAYER = {
+    'bayer_rggb8': cv2.COLOR_BayerBG2RGB,
+    'bayer_bggr8': cv2.COLOR_BayerRG2RGB,
+    'bayer_gbrg8': cv2.COLOR_BayerGR2RGB,
+    'bayer_grbg8': cv2.COLOR_BayerGB2RGB,
+}
+_TO_RGB = {
+    'mono8': cv2.COLOR_GRAY2RGB,
+    'mono16': cv2.COLOR_GRAY2RGB,
+    '32FC1': cv2.COLOR_GRAY2RGB,
+    'bgr8': cv2.COLOR_BGR2RGB,
+    'bgra8': cv2.COLOR_BGRA2RGB,
+    'rgba8': cv2.COLOR_RGBA2RGB,
+}
+
+ENCODINGS: dict[str, tuple[type[np.generic], int]] = {
+    'mono8': (np.uint8, 1),
+    'mono16': (np.uint16, 1),
+    'bgr8': (np.uint8, 3),
+    'rgb8': (np.uint8, 3),
+    'bgra8': (np.uint8, 4),
+    'rgba8': (np.uint8, 4),
+    **dict.fromkeys(_BAYER, (np.uint8, 1)),
+    '32FC1': (np.float32, 1),
+}
+"""The pixel layouts adet reads, in ROS's names: element type and channels of each."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels as a camera or a file gave them.
+
+    Attributes:
+        pixels: ``(H, W)`` for one channel, else ``(H, W, C)``; element type and channels as
+            `ENCODINGS` says.
+        encoding: A key of `ENCODINGS`.
+    """
+
+    pixels: npt.NDArray[Any]
+    encoding: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+
+def encoding_layout(encoding: str) -> tuple[type[np.generic], int]:
+    """Element type and number of channels of an encoding.
+
+    Raises:
+        PictureError: adet does not read it; the message lists those it reads.
+    """
+    try:
+        return ENCODINGS[encoding]
+    except KeyError:
+        msg = f'encoding {encoding!r} is not supported; supported: {", ".join(ENCODINGS)}'
+        raise PictureError(msg) from None
+
+
+def read_picture(path: Path) -> Picture:
+    """Read a picture file; rotation in its EXIF data is applied, an alpha channel dropped.
+
+    Returns:
+        mono8 or bgr8 for 8-bit files, mono16 or 32FC1 for such grey files; deeper colour becomes
+        bgr8.
+
+    Raises:
+        PictureError: The file is missing or cannot be decoded; names it.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise PictureError(f'{path}: {error.strerror}') from None
+    try:
+        pixels = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise PictureError(f'{path}: cannot be decoded as a picture')
+    if pixels.ndim == 3:
+        return Picture(_to_8bit(pixels), 'bgr8')
+    encodings = {'uint8': 'mono8', 'uint16': 'mono16', 'float32': '32FC1'}
+    if pixels.dtype.name not in encodings:
+        raise PictureError(f'{path}: has {pixels.dtype} pixels, which adet does not read')
+    return Picture(pixels, encodings[pixels.dtype.name])
+
+
+def prepare(
+    picture: Picture,
+    size: tuple[int, int],
+    *,
+    float_range: tuple[float, float] = (0.0, 1.0),
+) -> Image:
+    """Bring a picture to the graph's input: RGB, 8 bit, stretched to ``size``.
+
+    Each axis is averaged when it shrinks and interpolated when it grows, so that fine texture is
+    not aliased into false structure. 16 bits are scaled by 255/65535 as cv_bridge does it.
+
+    Args:
+        picture: What to prepare; it is not changed.
+        size: Height and width of the result, in pixels.
+        float_range: 32FC1 only: the values that become 0 and 255; values outside are clipped,
+            and not-a-number counts as the lower one.
+
+    Returns:
+        uint8 ``(height, width, 3)``, C-contiguous.
+
+    Raises:
+        PictureError: The encoding is unknown, or the pixels do not fit it.
+    """
+    dtype, channels = encoding_layout(picture.encoding)
+    pixels = picture.pixels
+    shape = pixels.shape[2:] or (1,)
+    if (
+        pixels.dtype != dtype
+        or pixels.ndim not in (2, 3)
+        or shape != (channels,)
+        or 0 in pixels.shape
+    ):
+        msg = f'{picture.encoding} pixels of {pixels.dtype} {pixels.shape} do not fit the encoding'
+        raise PictureError(msg)
+    if picture.encoding in _BAYER:
+        pixels = cv2.cvtColor(pixels, _BAYER[picture.encoding])
+    # Colour conversion comes last: it is linear, and cheaper on the small picture.
+    pixels = _resize(_to_8bit(pixels, float_range), size)
+    if picture.encoding in _TO_RGB:
+        pixels = cv2.cvtColor(pixels, _TO_RGB[picture.encoding])
+    return np.ascontiguousarray(pixels)
+
+
+def to_bgr(picture: Picture, *, float_range: tuple[float, float] = (0.0, 1.0)) -> Image:
+    """The whole picture as bgr8, ``(H, W, 3)``, for drawing on and for showing people.
+
+    Raises:
+        PictureError: As `prepare`.
+    """
+    rgb = prepare(picture, picture.size, float_range=float_range)
+    bgr: Image = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    return bgr
+
+
+def _to_8bit(pixels: npt.NDArray[Any], float_range: tuple[float, float] = (0.0, 1.0)) -> Image:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.uint16:
+        scaled: Image = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
+        return scaled
+    low, high = float_range
+    finite = np.nan_to_num(pixels, nan=low, posinf=high, neginf=low)
+    levels = np.rint((finite - low) * (255 / (high - low)))
+    clipped: Image = np.clip(levels, 0, 255).astype(np.uint8)
+    return clipped
+
+
+def _resize(pixels: Image, size: tuple[int, int]) -> Image:
+    height, width = size
+    rows, columns = pixels.shape[:2]
+    if (rows, columns) == size:
+        return pixels
+    if (rows - height) * (columns - width) < 0:
+        # OpenCV averages only when both axes shrink; otherwise do one axis after the other.
+        pixels = _resize(pixels, (rows, width))
+    shrinks = pixels.shape[0] >= height and pixels.shape[1] >= width
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized: Image = cv2.resize(pixels, (width, height), interpolation=method)
+    return resized

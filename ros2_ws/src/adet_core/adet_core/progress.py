@@ -1,0 +1,49 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Progress of long work: bars on a terminal, one line per stage in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+Report = Callable[[str, int, int | None], None]
+"""Takes the stage's name, how much of it is done, and of how many (None: not known)."""
+
+
+def silent(stage: str, done: int, total: int | None) -> None:
+    """A `Report` for callers that nobody watches."""
+    del stage, done, total
+
+
+@contextmanager
+def progress_bars() -> Iterator[Report]:
+    """Show each stage on standard error while the block runs."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+
+        def report(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=total)
+                if not console.is_terminal:
+                    console.print(stage, '...', highlight=False)
+            progress.update(tasks[stage], completed=done, total=total)
+
+        yield report

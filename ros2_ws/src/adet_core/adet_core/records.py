@@ -1,0 +1,250 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""``result_<model>.csv``: one line per inspected frame, whole even after a crash."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+import csv
+from dataclasses import dataclass, fields
+from datetime import datetime
+import errno
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from adet_core.errors import RecordError
+from adet_core.scoring import Region
+
+# Enough of the file's end to find the last whole line and the frames a restart may see again.
+_TAIL_BYTES = 1 << 16
+_RECENT = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One row. A frame that was not inspected has ``error`` set and no figures.
+
+    Attributes:
+        stamp_ns: The picture's stamp in nanoseconds; joins rows, labels and bags.
+        frame_id: The picture's frame.
+        source: File path, video frame or device.
+        label: ``normal``, ``anomaly`` or empty.
+        model: The model's word.
+        bundle_id: The bundle that made the verdict.
+        score: Raw score.
+        normalised_score: 0 to 1, the threshold at 0.5.
+        threshold: Raw.
+        is_anomalous: The verdict.
+        regions: Boxes in the picture's pixels.
+        inference_ms: From decoded picture to verdict.
+        latency_ms: From the picture's stamp to this row.
+        error: Why there is no verdict, in one line.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    source: str
+    label: str
+    model: str
+    bundle_id: str = ''
+    score: float | None = None
+    normalised_score: float | None = None
+    threshold: float | None = None
+    is_anomalous: bool | None = None
+    regions: tuple[Region, ...] = ()
+    inference_ms: float | None = None
+    latency_ms: float | None = None
+    error: str = ''
+
+
+COLUMNS = tuple(field.name for field in fields(Record))
+
+
+def results_path(folder: Path, model: str) -> Path:
+    """Where the rows of a model go."""
+    return folder / f'result_{model}.csv'
+
+
+def set_aside(path: Path) -> Path:
+    """Rename the results of an earlier run, so that a new one starts empty and nothing is lost.
+
+    Returns:
+        The new name, ``result_<model>.<YYYYMMDD_HHMMSS>.csv`` after its last change.
+    """
+    changed = datetime.fromtimestamp(path.stat().st_mtime)  # noqa: DTZ006 - a name for people
+    stem = f'{path.stem}.{changed:%Y%m%d_%H%M%S}'
+    target = path.with_name(f'{stem}{path.suffix}')
+    number = 1
+    while target.exists():
+        number += 1
+        target = path.with_name(f'{stem}_{number}{path.suffix}')
+    path.rename(target)
+    return target
+
+
+class RecordWriter:
+    """Appends rows, each with a single write, so a killed process leaves only whole lines.
+
+    A file that a crash left with a torn last line is repaired when it is opened.
+
+    Attributes:
+        path: The file.
+        recent: Stamps (ns) of the last rows, to recognise a frame that comes a second time.
+        repaired: What was cut off on opening, empty if nothing was.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file.
+
+        Raises:
+            OSError: The file cannot be written.
+            RecordError: It is not a results file of adet.
+        """
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
+        )
+        try:
+            self.repaired, rows = self._repair()
+        except BaseException:
+            self.close()
+            raise
+        stamp = COLUMNS.index('stamp_ns')
+        self.recent = deque((int(row[stamp]) for row in rows), maxlen=_RECENT)
+
+    def write(self, record: Record) -> None:
+        """Append one row; a frame whose stamp was just written is not written again.
+
+        Raises:
+            OSError: The row could not be written whole (a full disc, say); the file then ends
+                with the row before it.
+        """
+        if record.stamp_ns in self.recent:
+            return
+        self._append(_line(record))
+        self.recent.append(record.stamp_ns)
+
+    def sync(self) -> None:
+        """Flush to the disk, so that the rows survive a power cut."""
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Flush and close; further calls do nothing."""
+        if self._descriptor >= 0:
+            os.fsync(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _append(self, line: bytes) -> None:
+        size = os.fstat(self._descriptor).st_size
+        try:
+            written = os.write(self._descriptor, line)
+        except OSError as error:
+            raise _named(error, self.path) from None
+        if written != len(line):
+            os.ftruncate(self._descriptor, size)
+            raise _named(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), self.path)
+
+    def _repair(self) -> tuple[str, list[list[str]]]:
+        """Cut off a torn end; returns it, and the rows among the last bytes of the file."""
+        size = os.fstat(self._descriptor).st_size
+        header = _join(COLUMNS)
+        head = os.pread(self._descriptor, len(header), 0)
+        if head != header[: len(head)]:
+            msg = f'{self.path}: not a results file of this adet (other columns); move it away'
+            raise RecordError(msg)
+        if size < len(header):
+            os.ftruncate(self._descriptor, 0)
+            self._append(header)
+            return head.decode(), []
+        start = max(len(header), size - _TAIL_BYTES)
+        lines = os.pread(self._descriptor, size - start, start).splitlines(keepends=True)
+        if start > len(header):
+            lines = lines[1:]
+        torn: list[bytes] = []
+        while lines and _parse(lines[-1]) is None:
+            torn.insert(0, lines.pop())
+        if torn:
+            os.ftruncate(self._descriptor, size - sum(map(len, torn)))
+        rows = [_parse(line) for line in lines[-_RECENT:]]
+        return b''.join(torn).decode(errors='replace'), [row for row in rows if row]
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Read rows back; a torn last line (a crash, or a run still going on) is passed over.
+
+    Raises:
+        RecordError: The file is missing, is not one of adet's, or a line in its midst is damaged.
+    """
+    try:
+        with path.open('rb') as file:
+            if file.readline() != _join(COLUMNS):
+                msg = f'{path}: not a results file of this adet (other columns)'
+                raise RecordError(msg)
+            for number, line in enumerate(file, start=2):
+                row = _parse(line)
+                if row is not None:
+                    yield _record(row)
+                elif line.endswith(b'\n'):
+                    msg = f'{path}: line {number} is damaged; remove it'
+                    raise RecordError(msg)
+    except OSError as error:
+        msg = f'{path}: {error.strerror}; make it with: adet inspect'
+        raise RecordError(msg) from None
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    """The same error with the file's name, which the system call did not know."""
+    return OSError(error.errno, error.strerror, str(path))
+
+
+def _line(record: Record) -> bytes:
+    return _join([_text(getattr(record, name)) for name in COLUMNS])
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ''
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float):
+        return f'{value:.9g}'
+    if isinstance(value, tuple):
+        return ';'.join(' '.join(f'{number:.9g}' for number in region) for region in value)
+    # One row is one line, whatever a file is called.
+    return ' '.join(str(value).replace('\0', ' ').splitlines())
+
+
+def _join(values: Sequence[str]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator='\n').writerow(values)
+    return line.getvalue().encode(errors='surrogateescape')
+
+
+def _parse(line: bytes) -> list[str] | None:
+    """The fields of one line; None if it is not a whole row."""
+    if not line.endswith(b'\n') or b'\0' in line:
+        return None
+    row = next(csv.reader([line[:-1].decode(errors='surrogateescape')]), [])
+    return row if len(row) == len(COLUMNS) and row[0].isdigit() else None
+
+
+def _record(row: list[str]) -> Record:
+    values: dict[str, Any] = dict(zip(COLUMNS, row, strict=True))
+    values['stamp_ns'] = int(values['stamp_ns'])
+    for name in ('score', 'normalised_score', 'threshold', 'inference_ms', 'latency_ms'):
+        values[name] = float(values[name]) if values[name] else None
+    values['is_anomalous'] = values['is_anomalous'] == '1' if values['is_anomalous'] else None
+    values['regions'] = tuple(
+        map(_region, values['regions'].split(';') if values['regions'] else [])
+    )
+    return Record(**values)
+
+
+def _region(text: str) -> Region:
+    x, y, width, height, score = text.split()
+    return Region(int(x), int(y), int(width), int(height), float(score))
