@@ -1,0 +1,170 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Feature extractors from timm, and where their weights come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from torch import nn
+
+from adet_core.bundle import BackboneSpec
+from adet_core.errors import ConfigError
+
+Weights = Mapping[str, torch.Tensor]
+
+# Other programs wrap the tensors in one of these.
+_WRAPPERS = ('state_dict', 'model', 'model_state_dict')
+
+
+class Backbone(NamedTuple):
+    """A feature extractor with its weights, and their origin.
+
+    Attributes:
+        spec: What goes into ``meta.json``.
+        network: Takes float32 ``(N, 3, H, W)``, gives one feature map per layer.
+        mean: Channel means its pictures are normalised with, on the 0..1 scale.
+        std: Channel deviations, likewise.
+    """
+
+    spec: BackboneSpec
+    network: nn.Module
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def make_network(name: str, layers: Sequence[str], *, pretrained: bool = False) -> nn.Module:
+    """Build timm's feature extractor for some layers of a network.
+
+    Raises:
+        ConfigError: timm does not know the network, or the network has no such layers.
+    """
+    if not timm.is_model(name):
+        similar = timm.list_models(f'{name[:6]}*')[:8]
+        msg = f'unknown backbone {name!r}; timm has e.g. {", ".join(similar or ["resnet18"])}'
+        raise ConfigError(msg)
+    known = [entry['module'] for entry in _features(name).feature_info.info]
+    if missing := [layer for layer in layers if layer not in known]:
+        msg = f'backbone {name} has no layer {missing[0]!r}; it has {", ".join(known)}'
+        raise ConfigError(msg)
+    indices = [known.index(layer) for layer in layers]
+    network: nn.Module = _features(
+        name, pretrained=pretrained, exportable=True, out_indices=indices
+    )
+    return network.eval()
+
+
+def load_backbone(name: str, layers: Sequence[str], weights: str, *, seed: int) -> Backbone:
+    """Build a backbone and fill it with weights.
+
+    Args:
+        name: timm's name of the network.
+        layers: Layers whose features are wanted, finest first.
+        weights: ``imagenet``, ``random`` or the path of a file.
+        seed: For ``random``.
+
+    Raises:
+        ConfigError: The name, a layer or the weights cannot be used; says what to do.
+    """
+    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if weights == 'imagenet':
+        network, kind, source = (
+            _download(name, layers),
+            'imagenet',
+            str(config and config.hf_hub_id),
+        )
+    else:
+        torch.manual_seed(seed)
+        network, kind, source = make_network(name, layers), 'random', f'seed {seed}'
+        if weights != 'random':
+            kind, source = 'file', Path(weights).name
+            load_into(network, read_weights(Path(weights)), weights)
+    sha256 = _hash_file(Path(weights)) if kind == 'file' else _hash_tensors(network)
+    mean = tuple(config.mean) if config else (0.485, 0.456, 0.406)
+    std = tuple(config.std) if config else (0.229, 0.224, 0.225)
+    spec = BackboneSpec(
+        name=name, layers=tuple(layers), weights=kind, source=source, sha256=sha256
+    )
+    return Backbone(spec, network, mean, std)
+
+
+def read_weights(path: Path) -> Weights:
+    """Read tensors from a ``.pth``/``.pt`` or ``.safetensors`` file, running no code from it.
+
+    Raises:
+        ConfigError: The file is missing or is no such file.
+    """
+    if not path.is_file():
+        msg = f'{path}: no such weights file; give imagenet, random or a file'
+        raise ConfigError(msg)
+    try:
+        if path.suffix == '.safetensors':
+            from safetensors.torch import load_file
+
+            values: Any = load_file(path)
+        else:
+            values = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # noqa: BLE001 - pickle, zip and torch each raise their own
+        reason = str(error).strip().splitlines()[0]
+        msg = f'{path}: not a file of plain weights ({reason}); save a state_dict'
+        raise ConfigError(msg) from None
+    for key in _WRAPPERS:
+        if isinstance(values, dict) and isinstance(values.get(key), dict):
+            values = values[key]
+    if not isinstance(values, dict) or not all(map(torch.is_tensor, values.values())):
+        msg = f'{path}: does not hold named tensors; save a state_dict'
+        raise ConfigError(msg)
+    return values
+
+
+def load_into(network: nn.Module, weights: Weights, source: object) -> None:
+    """Fill a network; every tensor it has must be given, others (a classifier) are left out.
+
+    Raises:
+        ConfigError: A tensor is missing or has another shape.
+    """
+    wanted = network.state_dict()
+    for name, tensor in wanted.items():
+        if name not in weights:
+            msg = f'{source}: has no tensor {name!r}; these weights are of another network'
+            raise ConfigError(msg)
+        if weights[name].shape != tensor.shape:
+            shapes = f'{tuple(weights[name].shape)}, expected {tuple(tensor.shape)}'
+            msg = f'{source}: tensor {name!r} is {shapes}; these weights are of another network'
+            raise ConfigError(msg)
+    network.load_state_dict({name: weights[name] for name in wanted})
+
+
+def _features(name: str, **options: Any) -> Any:
+    return timm.create_model(name, features_only=True, **{'pretrained': False, **options})
+
+
+def _download(name: str, layers: Sequence[str]) -> nn.Module:
+    try:
+        return make_network(name, layers, pretrained=True)
+    except ConfigError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the hub's client raises many kinds
+        reason = str(error).strip().splitlines()[0][:120]
+        msg = (
+            f'the ImageNet weights of {name} cannot be downloaded ({reason}); '
+            'give a local file with --backbone-weights FILE, or --backbone-weights random'
+        )
+        raise ConfigError(msg) from None
+
+
+def _hash_file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _hash_tensors(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

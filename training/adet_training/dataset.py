@@ -1,0 +1,165 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of one category, read once and prepared exactly as the detector will prepare them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import hashlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from adet_core.errors import DatasetError, PictureError
+from adet_core.pictures import Image, prepare, read_picture
+from adet_core.progress import Report, silent
+from adet_core.sources import label_of, list_pictures, MASKS_FOLDER, PICTURE_SUFFIXES
+
+_MINIMUM = 2
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One prepared picture.
+
+    Attributes:
+        path: Its file.
+        image: uint8 ``(H, W, 3)``, RGB, of the graph's size.
+        is_anomalous: Its label.
+        mask: bool ``(H, W)``, True where anomalous; None if nobody marked it.
+    """
+
+    path: Path
+    image: Image
+    is_anomalous: bool = False
+    mask: npt.NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Category:
+    """All pictures of one category.
+
+    Attributes:
+        train: Good pictures.
+        test: Labelled pictures; may be empty.
+        unreadable: One line for each picture that was skipped.
+        fingerprint: sha256 over the names and contents of all pictures and masks.
+    """
+
+    train: list[Sample]
+    test: list[Sample]
+    unreadable: list[str]
+    fingerprint: str
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the test data can tell good from bad."""
+        return len({sample.is_anomalous for sample in self.test}) == 2
+
+
+def load_category(
+    data_root: Path, category: str, size: int, *, report: Report = silent
+) -> Category:
+    """Read ``data_root/train/<category>`` and ``data_root/test/<category>``.
+
+    Args:
+        data_root: Folder with ``train`` and ``test``.
+        category: Name of the folder inside both.
+        size: Edge of the square the pictures are brought to, in pixels.
+        report: Told how many pictures are read.
+
+    Raises:
+        DatasetError: There are fewer than two readable training pictures, or a mask does not fit.
+    """
+    folder = data_root / 'train' / category
+    if not folder.is_dir():
+        known = sorted(p.name for p in folder.parent.glob('*') if p.is_dir())
+        has = f'; it has {", ".join(known)}' if known else ''
+        msg = f'{folder}: no such folder; put pictures of good parts there{has}'
+        raise DatasetError(msg)
+    test_folder = data_root / 'test' / category
+    train_paths = list_pictures(folder)
+    test_paths = list_pictures(test_folder) if test_folder.is_dir() else []
+    reader = _Reader(data_root, size, report, len(train_paths) + len(test_paths))
+    train = reader.read(train_paths)
+    test = reader.read(test_paths, test_folder)
+    if len(train) < _MINIMUM:
+        msg = f'{folder}: {len(train)} readable pictures, at least {_MINIMUM} are needed'
+        raise DatasetError(f'{msg}; {reader.unreadable[0]}' if reader.unreadable else msg)
+    return Category(train, test, reader.unreadable, reader.digest.hexdigest())
+
+
+def hold_out(
+    samples: Sequence[Sample], share: float, seed: int
+) -> tuple[list[Sample], list[Sample]]:
+    """Split samples at random into those to fit and those kept back, at least one of each.
+
+    Returns:
+        The samples to fit, and those kept back.
+    """
+    count = min(max(round(len(samples) * share), 1), len(samples) - 1)
+    kept = set(np.random.default_rng(seed).permutation(len(samples))[:count].tolist())
+    fit = [sample for index, sample in enumerate(samples) if index not in kept]
+    return fit, [samples[index] for index in sorted(kept)]
+
+
+class _Reader:
+    """Reads pictures, keeping the tally over several folders."""
+
+    def __init__(self, root: Path, size: int, report: Report, total: int) -> None:
+        self.unreadable: list[str] = []
+        self.digest = hashlib.sha256()
+        self._root, self._size = root, (size, size)
+        self._report, self._done, self._total = report, 0, total
+
+    def read(self, paths: Sequence[Path], labels: Path | None = None) -> list[Sample]:
+        """Read pictures; with ``labels``, the folder whose subfolders name the classes."""
+        samples = []
+        for path in paths:
+            try:
+                samples.append(self._sample(path, labels))
+            except PictureError as error:
+                self.unreadable.append(str(error))
+            self._done += 1
+            self._report('reading pictures', self._done, self._total)
+        return samples
+
+    def _sample(self, path: Path, labels: Path | None) -> Sample:
+        image = prepare(read_picture(path), self._size)
+        self._add_to_fingerprint(path)
+        if labels is None:
+            return Sample(path, image)
+        label = label_of(path, labels)
+        if not label:
+            msg = f'{path}: has no label; test pictures belong in normal/ or anomaly/'
+            raise DatasetError(msg)
+        if label == 'normal':
+            return Sample(path, image, mask=np.zeros(self._size, np.bool_))
+        return Sample(path, image, is_anomalous=True, mask=self._mask(path, labels))
+
+    def _mask(self, path: Path, labels: Path) -> npt.NDArray[np.bool_] | None:
+        folder = labels / MASKS_FOLDER
+        name = path.relative_to(labels / 'anomaly').with_suffix('')
+        found = [folder / name.with_suffix(suffix) for suffix in sorted(PICTURE_SUFFIXES)]
+        mask_path = next((candidate for candidate in found if candidate.is_file()), None)
+        if mask_path is None:
+            return None
+        pixels = cv2.imread(str(mask_path), cv2.IMREAD_GRAYSCALE)
+        if pixels is None:
+            msg = f'{mask_path}: cannot be decoded as a mask'
+            raise DatasetError(msg)
+        self._add_to_fingerprint(mask_path)
+        mask = np.asarray(pixels) > 0
+        # Area averaging keeps a hairline that nearest-neighbour sampling would step over.
+        share: npt.NDArray[np.float32] = cv2.resize(
+            mask.astype(np.float32), self._size[::-1], interpolation=cv2.INTER_AREA
+        )
+        mostly: npt.NDArray[np.bool_] = share >= 0.5
+        return mostly if mostly.any() else share > 0
+
+    def _add_to_fingerprint(self, path: Path) -> None:
+        self.digest.update(path.relative_to(self._root).as_posix().encode())
+        self.digest.update(hashlib.sha256(path.read_bytes()).digest())

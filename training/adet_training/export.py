@@ -1,0 +1,141 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a bundle to one ONNX graph that has proved to give the trained model's own answers."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from adet_core.backends import open_backend
+from adet_core.bundle import (
+    Bundle,
+    EngineRecord,
+    Parity,
+    WEIGHTS_FILE,
+    write_engine,
+)
+from adet_core.errors import BundleError, ExportError
+from adet_core.progress import Report, silent
+from adet_training.backbone import Weights
+from adet_training.models import load_adapter
+from adet_training.models.base import Graph
+from adet_training.versions import library_versions
+
+OPSET = 18
+_TOLERANCE = 1e-3
+
+
+class Export(NamedTuple):
+    """A finished export.
+
+    Attributes:
+        path: ``engine/model.onnx``.
+        parity: The check it passed.
+    """
+
+    path: Path
+    parity: Parity
+
+
+def export(bundle: Bundle, *, report: Report = silent) -> Export:
+    """Export a bundle's graph, check it on the golden pictures, and put it into service.
+
+    Raises:
+        BundleError: A file of the bundle is missing or damaged.
+        ExportError: The graph's answers differ from the trained model's; nothing was written.
+    """
+    report('exporting the graph', 0, 2)
+    graph = load_adapter(bundle.manifest.model).graph(bundle.manifest, _load_weights(bundle))
+    onnx_bytes = to_onnx(graph, bundle)
+    report('exporting the graph', 1, 2)
+    parity = check_parity(onnx_bytes, bundle)
+    record = EngineRecord(
+        bundle_id=bundle.bundle_id,
+        sha256=hashlib.sha256(onnx_bytes).hexdigest(),
+        precision='fp32',
+        opset=OPSET,
+        parity=parity,
+        versions=library_versions('torch', 'onnx', 'onnxruntime'),
+    )
+    path = write_engine(bundle, onnx_bytes, record)
+    report('exporting the graph', 2, 2)
+    return Export(path, parity)
+
+
+def to_onnx(graph: Graph, bundle: Bundle) -> bytes:
+    """Turn a graph into an ONNX model; the number of pictures stays free, their size is fixed."""
+    image = bundle.manifest.image
+    example = torch.zeros(2, image.height, image.width, 3, dtype=torch.uint8)
+    batch = torch.export.Dim('N')
+    program = torch.onnx.export(
+        graph.module.eval(),
+        (example, *graph.statistics.values()),
+        input_names=['image', *graph.statistics],
+        output_names=['score', 'anomaly_map'],
+        dynamic_shapes=({0: batch}, *[None] * len(graph.statistics)),
+        opset_version=OPSET,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    assert program is not None
+    model = program.model_proto
+    model.producer_name = 'adet'
+    return bytes(model.SerializeToString())
+
+
+def check_parity(onnx_bytes: bytes, bundle: Bundle) -> Parity:
+    """Compare a graph with the trained model's own answers to the golden pictures.
+
+    Returns:
+        The differences, which are within 1e-3 of the score range.
+
+    Raises:
+        BundleError: The golden pictures or the statistics are missing or damaged.
+        ExportError: A difference is larger.
+    """
+    golden = bundle.golden()
+    backend = open_backend('onnxruntime', onnx_bytes)
+    backend.bind(bundle.statistics())
+    score_difference = map_difference = 0.0
+    for image, score, anomaly_map in zip(*golden, strict=True):
+        answer = backend.run(image[None])
+        score_difference = max(score_difference, abs(float(answer.scores[0]) - float(score)))
+        difference = np.abs(answer.maps[0] - anomaly_map)
+        map_difference = max(map_difference, float(difference.max()))
+    parity = Parity(
+        pictures=len(golden.scores),
+        score_difference=score_difference,
+        map_difference=map_difference,
+        tolerance=_TOLERANCE * bundle.manifest.score_range.span,
+    )
+    if not parity.holds:
+        msg = (
+            f'{bundle.folder}: the exported graph differs from the trained model (score by '
+            f'{score_difference:.3g}, map by {map_difference:.3g}, allowed '
+            f'{parity.tolerance:.3g}); '
+            'nothing was written; train again, and report this if it stays'
+        )
+        raise ExportError(msg)
+    return parity
+
+
+def _load_weights(bundle: Bundle) -> Weights:
+    try:
+        # Tensors only: a bundle may come from anywhere, and a pickle can run code.
+        weights = torch.load(io.BytesIO(bundle.weights()), map_location='cpu', weights_only=True)
+    except (RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0][:100]
+        msg = f'{bundle.folder / WEIGHTS_FILE}: not a file of plain weights ({reason})'
+        raise BundleError(msg) from None
+    if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
+        msg = f'{bundle.folder / WEIGHTS_FILE}: does not hold named tensors'
+        raise BundleError(msg)
+    return weights

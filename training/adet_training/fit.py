@@ -1,0 +1,113 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Fitting an Anomalib module through Lightning, and asking it for its own answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from anomalib.data import ImageBatch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader
+
+from adet_core.pictures import Image
+from adet_core.progress import Report
+from adet_training.dataset import Sample
+
+CHECKPOINT_FOLDER = 'checkpoint'
+LOGS_FOLDER = 'logs'
+
+
+class Answers(NamedTuple):
+    """What the trained module itself says, before any normalisation.
+
+    Attributes:
+        scores: float32 ``(N,)``.
+        maps: float32 ``(N, H, W)``.
+    """
+
+    scores: npt.NDArray[np.float32]
+    maps: npt.NDArray[np.float32]
+
+
+def fit(
+    module: Any, samples: Sequence[Sample], folder: Path, batch_size: int, report: Report
+) -> None:
+    """Train a module; writes ``checkpoint/best.ckpt`` and ``logs/`` into ``folder``.
+
+    Args:
+        module: An Anomalib module; left on the CPU, in evaluation mode.
+        samples: Good pictures.
+        folder: The run's folder.
+        batch_size: Pictures per step.
+        report: Told the progress.
+    """
+    loader: DataLoader[Sample] = DataLoader(
+        list(samples),  # type: ignore[arg-type]  # a list is a map-style dataset
+        batch_size=batch_size,
+        shuffle=True,
+        collate_fn=_collate,
+    )
+    trainer = Trainer(
+        **module.trainer_arguments,
+        accelerator='auto',
+        default_root_dir=folder,
+        logger=CSVLogger(folder, name=LOGS_FOLDER, version=''),
+        log_every_n_steps=1,
+        callbacks=[
+            ModelCheckpoint(dirpath=folder / CHECKPOINT_FOLDER, filename='best'),
+            _ReportSteps(report),
+        ],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, loader)
+    module.cpu().eval()
+
+
+def answer(module: Any, images: Sequence[Image], report: Report, stage: str) -> Answers:
+    """Ask the trained module about pictures, one at a time as the detector will.
+
+    Args:
+        module: A trained Anomalib module.
+        images: uint8 ``(H, W, 3)`` RGB, all of one size, at least one.
+        report: Told the progress under the name ``stage``.
+        stage: What these pictures are asked about for.
+    """
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    module = module.to(device).eval()
+    scores, maps = [], []
+    with torch.inference_mode():
+        for number, image in enumerate(images, start=1):
+            prediction = module.model(module.pre_processor(_tensor(image)[None].to(device)))
+            scores.append(float(prediction.pred_score))
+            maps.append(prediction.anomaly_map[0, 0].cpu().numpy())
+            report(stage, number, len(images))
+    module.cpu()
+    return Answers(np.array(scores, np.float32), np.stack(maps))
+
+
+class _ReportSteps(Callback):
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        """Tell how far the training has come; a model fits its statistics after the last step."""
+        total = int(trainer.estimated_stepping_batches) if trainer.max_epochs else None
+        self._report('extracting features and fitting', trainer.global_step, total)
+
+
+def _collate(samples: Sequence[Sample]) -> ImageBatch:
+    return ImageBatch(image=torch.stack([_tensor(sample.image) for sample in samples]))
+
+
+def _tensor(image: Image) -> torch.Tensor:
+    """Float32 ``(3, H, W)`` on the 0..1 scale."""
+    return torch.from_numpy(image).permute(2, 0, 1).to(torch.float32) / 255

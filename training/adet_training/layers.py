@@ -1,0 +1,65 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Parts that the exported graphs of several models share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class NormalisePicture(nn.Module):
+    """uint8 ``(N, H, W, 3)`` RGB to float32 ``(N, 3, H, W)``, mean subtracted, divided by std."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Take mean and std on the 0..1 scale."""
+        super().__init__()
+        mean_, std_ = torch.tensor(mean), torch.tensor(std)
+        self.register_buffer('scale', (1 / (255 * std_)).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer('shift', (-mean_ / std_).reshape(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Normalise; the cast comes first because TensorRT does not transpose uint8."""
+        pixels = image.to(torch.float32).permute(0, 3, 1, 2)
+        return pixels * self.get_buffer('scale') + self.get_buffer('shift')
+
+
+class SmoothUpsample(nn.Module):
+    """Bilinear enlargement and Gaussian blur of a map, as two small matrix products.
+
+    Both are linear and act on rows and columns apart, so ``out = A_rows @ map @ A_columns.T`` with
+    constant matrices is the same as enlarging, padding by reflection and convolving.
+    """
+
+    def __init__(self, source: tuple[int, int], target: tuple[int, int], *, sigma: float) -> None:
+        """Prepare the matrices.
+
+        Args:
+            source: Height and width of the maps that come in.
+            target: Height and width of those that go out.
+            sigma: Of the blur, in pixels of the target; the kernel reaches 4 sigma.
+        """
+        super().__init__()
+        rows, columns = (_matrix(*pair, sigma) for pair in zip(source, target, strict=True))
+        self.register_buffer('rows', rows, persistent=False)
+        self.register_buffer('columns', columns.T.contiguous(), persistent=False)
+
+    def forward(self, small: torch.Tensor) -> torch.Tensor:
+        """Enlarge and smooth float32 ``(N, 1, h, w)`` to ``(N, 1, H, W)``."""
+        enlarged = torch.matmul(self.get_buffer('rows'), small)
+        return torch.matmul(enlarged, self.get_buffer('columns'))
+
+
+def _matrix(source: int, target: int, sigma: float) -> torch.Tensor:
+    """What the two operations make of each unit vector, as columns: ``(target, source)``."""
+    units = torch.eye(source, dtype=torch.float64)[:, None, :]
+    enlarged = functional.interpolate(units, size=target, mode='linear', align_corners=False)
+    reach = int(4 * sigma + 0.5)
+    offsets = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+    padded = functional.pad(enlarged, (reach, reach), mode='reflect')
+    smooth = functional.conv1d(padded, (kernel / kernel.sum())[None, None])
+    return smooth[:, 0].T.contiguous().float()

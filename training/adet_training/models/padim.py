@@ -1,0 +1,190 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""PaDiM: a Gaussian of backbone features at every position.
+
+Defard, Setkov, Loesch, Audigier: PaDiM, a Patch Distribution Modeling Framework for Anomaly
+Detection and Localization, ICPR workshops 2021, https://arxiv.org/abs/2011.08785
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from anomalib.models import Padim
+from anomalib.pre_processing import PreProcessor
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+from torchvision.transforms.v2 import Normalize
+
+from adet_core.bundle import Manifest
+from adet_core.errors import ConfigError
+from adet_training.backbone import Backbone, load_backbone, load_into, make_network, Weights
+from adet_training.layers import NormalisePicture, SmoothUpsample
+from adet_training.models.base import Graph
+from adet_training.parameters import check, Parameters
+
+_SIGMA = 4.0
+_BACKBONE_PREFIX = 'backbone.'
+
+
+@dataclass(frozen=True, kw_only=True)
+class PadimParameters(Parameters):
+    """Hyper-parameters of PaDiM.
+
+    Attributes:
+        backbone: timm's name of the network.
+        layers: Layers whose features are used, finest first.
+        n_features: How many of all their channels are kept, chosen at random with the seed. 0 is
+            the paper's number: 100 for resnet18, 550 for wide_resnet50_2.
+    """
+
+    backbone: str = 'resnet18'
+    layers: tuple[str, ...] = ('layer1', 'layer2', 'layer3')
+    n_features: int = 0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        super().__post_init__()
+        check(self.n_features >= 0, 'n_features', self.n_features, '0 or more')
+
+
+class PadimAdapter:
+    """See `adet_training.models.base.Adapter`."""
+
+    parameters = PadimParameters
+
+    def backbone(self, parameters: PadimParameters, weights: str, *, seed: int) -> Backbone:
+        """The feature extractor with its weights."""
+        return load_backbone(parameters.backbone, parameters.layers, weights, seed=seed)
+
+    def build(self, parameters: PadimParameters, backbone: Backbone) -> Padim:
+        """An untrained Padim; its channels are sorted.
+
+        Sorted, the kept channels of one layer are neighbours, so the graph can pick them before
+        it enlarges the layer. Mahalanobis distance does not depend on the order.
+
+        Raises:
+            ConfigError: ``n_features`` does not fit the backbone.
+        """
+        try:
+            module = Padim(
+                backbone=parameters.backbone,
+                layers=list(parameters.layers),
+                pre_trained=False,
+                n_features=parameters.n_features or None,
+                pre_processor=PreProcessor(Normalize(list(backbone.mean), list(backbone.std))),
+                post_processor=False,
+                evaluator=False,
+                visualizer=False,
+            )
+        except ValueError as error:
+            msg = f'n_features is {parameters.n_features}: {error}; use --set n_features=N'
+            raise ConfigError(msg) from None
+        extractor = cast('Any', module.model.feature_extractor)
+        extractor.feature_extractor.load_state_dict(backbone.network.state_dict())
+        module.model.idx = module.model.idx.sort().values
+        return module
+
+    def weights(self, module: Padim) -> Weights:
+        """The backbone, and which channels are kept."""
+        extractor = cast('Any', module.model.feature_extractor)
+        tensors = extractor.feature_extractor.state_dict()
+        named = {f'{_BACKBONE_PREFIX}{name}': tensor for name, tensor in tensors.items()}
+        return {**named, 'idx': module.model.idx}
+
+    def statistics(self, module: Padim) -> dict[str, npt.NDArray[np.float32]]:
+        """``mean`` ``(C, P)`` and ``inv_covariance`` ``(P, C, C)`` over ``P`` positions."""
+        gaussian = module.model.gaussian
+        return {
+            'mean': gaussian.mean.cpu().numpy(),
+            'inv_covariance': gaussian.inv_covariance.cpu().numpy(),
+        }
+
+    def graph(self, manifest: Manifest, weights: Weights) -> Graph:
+        """The whole of PaDiM, with its Gaussians as inputs.
+
+        Raises:
+            ConfigError: The weights are not those of the backbone that the manifest names.
+        """
+        spec = manifest.backbone
+        if spec is None or 'idx' not in weights:
+            msg = 'model.pth holds no PaDiM weights (no backbone or no idx); train again'
+            raise ConfigError(msg)
+        network = make_network(spec.name, spec.layers)
+        named = weights.items()
+        prefix = _BACKBONE_PREFIX
+        load_into(network, {n.removeprefix(prefix): t for n, t in named}, 'model.pth')
+        module = PadimGraph(manifest, network, weights['idx'])
+        positions, channels = module.positions, len(weights['idx'])
+        examples = {
+            'mean': torch.zeros(channels, positions),
+            'inv_covariance': torch.eye(channels).expand(positions, -1, -1).contiguous(),
+        }
+        return Graph(module, examples)
+
+
+class PadimGraph(nn.Module):
+    """From uint8 picture to score and map, in operations every runtime has.
+
+    Attributes:
+        positions: Number of positions ``P`` of the finest layer.
+    """
+
+    def __init__(self, manifest: Manifest, network: nn.Module, idx: torch.Tensor) -> None:
+        """Prepare for one picture size.
+
+        Args:
+            manifest: Picture size and normalisation.
+            network: The backbone, giving the layers finest first.
+            idx: int64 ``(C,)``, ascending: kept channels of all layers laid end to end.
+        """
+        super().__init__()
+        image = manifest.image
+        self.normalise = NormalisePicture(image.mean, image.std)
+        self.network = network
+        with torch.no_grad():
+            maps: Sequence[torch.Tensor] = network(torch.zeros(1, 3, image.height, image.width))
+        self._rows, self._columns = maps[0].shape[-2:]
+        self.positions = self._rows * self._columns
+        self._layers = len(maps)
+        first = 0
+        for number, features in enumerate(maps):
+            last = first + features.shape[1]
+            kept = idx[(idx >= first) & (idx < last)] - first
+            self.register_buffer(f'_kept{number}', kept, persistent=False)
+            first = last
+        self.upsample = SmoothUpsample(
+            (self._rows, self._columns), (image.height, image.width), sigma=_SIGMA
+        )
+
+    def forward(
+        self, image: torch.Tensor, mean: torch.Tensor, inv_covariance: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score pictures.
+
+        Args:
+            image: uint8 ``(N, H, W, 3)``, RGB.
+            mean: float32 ``(C, P)``.
+            inv_covariance: float32 ``(P, C, C)``.
+
+        Returns:
+            Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32.
+        """
+        features = self.network(self.normalise(image))
+        size = (self._rows, self._columns)
+        kept = []
+        for number in range(self._layers):
+            # Channels are picked before enlarging: the same values, a quarter of the work.
+            chosen = features[number].index_select(1, self.get_buffer(f'_kept{number}'))
+            kept.append(chosen if number == 0 else functional.interpolate(chosen, size=size))
+        embedding = torch.cat(kept, dim=1).flatten(2)
+        delta = (embedding - mean).permute(2, 0, 1)
+        squared = (torch.matmul(delta, inv_covariance) * delta).sum(dim=2)
+        distance = squared.clamp(min=0).sqrt().permute(1, 0)
+        anomaly_map = self.upsample(distance.reshape(-1, 1, *size))
+        return anomaly_map.amax(dim=(2, 3)), anomaly_map

@@ -1,0 +1,108 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Hyper-parameters: what ``--set KEY=VALUE`` takes, checked and typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, get_type_hints, TypeVar
+
+import yaml
+
+from adet_core.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """What every model has.
+
+    Attributes:
+        image_size: Edge of the square the pictures are brought to, in pixels.
+        batch_size: Pictures per step while features are computed.
+        held_out: Share of the good pictures kept back for the threshold; used only when the test
+            data has no anomalies to find one with.
+        false_reject_rate: Share of good parts the threshold may reject; used likewise.
+    """
+
+    image_size: int = 256
+    batch_size: int = 16
+    held_out: float = 0.2
+    false_reject_rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ConfigError: A value is out of range; names it.
+        """
+        check(64 <= self.image_size <= 2048, 'image_size', self.image_size, '64 to 2048')
+        check(1 <= self.batch_size <= 1024, 'batch_size', self.batch_size, '1 to 1024')
+        check(0 < self.held_out < 1, 'held_out', self.held_out, 'between 0 and 1')
+        rate = self.false_reject_rate
+        check(0 < rate < 1, 'false_reject_rate', rate, 'between 0 and 1')
+
+
+P = TypeVar('P', bound=Parameters)
+
+
+def check(holds: bool, name: str, value: object, expected: str) -> None:
+    """Refuse an impossible value.
+
+    Raises:
+        ConfigError: ``holds`` is false.
+    """
+    if not holds:
+        msg = f'{name} is {value!r}, expected {expected}'
+        raise ConfigError(msg)
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` words; values are YAML scalars or lists.
+
+    Raises:
+        ConfigError: A word is not of that form.
+    """
+    values = {}
+    for word in settings:
+        key, separator, text = word.partition('=')
+        if not separator or not key:
+            msg = f'--set takes KEY=VALUE, got {word!r}'
+            raise ConfigError(msg)
+        try:
+            values[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            msg = f'--set {key}: {text!r} is not a value; quote it'
+            raise ConfigError(msg) from None
+    return values
+
+
+def make_parameters(kind: type[P], values: Mapping[str, Any]) -> P:
+    """Build the parameters of a model.
+
+    Raises:
+        ConfigError: A key is unknown (the message lists the known ones), or a value is of the
+            wrong type or out of range.
+    """
+    hints = get_type_hints(kind)
+    known = [field.name for field in fields(kind)]
+    for key in values:
+        if key not in known:
+            msg = f'unknown hyper-parameter {key!r}; known: {", ".join(sorted(known))}'
+            raise ConfigError(msg)
+    return kind(**{key: _typed(key, hints[key], value) for key, value in values.items()})
+
+
+def _typed(key: str, hint: Any, value: Any) -> Any:
+    if hint == tuple[str, ...]:
+        names = value.split(',') if isinstance(value, str) else value
+        check(_is_names(names), key, value, 'names separated by commas')
+        return tuple(name.strip() for name in names)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    check(isinstance(value, hint) and not isinstance(value, bool), key, value, str(hint))
+    return value
+
+
+def _is_names(names: Any) -> bool:
+    return isinstance(names, list) and bool(names) and all(isinstance(n, str) for n in names)
