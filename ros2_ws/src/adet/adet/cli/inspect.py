@@ -1,0 +1,54 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""``adet inspect``: the graph of ``inspect.launch.py`` in one process."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from adet.graph import InspectOptions
+from adet.parameters import default_of, from_texts, options_of
+
+HELP = 'inspect pictures through the ROS graph, in one process'
+EXAMPLE = 'adet inspect --model padim --source data/test/VisA_pipe_fryum --output-dir output'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare one option for each of the graph's."""
+    for spec in options_of(InspectOptions):
+        flag, default = f'--{spec.name.replace("_", "-")}', default_of(spec)
+        description = spec.metadata['description'].replace('%', '%%')
+        if spec.type == 'bool':
+            parser.add_argument(flag, action='store_const', const='true', help=description)
+            continue
+        if default not in (None, ''):
+            description += f' (default: {default})'
+        parser.add_argument(
+            flag, metavar=spec.name.upper(), required=default is None, help=description
+        )
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Inspect; returns what was recorded, per model."""
+    given = {spec.name: getattr(arguments, spec.name) for spec in options_of(InspectOptions)}
+    texts = {name: text for name, text in given.items() if text is not None}
+    options = from_texts(InspectOptions, texts)
+    from adet.in_process import inspect
+
+    return inspect(options)
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print what was recorded."""
+    for model, figures in result['models'].items():
+        print(
+            f'{model}: {figures["rows"]} rows, {figures["anomalous"]} anomalous, '
+            f'{figures["missing"]} not inspected'
+        )
+        if figures['rows'] > figures['missing']:
+            latency = figures['latency_ms']
+            print(f'  latency p50 {latency["p50"]:.1f} ms, p95 {latency["p95"]:.1f} ms')
+        print(f'  {figures["results"]}')
+    for path in result['earlier_results']:
+        print(f'earlier results are now {path}')

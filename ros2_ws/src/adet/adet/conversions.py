@@ -1,0 +1,139 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The only file that knows both messages and adet_core's values."""
+
+from __future__ import annotations
+
+from array import array
+import sys
+from typing import Any
+
+from adet_interfaces.msg import AnomalyResult, ImageInfo, Region
+from builtin_interfaces.msg import Time
+import numpy as np
+import numpy.typing as npt
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from adet_core import scoring
+from adet_core.detector import Inspection
+from adet_core.errors import PictureError
+from adet_core.pictures import encoding_layout, Picture
+from adet_core.records import Record
+
+try:
+    from cv_bridge import CvBridge
+
+    _bridge: Any = CvBridge()
+except ImportError:
+    _bridge = None
+
+_NS = 1_000_000_000
+
+
+def to_nanoseconds(stamp: Time) -> int:
+    """A stamp as one number, in nanoseconds."""
+    return int(stamp.sec) * _NS + int(stamp.nanosec)
+
+
+def to_stamp(nanoseconds: int) -> Time:
+    """The reverse of `to_nanoseconds`."""
+    return Time(sec=nanoseconds // _NS, nanosec=nanoseconds % _NS)
+
+
+def to_picture(message: Image) -> Picture:
+    """The pixels of a message, without copying them where its layout allows.
+
+    cv_bridge does it where it is installed; otherwise the same is done here.
+
+    Raises:
+        PictureError: The encoding is not supported, or the data does not fill the picture.
+    """
+    dtype, channels = encoding_layout(message.encoding)
+    item = np.dtype(dtype).itemsize
+    row = message.width * channels * item
+    needed = message.step * (message.height - 1) + row
+    if not message.height or not row or message.step < row or len(message.data) < needed:
+        msg = (
+            f'{message.encoding} picture of {message.width}x{message.height} with step '
+            f'{message.step} has {len(message.data)} bytes, which do not fill it'
+        )
+        raise PictureError(msg)
+    if _bridge is not None:
+        pixels = _bridge.imgmsg_to_cv2(message, desired_encoding='passthrough')
+        return Picture(pixels.reshape(_shape(message, channels)), message.encoding)
+    shape = (message.height, message.width, channels)
+    strides = (message.step, channels * item, item)
+    typed = np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<')
+    pixels = np.ndarray(shape, typed, memoryview(message.data), strides=strides)
+    # OpenCV knows only the machine's own byte order.
+    native = pixels if typed.isnative else pixels.astype(dtype)
+    return Picture(native.reshape(_shape(message, channels)), message.encoding)
+
+
+def to_image(pixels: npt.NDArray[Any], encoding: str, header: Header) -> Image:
+    """A message from pixels of ``(H, W)`` or ``(H, W, C)``."""
+    pixels = np.ascontiguousarray(pixels)
+    message = Image(header=header, encoding=encoding)
+    message.height, message.width = pixels.shape[:2]
+    message.step = pixels.strides[0]
+    message.is_bigendian = int(sys.byteorder == 'big')
+    # An array, filled in one copy: assigning bytes or an ndarray is checked element by element,
+    # which takes over a second for a picture of two megapixels.
+    data = array('B')
+    data.frombytes(pixels.data.cast('B'))
+    message.data = data
+    return message
+
+
+def to_result(inspection: Inspection, model: str, header: Header) -> AnomalyResult:
+    """A verdict as a message."""
+    return AnomalyResult(
+        header=header,
+        model=model,
+        bundle_id=inspection.bundle_id,
+        score=inspection.score,
+        normalised_score=inspection.normalised_score,
+        threshold=inspection.threshold,
+        is_anomalous=inspection.is_anomalous,
+        regions=[Region(**region._asdict()) for region in inspection.regions],
+        inference_ms=inspection.inference_ms,
+    )
+
+
+def to_record(result: AnomalyResult, info: ImageInfo | None, latency_ms: float) -> Record:
+    """A row from a verdict and, where known, what picture it was."""
+    source, label = (info.source, info.label) if info else ('', '')
+    stamp_ns, frame_id = to_nanoseconds(result.header.stamp), result.header.frame_id
+    if result.error:
+        return Record(
+            stamp_ns=stamp_ns,
+            frame_id=frame_id,
+            source=source,
+            label=label,
+            model=result.model,
+            bundle_id=result.bundle_id,
+            error=result.error,
+        )
+    return Record(
+        stamp_ns=stamp_ns,
+        frame_id=frame_id,
+        source=source,
+        label=label,
+        model=result.model,
+        bundle_id=result.bundle_id,
+        score=result.score,
+        normalised_score=result.normalised_score,
+        threshold=result.threshold,
+        is_anomalous=result.is_anomalous,
+        regions=tuple(
+            scoring.Region(r.x, r.y, r.width, r.height, r.score) for r in result.regions
+        ),
+        inference_ms=result.inference_ms,
+        latency_ms=latency_ms,
+    )
+
+
+def _shape(message: Image, channels: int) -> tuple[int, ...]:
+    size = (message.height, message.width)
+    return size if channels == 1 else (*size, channels)

@@ -1,0 +1,105 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The inspection graph with all its nodes in this process, still talking over DDS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import os
+from pathlib import Path
+import time
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.parameter import Parameter
+
+from adet.graph import inspection_graph, InspectOptions, model_names, NodeSpec, prepare_output
+from adet.node import AdetNode
+from adet.nodes.csv_recorder import CsvRecorder
+from adet.nodes.detector import DETECTOR_SUFFIX, DetectorNode
+from adet.nodes.image_source import ImageSource
+from adet.runner import run
+from adet_core.progress import progress_bars
+from adet_core.records import read_records, results_path
+
+
+def inspect(options: InspectOptions) -> dict[str, Any]:
+    """Run a graph until its source ends, or for ever with a camera until interrupted.
+
+    Returns:
+        Under ``models``, per model: ``results`` (the file), ``rows``, ``anomalous``, ``missing``
+        and ``latency_ms``; under ``earlier_results``, what files of earlier runs are called now.
+
+    Raises:
+        KeyboardInterrupt: A run that has an end was interrupted; its rows so far are kept.
+        Exception: What a node failed with.
+    """
+    specs = inspection_graph(options)
+    earlier = prepare_output(options)
+    # Unless the user's own environment says otherwise, the pictures stay on this machine.
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    rclpy.init(args=[])
+    started_ns = time.time_ns()
+    try:
+        with progress_bars() as report:
+            report('starting', 0, 1)
+            nodes = _create_all(specs, options.namespace)
+            report('starting', 1, 1)
+            source = next((node for node in nodes if isinstance(node, ImageSource)), None)
+
+            def look() -> None:
+                if source is not None:
+                    report('inspecting', source.recorded, source.total)
+
+            finished = run(nodes, on_look=look)
+    finally:
+        rclpy.try_shutdown()
+    if not finished and source is not None and source.total is not None:
+        raise KeyboardInterrupt
+    folder = Path(options.output_dir).expanduser()
+    return {
+        'models': {
+            model: _summary(results_path(folder, model), started_ns)
+            for model in model_names(options.model)
+        },
+        'earlier_results': [str(path) for path in earlier],
+    }
+
+
+def _create_all(specs: Sequence[NodeSpec], namespace: str) -> list[AdetNode]:
+    nodes: list[AdetNode] = []
+    try:
+        nodes.extend(_create(spec, namespace) for spec in specs)
+    except BaseException:
+        for node in nodes:
+            node.stop()
+        raise
+    return nodes
+
+
+def _create(spec: NodeSpec, namespace: str) -> AdetNode:
+    rules = [word for old, new in spec.remappings for word in ('-r', f'{old}:={new}')]
+    options: dict[str, Any] = {
+        'namespace': namespace,
+        'parameter_overrides': [Parameter(name, value=v) for name, v in spec.parameters.items()],
+        'cli_args': ['--ros-args', *rules] if rules else [],
+    }
+    plain = {'image_source': ImageSource, 'csv_recorder': CsvRecorder}
+    if spec.executable in plain:
+        return plain[spec.executable](**options)
+    return DetectorNode(spec.executable.removesuffix(DETECTOR_SUFFIX), **options)
+
+
+def _summary(path: Path, started_ns: int) -> dict[str, Any]:
+    """What this run added to a file; a camera's file also holds earlier runs."""
+    rows = [row for row in read_records(path) if row.stamp_ns >= started_ns]
+    times = [row.inference_ms for row in rows if row.inference_ms is not None]
+    percentiles = np.percentile(times, (50, 95)).tolist() if times else (None, None)
+    return {
+        'results': str(path),
+        'rows': len(rows),
+        'anomalous': sum(row.is_anomalous is True for row in rows),
+        'missing': len(rows) - len(times),
+        'latency_ms': dict(zip(('p50', 'p95'), percentiles, strict=True)),
+    }

@@ -1,0 +1,95 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the nodes of adet have in common: declared options, an end, and an orderly stop."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+    ParameterUninitializedException,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.task import Future
+
+from adet.parameters import checked, default_of, options_of
+from adet_core.errors import ConfigError
+
+T = TypeVar('T')
+
+_TYPES = {
+    'bool': Parameter.Type.BOOL,
+    'int': Parameter.Type.INTEGER,
+    'float': Parameter.Type.DOUBLE,
+    'str': Parameter.Type.STRING,
+    'list[float]': Parameter.Type.DOUBLE_ARRAY,
+}
+_UNBOUNDED = {'int': 2**62, 'float': 1e300}
+
+
+class AdetNode(Node):  # type: ignore[misc]  # rclpy is untyped
+    """A node that can end a run: by finishing its work, or by failing.
+
+    Attributes:
+        done: Set when there is nothing left to do, or to the error that stopped the node.
+    """
+
+    def __init__(self, name: str, **options: Any) -> None:
+        """Create the node; ``options`` are rclpy's own."""
+        super().__init__(name, **options)
+        self.done: Any = Future()
+
+    def declare(self, kind: type[T]) -> T:
+        """Declare every option of a dataclass as a read-only parameter, and read them.
+
+        Raises:
+            ConfigError: One is missing, of another type or out of range; names it.
+        """
+        return checked(kind(**{spec.name: self._declare(spec) for spec in options_of(kind)}))
+
+    def finish(self) -> None:
+        """End the run: the work is done."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """End the run with an error."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
+    def stop(self) -> None:
+        """End threads and close files; called once, before the node is destroyed."""
+
+    def _declare(self, spec: Any) -> Any:
+        descriptor = _descriptor(spec)
+        kind, default = _TYPES[spec.type], default_of(spec)
+        try:
+            value = kind if default is None else default
+            return self.declare_parameter(spec.name, value, descriptor).value
+        except ParameterUninitializedException:
+            msg = f'{self.get_name()}: parameter {spec.name} is required: {descriptor.description}'
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            msg = f'{self.get_name()}: parameter {spec.name}: {error}'
+        raise ConfigError(msg)
+
+
+def _descriptor(spec: Any) -> ParameterDescriptor:
+    limits = spec.metadata
+    descriptor = ParameterDescriptor(description=limits['description'], read_only=True)
+    if limits['choices']:
+        descriptor.additional_constraints = f'one of: {", ".join(limits["choices"])}'
+    if limits['minimum'] is not None or limits['maximum'] is not None:
+        bound = _UNBOUNDED[spec.type]
+        low = -bound if limits['minimum'] is None else limits['minimum']
+        high = bound if limits['maximum'] is None else limits['maximum']
+        if spec.type == 'int':
+            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
+        else:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(low), to_value=float(high))
+            ]
+    return descriptor

@@ -1,0 +1,132 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""``csv_recorder``: one row per inspected picture, in ``result_<model>.csv``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+import sys
+import time
+from typing import Any
+
+from adet_interfaces.msg import AnomalyResult, ImageInfo, Recorded
+
+from adet import qos, runner
+from adet.conversions import to_nanoseconds, to_record
+from adet.diagnostics import Diagnostics, Health
+from adet.node import AdetNode
+from adet.parameters import option
+from adet_core.models import model_info
+from adet_core.records import RecordWriter, results_path
+
+# What belongs to one picture arrives within this time, or something is missing.
+_PATIENCE_S = 2.0
+_KEPT_INFOS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvRecorderOptions:
+    """Parameters of ``csv_recorder``."""
+
+    models: str = option('models to record, separated by commas', default='padim')
+    output_dir: str = option('folder of the result files', default='.')
+
+
+class CsvRecorder(AdetNode):
+    """Joins verdicts with what is known of their pictures, and writes a row for each."""
+
+    def __init__(self, **options: Any) -> None:
+        """Open the files, repairing what a crash left, and begin to record.
+
+        Raises:
+            AdetError: A parameter is wrong, or a file there is not one of adet's.
+            OSError: A file cannot be written.
+        """
+        super().__init__('csv_recorder', **options)
+        values = self.declare(CsvRecorderOptions)
+        models = [model_info(name.strip()).name for name in values.models.split(',')]
+        folder = Path(values.output_dir).expanduser()
+        self._writers: dict[str, RecordWriter] = {}
+        for model in models:
+            self._writers[model] = writer = RecordWriter(results_path(folder, model))
+            if writer.repaired:
+                self.get_logger().warning(f'{writer.path}: removed a torn end left by a crash')
+        self._infos: dict[int, ImageInfo] = {}
+        self._unexplained: dict[tuple[int, str], tuple[float, AnomalyResult]] = {}
+        self._rows = 0
+        self._recorded = self.create_publisher(Recorded, 'recorded', qos.every_frame())
+        self._info_subscription = self.create_subscription(
+            ImageInfo, 'image_info', self._on_info, qos.every_frame()
+        )
+        self._result_subscriptions = [
+            self.create_subscription(
+                AnomalyResult, f'{model}/result', self._on_result, qos.every_frame()
+            )
+            for model in models
+        ]
+        self._diagnostics = Diagnostics(self, self._health, str(folder))
+        self._timer = self.create_timer(1.0, self._every_second)
+
+    def stop(self) -> None:
+        """Write what is waiting, flush and close."""
+        for _, result in self._unexplained.values():
+            self._write(result, None)
+        for writer in self._writers.values():
+            writer.close()
+
+    def _on_info(self, info: ImageInfo) -> None:
+        stamp = to_nanoseconds(info.header.stamp)
+        for model in self._writers:
+            if info.error:
+                result = AnomalyResult(header=info.header, model=model, error=info.error)
+                self._write(result, info)
+            elif waiting := self._unexplained.pop((stamp, model), None):
+                self._write(waiting[1], info)
+        self._infos[stamp] = info
+        while len(self._infos) > _KEPT_INFOS:
+            del self._infos[next(iter(self._infos))]
+
+    def _on_result(self, result: AnomalyResult) -> None:
+        stamp = to_nanoseconds(result.header.stamp)
+        info = self._infos.get(stamp)
+        if info is None and self.count_publishers('image_info'):
+            self._unexplained[stamp, result.model] = (time.monotonic(), result)
+        else:
+            self._write(result, info)
+
+    def _write(self, result: AnomalyResult, info: ImageInfo | None) -> None:
+        age_ns = self.get_clock().now().nanoseconds - to_nanoseconds(result.header.stamp)
+        record = to_record(result, info, age_ns / 1e6)
+        try:
+            self._writers[result.model].write(record)
+        except OSError as error:
+            self.fail(error)
+            return
+        self._rows += 1
+        self._recorded.publish(Recorded(stamp=result.header.stamp, model=result.model))
+
+    def _every_second(self) -> None:
+        overdue = time.monotonic() - _PATIENCE_S
+        for key, (arrival, result) in list(self._unexplained.items()):
+            if arrival < overdue:
+                del self._unexplained[key]
+                self._write(result, None)
+        for writer in self._writers.values():
+            try:
+                writer.sync()
+            except OSError as error:
+                self.fail(error)
+
+    def _health(self) -> Health:
+        files = ' '.join(str(writer.path) for writer in self._writers.values())
+        return Health('', {'rows': self._rows, 'files': files})
+
+
+def main() -> int:
+    """Run the node."""
+    return runner.main(CsvRecorder)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

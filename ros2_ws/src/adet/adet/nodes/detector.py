@@ -1,0 +1,256 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""``<model>_detector``: a verdict for every picture."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+import math
+from pathlib import Path
+import sys
+import threading
+import time
+from typing import Any
+
+from adet_interfaces.msg import AnomalyResult
+from adet_interfaces.srv import LoadBundle
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rclpy.parameter import Parameter
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.task import Future
+from sensor_msgs.msg import Image
+
+from adet import qos, runner
+from adet.conversions import to_image, to_picture, to_result
+from adet.diagnostics import Diagnostics, Health, Pace
+from adet.node import AdetNode
+from adet.parameters import option
+from adet_core.detector import Detector, Inspection
+from adet_core.errors import AdetError
+from adet_core.models import deployed_folder
+from adet_core.pictures import Picture
+
+DETECTOR_SUFFIX = '_detector'
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorOptions:
+    """Parameters of a detector; ``threshold`` is declared apart, because it is live."""
+
+    models_root: str = option('folder of the deployed models', default='models')
+    bundle: str = option("bundle folder; empty: the model's own under models_root", default='')
+    backend: str = option('what runs the graph: auto or onnxruntime', default='auto')
+    threads: int = option('threads of one inference; 0: one per core', default=0, minimum=0)
+    frames: str = option(
+        'latest: a picture that comes too soon replaces the one that waits; '
+        'every: none is dropped, whoever publishes must wait',
+        default='latest',
+        choices=('latest', 'every'),
+    )
+    float_range: list[float] = option(
+        '32FC1 pictures: the values that count as black and as white', default=[0.0, 1.0]
+    )
+
+
+class DetectorNode(AdetNode):
+    """Inspects pictures in a thread of its own, so that a long inference holds nothing up."""
+
+    def __init__(self, model: str, **options: Any) -> None:
+        """Load the bundle and begin to inspect.
+
+        Args:
+            model: The model's word.
+            options: rclpy's own.
+
+        Raises:
+            AdetError: A parameter is wrong, or the bundle cannot be used.
+        """
+        super().__init__(f'{model}{DETECTOR_SUFFIX}', **options)
+        self._model = model
+        self._options = self.declare(DetectorOptions)
+        folder = Path(
+            self._options.bundle or deployed_folder(Path(self._options.models_root), model)
+        )
+        self._folder = folder.expanduser()
+        self._detector = self._load(self._folder)
+        self._declare_threshold()
+        every = self._options.frames == 'every'
+        # One place to wait is enough for the newest; where none may be lost, the source keeps the
+        # number small.
+        self._waiting: deque[tuple[Image, float]] = deque(maxlen=None if every else 1)
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._dropped = self._failed = self._dropped_before = self._failed_before = 0
+        self._pace = Pace()
+        self._make_topics(every)
+        detector = self._detector
+        self.get_logger().info(
+            f'bundle {detector.bundle.bundle_id} of {folder} on {detector.backend_name}'
+        )
+        self._thread = threading.Thread(target=self._inspect_all, name=self.get_name())
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the inspecting thread after the picture it is at."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _make_topics(self, every: bool) -> None:
+        prefix = self._model
+        results, people = qos.every_frame(), qos.pictures_for_people()
+        self._results = self.create_publisher(AnomalyResult, f'{prefix}/result', results)
+        self._maps = self.create_publisher(Image, f'{prefix}/anomaly_map', people)
+        self._overlays = self.create_publisher(Image, f'{prefix}/overlay', people)
+        self._service = self.create_service(
+            LoadBundle, f'{prefix}/load_bundle', self._on_load_bundle
+        )
+        self._diagnostics = Diagnostics(self, self._health, str(self._folder))
+        self._subscription = self.create_subscription(
+            Image,
+            'image_raw',
+            self._on_image,
+            qos.every_frame() if every else qos.any_camera(),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def _load(self, folder: Path) -> Detector:
+        low, high = self._options.float_range
+        return Detector.load(
+            folder,
+            model=self._model,
+            backend=self._options.backend,
+            threads=self._options.threads,
+            float_range=(low, high),
+        )
+
+    def _declare_threshold(self) -> None:
+        description = 'raw score at or above which a picture is anomalous; may be set at any time'
+        descriptor = ParameterDescriptor(description=description)
+        value = self.declare_parameter('threshold', self._detector.threshold, descriptor).value
+        self._detector.threshold = float(value)
+        self.add_on_set_parameters_callback(self._on_parameters)
+
+    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        for parameter in parameters:
+            if parameter.name == 'threshold':
+                if not math.isfinite(parameter.value):
+                    reason = f'threshold is {parameter.value}, expected a finite number'
+                    return SetParametersResult(successful=False, reason=reason)
+                self._detector.threshold = parameter.value
+        return SetParametersResult(successful=True)
+
+    def _on_image(self, message: Image) -> None:
+        with self._changed:
+            self._dropped += len(self._waiting) == self._waiting.maxlen
+            self._waiting.append((message, time.perf_counter()))
+            self._changed.notify()
+
+    def _inspect_all(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or self._waiting)
+                if self._stopping:
+                    return
+                message, arrival = self._waiting.popleft()
+                # Taken once for this picture: a swap takes effect between two pictures.
+                detector = self._detector
+            try:
+                self._inspect(message, detector)
+            except AdetError as error:
+                self._refuse(message, detector, error)
+            except Exception as error:
+                self.fail(error)
+                raise
+            self._pace.add((time.perf_counter() - arrival) * 1e3)
+
+    def _inspect(self, message: Image, detector: Detector) -> None:
+        picture = to_picture(message)
+        inspection = detector.inspect(picture)
+        self._results.publish(to_result(inspection, self._model, message.header))
+        self._show(message, detector, picture, inspection)
+
+    def _show(
+        self, message: Image, detector: Detector, picture: Picture, inspection: Inspection
+    ) -> None:
+        """Publish what only people look at, if anybody does."""
+        if self._maps.get_subscription_count():
+            self._maps.publish(to_image(inspection.anomaly_map, '32FC1', message.header))
+        if self._overlays.get_subscription_count():
+            overlay = detector.overlay(picture, inspection)
+            self._overlays.publish(to_image(overlay, 'bgr8', message.header))
+
+    def _refuse(self, message: Image, detector: Detector, error: AdetError) -> None:
+        """Answer a picture that cannot be inspected: it gets its row, and the node lives on."""
+        self._failed += 1
+        self.get_logger().error(str(error), throttle_duration_sec=5.0)
+        bundle_id = detector.bundle.bundle_id
+        result = AnomalyResult(header=message.header, model=self._model, bundle_id=bundle_id)
+        result.error = str(error)
+        self._results.publish(result)
+
+    async def _on_load_bundle(
+        self, request: LoadBundle.Request, response: LoadBundle.Response
+    ) -> LoadBundle.Response:
+        """Load beside the present bundle, which goes on inspecting, and swap if it is sound."""
+        folder = Path(request.folder).expanduser() if request.folder else self._folder
+        loaded: Any = Future(executor=self.executor)
+
+        def load() -> None:
+            try:
+                loaded.set_result(self._load(folder))
+            except Exception as error:  # noqa: BLE001 - handed to the caller below
+                loaded.set_exception(error)
+
+        threading.Thread(target=load, name='load_bundle', daemon=True).start()
+        try:
+            detector = await loaded
+        except (AdetError, OSError) as error:
+            response.message = str(error)
+        else:
+            self._swap(detector)
+            response.success, response.message = True, f'{folder} is in service'
+        response.bundle_id = self._detector.bundle.bundle_id
+        return response
+
+    def _swap(self, detector: Detector) -> None:
+        old = self._detector
+        # An operator's own threshold stays; the old bundle's gives way to the new one's.
+        own = old.threshold != old.bundle.manifest.image_threshold.value
+        detector.threshold = old.threshold if own else detector.threshold
+        with self._changed:
+            self._detector = detector
+        self.set_parameters([Parameter('threshold', value=detector.threshold)])
+        ids = f'{old.bundle.bundle_id} -> {detector.bundle.bundle_id}'
+        self.get_logger().info(f'bundle swapped: {ids}')
+
+    def _health(self) -> Health:
+        with self._changed:
+            detector, dropped, failed = self._detector, self._dropped, self._failed
+        news = (dropped - self._dropped_before, failed - self._failed_before)
+        self._dropped_before, self._failed_before = dropped, failed
+        problems = [
+            text
+            for count, text in zip(
+                news, ('pictures dropped: they come too fast', 'pictures refused'), strict=True
+            )
+            if count
+        ]
+        values = {
+            **self._pace.figures(),
+            'dropped': dropped,
+            'refused': failed,
+            'bundle': detector.bundle.bundle_id,
+            'bundle_folder': detector.bundle.folder,
+            'backend': detector.backend_name,
+            'threshold': detector.threshold,
+        }
+        return Health('; '.join(problems), values)
+
+
+def main() -> int:
+    """Run the detector that the executable is named after, e.g. ``padim_detector``."""
+    model = Path(sys.argv[0]).name.removesuffix(DETECTOR_SUFFIX)
+    return runner.main(lambda: DetectorNode(model))
