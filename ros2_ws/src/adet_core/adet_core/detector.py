@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+import math
 from pathlib import Path
 import time
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from adet_core.backends import Answer, Backend, open_backend
 from adet_core.bundle import Bundle, open_bundle, read_engine
+from adet_core.errors import BackendError
 from adet_core.overlay import draw_overlay
 from adet_core.pictures import Image, Picture, prepare, to_bgr
 from adet_core.scoring import AnomalyMap, find_regions, normalise_score, Region
@@ -119,6 +121,10 @@ class Detector:
         # Read once: an operator may change it while this picture is judged.
         threshold = self.threshold
         score, anomaly_map = float(answer.scores[0]), answer.maps[0]
+        if not math.isfinite(score):
+            # Compared with any threshold it would pass for a good part.
+            msg = f'the graph gave the score {score}; export or deploy the bundle again'
+            raise BackendError(msg)
         manifest = self.bundle.manifest
         is_anomalous = score >= threshold
         pixel_threshold = manifest.pixel_threshold.value

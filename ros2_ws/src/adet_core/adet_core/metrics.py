@@ -138,4 +138,4 @@ def _area(
     # A rise that the limit cuts adds only the triangle before it.
     reached = np.maximum(limit - start, 0) ** 2 / (2 * np.maximum(end - start, 1e-300))
     area = np.where(end <= limit, limit - (start + end) / 2, reached)
-    return float(np.average(area, weights=weights)) / limit
+    return min(float(np.average(area, weights=weights)) / limit, 1.0)

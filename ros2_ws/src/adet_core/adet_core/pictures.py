@@ -170,7 +170,8 @@ def _to_8bit(pixels: npt.NDArray[Any], float_range: tuple[float, float] = (0.0, 
         return scaled
     low, high = float_range
     finite = np.nan_to_num(pixels, nan=low, posinf=high, neginf=low)
-    levels = np.rint((finite - low) * (255 / (high - low)))
+    with np.errstate(over='ignore'):
+        levels = np.rint((finite - low) * (255 / (high - low)))
     clipped: Image = np.clip(levels, 0, 255).astype(np.uint8)
     return clipped
 

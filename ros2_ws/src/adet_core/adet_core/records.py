@@ -10,6 +10,7 @@ import csv
 from dataclasses import dataclass, fields
 from datetime import datetime
 import errno
+import fcntl
 import io
 import os
 from pathlib import Path
@@ -101,7 +102,7 @@ class RecordWriter:
 
         Raises:
             OSError: The file cannot be written.
-            RecordError: It is not a results file of adet.
+            RecordError: It is not a results file of adet, or somebody else is writing it.
         """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,12 +110,12 @@ class RecordWriter:
             path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
         )
         try:
+            self._lock()
             self.repaired, rows = self._repair()
         except BaseException:
             self.close()
             raise
-        stamp = COLUMNS.index('stamp_ns')
-        self.recent = deque((int(row[stamp]) for row in rows), maxlen=_RECENT)
+        self.recent = deque((row.stamp_ns for row in rows), maxlen=_RECENT)
 
     def write(self, record: Record) -> None:
         """Append one row; a frame whose stamp was just written is not written again.
@@ -135,9 +136,20 @@ class RecordWriter:
     def close(self) -> None:
         """Flush and close; further calls do nothing."""
         if self._descriptor >= 0:
-            os.fsync(self._descriptor)
-            os.close(self._descriptor)
-            self._descriptor = -1
+            descriptor, self._descriptor = self._descriptor, -1
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _lock(self) -> None:
+        """Keep other writers out; the lock goes when the process does, however it ends."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            remedy = 'stop it, or give this run another output folder'
+            msg = f'{self.path}: another process is writing it; {remedy}'
+            raise RecordError(msg) from None
 
     def _append(self, line: bytes) -> None:
         size = os.fstat(self._descriptor).st_size
@@ -149,7 +161,7 @@ class RecordWriter:
             os.ftruncate(self._descriptor, size)
             raise _named(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), self.path)
 
-    def _repair(self) -> tuple[str, list[list[str]]]:
+    def _repair(self) -> tuple[str, list[Record]]:
         """Cut off a torn end; returns it, and the rows among the last bytes of the file."""
         size = os.fstat(self._descriptor).st_size
         header = _join(COLUMNS)
@@ -160,18 +172,28 @@ class RecordWriter:
         if size < len(header):
             os.ftruncate(self._descriptor, 0)
             self._append(header)
+            self.sync()
             return head.decode(), []
-        start = max(len(header), size - _TAIL_BYTES)
-        lines = os.pread(self._descriptor, size - start, start).splitlines(keepends=True)
-        if start > len(header):
-            lines = lines[1:]
-        torn: list[bytes] = []
-        while lines and _parse(lines[-1]) is None:
-            torn.insert(0, lines.pop())
+        tail = _TAIL_BYTES
+        lines, torn = self._tail(size, max(len(header), size - tail), len(header))
+        while not lines and tail < size:
+            # The torn end is longer than that; a power cut can leave any number of zero bytes.
+            tail *= 2
+            lines, torn = self._tail(size, max(len(header), size - tail), len(header))
         if torn:
-            os.ftruncate(self._descriptor, size - sum(map(len, torn)))
+            os.ftruncate(self._descriptor, size - len(torn))
         rows = [_parse(line) for line in lines[-_RECENT:]]
-        return b''.join(torn).decode(errors='replace'), [row for row in rows if row]
+        return torn.decode(errors='replace'), [row for row in rows if row]
+
+    def _tail(self, size: int, start: int, first: int) -> tuple[list[bytes], bytes]:
+        """The lines from ``start`` on up to the last whole one, and the torn rest."""
+        lines = os.pread(self._descriptor, size - start, start).splitlines(keepends=True)
+        if start > first:
+            lines = lines[1:]
+        whole = len(lines)
+        while whole and _parse(lines[whole - 1]) is None:
+            whole -= 1
+        return lines[:whole], b''.join(lines[whole:])
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -188,7 +210,7 @@ def read_records(path: Path) -> Iterator[Record]:
             for number, line in enumerate(file, start=2):
                 row = _parse(line)
                 if row is not None:
-                    yield _record(row)
+                    yield row
                 elif line.endswith(b'\n'):
                     msg = f'{path}: line {number} is damaged; remove it'
                     raise RecordError(msg)
@@ -225,12 +247,15 @@ def _join(values: Sequence[str]) -> bytes:
     return line.getvalue().encode(errors='surrogateescape')
 
 
-def _parse(line: bytes) -> list[str] | None:
-    """The fields of one line; None if it is not a whole row."""
+def _parse(line: bytes) -> Record | None:
+    """One line as a row; None if it is not a whole one."""
     if not line.endswith(b'\n') or b'\0' in line:
         return None
-    row = next(csv.reader([line[:-1].decode(errors='surrogateescape')]), [])
-    return row if len(row) == len(COLUMNS) and row[0].isdigit() else None
+    text = line[:-1].decode(errors='surrogateescape')
+    try:
+        return _record(next(csv.reader([text], strict=True), []))
+    except (ValueError, KeyError, csv.Error):
+        return None
 
 
 def _record(row: list[str]) -> Record:
@@ -238,7 +263,7 @@ def _record(row: list[str]) -> Record:
     values['stamp_ns'] = int(values['stamp_ns'])
     for name in ('score', 'normalised_score', 'threshold', 'inference_ms', 'latency_ms'):
         values[name] = float(values[name]) if values[name] else None
-    values['is_anomalous'] = values['is_anomalous'] == '1' if values['is_anomalous'] else None
+    values['is_anomalous'] = {'1': True, '0': False, '': None}[values['is_anomalous']]
     values['regions'] = tuple(
         map(_region, values['regions'].split(';') if values['regions'] else [])
     )

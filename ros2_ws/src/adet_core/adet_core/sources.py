@@ -22,7 +22,7 @@ PICTURE_SUFFIXES = frozenset(
 )
 LABELS = ('normal', 'anomaly')
 MASKS_FOLDER = 'masks'
-_CAMERA = re.compile(r'camera:(\d+)')
+_CAMERA = re.compile(r'camera:(\d{1,6})')
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,14 @@ def list_pictures(folder: Path) -> list[Path]:
     def fail(error: OSError) -> None:
         raise DatasetError(f'{error.filename}: {error.strerror}') from None
 
+    seen: set[str] = set()
     for base, folders, files in os.walk(folder, onerror=fail, followlinks=True):
-        folders[:] = [name for name in folders if name != MASKS_FOLDER and name[0] != '.']
+        # A link may lead back up: each folder counts once.
+        if (real := os.path.realpath(base)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if name != MASKS_FOLDER and name[0] != '.')
         found += [
             Path(base, name)
             for name in files
@@ -136,7 +142,7 @@ class FolderSource:
 
 def label_of(path: Path, folder: Path) -> str:
     """The label that the folders between ``folder`` (included) and a picture give, or ''."""
-    names = [folder.name, *path.relative_to(folder).parts[:-1]]
+    names = [folder.absolute().name, *path.relative_to(folder).parts[:-1]]
     return next((name for name in reversed(names) if name in LABELS), '')
 
 

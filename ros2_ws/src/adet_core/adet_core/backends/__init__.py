@@ -84,19 +84,22 @@ def open_backend(name: str, graph: bytes, *, threads: int = 0) -> Backend:
 
 
 def check_statistics(expected: Mapping[str, tuple[Any, ...]], given: Mapping[str, Any]) -> None:
-    """Check names and shapes of statistics against a graph's inputs.
+    """Check names, shapes and types of statistics against a graph's inputs.
 
     Args:
         expected: Input name to shape; a dimension that is not an int may have any length.
         given: Arrays by name.
 
     Raises:
-        BackendError: Something is missing, too much or of another shape.
+        BackendError: Something is missing, too much, of another shape or not float32.
     """
     if sorted(expected) != sorted(given):
         msg = f'the graph takes the statistics {sorted(expected)}, the bundle has {sorted(given)}'
         raise BackendError(msg)
     for name, shape in expected.items():
+        if given[name].dtype != np.float32:
+            msg = f'statistics {name!r} are {given[name].dtype}, the graph takes float32'
+            raise BackendError(msg)
         actual = given[name].shape
         fits = len(actual) == len(shape) and all(
             not isinstance(want, int) or want == have

@@ -14,6 +14,7 @@ from adet_core.backends import Answer, check_statistics
 from adet_core.errors import BackendError
 
 IMAGE_INPUT = 'image'
+_OUTPUTS = ('score', 'anomaly_map')
 _ERRORS_ONLY = 3
 
 
@@ -48,9 +49,8 @@ class OnnxRuntimeBackend:
         self._image_shape = shapes.pop(IMAGE_INPUT)
         self._statistics_shapes = shapes
         self._binding = self._session.io_binding()
+        self._statistics: list[onnxruntime.OrtValue] = []
         self._bound = not shapes
-        for output in ('score', 'anomaly_map'):
-            self._binding.bind_output(output)
 
     @property
     def name(self) -> str:
@@ -62,9 +62,14 @@ class OnnxRuntimeBackend:
         """See `adet_core.backends.Backend.bind`."""
         check_statistics(self._statistics_shapes, statistics)
         device = 'cuda' if 'CUDA' in self.name else 'cpu'
-        for name, array in statistics.items():
-            value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device)
+        values = {
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device)
+            for name, array in statistics.items()
+        }
+        for name, value in values.items():
             self._binding.bind_ortvalue_input(name, value)
+        # On the CPU they are the arrays' own memory, which has to outlive the binding.
+        self._statistics = list(values.values())
         self._bound = True
 
     def run(self, images: npt.NDArray[np.uint8]) -> Answer:
@@ -78,13 +83,17 @@ class OnnxRuntimeBackend:
                 f'the graph takes uint8 pictures of {expected}, got {images.dtype} {images.shape}'
             )
             raise BackendError(msg)
+        contiguous = np.ascontiguousarray(images)
         try:
-            self._binding.bind_cpu_input(IMAGE_INPUT, np.ascontiguousarray(images))
+            self._binding.bind_cpu_input(IMAGE_INPUT, contiguous)
+            for output in _OUTPUTS:
+                # Anew each time: a run fixes them to its own number of pictures.
+                self._binding.bind_output(output)
             self._session.run_with_iobinding(self._binding)
             scores, maps = self._binding.copy_outputs_to_cpu()
+            return Answer(scores[:, 0], maps[:, 0])
         except Exception as error:  # noqa: BLE001 - its error types are not importable
             raise BackendError(f'inference failed: {_first_line(error)}') from None
-        return Answer(scores[:, 0], maps[:, 0])
 
 
 def _providers() -> list[str]:

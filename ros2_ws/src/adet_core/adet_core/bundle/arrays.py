@@ -37,14 +37,22 @@ def read_arrays(file: IO[bytes], names: tuple[str, ...]) -> Arrays:
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            entries = {entry.filename.removesuffix('.npy'): entry for entry in archive.infolist()}
-            if sorted(entries) != sorted(names):
-                msg = f'holds the arrays {sorted(entries)}, expected {sorted(names)}'
-                raise ValueError(msg)
+            entries = _entries(archive, names)
             return {name: _read_array(file, entries[name]) for name in names}
-    except (zipfile.BadZipFile, EOFError, struct.error, NotImplementedError) as error:
-        msg = f'not a readable npz file ({error})'
+    except ValueError:
+        raise
+    # A made-up header fails in zipfile, numpy or Python's own parser, each in ways of its own.
+    except Exception as error:  # noqa: BLE001
+        msg = f'not a readable npz file ({type(error).__name__}: {error})'
         raise ValueError(msg) from None
+
+
+def _entries(archive: zipfile.ZipFile, names: tuple[str, ...]) -> dict[str, zipfile.ZipInfo]:
+    entries = {entry.filename.removesuffix('.npy'): entry for entry in archive.infolist()}
+    if sorted(entries) != sorted(names):
+        msg = f'holds the arrays {sorted(entries)!s:.200}, expected {sorted(names)}'
+        raise ValueError(msg)
+    return entries
 
 
 def _read_array(file: IO[bytes], entry: zipfile.ZipInfo) -> npt.NDArray[Any]:

@@ -40,10 +40,17 @@ def open_committed(folder: Path, name: str) -> IO[bytes]:
         FileNotFoundError: There is no such file.
         OSError: It is a link, is not a regular file, or cannot be read.
     """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return _open_regular(folder / INCOMING / name)
+        incoming = os.open(folder / INCOMING, flags)
     except FileNotFoundError:
         return _open_regular(folder / name)
+    try:
+        return _open_regular(Path(name), incoming)
+    except FileNotFoundError:
+        return _open_regular(folder / name)
+    finally:
+        os.close(incoming)
 
 
 @contextmanager
@@ -111,8 +118,9 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _open_regular(path: Path) -> IO[bytes]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def _open_regular(path: Path, folder: int | None = None) -> IO[bytes]:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, 'not a regular file', str(path))

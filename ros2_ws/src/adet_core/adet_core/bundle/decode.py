@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass, MISSING
 import json
+import math
+from reprlib import repr as brief
 import types
 from typing import Any, cast, get_args, get_origin, get_type_hints, TypeVar, Union
 
@@ -16,10 +18,10 @@ def parse_json(data: bytes) -> object:
     """What a JSON text holds.
 
     Raises:
-        ValueError: It is not JSON (or nested beyond all reason).
+        ValueError: It is not JSON (or nested beyond all reason), or a number is not finite.
     """
     try:
-        return json.loads(data)
+        return json.loads(data, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         msg = f'not valid JSON ({error})'
         raise ValueError(msg) from None
@@ -41,7 +43,7 @@ def decode(kind: type[T], values: object, place: str = '') -> T:
     hints = get_type_hints(kind)
     known = {field.name: field for field in fields(cast('Any', kind))}
     if unknown := sorted(given.keys() - known.keys()):
-        msg = f'unknown field {_at(place, unknown[0])!r}'
+        msg = f'unknown field {_at(place, unknown[0])!r:.100}'
         raise ValueError(msg)
     arguments = {}
     for name, field in known.items():
@@ -67,11 +69,15 @@ def _value(hint: Any, value: object, place: str) -> Any:
         return {key: _value(inner[1], entry, _at(place, key)) for key, entry in entries.items()}
     if origin is tuple:
         return _tuple(inner, _expect(list, value, place), place)
-    return (
-        float(_expect((int, float), value, place))
-        if hint is float
-        else _expect(hint, value, place)
-    )
+    return _float(value, place) if hint is float else _expect(hint, value, place)
+
+
+def _float(value: object, place: str) -> float:
+    try:
+        return float(_expect((int, float), value, place))
+    except OverflowError:
+        msg = f'field {place!r} is {brief(value)}, which is too large'
+        raise ValueError(msg) from None
 
 
 def _tuple(inner: tuple[Any, ...], values: list[Any], place: str) -> tuple[Any, ...]:
@@ -90,9 +96,18 @@ def _expect(kind: Any, value: Any, place: str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         names = kind if isinstance(kind, tuple) else (kind,)
         expected = ' or '.join(name.__name__ for name in names)
-        msg = f'field {place!r} is {value!r:.60}, expected {expected}'
+        msg = f'field {place!r} is {brief(value)}, expected {expected}'
         raise ValueError(msg)
     return value
+
+
+def _finite(text: str) -> float:
+    """A number of the text; Python's reader would let NaN, Infinity and 1e999 pass."""
+    number = float(text)
+    if not math.isfinite(number):
+        msg = f'{text:.60} is not a finite number'
+        raise ValueError(msg)
+    return number
 
 
 def _at(place: str, name: str) -> str:

@@ -98,13 +98,17 @@ def read_engine(bundle: Bundle) -> bytes:
     """
     folder = bundle.folder / ENGINE_FOLDER
     record = _read_record(bundle, folder)
-    if record.bundle_id != bundle.bundle_id:
-        reason = f'made from bundle {record.bundle_id}, this one is {bundle.bundle_id}'
-        raise _error(bundle, RECORD_FILE, reason)
-    graph = _read(bundle, folder, GRAPH_FILE, _GRAPH_LIMIT)
-    if hashlib.sha256(graph).hexdigest() != record.sha256:
-        raise _error(bundle, GRAPH_FILE, f'checksum mismatch with {RECORD_FILE}')
-    return graph
+    while True:
+        if record.bundle_id != bundle.bundle_id:
+            reason = f'made from bundle {record.bundle_id:.12}, this one is {bundle.bundle_id}'
+            raise _error(bundle, RECORD_FILE, reason)
+        graph = _read(bundle, folder, GRAPH_FILE, _GRAPH_LIMIT)
+        if hashlib.sha256(graph).hexdigest() == record.sha256:
+            return graph
+        # An export may have replaced both between the two reads.
+        before, record = record, _read_record(bundle, folder)
+        if record == before:
+            raise _error(bundle, GRAPH_FILE, f'checksum mismatch with {RECORD_FILE}')
 
 
 def _read_record(bundle: Bundle, folder: Path) -> EngineRecord:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 import json
 import math
+from reprlib import repr as brief
 from typing import Any
 
 from adet_core.bundle.decode import decode, parse_json
@@ -194,7 +195,7 @@ class Manifest:
         version = values.get('schema_version') if isinstance(values, dict) else None
         if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
             msg = (
-                f'schema_version is {version!r}, this adet reads 1 to {SCHEMA_VERSION}; '
+                f'schema_version is {brief(version)}, this adet reads 1 to {SCHEMA_VERSION}; '
                 'upgrade adet, or train the bundle again'
             )
             raise ValueError(msg)

@@ -96,7 +96,7 @@ class Bundle:
         """
         arrays = self._arrays(GOLDEN_FILE, Golden._fields)
         image = self.manifest.image
-        count = len(arrays['scores'])
+        count = arrays['scores'].size
         expected = {
             'images': ((count, image.height, image.width, 3), np.uint8),
             'scores': ((count,), np.float32),
@@ -115,14 +115,26 @@ class Bundle:
         Raises:
             BundleError: The file is missing or not as ``meta.json`` describes it.
         """
-        entry = self.manifest.files[name]
         try:
-            with open_committed(self.folder, name) as file:
-                self._verify(name, file, entry)
-                file.seek(0)
-                yield file
+            file = open_committed(self.folder, name)
         except OSError as error:
             raise self._error(name, _os_reason(error)) from None
+        with file:
+            try:
+                self._verify(name, file, self.manifest.files[name])
+                file.seek(0)
+            except OSError as error:
+                raise self._error(name, _os_reason(error)) from None
+            # What goes wrong from here on (a full disc, say) is the caller's own.
+            yield file
+
+    def is_replaced(self) -> bool:
+        """Whether another bundle lies in the folder since this one was opened."""
+        try:
+            with open_committed(self.folder, META_FILE) as file:
+                return file.read(_META_LIMIT + 1) != self.meta
+        except OSError:
+            return False
 
     def _verify(self, name: str, file: IO[bytes], entry: FileEntry) -> None:
         size = os.fstat(file.fileno()).st_size
@@ -141,6 +153,8 @@ class Bundle:
                 raise self._error(name, str(error)) from None
 
     def _error(self, name: str, reason: str) -> BundleError:
+        if self.is_replaced():
+            return BundleError(f'{self.folder}: was replaced since it was opened; try again')
         remedy = 'copy the bundle again from the PC (adet deploy RUN_DIR)'
         return BundleError(f'{self.folder / name}: {reason}; {remedy}')
 
@@ -164,7 +178,7 @@ def open_bundle(folder: Path, *, model: str | None = None) -> Bundle:
                 _check_presence(bundle, name, entry)
             break
         except BundleError:
-            if attempt == _ATTEMPTS - 1 or _read(folder).bundle_id == bundle.bundle_id:
+            if attempt == _ATTEMPTS - 1 or not bundle.is_replaced():
                 raise
     if model is not None and bundle.manifest.model != model:
         msg = f'{folder}: holds a {bundle.manifest.model} bundle, expected {model}'
@@ -201,7 +215,9 @@ def _read(folder: Path) -> Bundle:
 def _check_files(manifest: Manifest) -> None:
     if manifest.model not in MODELS:
         known = ', '.join(sorted(MODELS))
-        msg = f'model {manifest.model!r} is unknown to this adet (known: {known}); upgrade adet'
+        msg = (
+            f'model {manifest.model!r:.60} is unknown to this adet (known: {known}); upgrade adet'
+        )
         raise ValueError(msg)
     for name, entry in manifest.files.items():
         plain = _PLAIN_NAME.fullmatch(name) and name != META_FILE

@@ -28,7 +28,8 @@ def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, Conten
         The bundle as read back.
 
     Raises:
-        OSError: The folder cannot be written; nothing has changed then.
+        OSError: The folder cannot be written; a reader sees the old set, or the new one if the
+            error came after the commit.
     """
     with stage(folder, contents) as staged:
         files = {name: _entry(staged / name) for name in contents}

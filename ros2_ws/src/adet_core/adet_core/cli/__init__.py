@@ -87,8 +87,13 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument('--version', action='version', version=f'adet {__version__}')
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     for name in sorted(found):
-        # Only the chosen command is imported in full to parse; the others for their one line.
-        command = _load(name, found[name])
+        try:
+            command = _load(name, found[name])
+        except AdetError:
+            # One package that is not whole leaves the commands of the others alone.
+            if name == chosen:
+                raise
+            continue
         subparser = commands.add_parser(
             name,
             help=command.HELP,
@@ -111,5 +116,6 @@ def _load(name: str, entry: Any) -> Command:
 
 
 def _fail(message: str) -> int:
-    print(f'error: {message}', file=sys.stderr)
+    # One line, whatever a file is called.
+    print(f'error: {" ".join(message.splitlines())}', file=sys.stderr)
     return 1

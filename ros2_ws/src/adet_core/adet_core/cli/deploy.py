@@ -24,11 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Copy; returns where the bundle is now and what it is."""
-    from adet_core.bundle import copy_bundle, META_FILE, open_bundle
+    from adet_core.bundle import copy_bundle, open_bundle
     from adet_core.models import deployed_folder
 
     source = arguments.run_dir
-    if not (source / META_FILE).exists():
+    if (source / 'pytorch').is_dir():
         source = source / 'pytorch'
     bundle = open_bundle(source)
     target = deployed_folder(arguments.models_root, bundle.manifest.model)

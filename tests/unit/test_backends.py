@@ -1,0 +1,183 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Backends give exactly what the graph says, and refuse what does not fit it."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import builders
+from builders import make_graph, SIZE
+import numpy as np
+import pytest
+
+from adet_core.backends import Backend, BACKENDS, check_statistics, open_backend
+from adet_core.errors import BackendError, ConfigError
+
+
+@pytest.fixture(params=['auto', *BACKENDS])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    opened = open_backend(request.param, make_graph(), threads=1)
+    opened.bind(builders.statistics())
+    return opened
+
+
+def _pictures(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
+
+
+def _assert_right(backend: Backend, images: np.ndarray, arrays: dict[str, np.ndarray]) -> None:
+    answer = backend.run(images)
+    scores, maps = builders.expected_answer(images, arrays)
+    assert answer.scores.shape == (len(images),)
+    assert answer.maps.shape == (len(images), SIZE, SIZE)
+    assert answer.scores.dtype == answer.maps.dtype == np.float32
+    np.testing.assert_allclose(answer.maps, maps, rtol=1e-6)
+    np.testing.assert_allclose(answer.scores, scores, rtol=1e-6)
+
+
+@pytest.mark.parametrize('count', [1, 2, 5])
+def test_any_number_of_pictures_is_answered_at_once(backend: Backend, count: int) -> None:
+    _assert_right(backend, _pictures(count), builders.statistics())
+
+
+def test_answers_stay_when_the_next_picture_is_run(backend: Backend) -> None:
+    first = backend.run(_pictures(1))
+    kept = first.maps.copy()
+    backend.run(_pictures(1, seed=1))
+    np.testing.assert_array_equal(first.maps, kept)
+
+
+def test_pictures_may_be_views(backend: Backend) -> None:
+    images = _pictures(2)
+    for view in (images[:, ::-1, :, ::-1], images.swapaxes(1, 2), images[1:]):
+        _assert_right(backend, view, builders.statistics())
+
+
+def test_statistics_are_exchanged_between_two_pictures(backend: Backend) -> None:
+    images = _pictures(1)
+    for seed in (1, 2):
+        backend.bind(builders.statistics(seed))
+        _assert_right(backend, images, builders.statistics(seed))
+
+
+def test_statistics_need_not_be_kept_by_the_caller(backend: Backend) -> None:
+    backend.bind({name: array.copy() for name, array in builders.statistics(3).items()})
+    gc.collect()
+    # Memory that was given back would be used again for these.
+    others = [np.full((SIZE, SIZE, 3), 7, np.float32) for _ in range(50)]
+    others += [np.full(3, 7, np.float32) for _ in range(500)]
+    _assert_right(backend, _pictures(1), builders.statistics(3))
+    assert len(others) == 550
+
+
+def test_statistics_may_be_views(backend: Backend) -> None:
+    arrays = builders.statistics(4)
+    backend.bind({**arrays, 'mean': np.asfortranarray(arrays['mean'])})
+    _assert_right(backend, _pictures(1), arrays)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'mean': np.zeros((SIZE, SIZE), np.float32)}, r"statistics 'mean' have shape \(64, 64\)"),
+        (
+            {'mean': np.zeros((SIZE, SIZE, 4), np.float32)},
+            r'the graph takes \(64, 64, 3\); export',
+        ),
+        ({'mean': np.zeros((SIZE, SIZE, 3))}, "statistics 'mean' are float64, the graph takes"),
+        ({'memory_bank': np.zeros(1, np.float32)}, r'the bundle has .*memory_bank'),
+    ],
+)
+def test_statistics_that_do_not_fit_leave_the_old_ones(
+    backend: Backend, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BackendError, match=message):
+        backend.bind({**builders.statistics(1), **change})
+    _assert_right(backend, _pictures(1), builders.statistics())
+
+
+def test_running_without_statistics_says_what_is_needed() -> None:
+    with pytest.raises(BackendError, match=r"statistics \['inv_covariance', 'mean'\]: bind them"):
+        open_backend('auto', make_graph()).run(_pictures(1))
+
+
+@pytest.mark.parametrize(
+    'images',
+    [
+        np.zeros((1, SIZE, SIZE, 3), np.float32),
+        np.zeros((1, SIZE, SIZE + 1, 3), np.uint8),
+        np.zeros((1, 3, SIZE, SIZE), np.uint8),
+        np.zeros((SIZE, SIZE, 3), np.uint8),
+        np.zeros((1, SIZE, SIZE), np.uint8),
+        np.zeros((), np.uint8),
+    ],
+)
+def test_pictures_that_do_not_fit_are_refused(backend: Backend, images: np.ndarray) -> None:
+    with pytest.raises(BackendError, match='the graph takes uint8 pictures of 64x64x3, got '):
+        backend.run(images)
+
+
+@pytest.mark.parametrize('graph', [b'', b'not an onnx model', make_graph()[:-100]])
+def test_a_graph_that_cannot_be_loaded_is_a_backend_error(graph: bytes) -> None:
+    with pytest.raises(BackendError, match='onnxruntime: cannot load the graph: ') as caught:
+        open_backend('auto', graph)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_graph_without_the_outputs_is_a_backend_error() -> None:
+    backend = open_backend('onnxruntime', make_graph('loss'))
+    backend.bind(builders.statistics())
+    with pytest.raises(BackendError, match=r'inference failed: .*score'):
+        backend.run(_pictures(1))
+
+
+def test_a_graph_whose_outputs_have_other_shapes_is_a_backend_error() -> None:
+    backend = open_backend('onnxruntime', make_graph(flat_score=True))
+    backend.bind(builders.statistics())
+    with pytest.raises(BackendError, match='inference failed: '):
+        backend.run(_pictures(1))
+
+
+def test_a_graph_without_picture_is_a_backend_error() -> None:
+    from onnx import helper, TensorProto
+
+    value = helper.make_tensor_value_info('x', TensorProto.FLOAT, [1])
+    result = helper.make_tensor_value_info('score', TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node('Abs', ['x'], ['score'])], 'g', [value], [result])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
+    with pytest.raises(BackendError, match="no input 'image'; it was not exported by adet"):
+        open_backend('auto', model.SerializeToString())
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="unknown backend 'cuda'; known: auto, onnxruntime"):
+        open_backend('cuda', make_graph())
+
+
+def test_a_missing_library_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS, 'onnxruntime', 'adet_core.backends.absent:Backend')
+    with pytest.raises(BackendError, match=r'onnxruntime: .*absent.*; install it with: pip'):
+        open_backend('onnxruntime', make_graph())
+
+
+def test_auto_takes_the_first_backend_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    working = BACKENDS['onnxruntime']
+    broken = {'first': 'adet_core.backends.absent:Backend', 'second': working}
+    monkeypatch.setattr('adet_core.backends.BACKENDS', broken)
+    assert open_backend('auto', make_graph()).name == 'onnxruntime (CPU)'
+
+
+def test_auto_tells_why_nothing_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = {'first': 'adet_core.absent:Backend', 'second': BACKENDS['onnxruntime']}
+    monkeypatch.setattr('adet_core.backends.BACKENDS', broken)
+    with pytest.raises(BackendError, match=r'first: .*; second: cannot load the graph'):
+        open_backend('auto', b'')
+
+
+@pytest.mark.parametrize('shape', [(3,), ('rows',), (None,)])
+def test_a_free_dimension_takes_any_length(shape: tuple[Any, ...]) -> None:
+    check_statistics({'a': shape}, {'a': np.zeros(3, np.float32)})
+    with pytest.raises(BackendError, match=r"'a' have shape \(3, 1\), the graph takes "):
+        check_statistics({'a': shape}, {'a': np.zeros((3, 1), np.float32)})

@@ -1,0 +1,186 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The detector: a picture in, a verdict out, all of it as numpy computes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import builders
+from builders import flat_statistics, IMAGE_THRESHOLD, make_bundle, make_engine, SIZE, SPAN
+import cv2
+import numpy as np
+import pytest
+
+from adet_core.bundle import open_bundle, ScoreRange
+from adet_core.detector import Detector
+from adet_core.errors import BackendError, BundleError, ConfigError, PictureError
+from adet_core.pictures import Picture
+from adet_core.scoring import Region
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Detector:
+    """It knows grey 100 as normal."""
+    bundle = make_bundle(tmp_path, arrays=flat_statistics())
+    make_engine(bundle)
+    return Detector.load(tmp_path, model='padim', threads=1)
+
+
+def _scratched(level: int, scale: int = 1) -> Picture:
+    """Grey 100 with a brighter patch, at rows 8 to 15 and columns 20 to 31 of the graph's map."""
+    pixels = np.full((SIZE * scale, SIZE * scale, 3), 100, np.uint8)
+    pixels[8 * scale : 16 * scale, 20 * scale : 32 * scale] = level
+    return Picture(pixels, 'bgr8')
+
+
+def test_a_good_part_is_good(detector: Detector) -> None:
+    inspection = detector.inspect(_scratched(100))
+    assert inspection.score == 0
+    assert inspection.normalised_score == pytest.approx(0.5 - IMAGE_THRESHOLD / SPAN)
+    assert inspection.threshold == IMAGE_THRESHOLD
+    assert inspection.is_anomalous is False
+    assert inspection.regions == ()
+    assert inspection.anomaly_map.shape == (SIZE, SIZE)
+    assert not inspection.anomaly_map.any()
+    assert inspection.bundle_id == detector.bundle.bundle_id
+    assert inspection.inference_ms > 0
+
+
+@pytest.mark.parametrize('scale', [1, 4])
+def test_a_scratch_is_found_where_it_is(detector: Detector, scale: int) -> None:
+    inspection = detector.inspect(_scratched(170, scale))
+    assert inspection.score == 70
+    assert inspection.normalised_score == pytest.approx((70 - IMAGE_THRESHOLD) / SPAN + 0.5)
+    assert inspection.is_anomalous is True
+    assert inspection.regions == (Region(20 * scale, 8 * scale, 12 * scale, 8 * scale, 70.0),)
+    expected = np.zeros((SIZE, SIZE), np.float32)
+    expected[8:16, 20:32] = 70
+    np.testing.assert_array_equal(inspection.anomaly_map, expected)
+
+
+def test_a_score_at_the_threshold_is_anomalous(detector: Detector) -> None:
+    inspection = detector.inspect(_scratched(160))
+    assert inspection.score == IMAGE_THRESHOLD
+    assert inspection.is_anomalous is True
+    assert inspection.normalised_score == 0.5
+
+
+def test_a_good_part_has_no_regions_even_where_its_map_is_high(detector: Detector) -> None:
+    inspection = detector.inspect(_scratched(150))
+    assert inspection.anomaly_map.max() == 50 > builders.PIXEL_THRESHOLD
+    assert inspection.is_anomalous is False
+    assert inspection.regions == ()
+
+
+def test_the_threshold_may_be_moved_at_any_time(detector: Detector) -> None:
+    detector.threshold = 80.0
+    lenient = detector.inspect(_scratched(170))
+    detector.threshold = 10.0
+    strict = detector.inspect(_scratched(170))
+    assert (lenient.is_anomalous, strict.is_anomalous) == (False, True)
+    assert (lenient.threshold, strict.threshold) == (80, 10)
+    assert lenient.normalised_score == pytest.approx(0.45)
+
+
+def test_random_pictures_score_as_numpy_says(tmp_path: Path) -> None:
+    arrays = builders.statistics(seed=6)
+    make_engine(make_bundle(tmp_path, arrays=arrays))
+    rgb = np.random.default_rng(6).integers(0, 256, (3, SIZE, SIZE, 3), np.uint8)
+    scores, maps = builders.expected_answer(rgb, arrays)
+    detector = Detector.load(tmp_path)
+
+    answer = detector.run(list(rgb))
+    np.testing.assert_allclose(answer.scores, scores, rtol=1e-6)
+    np.testing.assert_allclose(answer.maps, maps, rtol=1e-6)
+    for image, score in zip(rgb, scores, strict=True):
+        encoded = {
+            'rgb8': image,
+            'bgr8': image[..., ::-1],
+            'bgra8': cv2.cvtColor(image, cv2.COLOR_RGB2BGRA),
+        }
+        for encoding, pixels in encoded.items():
+            inspected = detector.inspect(Picture(pixels, encoding))
+            assert inspected.score == pytest.approx(score, rel=1e-6)
+
+
+def test_float_pictures_use_the_given_range(tmp_path: Path) -> None:
+    make_engine(make_bundle(tmp_path, arrays=flat_statistics(51)))
+    pixels = np.full((SIZE, SIZE), 2.0, np.float32)
+    detector = Detector.load(tmp_path, float_range=(0, 10))
+    assert detector.inspect(Picture(pixels, '32FC1')).score == 0
+    assert Detector.load(tmp_path).inspect(Picture(pixels, '32FC1')).score == 204
+
+
+def test_the_overlay_has_the_size_of_the_picture_and_marks_the_region(tmp_path: Path) -> None:
+    scale = ScoreRange(minimum=0.0, maximum=80.0)
+    make_engine(make_bundle(tmp_path, arrays=flat_statistics(), score_range=scale))
+    detector = Detector.load(tmp_path)
+    picture = _scratched(250, scale=4)
+    before = picture.pixels.copy()
+    drawn = detector.overlay(picture, detector.inspect(picture))
+    assert drawn.shape == picture.pixels.shape
+    assert drawn.dtype == np.uint8
+    np.testing.assert_array_equal(picture.pixels, before)
+    np.testing.assert_array_equal(drawn[32, 80:128], [[0, 0, 255]] * 48)  # the box's upper edge
+    np.testing.assert_array_equal(drawn[200:], before[200:])  # far from it
+
+
+def test_an_unknown_encoding_is_a_picture_error(detector: Detector) -> None:
+    with pytest.raises(PictureError, match="encoding 'yuv422' is not supported"):
+        detector.inspect(Picture(np.zeros((64, 64, 2), np.uint8), 'yuv422'))
+
+
+def test_a_score_that_is_no_number_is_an_error_and_not_a_good_part(tmp_path: Path) -> None:
+    arrays = {**flat_statistics(), 'inv_covariance': np.zeros(3, np.float32)}
+    make_engine(make_bundle(tmp_path, arrays=arrays), builders.make_graph(divide=True))
+    detector = Detector.load(tmp_path)
+    with pytest.raises(BackendError, match='the graph gave the score nan; export or deploy'):
+        detector.inspect(_scratched(100))  # 0 / 0
+    with pytest.raises(BackendError, match='the graph gave the score'):
+        detector.inspect(_scratched(200))  # 100 / 0
+
+
+def test_loading_names_the_backend(detector: Detector) -> None:
+    assert detector.backend_name.startswith('onnxruntime (')
+
+
+@pytest.mark.parametrize(
+    ('options', 'error', 'message'),
+    [
+        ({'model': 'vae'}, BundleError, 'holds a padim bundle, expected vae'),
+        ({'backend': 'abacus'}, ConfigError, "unknown backend 'abacus'"),
+    ],
+)
+def test_loading_what_was_not_meant_is_refused(
+    bundle_folder: Path, options: dict[str, str], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        Detector.load(bundle_folder, **options)
+
+
+def test_loading_without_engine_says_how_to_make_one(tmp_path: Path) -> None:
+    make_bundle(tmp_path)
+    with pytest.raises(BundleError, match='make it with: adet export'):
+        Detector.load(tmp_path)
+
+
+def test_loading_after_a_new_deployment_needs_a_new_engine(bundle_folder: Path) -> None:
+    make_bundle(bundle_folder, seed=1)
+    with pytest.raises(BundleError, match=r'model\.json: made from bundle'):
+        Detector.load(bundle_folder)
+
+
+def test_loading_statistics_of_another_size_is_refused(tmp_path: Path) -> None:
+    arrays = {**flat_statistics(), 'mean': np.zeros((1, 1, 3), np.float32)}
+    make_engine(make_bundle(tmp_path, arrays=arrays))
+    with pytest.raises(BackendError, match=r"'mean' have shape \(1, 1, 3\), the graph takes"):
+        Detector.load(tmp_path)
+
+
+def test_loading_verifies_the_statistics(bundle_folder: Path) -> None:
+    path = bundle_folder / builders.STATISTICS_FILE
+    path.write_bytes(path.read_bytes()[:-1] + b'?')
+    assert open_bundle(bundle_folder)
+    with pytest.raises(BundleError, match=r'stats\.npz: checksum mismatch'):
+        Detector.load(bundle_folder)

@@ -1,0 +1,25 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Progress: nothing in the way of the output, one line per stage in a log."""
+
+from __future__ import annotations
+
+import pytest
+
+from adet_core.progress import progress_bars, silent
+
+
+def test_a_log_gets_one_line_per_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bars() as report:
+        for done in range(4):
+            report('reading', done, 3)
+        report('fitting', 0, None)
+        report('fitting', 1, 1)
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == ['reading ...', 'fitting ...']
+    assert captured.out == ''
+
+
+def test_silent_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    silent('reading', 1, None)
+    assert capsys.readouterr() == ('', '')
