@@ -82,7 +82,11 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
         'loop': options.loop,
         'wait_for': ','.join(models),
     }
-    recorder = {'models': ','.join(models), 'output_dir': options.output_dir}
+    recorder = {
+        'models': ','.join(models),
+        'output_dir': options.output_dir,
+        'expect_info': not topic,
+    }
     return [
         NodeSpec('csv_recorder', recorder),
         *(NodeSpec(f'{model}_detector', detector, remappings) for model in models),

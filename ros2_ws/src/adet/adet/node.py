@@ -10,7 +10,6 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import (
     InvalidParameterTypeException,
     InvalidParameterValueException,
-    ParameterUninitializedException,
 )
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -68,13 +67,15 @@ class AdetNode(Node):  # type: ignore[misc]  # rclpy is untyped
         descriptor = _descriptor(spec)
         kind, default = _TYPES[spec.type], default_of(spec)
         try:
-            value = kind if default is None else default
-            return self.declare_parameter(spec.name, value, descriptor).value
-        except ParameterUninitializedException:
-            msg = f'{self.get_name()}: parameter {spec.name} is required: {descriptor.description}'
+            given = kind if default is None else default
+            value = self.declare_parameter(spec.name, given, descriptor).value
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             msg = f'{self.get_name()}: parameter {spec.name}: {error}'
-        raise ConfigError(msg)
+            raise ConfigError(msg) from None
+        if value is None:
+            msg = f'{self.get_name()}: parameter {spec.name} is required: {descriptor.description}'
+            raise ConfigError(msg)
+        return value
 
 
 def _descriptor(spec: Any) -> ParameterDescriptor:

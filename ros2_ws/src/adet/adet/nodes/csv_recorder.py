@@ -20,8 +20,8 @@ from adet.parameters import option
 from adet_core.models import model_info
 from adet_core.records import RecordWriter, results_path
 
-# What belongs to one picture arrives within this time, or something is missing.
-_PATIENCE_S = 2.0
+# What belongs to one picture arrives within this time, even after a restart on a busy machine.
+_PATIENCE_S = 10.0
 _KEPT_INFOS = 256
 
 
@@ -31,6 +31,10 @@ class CsvRecorderOptions:
 
     models: str = option('models to record, separated by commas', default='padim')
     output_dir: str = option('folder of the result files', default='.')
+    expect_info: bool = option(
+        'image_source sends the pictures and says what they are; false: another node sends them',
+        default=True,
+    )
 
 
 class CsvRecorder(AdetNode):
@@ -46,6 +50,7 @@ class CsvRecorder(AdetNode):
         super().__init__('csv_recorder', **options)
         values = self.declare(CsvRecorderOptions)
         models = [model_info(name.strip()).name for name in values.models.split(',')]
+        self._expect_info = values.expect_info
         folder = Path(values.output_dir).expanduser()
         self._writers: dict[str, RecordWriter] = {}
         for model in models:
@@ -90,7 +95,7 @@ class CsvRecorder(AdetNode):
     def _on_result(self, result: AnomalyResult) -> None:
         stamp = to_nanoseconds(result.header.stamp)
         info = self._infos.get(stamp)
-        if info is None and self.count_publishers('image_info'):
+        if info is None and self._expect_info:
             self._unexplained[stamp, result.model] = (time.monotonic(), result)
         else:
             self._write(result, info)

@@ -16,6 +16,7 @@ from typing import Any
 from adet_interfaces.msg import AnomalyResult
 from adet_interfaces.srv import LoadBundle
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.parameter import Parameter
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.task import Future
@@ -104,8 +105,12 @@ class DetectorNode(AdetNode):
         self._results = self.create_publisher(AnomalyResult, f'{prefix}/result', results)
         self._maps = self.create_publisher(Image, f'{prefix}/anomaly_map', people)
         self._overlays = self.create_publisher(Image, f'{prefix}/overlay', people)
+        # In a group of its own: while a bundle is being loaded, pictures and timers go on.
         self._service = self.create_service(
-            LoadBundle, f'{prefix}/load_bundle', self._on_load_bundle
+            LoadBundle,
+            f'{prefix}/load_bundle',
+            self._on_load_bundle,
+            callback_group=ReentrantCallbackGroup(),
         )
         self._diagnostics = Diagnostics(self, self._health, str(self._folder))
         self._subscription = self.create_subscription(
@@ -196,13 +201,16 @@ class DetectorNode(AdetNode):
     ) -> LoadBundle.Response:
         """Load beside the present bundle, which goes on inspecting, and swap if it is sound."""
         folder = Path(request.folder).expanduser() if request.folder else self._folder
-        loaded: Any = Future(executor=self.executor)
+        executor = self.executor
+        loaded: Any = Future(executor=executor)
 
         def load() -> None:
             try:
                 loaded.set_result(self._load(folder))
             except Exception as error:  # noqa: BLE001 - handed to the caller below
                 loaded.set_exception(error)
+            # A waiting coroutine is only looked at when something wakes the executor.
+            executor.wake()
 
         threading.Thread(target=load, name='load_bundle', daemon=True).start()
         try:

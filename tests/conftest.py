@@ -1,0 +1,79 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share: a small drawn data set, and a real model trained on it once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple, TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from adet_core.synth import DatasetFolders
+
+# Before rclpy is imported anywhere: tests hear nobody else, and nobody hears them.
+os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+CATEGORY = 'plate'
+SIZE = 64
+
+
+class Deployed(NamedTuple):
+    """A model as a robot has it.
+
+    Attributes:
+        models_root: Holds ``PaDiM`` with bundle and engine.
+        run_dir: The training run it came from.
+        data_root: Holds ``train`` and ``test``.
+    """
+
+    models_root: Path
+    run_dir: Path
+    data_root: Path
+
+    @property
+    def bundle(self) -> Path:
+        return self.models_root / 'PaDiM'
+
+    @property
+    def test_folder(self) -> Path:
+        return self.data_root / 'test' / CATEGORY
+
+
+@pytest.fixture(scope='session')
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn data set: 12 good pictures to learn from, 6 good and 10 bad ones to test."""
+    from adet_core.synth import write_dataset
+
+    root = tmp_path_factory.mktemp('data')
+    folders: DatasetFolders = write_dataset(
+        root, category=CATEGORY, train=12, test_normal=6, test_anomaly=10, size=128, seed=3
+    )
+    assert folders.train.is_dir()
+    return root
+
+
+@pytest.fixture(scope='session')
+def deployed(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    """A small PaDiM, trained, deployed and exported by the real code."""
+    from adet_core.bundle import copy_bundle
+    from adet_training.export import export
+    from adet_training.train import train, TrainConfig
+
+    root = tmp_path_factory.mktemp('models')
+    run = train(
+        TrainConfig(
+            model='padim',
+            category=CATEGORY,
+            data_root=data_root,
+            models_root=root / 'pc',
+            backbone_weights='random',
+            settings={'image_size': SIZE, 'n_features': 24},
+            seed=1,
+        )
+    )
+    export(copy_bundle(run.bundle, root / 'robot' / 'PaDiM'))
+    return Deployed(root / 'robot', run.folder, data_root)

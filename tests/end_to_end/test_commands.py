@@ -1,0 +1,175 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The commands as people type them, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+
+from adet_core.records import read_records, RecordWriter
+from adet_core.sources import list_pictures
+
+pytestmark = pytest.mark.ros
+
+_DEADLINE_S = 240.0
+
+
+def adet(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        ['adet', *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=_DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def json_of(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_from_drawn_pictures_to_figures(tmp_path):
+    data, models, output = tmp_path / 'data', tmp_path / 'models', tmp_path / 'output'
+    counts = ('--train', 10, '--test-normal', 4, '--test-anomaly', 5)
+    adet('synth', data, '--category', 'plate', *counts, '--size', 96, '--seed', 5)
+    place = ('--data-root', data, '--models-root', models)
+    settings = ('--set', 'image_size=64', '--set', 'n_features=16')
+    trained = json_of(
+        adet(
+            'train', '--model', 'padim', '--category', 'plate', *place, *settings,
+            '--backbone-weights', 'random', '--seed', 2, '--json',
+        )
+    )  # fmt: skip
+    adet('deploy', trained['run_dir'], '--models-root', models)
+    exported = json_of(adet('export', models / 'PaDiM', '--onnx-only', '--json'))
+    assert exported['score_difference'] <= exported['tolerance']
+    inspected = json_of(
+        adet(
+            'inspect', '--model', 'padim', '--source', data / 'test' / 'plate',
+            '--models-root', models, '--output-dir', output, '--json',
+        )
+    )  # fmt: skip
+    results = Path(inspected['models']['padim']['results'])
+    assert results == output / 'result_padim.csv'
+    assert inspected['models']['padim']['rows'] == 9
+    figures = json_of(
+        adet('evaluate', '--results', results, '--report', output / 'report', '--json')
+    )
+    assert figures['images'] == 9
+    assert figures['missing'] == 0
+    # The whole way over DDS gives what the trained model itself gave.
+    assert figures['image_auroc'] == pytest.approx(trained['image_auroc'])
+    assert figures['image_f1'] == pytest.approx(trained['image_f1'])
+    assert json.loads((output / 'report' / 'report.json').read_text()) == figures
+
+
+@pytest.fixture
+def inspect(deployed, tmp_path):
+    return [
+        'inspect', '--models-root', deployed.models_root, '--output-dir', tmp_path / 'out',
+        '--namespace', f'/commands{os.getpid()}',
+    ]  # fmt: skip
+
+
+def test_a_second_run_starts_anew_and_keeps_the_first(inspect, deployed, tmp_path):
+    for _ in range(2):
+        done = json_of(adet(*inspect, '--source', deployed.test_folder, '--json'))
+    (earlier,) = done['earlier_results']
+    for path in (earlier, tmp_path / 'out' / 'result_padim.csv'):
+        rows = list(read_records(Path(path)))
+        assert [row.source for row in rows] == list(map(str, list_pictures(deployed.test_folder)))
+
+
+def test_an_unreadable_picture_is_skipped_with_a_row_that_says_so(inspect, deployed, tmp_path):
+    folder = shutil.copytree(deployed.test_folder, tmp_path / 'pictures')
+    bad = sorted((folder / 'normal').iterdir())[1]
+    bad.write_bytes(bad.read_bytes()[:20])
+    done = json_of(adet(*inspect, '--source', folder, '--json'))
+    assert done['models']['padim']['missing'] == 1
+    rows = list(read_records(tmp_path / 'out' / 'result_padim.csv'))
+    # Its row does not wait for the pictures before it that are still being inspected.
+    assert sorted(row.source for row in rows) == list(map(str, list_pictures(folder)))
+    assert [row.source for row in rows if row.error] == [str(bad)]
+    assert 'cannot be decoded' in next(row.error for row in rows if row.error)
+
+
+def test_pictures_of_mixed_sizes_and_depths_are_inspected(inspect, deployed, tmp_path):
+    import cv2
+    import numpy as np
+
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    source = cv2.imread(str(list_pictures(deployed.test_folder)[0]))
+    cv2.imwrite(str(folder / 'a.png'), cv2.resize(source, (300, 200)))
+    cv2.imwrite(str(folder / 'b.jpg'), cv2.cvtColor(source, cv2.COLOR_BGR2GRAY))
+    cv2.imwrite(str(folder / 'c.png'), source[..., 0].astype(np.uint16) * 257)
+    cv2.imwrite(str(folder / 'd.png'), cv2.cvtColor(source[:20, :30], cv2.COLOR_BGR2BGRA))
+    done = json_of(adet(*inspect, '--source', folder, '--json'))
+    assert done['models']['padim']['rows'] == 4
+    assert done['models']['padim']['missing'] == 0
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['--source', '/nowhere'], 'error: /nowhere: no such folder, file or camera'),
+        (
+            ['--source', '.', '--model', 'magic'],
+            "error: unknown model 'magic'; known models: padim",
+        ),
+        (['--source', '.', '--models-root', '/none'], 'error: /none/PaDiM/meta.json: missing'),
+        (['--source', '.', '--output-dir', '/proc/none'], 'error: /proc/none'),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(inspect, words, message):
+    done = adet(*inspect, *words, code=1)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
+    assert line.startswith(message)
+    assert 'Traceback' not in done.stderr
+
+
+def test_an_interrupted_run_keeps_its_rows(inspect, deployed, tmp_path):
+    words = [*inspect, '--source', deployed.test_folder, '--publish-rate', 10]
+    process = subprocess.Popen(['adet', *map(str, words)], stderr=subprocess.PIPE, text=True)
+    results = tmp_path / 'out' / 'result_padim.csv'
+    deadline = time.monotonic() + _DEADLINE_S
+    while not results.exists() or results.read_bytes().count(b'\n') < 4:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=_DEADLINE_S)
+    assert process.returncode == 130
+    assert 'Traceback' not in errors
+    rows = list(read_records(results))
+    assert 3 <= len(rows) < len(list_pictures(deployed.test_folder))
+    assert all(row.score is not None for row in rows)
+
+
+def test_two_runs_into_one_folder_are_refused(inspect, deployed, tmp_path):
+    (tmp_path / 'out').mkdir()
+    writer = RecordWriter(tmp_path / 'out' / 'result_padim.csv')
+    done = adet(*inspect, '--source', deployed.test_folder, code=1)
+    writer.close()
+    assert 'another process is writing it' in done.stderr
+
+
+def test_a_bundle_without_its_graph_says_how_to_make_it(inspect, deployed, tmp_path):
+    models = tmp_path / 'models'
+    shutil.copytree(deployed.bundle, models / 'PaDiM')
+    shutil.rmtree(models / 'PaDiM' / 'engine')
+    words = ['--source', deployed.test_folder, '--models-root', models]
+    done = adet(*inspect, *words, code=1)
+    assert f'make it with: adet export {models}/PaDiM' in done.stderr

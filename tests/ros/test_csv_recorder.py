@@ -1,0 +1,179 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""``csv_recorder`` over DDS."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+
+from adet_interfaces.msg import AnomalyResult, ImageInfo, Recorded, Region
+from rclpy.parameter import Parameter
+from std_msgs.msg import Header
+
+from adet.conversions import to_nanoseconds, to_stamp
+from adet.nodes.csv_recorder import CsvRecorder
+from adet_core import scoring
+from adet_core.errors import AdetError, RecordError
+from adet_core.records import read_records
+
+pytestmark = pytest.mark.ros
+
+
+def header(stamp):
+    return Header(stamp=to_stamp(stamp), frame_id='lens')
+
+
+def result(stamp, **values):
+    return AnomalyResult(header=header(stamp), model='padim', **values)
+
+
+def rows_of(folder):
+    return list(read_records(folder / 'result_padim.csv'))
+
+
+@pytest.fixture
+def recorder(ros, tmp_path):
+    node = ros.start(CsvRecorder, output_dir=str(tmp_path))
+    yield node
+    node.stop()
+
+
+@pytest.mark.usefixtures('recorder')
+def test_a_verdict_and_its_origin_become_one_row_and_are_acknowledged(ros, tmp_path):
+    acknowledged = ros.hear(Recorded, 'recorded')
+    ros.publisher(ImageInfo, 'image_info').publish(
+        ImageInfo(header=header(7), source='a, "b".png', label='anomaly')
+    )
+    ros.publisher(AnomalyResult, 'padim/result').publish(
+        result(
+            7,
+            bundle_id='abc',
+            score=3.25,
+            normalised_score=0.75,
+            threshold=2.5,
+            is_anomalous=True,
+            regions=[Region(x=1, y=2, width=3, height=4, score=3.25)],
+            inference_ms=12.5,
+        )
+    )
+    ros.until(lambda: acknowledged, 'acknowledgement')
+    assert to_nanoseconds(acknowledged[0].stamp) == 7
+    (row,) = rows_of(tmp_path)
+    assert (row.stamp_ns, row.frame_id, row.source, row.label) == (
+        7,
+        'lens',
+        'a, "b".png',
+        'anomaly',
+    )
+    assert (row.score, row.threshold, row.is_anomalous, row.bundle_id) == (3.25, 2.5, True, 'abc')
+    assert row.regions == (scoring.Region(1, 2, 3, 4, 3.25),)
+    assert row.inference_ms == 12.5
+
+
+@pytest.mark.parametrize('info_first', [True, False])
+@pytest.mark.usefixtures('recorder')
+def test_verdict_and_origin_may_come_in_either_order(ros, tmp_path, info_first):
+    acknowledged = ros.hear(Recorded, 'recorded')
+    infos = ros.publisher(ImageInfo, 'image_info')
+    results = ros.publisher(AnomalyResult, 'padim/result')
+    sends = [
+        lambda: infos.publish(ImageInfo(header=header(1), source='x.png', label='normal')),
+        lambda: results.publish(result(1, score=1.0)),
+    ]
+    for send in sends if info_first else reversed(sends):
+        send()
+    ros.until(lambda: acknowledged, 'acknowledgement')
+    assert [row.source for row in rows_of(tmp_path)] == ['x.png']
+
+
+@pytest.mark.usefixtures('recorder')
+def test_a_verdict_whose_origin_never_comes_is_recorded_all_the_same(ros, tmp_path, monkeypatch):
+    monkeypatch.setattr('adet.nodes.csv_recorder._PATIENCE_S', 0.2)
+    acknowledged = ros.hear(Recorded, 'recorded')
+    ros.publisher(AnomalyResult, 'padim/result').publish(result(1, score=1.0))
+    ros.until(lambda: acknowledged, 'acknowledgement')
+    assert [(row.source, row.score) for row in rows_of(tmp_path)] == [('', 1.0)]
+
+
+@pytest.mark.usefixtures('recorder')
+def test_an_unreadable_picture_and_a_refused_one_get_rows_that_say_so(ros, tmp_path):
+    acknowledged = ros.hear(Recorded, 'recorded')
+    infos = ros.publisher(ImageInfo, 'image_info')
+    infos.publish(ImageInfo(header=header(1), source='bad.png', error='cannot be decoded'))
+    infos.publish(ImageInfo(header=header(2), source='odd.png'))
+    ros.publisher(AnomalyResult, 'padim/result').publish(result(2, error='no such encoding'))
+    ros.until(lambda: len(acknowledged) == 2, 'acknowledgements')
+    rows = [(row.source, row.error, row.score) for row in rows_of(tmp_path)]
+    assert rows == [('bad.png', 'cannot be decoded', None), ('odd.png', 'no such encoding', None)]
+
+
+def test_a_frame_that_comes_twice_is_acknowledged_twice_and_recorded_once(ros, tmp_path):
+    ros.start(CsvRecorder, output_dir=str(tmp_path), expect_info=False)
+    acknowledged = ros.hear(Recorded, 'recorded')
+    results = ros.publisher(AnomalyResult, 'padim/result')
+    for _ in range(2):
+        results.publish(result(5, score=1.0))
+    ros.until(lambda: len(acknowledged) == 2, 'acknowledgements')
+    assert len(rows_of(tmp_path)) == 1
+
+
+def test_a_restart_repairs_a_torn_line_and_goes_on(ros, tmp_path):
+    first = ros.start(CsvRecorder, output_dir=str(tmp_path), expect_info=False)
+    acknowledged = ros.hear(Recorded, 'recorded')
+    results = ros.publisher(AnomalyResult, 'padim/result')
+    for stamp in (1, 2):
+        results.publish(result(stamp, score=float(stamp)))
+    ros.until(lambda: len(acknowledged) == 2, 'acknowledgements')
+    first.stop()
+    with (tmp_path / 'result_padim.csv').open('ab') as file:
+        file.write(b'3,lens,torn')
+    second = CsvRecorder(
+        namespace=ros.namespace + '/again',
+        parameter_overrides=[Parameter('output_dir', value=str(tmp_path))],
+    )
+    second._write(result(3, score=3.0), None)
+    second.stop()
+    second.destroy_node()
+    assert [row.score for row in rows_of(tmp_path)] == [1.0, 2.0, 3.0]
+
+
+def test_a_foreign_file_is_not_touched(ros, tmp_path):
+    path = tmp_path / 'result_padim.csv'
+    path.write_text('somebody,elses\n1,2\n')
+    with pytest.raises(RecordError, match='not a results file of this adet'):
+        ros.start(CsvRecorder, output_dir=str(tmp_path), expect_info=False)
+    assert path.read_text() == 'somebody,elses\n1,2\n'
+
+
+def test_a_folder_that_cannot_be_written_is_named(ros, tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(OSError, match='file/out'):
+        ros.start(CsvRecorder, output_dir=str(tmp_path / 'file' / 'out'))
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones(ros, tmp_path):
+    with pytest.raises(AdetError, match="unknown model 'magic'; known models: padim"):
+        ros.start(CsvRecorder, output_dir=str(tmp_path), models='magic')
+
+
+def test_a_full_disc_ends_the_run_with_the_rows_so_far(ros, tmp_path, monkeypatch):
+    ros.start(CsvRecorder, output_dir=str(tmp_path), expect_info=False)
+    acknowledged = ros.hear(Recorded, 'recorded')
+    results = ros.publisher(AnomalyResult, 'padim/result')
+    results.publish(result(1, score=1.0))
+    ros.until(lambda: acknowledged, 'acknowledgement')
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr('adet_core.records.os.write', full)
+    results.publish(result(2, score=2.0))
+    with pytest.raises(OSError, match=r'No space left.*result_padim\.csv'):
+        ros.until(lambda: False, 'the failure')
+    monkeypatch.undo()
+    assert [row.score for row in rows_of(tmp_path)] == [1.0]

@@ -1,0 +1,337 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""``padim_detector`` over DDS."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import hashlib
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+
+from adet_interfaces.msg import AnomalyResult
+from adet_interfaces.srv import LoadBundle
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from adet import qos
+from adet.conversions import to_image, to_nanoseconds, to_stamp
+from adet_core.bundle import open_bundle, read_engine, write_bundle, write_engine
+from adet_core.bundle.engine import EngineRecord, Parity
+from adet_core.detector import Detector
+from adet_core.errors import AdetError, BundleError
+from adet_core.pictures import ENCODINGS, Picture, read_picture
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture
+def picture(deployed):
+    return read_picture(sorted((deployed.test_folder / 'anomaly').glob('*.png'))[0])
+
+
+@pytest.fixture
+def reference(deployed):
+    return Detector.load(deployed.bundle)
+
+
+def message_of(picture, stamp_ns=1_000_000_001, frame_id='lens'):
+    header = Header(stamp=to_stamp(stamp_ns), frame_id=frame_id)
+    return to_image(picture.pixels, picture.encoding, header)
+
+
+def in_encoding(pixels_bgr, encoding):
+    """The same picture in another layout (Bayer: any mosaic will do)."""
+    dtype, channels = ENCODINGS[encoding]
+    grey = cv2.cvtColor(pixels_bgr, cv2.COLOR_BGR2GRAY)
+    made = {
+        'bgr8': pixels_bgr,
+        'rgb8': pixels_bgr[..., ::-1],
+        'bgra8': cv2.cvtColor(pixels_bgr, cv2.COLOR_BGR2BGRA),
+        'rgba8': cv2.cvtColor(pixels_bgr, cv2.COLOR_BGR2RGBA),
+        'mono16': grey.astype(np.uint16) * 257,
+        '32FC1': grey.astype(np.float32) / 255,
+    }.get(encoding, grey)
+    assert made.dtype == dtype
+    assert (made.ndim == 3) == (channels > 1)
+    return Picture(np.ascontiguousarray(made), encoding)
+
+
+@pytest.mark.parametrize('encoding', ENCODINGS)
+def test_every_encoding_gets_the_score_of_the_direct_call(
+    ros, deployed, picture, reference, encoding
+):
+    converted = in_encoding(picture.pixels, encoding)
+    ros.detector(deployed)
+    results = ros.hear(AnomalyResult, 'padim/result')
+    ros.publisher(Image, 'image_raw').publish(message_of(converted))
+    result = ros.until(lambda: results, 'result')[0]
+    expected = reference.inspect(converted)
+    assert result.error == ''
+    assert result.score == pytest.approx(expected.score, rel=1e-6)
+    assert result.is_anomalous == expected.is_anomalous
+    assert len(result.regions) == len(expected.regions)
+
+
+def test_colour_order_matters_and_is_respected(ros, deployed, picture):
+    ros.detector(deployed)
+    results = ros.hear(AnomalyResult, 'padim/result')
+    publisher = ros.publisher(Image, 'image_raw')
+    tinted = picture.pixels.copy()
+    tinted[..., 0] //= 3
+    for stamp, (pixels, encoding) in enumerate(
+        [(tinted, 'bgr8'), (tinted[..., ::-1], 'rgb8'), (tinted, 'rgb8')], start=1
+    ):
+        publisher.publish(message_of(Picture(pixels, encoding), stamp))
+    scores = [r.score for r in ros.until(lambda: len(results) == 3 and results, '3 results')]
+    assert scores[0] == scores[1]
+    assert scores[0] != scores[2]
+
+
+def test_stamp_and_frame_are_copied_to_result_map_and_overlay(ros, deployed, picture):
+    ros.detector(deployed)
+    people = qos.pictures_for_people()
+    heard = [
+        ros.hear(AnomalyResult, 'padim/result'),
+        ros.hear(Image, 'padim/anomaly_map', people),
+        ros.hear(Image, 'padim/overlay', people),
+    ]
+    node = ros._nodes[0]
+    ros.until(
+        lambda: node._maps.get_subscription_count() and node._overlays.get_subscription_count(),
+        'subscriptions',
+    )
+    ros.publisher(Image, 'image_raw').publish(message_of(picture, 123_456_789_012, 'lens'))
+    ros.until(lambda: all(heard), 'result, map and overlay')
+    for messages in heard:
+        assert to_nanoseconds(messages[0].header.stamp) == 123_456_789_012
+        assert messages[0].header.frame_id == 'lens'
+    anomaly_map, overlay = heard[1][0], heard[2][0]
+    assert (anomaly_map.encoding, anomaly_map.height, anomaly_map.width) == ('32FC1', 64, 64)
+    assert (overlay.encoding, overlay.height, overlay.width) == ('bgr8', 128, 128)
+    values = np.frombuffer(anomaly_map.data, np.float32)
+    assert values.max() == pytest.approx(heard[0][0].score)
+
+
+def test_overlay_and_map_are_not_even_made_while_nobody_listens(
+    ros, deployed, picture, monkeypatch
+):
+    def refuse(*_):
+        raise AssertionError('drawn for nobody')
+
+    monkeypatch.setattr(Detector, 'overlay', refuse)
+    ros.detector(deployed)
+    results = ros.hear(AnomalyResult, 'padim/result')
+    ros.publisher(Image, 'image_raw').publish(message_of(picture))
+    assert ros.until(lambda: results, 'result')[0].error == ''
+
+
+@pytest.mark.parametrize(
+    ('damage', 'reason'),
+    [
+        ({'encoding': 'yuv422'}, "encoding 'yuv422' is not supported; supported: mono8"),
+        ({'height': 4000}, 'which do not fill it'),
+        ({'step': 3}, 'which do not fill it'),
+        ({'width': 0}, 'which do not fill it'),
+    ],
+)
+def test_a_picture_that_cannot_be_read_is_refused_and_the_node_lives_on(
+    ros, deployed, picture, damage, reason
+):
+    ros.detector(deployed)
+    results = ros.hear(AnomalyResult, 'padim/result')
+    publisher = ros.publisher(Image, 'image_raw')
+    bad = message_of(picture, 1)
+    for name, value in damage.items():
+        setattr(bad, name, value)
+    publisher.publish(bad)
+    publisher.publish(message_of(picture, 2))
+    first, second = ros.until(lambda: len(results) == 2 and results, '2 results')
+    assert reason in first.error
+    assert to_nanoseconds(first.header.stamp) == 1
+    assert second.error == ''
+    assert second.score > 0
+
+
+def test_rows_with_padding_and_big_endian_pixels_are_understood(ros, deployed, picture, reference):
+    deep = in_encoding(picture.pixels, 'mono16')
+    padded = np.zeros((128, 160), '>u2')
+    padded[:, :128] = deep.pixels
+    message = message_of(Picture(padded.view(np.uint16), 'mono16'))
+    message.width, message.is_bigendian = 128, 1
+    ros.detector(deployed)
+    results = ros.hear(AnomalyResult, 'padim/result')
+    ros.publisher(Image, 'image_raw').publish(message)
+    result = ros.until(lambda: results, 'result')[0]
+    assert result.score == pytest.approx(reference.inspect(deep).score, rel=1e-6)
+
+
+def test_the_threshold_is_a_live_parameter(ros, deployed, picture):
+    node = ros.detector(deployed)
+    name = node.get_fully_qualified_name()
+    results = ros.hear(AnomalyResult, 'padim/result')
+    publisher = ros.publisher(Image, 'image_raw')
+    stored = open_bundle(deployed.bundle).manifest.image_threshold.value
+    read = ros.call(
+        GetParameters, f'{name}/get_parameters', GetParameters.Request(names=['threshold'])
+    )
+    assert read.values[0].double_value == stored
+    for stamp, threshold in enumerate((1e9, 0.0), start=1):
+        request = SetParameters.Request(
+            parameters=[Parameter('threshold', value=threshold).to_parameter_msg()]
+        )
+        answer = ros.call(SetParameters, f'{name}/set_parameters', request)
+        assert answer.results[0].successful
+        publisher.publish(message_of(picture, stamp))
+        ros.until(lambda: len(results) == stamp, 'result')  # noqa: B023 - called at once
+        assert results[-1].threshold == threshold
+        assert results[-1].is_anomalous == (threshold == 0.0)
+    nonsense = Parameter('threshold', value=float('nan')).to_parameter_msg()
+    answer = ros.call(
+        SetParameters, f'{name}/set_parameters', SetParameters.Request(parameters=[nonsense])
+    )
+    assert not answer.results[0].successful
+    assert 'finite' in answer.results[0].reason
+
+
+def test_diagnostics_tell_rate_latency_drops_bundle_and_backend(ros, deployed, picture):
+    node = ros.detector(deployed)
+    heard = ros.hear(DiagnosticArray, '/diagnostics', 10)
+    results = ros.hear(AnomalyResult, 'padim/result')
+    ros.publisher(Image, 'image_raw').publish(message_of(picture))
+    ros.until(lambda: results, 'result')
+    name = node.get_fully_qualified_name()
+
+    def status():
+        found = [s for array in heard for s in array.status if s.name == name]
+        values = [{entry.key: entry.value for entry in s.values} for s in found]
+        return next((v for v in values if v['frames'] == '1'), None)
+
+    values = ros.until(status, 'diagnostics')
+    assert values['bundle'] == open_bundle(deployed.bundle).bundle_id
+    assert values['backend'].startswith('onnxruntime')
+    assert values['dropped'] == values['refused'] == '0'
+    assert float(values['latency_p50_ms']) > 0
+    assert float(values['latency_p95_ms']) > 0
+    assert float(values['rate_hz']) > 0
+
+
+def test_a_live_detector_keeps_the_newest_picture_and_counts_what_it_drops(ros, deployed, picture):
+    node = ros.detector(deployed, frames='latest')
+    results = ros.hear(AnomalyResult, 'padim/result')
+    publisher = ros.publisher(Image, 'image_raw', qos.live_images())
+    ros.until(publisher.get_subscription_count, 'subscription')
+    sent = 60
+    for stamp in range(1, sent + 1):
+        publisher.publish(message_of(picture, stamp))
+    stamps = ros.until(
+        lambda: (
+            (found := [to_nanoseconds(r.header.stamp) for r in results])
+            and found[-1] == sent
+            and found
+        ),
+        'the newest picture',
+    )
+    assert stamps == sorted(set(stamps))
+    assert len(stamps) + node._dropped <= sent
+
+
+def retrained(deployed, folder, shift):
+    """A second bundle: the same graph with other statistics and another threshold."""
+    bundle = open_bundle(deployed.bundle)
+    shutil.rmtree(folder, ignore_errors=True)
+    statistics = bundle.statistics()
+    statistics['mean'] = statistics['mean'] + np.float32(shift)
+    threshold = replace(bundle.manifest.image_threshold, value=77.0)
+    manifest = replace(bundle.manifest, image_threshold=threshold)
+
+    def write(file):
+        np.savez(file, **statistics)
+
+    def copy(name):
+        with bundle.open(name) as file:
+            data = file.read()
+        return lambda target: target.write(data)
+
+    contents = {name: copy(name) for name in ('model.pth', 'golden.npz')}
+    written = write_bundle(folder, manifest, {**contents, 'stats.npz': write})
+    graph = read_engine(bundle)
+    parity = Parity(pictures=1, score_difference=0.0, map_difference=0.0, tolerance=1.0)
+    record = EngineRecord(
+        bundle_id=written.bundle_id,
+        sha256=hashlib.sha256(graph).hexdigest(),
+        precision='fp32',
+        opset=18,
+        parity=parity,
+        versions={},
+    )
+    write_engine(written, graph, record)
+    return written
+
+
+def test_a_bundle_is_swapped_in_between_two_pictures(ros, deployed, picture, tmp_path):
+    node = ros.detector(deployed)
+    other = retrained(deployed, tmp_path / 'other', 3.0)
+    results = ros.hear(AnomalyResult, 'padim/result')
+    publisher = ros.publisher(Image, 'image_raw')
+    publisher.publish(message_of(picture, 1))
+    ros.until(lambda: results, 'result')
+    answer = ros.call(
+        LoadBundle, 'padim/load_bundle', LoadBundle.Request(folder=str(other.folder))
+    )
+    assert answer.success, answer.message
+    assert answer.bundle_id == other.bundle_id
+    publisher.publish(message_of(picture, 2))
+    before, after = ros.until(lambda: len(results) == 2 and results, '2 results')
+    assert before.bundle_id != after.bundle_id == other.bundle_id
+    assert before.score != after.score
+    assert after.threshold == 77.0
+    assert node.get_parameter('threshold').value == 77.0
+
+
+def test_a_bundle_that_cannot_be_used_leaves_the_old_one_in_service(
+    ros, deployed, picture, tmp_path
+):
+    ros.detector(deployed)
+    shutil.copytree(deployed.bundle, tmp_path / 'broken')
+    (tmp_path / 'broken' / 'stats.npz').write_bytes(b'nothing')
+    results = ros.hear(AnomalyResult, 'padim/result')
+    request = LoadBundle.Request(folder=str(tmp_path / 'broken'))
+    answer = ros.call(LoadBundle, 'padim/load_bundle', request)
+    assert not answer.success
+    assert 'stats.npz' in answer.message
+    assert answer.bundle_id == open_bundle(deployed.bundle).bundle_id
+    ros.publisher(Image, 'image_raw').publish(message_of(picture))
+    assert ros.until(lambda: results, 'result')[0].bundle_id == answer.bundle_id
+
+
+def test_an_operators_threshold_survives_a_swap(ros, deployed, tmp_path):
+    node = ros.detector(deployed, threshold=5.5)
+    other = retrained(deployed, tmp_path / 'other', 1.0)
+    answer = ros.call(
+        LoadBundle, 'padim/load_bundle', LoadBundle.Request(folder=str(other.folder))
+    )
+    assert answer.success
+    assert node.get_parameter('threshold').value == 5.5
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'error', 'message'),
+    [
+        ({'models_root': '/nowhere'}, BundleError, r'/nowhere/PaDiM/meta.json: missing; is this'),
+        ({'backend': 'abacus'}, AdetError, "unknown backend 'abacus'; known: auto, onnxruntime"),
+        ({'frames': 'some'}, AdetError, "frames is 'some', expected one of: latest, every"),
+        ({'threads': -1}, AdetError, 'parameter threads'),
+    ],
+)
+def test_a_wrong_parameter_is_one_clear_line(ros, deployed, parameters, error, message):
+    with pytest.raises(error, match=message):
+        ros.detector(deployed, **parameters)

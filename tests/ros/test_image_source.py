@@ -1,0 +1,153 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""``image_source`` over DDS."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+
+from adet_interfaces.msg import ImageInfo, Recorded
+from sensor_msgs.msg import Image
+
+from adet.conversions import to_nanoseconds, to_picture, to_stamp
+from adet.nodes.image_source import ImageSource
+from adet_core.errors import ConfigError, DatasetError
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five pictures whose grey level is their number; the middle one is not a picture."""
+    made = tmp_path / 'pictures'
+    (made / 'normal').mkdir(parents=True)
+    for number in range(5):
+        path = made / 'normal' / f'{number}.png'
+        cv2.imwrite(str(path), np.full((40, 30, 3), number, np.uint8))
+    (made / 'normal' / '2.png').write_bytes(b'not a picture')
+    return made
+
+
+def acknowledge(publisher, info):
+    publisher.publish(Recorded(stamp=info.header.stamp, model='padim'))
+
+
+def test_every_picture_is_sent_once_with_its_label_and_a_rising_stamp(ros, folder):
+    images, infos = ros.hear(Image, 'image_raw'), ros.hear(ImageInfo, 'image_info')
+    recorded = ros.publisher(Recorded, 'recorded')
+    source = ros.start(
+        ImageSource, source=str(folder), publish_rate=0.0, wait_for='padim', frame_id='lens'
+    )
+    for count in range(1, 6):
+        ros.until(lambda: len(infos) >= count, 'info')  # noqa: B023 - called at once
+        acknowledge(recorded, infos[count - 1])
+    ros.until(source.done.done, 'the end')
+    ros.until(lambda: len(images) == 4, 'pictures')
+    assert [info.source for info in infos] == [
+        str(folder / 'normal' / f'{n}.png') for n in range(5)
+    ]
+    assert {info.label for info in infos} == {'normal'}
+    stamps = [to_nanoseconds(info.header.stamp) for info in infos]
+    assert stamps == sorted(set(stamps))
+    readable = [stamp for number, stamp in enumerate(stamps) if number != 2]
+    assert [to_nanoseconds(image.header.stamp) for image in images] == readable
+    assert [image.header.frame_id for image in images] == ['lens'] * 4
+    levels = [int(to_picture(image).pixels.max()) for image in images]
+    assert levels == [0, 1, 3, 4]
+    assert '2.png: cannot be decoded as a picture' in infos[2].error
+    assert source.recorded == source.total == 5
+
+
+def test_no_more_pictures_are_in_flight_than_allowed(ros, folder):
+    infos = ros.hear(ImageInfo, 'image_info')
+    recorded = ros.publisher(Recorded, 'recorded')
+    source = ros.start(
+        ImageSource, source=str(folder), publish_rate=0.0, wait_for='padim', max_in_flight=2
+    )
+    ros.until(lambda: len(infos) == 2, 'two pictures')
+    assert source._published == 2
+    with source._changed:
+        assert not source._has_room()
+    acknowledge(recorded, infos[0])
+    ros.until(lambda: len(infos) == 3, 'the third')
+    assert source._published == 3
+    assert not source.done.done()
+
+
+def test_a_picture_leaves_the_flight_when_every_model_has_its_row(ros, folder):
+    infos = ros.hear(ImageInfo, 'image_info')
+    recorded = ros.publisher(Recorded, 'recorded')
+    source = ros.start(
+        ImageSource, source=str(folder), publish_rate=0.0, wait_for='a, b', max_in_flight=1
+    )
+    ros.until(lambda: infos, 'the first')
+    for model in ('a', 'a', 'b'):
+        assert source._published == 1
+        recorded.publish(Recorded(stamp=infos[0].header.stamp, model=model))
+        if model == 'a':
+            ros.until(
+                lambda: (
+                    source._in_flight
+                    and source._in_flight.get(to_nanoseconds(infos[0].header.stamp)) == {'b'}
+                ),
+                'a row of a',
+            )
+    ros.until(lambda: len(infos) == 2, 'the second')
+
+
+def test_a_loop_has_no_end_and_stops_when_told(ros, folder):
+    infos = ros.hear(ImageInfo, 'image_info')
+    source = ros.start(ImageSource, source=str(folder), publish_rate=200.0, loop=True)
+    ros.until(lambda: len(infos) >= 12, 'more pictures than there are')
+    assert source.total is None
+    assert infos[5].source == infos[0].source
+    assert not source.done.done()
+
+
+def test_a_video_is_sent_frame_by_frame(ros, tmp_path):
+    path = tmp_path / 'line.avi'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 48))
+    for number in range(4):
+        writer.write(np.full((48, 64, 3), number * 40, np.uint8))
+    writer.release()
+    images, infos = ros.hear(Image, 'image_raw'), ros.hear(ImageInfo, 'image_info')
+    source = ros.start(ImageSource, source=str(path), publish_rate=100.0)
+    ros.until(source.done.done, 'the end')
+    ros.until(lambda: len(infos) == 4 and images, 'frames')
+    assert [info.source for info in infos] == [f'{path}#{n}' for n in range(4)]
+
+
+def test_rows_of_another_inspection_are_noticed(ros, folder):
+    infos = ros.hear(ImageInfo, 'image_info')
+    recorded = ros.publisher(Recorded, 'recorded')
+    ros.start(ImageSource, source=str(folder), publish_rate=0.0, wait_for='padim')
+    ros.until(lambda: infos, 'the first')
+    foreign = to_nanoseconds(infos[-1].header.stamp) + 5
+    recorded.publish(Recorded(stamp=to_stamp(foreign), model='padim'))
+    with pytest.raises(ConfigError, match='another inspection runs in namespace /test'):
+        ros.until(lambda: False, 'the failure')
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'error', 'message'),
+    [
+        ({}, ConfigError, 'image_source: parameter source is required: picture folder'),
+        ({'source': '/nowhere'}, DatasetError, '/nowhere: no such folder, file or camera'),
+        ({'source': 'camera:77'}, DatasetError, 'camera:77: cannot be opened'),
+        ({'source': '.', 'publish_rate': -1.0}, ConfigError, 'parameter publish_rate'),
+        ({'source': '.', 'max_in_flight': 99}, ConfigError, 'parameter max_in_flight'),
+        ({'source': '.', 'loop': 'yes'}, ConfigError, 'parameter loop'),
+    ],
+)
+def test_a_wrong_parameter_is_one_clear_line(ros, parameters, error, message):
+    with pytest.raises(error, match=message):
+        ros.start(ImageSource, **parameters)
+
+
+def test_an_empty_folder_is_refused(ros, tmp_path):
+    with pytest.raises(DatasetError, match='holds no pictures; put some there'):
+        ros.start(ImageSource, source=str(tmp_path))
