@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -16,7 +17,7 @@ from rclpy.parameter import Parameter
 from rclpy.task import Future
 
 from adet.parameters import checked, default_of, options_of
-from adet_core.errors import ConfigError
+from adet_core.errors import AdetError, ConfigError
 
 T = TypeVar('T')
 
@@ -59,6 +60,18 @@ class AdetNode(Node):  # type: ignore[misc]  # rclpy is untyped
         """End the run with an error."""
         if not self.done.done():
             self.done.set_exception(error)
+
+    def work(self, task: Callable[[], None]) -> None:
+        """Do a task to its end, as the body of a thread; what it fails with ends the run."""
+        try:
+            task()
+        except AdetError as error:
+            self.fail(error)
+        except Exception as error:
+            # When the process is told to stop, the context ends under a thread's feet.
+            if self.context.ok():
+                self.fail(error)
+                raise
 
     def stop(self) -> None:
         """End threads and close files; called once, before the node is destroyed."""

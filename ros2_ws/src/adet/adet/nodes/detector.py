@@ -89,7 +89,7 @@ class DetectorNode(AdetNode):
         self.get_logger().info(
             f'bundle {detector.bundle.bundle_id} of {folder} on {detector.backend_name}'
         )
-        self._thread = threading.Thread(target=self._inspect_all, name=self.get_name())
+        self._thread = threading.Thread(target=self.work, args=(self._inspect_all,))
         self._thread.start()
 
     def stop(self) -> None:
@@ -166,9 +166,6 @@ class DetectorNode(AdetNode):
                 self._inspect(message, detector)
             except AdetError as error:
                 self._refuse(message, detector, error)
-            except Exception as error:
-                self.fail(error)
-                raise
             self._pace.add((time.perf_counter() - arrival) * 1e3)
 
     def _inspect(self, message: Image, detector: Detector) -> None:

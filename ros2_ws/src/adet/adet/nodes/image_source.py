@@ -21,7 +21,7 @@ from adet.conversions import to_image, to_nanoseconds, to_stamp
 from adet.diagnostics import Diagnostics, Health
 from adet.node import AdetNode
 from adet.parameters import option
-from adet_core.errors import AdetError, ConfigError
+from adet_core.errors import ConfigError
 from adet_core.sources import Frame, open_source
 
 _KNOWN = 4096
@@ -84,7 +84,7 @@ class ImageSource(AdetNode):
         self._known: dict[int, None] = {}
         self._stopping = False
         self._started_ns = self._last_ns = self.get_clock().now().nanoseconds
-        self._thread = threading.Thread(target=self._publish_all, name='image_source')
+        self._thread = threading.Thread(target=self.work, args=(self._publish_all,))
         self._thread.start()
 
     def stop(self) -> None:
@@ -95,18 +95,11 @@ class ImageSource(AdetNode):
         self._thread.join()
 
     def _publish_all(self) -> None:
-        try:
-            for frame in self._paced(self._frames()):
-                self._publish(frame)
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopping or not self._in_flight)
-            self.finish()
-        except AdetError as error:
-            self.fail(error)
-        except Exception as error:
-            # A thread's exception would otherwise be printed and leave the run waiting for ever.
-            self.fail(error)
-            raise
+        for frame in self._paced(self._frames()):
+            self._publish(frame)
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or not self._in_flight)
+        self.finish()
 
     def _frames(self) -> Iterator[Frame]:
         for _ in itertools.count() if self._options.loop else range(1):
