@@ -98,7 +98,7 @@ def test_colour_order_matters_and_is_respected(ros, deployed, picture):
 
 def test_stamp_and_frame_are_copied_to_result_map_and_overlay(ros, deployed, picture):
     ros.detector(deployed)
-    people = qos.pictures_for_people()
+    people = qos.newest_only()
     heard = [
         ros.hear(AnomalyResult, 'padim/result'),
         ros.hear(Image, 'padim/anomaly_map', people),
@@ -227,7 +227,7 @@ def test_diagnostics_tell_rate_latency_drops_bundle_and_backend(ros, deployed, p
 def test_a_live_detector_keeps_the_newest_picture_and_counts_what_it_drops(ros, deployed, picture):
     node = ros.detector(deployed, frames='latest')
     results = ros.hear(AnomalyResult, 'padim/result')
-    publisher = ros.publisher(Image, 'image_raw', qos.live_images())
+    publisher = ros.publisher(Image, 'image_raw', qos.newest_only())
     ros.until(publisher.get_subscription_count, 'subscription')
     sent = 60
     for stamp in range(1, sent + 1):
@@ -330,6 +330,7 @@ def test_an_operators_threshold_survives_a_swap(ros, deployed, tmp_path):
         ({'backend': 'abacus'}, AdetError, "unknown backend 'abacus'; known: auto, onnxruntime"),
         ({'frames': 'some'}, AdetError, "frames is 'some', expected one of: latest, every"),
         ({'threads': -1}, AdetError, 'parameter threads'),
+        ({'float_range': [1.0, 1.0]}, AdetError, 'float_range is .* the smaller first'),
     ],
 )
 def test_a_wrong_parameter_is_one_clear_line(ros, deployed, parameters, error, message):

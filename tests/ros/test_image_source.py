@@ -70,7 +70,7 @@ def test_no_more_pictures_are_in_flight_than_allowed(ros, folder):
     )
     ros.until(lambda: len(infos) == 2, 'two pictures')
     assert source._published == 2
-    with source._changed:
+    with source.changed:
         assert not source._has_room()
     acknowledge(recorded, infos[0])
     ros.until(lambda: len(infos) == 3, 'the third')

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 import sys
 from typing import Any
 
@@ -104,24 +105,19 @@ def to_result(inspection: Inspection, model: str, header: Header) -> AnomalyResu
 def to_record(result: AnomalyResult, info: ImageInfo | None, latency_ms: float) -> Record:
     """A row from a verdict and, where known, what picture it was."""
     source, label = (info.source, info.label) if info else ('', '')
-    stamp_ns, frame_id = to_nanoseconds(result.header.stamp), result.header.frame_id
-    if result.error:
-        return Record(
-            stamp_ns=stamp_ns,
-            frame_id=frame_id,
-            source=source,
-            label=label,
-            model=result.model,
-            bundle_id=result.bundle_id,
-            error=result.error,
-        )
-    return Record(
-        stamp_ns=stamp_ns,
-        frame_id=frame_id,
+    row = Record(
+        stamp_ns=to_nanoseconds(result.header.stamp),
+        frame_id=result.header.frame_id,
         source=source,
         label=label,
         model=result.model,
         bundle_id=result.bundle_id,
+        error=result.error,
+    )
+    if result.error:
+        return row
+    return replace(
+        row,
         score=result.score,
         normalised_score=result.normalised_score,
         threshold=result.threshold,

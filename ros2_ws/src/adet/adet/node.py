@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import threading
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -61,18 +62,6 @@ class AdetNode(Node):  # type: ignore[misc]  # rclpy is untyped
         if not self.done.done():
             self.done.set_exception(error)
 
-    def work(self, task: Callable[[], None]) -> None:
-        """Do a task to its end, as the body of a thread; what it fails with ends the run."""
-        try:
-            task()
-        except AdetError as error:
-            self.fail(error)
-        except Exception as error:
-            # When the process is told to stop, the context ends under a thread's feet.
-            if self.context.ok():
-                self.fail(error)
-                raise
-
     def stop(self) -> None:
         """End threads and close files; called once, before the node is destroyed."""
 
@@ -89,6 +78,46 @@ class AdetNode(Node):  # type: ignore[misc]  # rclpy is untyped
             msg = f'{self.get_name()}: parameter {spec.name} is required: {descriptor.description}'
             raise ConfigError(msg)
         return value
+
+
+class WorkerNode(AdetNode):
+    """A node with a thread of its own, so that long work holds no callback up.
+
+    Attributes:
+        changed: Guards what thread and callbacks share; notified when it changes.
+        stopping: Set when the thread has to end.
+    """
+
+    def __init__(self, name: str, **options: Any) -> None:
+        """Create the node; the thread begins with `start`."""
+        super().__init__(name, **options)
+        self.changed = threading.Condition()
+        self.stopping = False
+        self._thread: threading.Thread | None = None
+
+    def start(self, task: Callable[[], None]) -> None:
+        """Begin a task in the thread; what it fails with ends the run."""
+        self._thread = threading.Thread(target=self._work, args=(task,), name=self.get_name())
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Wait for the thread to end after the picture it is at."""
+        with self.changed:
+            self.stopping = True
+            self.changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _work(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except AdetError as error:
+            self.fail(error)
+        except Exception as error:
+            # When the process is told to stop, the context ends under a thread's feet.
+            if self.context.ok():
+                self.fail(error)
+                raise
 
 
 def _descriptor(spec: Any) -> ParameterDescriptor:

@@ -16,39 +16,28 @@ def every_frame(depth: int = _DEPTH) -> QoSProfile:
     The last ``depth`` messages are sent again to whoever joins, so a detector or recorder that was
     killed finds the frames that were in flight; the recorder recognises those it already has.
     """
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST,
-        depth=depth,
-        reliability=ReliabilityPolicy.RELIABLE,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL,
-    )
+    return _profile(depth, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def live_images() -> QoSProfile:
-    """A camera's own pictures: only the newest matters; reliable, so every reader can join."""
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST,
-        depth=1,
-        reliability=ReliabilityPolicy.RELIABLE,
-        durability=DurabilityPolicy.VOLATILE,
-    )
+def newest_only() -> QoSProfile:
+    """Only the newest matters: a camera's pictures, and what is drawn for people.
+
+    Reliable, so that every reader can join.
+    """
+    return _profile(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 
 def any_camera() -> QoSProfile:
     """Reading pictures of any camera driver: best effort matches all of them, newest wins."""
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST,
-        depth=1,
-        reliability=ReliabilityPolicy.BEST_EFFORT,
-        durability=DurabilityPolicy.VOLATILE,
-    )
+    return _profile(1, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
 
 
-def pictures_for_people() -> QoSProfile:
-    """Overlays and maps: a viewer that cannot keep up sees the newest."""
+def _profile(
+    depth: int, reliability: ReliabilityPolicy, durability: DurabilityPolicy
+) -> QoSProfile:
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
-        depth=1,
-        reliability=ReliabilityPolicy.RELIABLE,
-        durability=DurabilityPolicy.VOLATILE,
+        depth=depth,
+        reliability=reliability,
+        durability=durability,
     )

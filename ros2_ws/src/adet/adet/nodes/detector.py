@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 from pathlib import Path
@@ -25,10 +26,10 @@ from sensor_msgs.msg import Image
 from adet import qos, runner
 from adet.conversions import to_image, to_picture, to_result
 from adet.diagnostics import Diagnostics, Health, Pace
-from adet.node import AdetNode
+from adet.node import WorkerNode
 from adet.parameters import option
 from adet_core.detector import Detector, Inspection
-from adet_core.errors import AdetError
+from adet_core.errors import AdetError, ConfigError
 from adet_core.models import deployed_folder
 from adet_core.pictures import Picture
 
@@ -54,7 +55,7 @@ class DetectorOptions:
     )
 
 
-class DetectorNode(AdetNode):
+class DetectorNode(WorkerNode):
     """Inspects pictures in a thread of its own, so that a long inference holds nothing up."""
 
     def __init__(self, model: str, **options: Any) -> None:
@@ -74,14 +75,13 @@ class DetectorNode(AdetNode):
             self._options.bundle or deployed_folder(Path(self._options.models_root), model)
         )
         self._folder = folder.expanduser()
+        self._float_range = _range(self._options.float_range)
         self._detector = self._load(self._folder)
         self._declare_threshold()
         every = self._options.frames == 'every'
         # One place to wait is enough for the newest; where none may be lost, the source keeps the
         # number small.
         self._waiting: deque[tuple[Image, float]] = deque(maxlen=None if every else 1)
-        self._changed = threading.Condition()
-        self._stopping = False
         self._dropped = self._failed = self._dropped_before = self._failed_before = 0
         self._pace = Pace()
         self._make_topics(every)
@@ -89,19 +89,11 @@ class DetectorNode(AdetNode):
         self.get_logger().info(
             f'bundle {detector.bundle.bundle_id} of {folder} on {detector.backend_name}'
         )
-        self._thread = threading.Thread(target=self.work, args=(self._inspect_all,))
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the inspecting thread after the picture it is at."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-        self._thread.join()
+        self.start(self._inspect_all)
 
     def _make_topics(self, every: bool) -> None:
         prefix = self._model
-        results, people = qos.every_frame(), qos.pictures_for_people()
+        results, people = qos.every_frame(), qos.newest_only()
         self._results = self.create_publisher(AnomalyResult, f'{prefix}/result', results)
         self._maps = self.create_publisher(Image, f'{prefix}/anomaly_map', people)
         self._overlays = self.create_publisher(Image, f'{prefix}/overlay', people)
@@ -122,13 +114,12 @@ class DetectorNode(AdetNode):
         )
 
     def _load(self, folder: Path) -> Detector:
-        low, high = self._options.float_range
         return Detector.load(
             folder,
             model=self._model,
             backend=self._options.backend,
             threads=self._options.threads,
-            float_range=(low, high),
+            float_range=self._float_range,
         )
 
     def _declare_threshold(self) -> None:
@@ -148,16 +139,16 @@ class DetectorNode(AdetNode):
         return SetParametersResult(successful=True)
 
     def _on_image(self, message: Image) -> None:
-        with self._changed:
+        with self.changed:
             self._dropped += len(self._waiting) == self._waiting.maxlen
             self._waiting.append((message, time.perf_counter()))
-            self._changed.notify()
+            self.changed.notify()
 
     def _inspect_all(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopping or self._waiting)
-                if self._stopping:
+            with self.changed:
+                self.changed.wait_for(lambda: self.stopping or self._waiting)
+                if self.stopping:
                     return
                 message, arrival = self._waiting.popleft()
                 # Taken once for this picture: a swap takes effect between two pictures.
@@ -225,14 +216,14 @@ class DetectorNode(AdetNode):
         # An operator's own threshold stays; the old bundle's gives way to the new one's.
         own = old.threshold != old.bundle.manifest.image_threshold.value
         detector.threshold = old.threshold if own else detector.threshold
-        with self._changed:
+        with self.changed:
             self._detector = detector
         self.set_parameters([Parameter('threshold', value=detector.threshold)])
         ids = f'{old.bundle.bundle_id} -> {detector.bundle.bundle_id}'
         self.get_logger().info(f'bundle swapped: {ids}')
 
     def _health(self) -> Health:
-        with self._changed:
+        with self.changed:
             detector, dropped, failed = self._detector, self._dropped, self._failed
         news = (dropped - self._dropped_before, failed - self._failed_before)
         self._dropped_before, self._failed_before = dropped, failed
@@ -253,6 +244,13 @@ class DetectorNode(AdetNode):
             'threshold': detector.threshold,
         }
         return Health('; '.join(problems), values)
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) != 2 or not values[0] < values[1]:
+        msg = f'float_range is {list(values)}, expected two values, the smaller first'
+        raise ConfigError(msg)
+    return values[0], values[1]
 
 
 def main() -> int:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 import itertools
 import sys
-import threading
 import time
 from typing import Any
 
@@ -19,7 +18,7 @@ from std_msgs.msg import Header
 from adet import qos, runner
 from adet.conversions import to_image, to_nanoseconds, to_stamp
 from adet.diagnostics import Diagnostics, Health
-from adet.node import AdetNode
+from adet.node import WorkerNode
 from adet.parameters import option
 from adet_core.errors import ConfigError
 from adet_core.sources import Frame, open_source
@@ -49,7 +48,7 @@ class ImageSourceOptions:
     )
 
 
-class ImageSource(AdetNode):
+class ImageSource(WorkerNode):
     """Publishes pictures with unique, increasing stamps; ends after the last one is recorded.
 
     Attributes:
@@ -71,7 +70,7 @@ class ImageSource(AdetNode):
         live = self._source.is_live
         names = [] if live else self._options.wait_for.split(',')
         self._models = frozenset(name.strip() for name in names if name.strip())
-        images = qos.live_images() if live else qos.every_frame(self._options.max_in_flight)
+        images = qos.newest_only() if live else qos.every_frame(self._options.max_in_flight)
         self._image_publisher = self.create_publisher(Image, 'image_raw', images)
         self._info_publisher = self.create_publisher(ImageInfo, 'image_info', qos.every_frame())
         self._subscription = self.create_subscription(
@@ -79,26 +78,16 @@ class ImageSource(AdetNode):
         )
         self._published = self._unreadable = 0
         self._diagnostics = Diagnostics(self, self._health, self._options.source)
-        self._changed = threading.Condition()
         self._in_flight: dict[int, set[str]] = {}
         self._known: dict[int, None] = {}
-        self._stopping = False
         self._started_ns = self._last_ns = self.get_clock().now().nanoseconds
-        self._thread = threading.Thread(target=self.work, args=(self._publish_all,))
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the publishing thread."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-        self._thread.join()
+        self.start(self._publish_all)
 
     def _publish_all(self) -> None:
         for frame in self._paced(self._frames()):
             self._publish(frame)
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopping or not self._in_flight)
+        with self.changed:
+            self.changed.wait_for(lambda: self.stopping or not self._in_flight)
         self.finish()
 
     def _frames(self) -> Iterator[Frame]:
@@ -110,18 +99,18 @@ class ImageSource(AdetNode):
         rate = self._options.publish_rate
         due = time.monotonic()
         for frame in frames:
-            with self._changed:
-                self._changed.wait_for(self._has_room)
-                while rate and not self._stopping and (wait := due - time.monotonic()) > 0:
-                    self._changed.wait(wait)
-                if self._stopping:
+            with self.changed:
+                self.changed.wait_for(self._has_room)
+                while rate and not self.stopping and (wait := due - time.monotonic()) > 0:
+                    self.changed.wait(wait)
+                if self.stopping:
                     return
             # From now, not from when it was due: after a pause there is no burst to catch up.
             due = max(due, time.monotonic() - 1 / rate) + 1 / rate if rate else due
             yield frame
 
     def _has_room(self) -> bool:
-        return self._stopping or len(self._in_flight) < self._options.max_in_flight
+        return self.stopping or len(self._in_flight) < self._options.max_in_flight
 
     def _publish(self, frame: Frame) -> None:
         # The clock may stand still between two frames, or be set back; stamps join rows, so they
@@ -129,7 +118,7 @@ class ImageSource(AdetNode):
         self._last_ns = max(self.get_clock().now().nanoseconds, self._last_ns + 1)
         header = Header(stamp=to_stamp(self._last_ns), frame_id=self._options.frame_id)
         if self._models:
-            with self._changed:
+            with self.changed:
                 self._in_flight[self._last_ns] = set(self._models)
                 self._known[self._last_ns] = None
                 if len(self._known) > _KNOWN:
@@ -146,7 +135,7 @@ class ImageSource(AdetNode):
 
     def _on_recorded(self, message: Recorded) -> None:
         stamp = to_nanoseconds(message.stamp)
-        with self._changed:
+        with self.changed:
             waiting = self._in_flight.get(stamp)
             if waiting is None:
                 if self._is_foreign(stamp):
@@ -156,7 +145,7 @@ class ImageSource(AdetNode):
             if not waiting:
                 del self._in_flight[stamp]
                 self.recorded += 1
-                self._changed.notify_all()
+                self.changed.notify_all()
 
     def _is_foreign(self, stamp: int) -> bool:
         """Whether a row was recorded here for a picture that another source published."""
@@ -166,7 +155,7 @@ class ImageSource(AdetNode):
         return stamp > max(int(self._started_ns), next(iter(self._known), 0))
 
     def _health(self) -> Health:
-        with self._changed:
+        with self.changed:
             in_flight = len(self._in_flight)
         problem = f'{self._unreadable} pictures could not be read' if self._unreadable else ''
         values = {
