@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 import functools
 import hashlib
+import io
 import json
 from pathlib import Path
+import struct
 from typing import Any
+import zipfile
 
 import numpy as np
 
@@ -231,3 +234,19 @@ def verify_all(bundle: Bundle) -> None:
     bundle.weights()
     bundle.statistics()
     bundle.golden()
+
+
+def npz(arrays: dict[str, Any], **options: Any) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **options, **arrays)
+    return file.getvalue()
+
+
+def raw_npz(header: bytes, data: bytes = b'\0' * 4, magic: bytes = b'\x93NUMPY\x01\x00') -> bytes:
+    """An npz with the right names, whose first array has a header of our own."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w') as archive:
+        for name in ('mean', 'inv_covariance'):
+            entry = magic + struct.pack('<H', len(header)) + header + data
+            archive.writestr(f'{name}.npy', entry)
+    return file.getvalue()
