@@ -42,7 +42,7 @@ def draw_overlay(
     level = np.clip((anomaly_map - threshold) / span + 0.5, 0, 1).astype(np.float32)
     level = cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR)
     colours = cv2.applyColorMap((level * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
-    opacity = (np.clip((level - 0.25) / 0.5, 0, 1) * 0.6)[..., None]
+    opacity = (np.clip((level - 0.35) / 0.3, 0, 1) * 0.6)[..., None]
     blended = picture * (1 - opacity) + colours * opacity
     drawn = np.ascontiguousarray(np.rint(blended).astype(np.uint8))
     thickness = max(1, round(min(height, width) / 200))
