@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, IO, NamedTuple
 
 import timm
 import torch
@@ -98,20 +98,16 @@ def read_weights(path: Path) -> Weights:
 
     Raises:
         ConfigError: The file is missing or is no such file.
+        OSError: It cannot be read.
     """
     if not path.is_file():
         msg = f'{path}: no such weights file; give imagenet, random or a file'
         raise ConfigError(msg)
     try:
-        if path.suffix == '.safetensors':
-            from safetensors.torch import load_file
-
-            values: Any = load_file(path)
-        else:
-            values = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # noqa: BLE001 - pickle, zip and torch each raise their own
-        reason = str(error).strip().splitlines()[0]
-        msg = f'{path}: not a file of plain weights ({reason}); save a state_dict'
+        with path.open('rb') as file:
+            values = load_tensors(file, safe=path.suffix == '.safetensors')
+    except ValueError as error:
+        msg = f'{path}: not a file of plain weights ({error}); save a state_dict'
         raise ConfigError(msg) from None
     for key in _WRAPPERS:
         if isinstance(values, dict) and isinstance(values.get(key), dict):
@@ -122,13 +118,42 @@ def read_weights(path: Path) -> Weights:
     return values
 
 
+def load_tensors(file: IO[bytes], *, safe: bool = False) -> Any:
+    """What a file of weights holds, running no code from it.
+
+    Args:
+        file: What ``torch.save`` wrote.
+        safe: It is a ``.safetensors`` file instead.
+
+    Raises:
+        ValueError: It is damaged, or holds more than tensors.
+    """
+    try:
+        if safe:
+            from safetensors.torch import load
+
+            return load(file.read())
+        return torch.load(file, map_location='cpu', weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001 - pickle, zip and torch each raise their own
+        # Not torch's own text: it advises to switch this very protection off.
+        msg = f'damaged, or more than tensors: {type(error).__name__}'
+        raise ValueError(msg) from None
+
+
 def load_into(network: nn.Module, weights: Weights, source: object) -> None:
     """Fill a network; every tensor it has must be given, others (a classifier) are left out.
 
     Raises:
-        ConfigError: A tensor is missing or has another shape.
+        ConfigError: A tensor is missing, has another shape or holds what is no number.
     """
-    wanted = network.state_dict()
+    # Older files, torchvision's among them, lack this count, which only training looks at.
+    wanted = {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if name in weights or not name.endswith('num_batches_tracked')
+    }
     for name, tensor in wanted.items():
         if name not in weights:
             msg = f'{source}: has no tensor {name!r}; these weights are of another network'
@@ -137,7 +162,10 @@ def load_into(network: nn.Module, weights: Weights, source: object) -> None:
             shapes = f'{tuple(weights[name].shape)}, expected {tuple(tensor.shape)}'
             msg = f'{source}: tensor {name!r} is {shapes}; these weights are of another network'
             raise ConfigError(msg)
-    network.load_state_dict({name: weights[name] for name in wanted})
+        if not torch.isfinite(weights[name]).all():
+            msg = f'{source}: tensor {name!r} holds values that are no numbers; save it again'
+            raise ConfigError(msg)
+    network.load_state_dict({name: weights[name] for name in wanted}, strict=False)
 
 
 def _features(name: str, **options: Any) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 import hashlib
+import os
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from adet_core.pictures import Image, prepare, read_picture
 from adet_core.progress import Report, silent
 from adet_core.sources import label_of, list_pictures, MASKS_FOLDER, PICTURE_SUFFIXES
 
+# A spread needs two pictures.
 _MINIMUM = 2
 
 
@@ -72,8 +74,12 @@ def load_category(
         report: Told how many pictures are read.
 
     Raises:
-        DatasetError: There are fewer than two readable training pictures, or a mask does not fit.
+        DatasetError: There are fewer than two readable training pictures, a test picture has no
+            label, or a mask cannot be read.
     """
+    if category in {'', '.', '..'} or Path(category).name != category:
+        msg = f'category {category!r} is not the name of a folder under train and test'
+        raise DatasetError(msg)
     folder = data_root / 'train' / category
     if not folder.is_dir():
         known = sorted(p.name for p in folder.parent.glob('*') if p.is_dir())
@@ -95,12 +101,22 @@ def load_category(
 def hold_out(
     samples: Sequence[Sample], share: float, seed: int
 ) -> tuple[list[Sample], list[Sample]]:
-    """Split samples at random into those to fit and those kept back, at least one of each.
+    """Split samples at random into those to fit, at least two, and those kept back, at least one.
 
     Returns:
         The samples to fit, and those kept back.
+
+    Raises:
+        DatasetError: There are fewer than three.
     """
-    count = min(max(round(len(samples) * share), 1), len(samples) - 1)
+    most = len(samples) - _MINIMUM
+    if most < 1:
+        msg = (
+            f'{samples[0].path.parent}: {len(samples)} readable pictures, at least {_MINIMUM + 1} '
+            'are needed; without labelled test pictures one is kept back to find the threshold'
+        )
+        raise DatasetError(msg)
+    count = min(max(round(len(samples) * share), 1), most)
     kept = set(np.random.default_rng(seed).permutation(len(samples))[:count].tolist())
     fit = [sample for index, sample in enumerate(samples) if index not in kept]
     return fit, [samples[index] for index in sorted(kept)]
@@ -138,11 +154,13 @@ class _Reader:
             raise DatasetError(msg)
         if label == 'normal':
             return Sample(path, image, mask=np.zeros(self._size, np.bool_))
-        return Sample(path, image, is_anomalous=True, mask=self._mask(path, labels))
+        return Sample(path, image, is_anomalous=True, mask=self._mask(path))
 
-    def _mask(self, path: Path, labels: Path) -> npt.NDArray[np.bool_] | None:
-        folder = labels / MASKS_FOLDER
-        name = path.relative_to(labels / 'anomaly').with_suffix('')
+    def _mask(self, path: Path) -> npt.NDArray[np.bool_] | None:
+        # Beside the folder that gave the label: normally labels itself holds both.
+        home = next(parent for parent in path.parents if parent.name == 'anomaly')
+        folder = home.parent / MASKS_FOLDER
+        name = path.relative_to(home).with_suffix('')
         found = [folder / name.with_suffix(suffix) for suffix in sorted(PICTURE_SUFFIXES)]
         mask_path = next((candidate for candidate in found if candidate.is_file()), None)
         if mask_path is None:
@@ -161,5 +179,6 @@ class _Reader:
         return mostly if mostly.any() else share > 0
 
     def _add_to_fingerprint(self, path: Path) -> None:
-        self.digest.update(path.relative_to(self._root).as_posix().encode())
+        # A name is bytes, whatever the encoding it was made in.
+        self.digest.update(os.fsencode(path.relative_to(self._root)))
         self.digest.update(hashlib.sha256(path.read_bytes()).digest())

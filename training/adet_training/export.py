@@ -7,8 +7,7 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from adet_core.bundle import (
 )
 from adet_core.errors import BundleError, ExportError
 from adet_core.progress import Report, silent
-from adet_training.backbone import Weights
+from adet_training.backbone import load_tensors, Weights
 from adet_training.models import load_adapter
 from adet_training.models.base import Graph
 from adet_training.versions import library_versions
@@ -107,9 +106,8 @@ def check_parity(onnx_bytes: bytes, bundle: Bundle) -> Parity:
     score_difference = map_difference = 0.0
     for image, score, anomaly_map in zip(*golden, strict=True):
         answer = backend.run(image[None])
-        score_difference = max(score_difference, abs(float(answer.scores[0]) - float(score)))
-        difference = np.abs(answer.maps[0] - anomaly_map)
-        map_difference = max(map_difference, float(difference.max()))
+        score_difference = max(score_difference, _difference(answer.scores[0], score))
+        map_difference = max(map_difference, _difference(answer.maps[0], anomaly_map))
     parity = Parity(
         pictures=len(golden.scores),
         score_difference=score_difference,
@@ -127,13 +125,19 @@ def check_parity(onnx_bytes: bytes, bundle: Bundle) -> Parity:
     return parity
 
 
+def _difference(one: Any, other: Any) -> float:
+    """The largest absolute difference; infinite where one is not a number."""
+    with np.errstate(invalid='ignore'):
+        difference = np.abs(np.subtract(one, other, dtype=np.float64))
+    return float(np.nan_to_num(difference, nan=np.inf).max())
+
+
 def _load_weights(bundle: Bundle) -> Weights:
     try:
         # Tensors only: a bundle may come from anywhere, and a pickle can run code.
-        weights = torch.load(io.BytesIO(bundle.weights()), map_location='cpu', weights_only=True)
-    except (RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0][:100]
-        msg = f'{bundle.folder / WEIGHTS_FILE}: not a file of plain weights ({reason})'
+        weights = load_tensors(io.BytesIO(bundle.weights()))
+    except ValueError as error:
+        msg = f'{bundle.folder / WEIGHTS_FILE}: not a file of plain weights ({error})'
         raise BundleError(msg) from None
     if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
         msg = f'{bundle.folder / WEIGHTS_FILE}: does not hold named tensors'

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+import signal
 from typing import Any, NamedTuple
 
 from anomalib.data import ImageBatch
@@ -48,6 +49,9 @@ def fit(
         folder: The run's folder.
         batch_size: Pictures per step.
         report: Told the progress.
+
+    Raises:
+        KeyboardInterrupt: Somebody pressed Ctrl-C.
     """
     loader: DataLoader[Sample] = DataLoader(
         list(samples),  # type: ignore[arg-type]  # a list is a map-style dataset
@@ -68,7 +72,15 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(module, loader)
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, loader)
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        # Lightning made this of Ctrl-C, and the process deaf to the next one.
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from None
     module.cpu().eval()
 
 

@@ -96,13 +96,24 @@ def make_parameters(kind: type[P], values: Mapping[str, Any]) -> P:
 def _typed(key: str, hint: Any, value: Any) -> Any:
     if hint == tuple[str, ...]:
         names = value.split(',') if isinstance(value, str) else value
-        check(_is_names(names), key, value, 'names separated by commas')
+        check(_is_names(names), key, value, 'different names separated by commas')
         return tuple(name.strip() for name in names)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    check(isinstance(value, hint) and not isinstance(value, bool), key, value, str(hint))
+    if hint is float:
+        value = _float(value)
+    check(isinstance(value, hint) and not isinstance(value, bool), key, value, hint.__name__)
+    return value
+
+
+def _float(value: Any) -> Any:
+    # To YAML, 1e-3 is a word: it wants 1.0e-3.
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except (ValueError, OverflowError):
+            return value
     return value
 
 
 def _is_names(names: Any) -> bool:
-    return isinstance(names, list) and bool(names) and all(isinstance(n, str) for n in names)
+    words = isinstance(names, list) and all(isinstance(n, str) and n.strip() for n in names)
+    return words and 0 < len(names) == len({name.strip() for name in names})

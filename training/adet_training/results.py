@@ -66,8 +66,8 @@ def write_test_result(
         )
         picture = _side_by_side(sample, answers.maps[number], manifest)
         _, data = cv2.imencode('.png', picture)
-        # Numbered, as pictures of several folders may share a name.
-        name = f'{number:04d}_{sample.path.stem}.png'
+        # Numbered, as pictures of several folders may share a name; cut, as names have an end.
+        name = f'{number:04d}_{sample.path.stem[:50]}.png'
         path = folder / 'images' / label / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data.tobytes())

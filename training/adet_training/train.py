@@ -36,9 +36,9 @@ from adet_core.progress import Report, silent
 from adet_core.thresholds import labelled_threshold, normal_threshold, score_range
 from adet_training.backbone import Backbone
 from adet_training.dataset import Category, hold_out, load_category, Sample
-from adet_training.fit import answer, Answers, fit
+from adet_training.fit import answer, Answers, fit, LOGS_FOLDER
 from adet_training.models import load_adapter
-from adet_training.parameters import make_parameters, Parameters
+from adet_training.parameters import check, make_parameters, Parameters
 from adet_training.results import write_test_result
 from adet_training.versions import library_versions
 
@@ -67,6 +67,14 @@ class TrainConfig:
     backbone_weights: str
     settings: dict[str, Any]
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the seed.
+
+        Raises:
+            ConfigError: It is out of the range that all the libraries take.
+        """
+        check(0 <= self.seed < 2**32, 'seed', self.seed, '0 to 4294967295')
 
 
 @dataclass(frozen=True)
@@ -104,12 +112,17 @@ def train(config: TrainConfig, *, report: Report = silent) -> Run:
     held_out: list[Sample] = []
     if not data.is_labelled:
         to_fit, held_out = hold_out(data.train, parameters.held_out, config.seed)
+    seed_everything(config.seed, verbose=False)
+    module = adapter.build(parameters, backbone)
     folder = _new_run_folder(config)
+    log = _Log(folder / LOGS_FOLDER / 'train.log', report)
+    log.write(f'adet train, {len(to_fit)} pictures to fit, {len(held_out)} held out')
+    for line in data.unreadable:
+        log.write(f'skipped {line}')
+    report = log.report
     settings = yaml.safe_dump(_plain(parameters), sort_keys=False)
     write_atomic(folder / 'param' / 'best_params.yaml', settings.encode())
 
-    seed_everything(config.seed, verbose=False)
-    module = adapter.build(parameters, backbone)
     start = time.perf_counter()
     fit(module, to_fit, folder, parameters.batch_size, report)
     fit_seconds = time.perf_counter() - start
@@ -132,7 +145,29 @@ def train(config: TrainConfig, *, report: Report = silent) -> Run:
             GOLDEN_FILE: lambda f: write_arrays(f, golden._asdict()),
         },
     )
+    log.write(
+        f'bundle {bundle.bundle_id}, threshold {manifest.image_threshold}, {manifest.metrics}'
+    )
     return Run(folder, bundle, fit_seconds, data.unreadable)
+
+
+class _Log:
+    """The run's own account of itself, line by line, for whoever looks at it later."""
+
+    def __init__(self, path: Path, report: Report) -> None:
+        path.parent.mkdir(exist_ok=True)
+        self._path, self._report = path, report
+
+    def write(self, text: str) -> None:
+        now = datetime.now(timezone.utc).isoformat(timespec='seconds')
+        with self._path.open('a', encoding='utf-8', errors='surrogateescape') as file:
+            file.write(f'{now} {text}\n')
+
+    def report(self, stage: str, done: int, total: int | None) -> None:
+        """Pass progress on, and write down the end of each stage."""
+        self._report(stage, done, total)
+        if done == total:
+            self.write(f'{stage}: {done} done')
 
 
 def _new_run_folder(config: TrainConfig) -> Path:
@@ -196,7 +231,8 @@ def _thresholds(
         labels = np.array([sample.is_anomalous for sample in data.test])
         image = labelled_threshold(tested.scores, labels)
     marked = [(s.mask, m) for s, m in _with_maps(data.test, tested) if s.mask is not None]
-    if not any(mask.any() for mask, _ in marked):
+    # Without good pictures, masks that fill theirs leave no good pixel to compare with.
+    if not any(mask.any() for mask, _ in marked) or all(mask.all() for mask, _ in marked):
         detail = 'no masks; pixels are compared with the image threshold'
         values = {**asdict(image), 'method': 'image_threshold', 'detail': detail}
         return image, Threshold(**values)

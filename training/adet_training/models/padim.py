@@ -69,7 +69,7 @@ class PadimAdapter:
         it enlarges the layer. Mahalanobis distance does not depend on the order.
 
         Raises:
-            ConfigError: ``n_features`` does not fit the backbone.
+            ConfigError: ``n_features`` or Anomalib's extractor does not fit the backbone.
         """
         try:
             module = Padim(
@@ -86,7 +86,13 @@ class PadimAdapter:
             msg = f'n_features is {parameters.n_features}: {error}; use --set n_features=N'
             raise ConfigError(msg) from None
         extractor = cast('Any', module.model.feature_extractor)
-        extractor.feature_extractor.load_state_dict(backbone.network.state_dict())
+        try:
+            extractor.feature_extractor.load_state_dict(backbone.network.state_dict())
+        except RuntimeError:
+            msg = (
+                f'backbone {parameters.backbone} does not fit PaDiM; take a convolutional network'
+            )
+            raise ConfigError(msg) from None
         module.model.idx = module.model.idx.sort().values
         return module
 
@@ -119,13 +125,22 @@ class PadimAdapter:
         named = weights.items()
         prefix = _BACKBONE_PREFIX
         load_into(network, {n.removeprefix(prefix): t for n, t in named}, 'model.pth')
-        module = PadimGraph(manifest, network, weights['idx'])
-        positions, channels = module.positions, len(weights['idx'])
+        idx = weights['idx']
+        _check_idx(idx, sum(cast('Any', network).feature_info.channels()))
+        module = PadimGraph(manifest, network, idx)
+        positions, channels = module.positions, len(idx)
         examples = {
             'mean': torch.zeros(channels, positions),
             'inv_covariance': torch.eye(channels).expand(positions, -1, -1).contiguous(),
         }
         return Graph(module, examples)
+
+
+def _check_idx(idx: torch.Tensor, channels: int) -> None:
+    fits = idx.dtype == torch.int64 and idx.ndim == 1 and len(idx) > 0
+    if not (fits and idx[0] >= 0 and idx[-1] < channels and (idx.diff() > 0).all()):
+        msg = f'model.pth: idx does not name channels of the backbone, 0 to {channels - 1}'
+        raise ConfigError(f'{msg}, in ascending order; train again')
 
 
 class PadimGraph(nn.Module):

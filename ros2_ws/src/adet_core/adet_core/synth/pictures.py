@@ -8,13 +8,14 @@ made from it, so a picture does not depend on how many others are drawn.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
 
 from .camera import draw_shot, oversampling, photograph, Picture
 from .defects import APPLY, MISSING
-from .part import build, draw_specimen, FEATURES
+from .part import build, draw_specimen, FEATURES, Specimen
 from .surface import Surface
 
 VISIBLE = 8
@@ -62,12 +63,13 @@ def draw_bad(key: tuple[int, ...], size: int, defect: str) -> BadPicture:
         size: Edge of the picture in pixels.
         defect: One of ``DEFECTS``.
     """
-    flawless = draw_good(key, size)
-    shot = draw_shot(key)
+    specimen, shot = draw_specimen(key), draw_shot(key)
+    surface = build(specimen, size * oversampling(size))
+    flawless = photograph(surface, shot, size)
     least = max(_LEAST_SHARE * size * size, _LEAST_PIXELS)
     for attempt in range(_ATTEMPTS):
         # a faint defect over a hole or in a reflection may not show: try a stronger one elsewhere
-        picture = photograph(_spoiled(key, size, defect, attempt), shot, size)
+        picture = photograph(_spoiled(surface, specimen, defect, attempt), shot, size)
         mask = changed(flawless, picture)
         if np.count_nonzero(mask) >= least:
             break
@@ -80,13 +82,13 @@ def changed(before: Picture, after: Picture) -> Picture:
     return np.where(difference >= VISIBLE, 255, 0).astype(np.uint8)
 
 
-def _spoiled(key: tuple[int, ...], size: int, defect: str, attempt: int) -> Surface:
-    """The part with its defect, the stronger the later the attempt."""
-    specimen, edge = draw_specimen(key), size * oversampling(size)
-    rng = np.random.default_rng([*key, 4, attempt])
+def _spoiled(surface: Surface, specimen: Specimen, defect: str, attempt: int) -> Surface:
+    """A copy of the surface with a defect, the stronger the later the attempt."""
+    rng = np.random.default_rng([*specimen.key, 4, attempt])
     severity = float(rng.uniform()) + 0.3 * attempt
     if defect == MISSING:
-        return build(specimen, edge, without=FEATURES[int(rng.integers(len(FEATURES)))])
-    surface = build(specimen, edge)
-    APPLY[defect](surface, rng, severity)
-    return surface
+        forgotten = FEATURES[int(rng.integers(len(FEATURES)))]
+        return build(specimen, surface.edge, without=forgotten)
+    spoiled = copy.deepcopy(surface)
+    APPLY[defect](spoiled, rng, severity)
+    return spoiled

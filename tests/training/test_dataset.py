@@ -1,0 +1,375 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of a category: prepared as the detector prepares them, labelled, masked, named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import os
+from pathlib import Path
+import re
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from adet_core.errors import DatasetError
+from adet_core.pictures import prepare, read_picture
+from adet_training.dataset import Category, hold_out, load_category, Sample
+
+pytestmark = pytest.mark.training
+
+SIZE = 64
+
+
+def _load(root: Path, category: str = 'plate') -> Category:
+    return load_category(root, category, SIZE)
+
+
+def _draw(path: Path, pixels: np.ndarray | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grey = np.full((96, 128, 3), 120, np.uint8) if pixels is None else pixels
+    assert cv2.imwrite(str(path), grey)
+    return path
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Two grey pictures to learn from, and one of each kind to test."""
+    root = tmp_path / 'small'
+    for name in ('a', 'b'):
+        _draw(root / 'train' / 'plate' / f'{name}.png')
+    _draw(root / 'test' / 'plate' / 'normal' / 'good.png')
+    _draw(root / 'test' / 'plate' / 'anomaly' / 'bad.png')
+    return root
+
+
+# ---- pictures and labels
+
+
+def test_all_pictures_are_read_and_labelled(data_root: Path) -> None:
+    data = _load(data_root)
+
+    assert [s.path.name for s in data.train] == [f'{n:04}.png' for n in range(12)]
+    assert not any(s.is_anomalous for s in data.train)
+    labels = {s.path.relative_to(data_root): s.is_anomalous for s in data.test}
+    assert labels == {
+        path.relative_to(data_root): kind == 'anomaly'
+        for kind in ('normal', 'anomaly')
+        for path in (data_root / 'test' / 'plate' / kind).iterdir()
+    }
+    assert len(labels) == 16
+    assert data.unreadable == []
+    assert data.is_labelled
+
+
+def test_the_pixels_are_those_that_the_detector_sees(own_data: Path) -> None:
+    train = own_data / 'train' / 'plate'
+    rng = np.random.default_rng(0)
+    _draw(train / 'grey.png', rng.integers(0, 256, (90, 70), np.uint8))
+    _draw(train / 'deep.tif', rng.integers(0, 65536, (50, 200), np.uint16))
+    _draw(train / 'alpha.png', rng.integers(0, 256, (64, 64, 4), np.uint8))
+
+    data = _load(own_data)
+
+    assert len(data.train) == 15
+    for sample in data.train + data.test:
+        expected = prepare(read_picture(sample.path), (SIZE, SIZE))
+        np.testing.assert_array_equal(sample.image, expected)
+        assert sample.image.shape == (SIZE, SIZE, 3)
+        assert sample.image.dtype == np.uint8
+
+
+def test_what_is_read_is_reported(data_root: Path) -> None:
+    calls: list[tuple[str, int, int | None]] = []
+    load_category(data_root, 'plate', SIZE, report=lambda *call: calls.append(call))
+    assert calls == [('reading pictures', done, 28) for done in range(1, 29)]
+
+
+@pytest.mark.parametrize(
+    ('kinds', 'labelled'),
+    [((), False), (('normal',), False), (('anomaly',), False), (('normal', 'anomaly'), True)],
+)
+def test_only_both_kinds_together_are_labelled_data(
+    small: Path, kinds: tuple[str, ...], labelled: bool
+) -> None:
+    test = small / 'test' / 'plate'
+    for kind in {'normal', 'anomaly'} - set(kinds):
+        shutil.rmtree(test / kind)
+    if not kinds:
+        test.rmdir()
+    data = _load(small)
+    assert len(data.test) == len(kinds)
+    assert data.is_labelled is labelled
+
+
+def test_a_test_picture_outside_normal_and_anomaly_is_named(small: Path) -> None:
+    stray = _draw(small / 'test' / 'plate' / 'stray.png')
+    message = f'{stray}: has no label; test pictures belong in normal/ or anomaly/'
+    with pytest.raises(DatasetError, match=f'^{re.escape(message)}$'):
+        _load(small)
+
+
+def test_an_unreadable_picture_is_skipped_and_named(small: Path) -> None:
+    broken = small / 'train' / 'plate' / 'c.png'
+    broken.write_bytes(b'not a picture')
+    (small / 'test' / 'plate' / 'anomaly' / 'empty.png').write_bytes(b'')
+
+    data = _load(small)
+
+    assert [s.path.name for s in data.train] == ['a.png', 'b.png']
+    assert len(data.test) == 2
+    assert len(data.unreadable) == 2
+    assert data.unreadable[0] == f'{broken}: cannot be decoded as a picture'
+    assert 'empty.png: cannot be decoded as a picture' in data.unreadable[1]
+
+
+def test_too_few_readable_pictures_name_what_was_wrong(small: Path) -> None:
+    folder = small / 'train' / 'plate'
+    (folder / 'b.png').write_bytes(b'')
+    message = (
+        f'{folder}: 1 readable pictures, at least 2 are needed; '
+        f'{folder}/b.png: cannot be decoded as a picture'
+    )
+    with pytest.raises(DatasetError, match=f'^{re.escape(message)}$'):
+        _load(small)
+
+
+def test_one_picture_is_too_few(small: Path) -> None:
+    (small / 'train' / 'plate' / 'b.png').unlink()
+    with pytest.raises(DatasetError, match=r'plate: 1 readable pictures, at least 2 are needed$'):
+        _load(small)
+
+
+def test_a_missing_category_is_answered_with_the_others(small: Path) -> None:
+    (small / 'train' / 'lid').mkdir()
+    (small / 'train' / 'a file').write_text('')
+    message = f'{small}/train/plat: no such folder; put pictures of good parts there; it has '
+    with pytest.raises(DatasetError, match=f'^{re.escape(message)}lid, plate$'):
+        _load(small, 'plat')
+
+
+def test_a_missing_data_root_says_what_belongs_there(tmp_path: Path) -> None:
+    message = f'{tmp_path}/no/train/plate: no such folder; put pictures of good parts there'
+    with pytest.raises(DatasetError, match=f'^{re.escape(message)}$'):
+        _load(tmp_path / 'no')
+
+
+@pytest.mark.parametrize('folder', ['train', 'test'])
+def test_a_folder_without_pictures_is_named(small: Path, folder: str) -> None:
+    shutil.rmtree(small / folder / 'plate')
+    (small / folder / 'plate').mkdir()
+    with pytest.raises(DatasetError, match=f'/{folder}/plate: holds no pictures; put some there'):
+        _load(small)
+
+
+@pytest.mark.parametrize('category', ['', '.', '..', '../train/plate', 'plate/', '/tmp'])
+def test_a_category_is_the_name_of_a_folder(small: Path, category: str) -> None:
+    message = f'category {category!r} is not the name of a folder under train and test'
+    with pytest.raises(DatasetError, match=f'^{re.escape(message)}$'):
+        _load(small, category)
+
+
+# ---- masks
+
+
+def test_each_anomaly_has_the_mask_of_its_own_name(data_root: Path) -> None:
+    data = _load(data_root)
+    for sample in data.test:
+        assert sample.mask is not None
+        assert sample.mask.shape == (SIZE, SIZE)
+        assert sample.mask.dtype == np.bool_
+        assert sample.mask.any() == sample.is_anomalous
+    for sample in (s for s in data.test if s.is_anomalous):
+        drawn = cv2.imread(str(sample.path.parents[1] / 'masks' / sample.path.name), 0) > 0
+        rows, columns = np.nonzero(sample.mask)
+        truth = np.argwhere(drawn).mean(axis=0) / drawn.shape
+        assert np.hypot(rows.mean() / SIZE - truth[0], columns.mean() / SIZE - truth[1]) < 0.02
+
+
+def test_masks_are_matched_by_their_place_below_anomaly_whatever_their_format(small: Path) -> None:
+    test = small / 'test' / 'plate'
+    left, right = np.zeros((96, 128), np.uint8), np.zeros((96, 128), np.uint8)
+    left[:, :64], right[:, 64:] = 255, 255
+    for kind, mask in (('dent', left), ('scratch', right)):
+        _draw(test / 'anomaly' / kind / '1.jpg')
+        _draw(test / 'masks' / kind / '1.png', mask)
+    _draw(test / 'masks' / '1.png', np.full((96, 128), 255, np.uint8))
+
+    found = {s.path.parent.name: s.mask for s in _load(small).test}
+
+    assert found['dent'] is not None
+    assert found['scratch'] is not None
+    assert found['dent'][:, :32].all()
+    assert not found['dent'][:, 32:].any()
+    np.testing.assert_array_equal(found['scratch'], ~found['dent'])
+
+
+def test_an_anomaly_that_nobody_marked_has_no_mask(small: Path) -> None:
+    masks = {s.path.name: s.mask for s in _load(small).test}
+    assert masks['bad.png'] is None
+    assert masks['good.png'] is not None
+    assert not masks['good.png'].any()
+
+
+def test_the_kinds_may_lie_deeper_with_their_masks_beside_them(small: Path) -> None:
+    test = small / 'test' / 'plate'
+    (test / 'line1').mkdir()
+    (test / 'anomaly').rename(test / 'line1' / 'anomaly')
+    _draw(test / 'line1' / 'masks' / 'bad.png', np.full((96, 128), 255, np.uint8))
+    anomaly = next(s for s in _load(small).test if s.is_anomalous)
+    assert anomaly.mask is not None
+    assert anomaly.mask.all()
+
+
+@pytest.mark.parametrize('level', [1, 255])
+def test_a_hairline_survives_downscaling(small: Path, level: int) -> None:
+    line = np.zeros((1024, 1024), np.uint8)
+    line[100:900, 501] = level
+    _draw(small / 'test' / 'plate' / 'masks' / 'bad.png', line)
+
+    mask = next(s.mask for s in _load(small).test if s.is_anomalous)
+
+    assert mask is not None
+    rows, columns = np.nonzero(mask)
+    assert set(columns) == {501 // 16}
+    assert set(rows) == set(range(100 // 16, 900 // 16 + 1))
+
+
+def test_a_broad_mask_keeps_its_area(small: Path) -> None:
+    disc = cv2.circle(np.zeros((512, 512), np.uint8), (250, 260), 100, 255, -1)
+    _draw(small / 'test' / 'plate' / 'masks' / 'bad.png', disc)
+    mask = next(s.mask for s in _load(small).test if s.is_anomalous)
+    assert mask is not None
+    assert mask.mean() == pytest.approx((disc > 0).mean(), rel=0.02)
+
+
+def test_a_mask_that_cannot_be_read_is_named(small: Path) -> None:
+    path = small / 'test' / 'plate' / 'masks' / 'bad.png'
+    path.parent.mkdir()
+    path.write_bytes(b'no mask')
+    with pytest.raises(
+        DatasetError, match=f'^{re.escape(str(path))}: cannot be decoded as a mask'
+    ):
+        _load(small)
+
+
+# ---- fingerprint
+
+
+def _change_a_picture(root: Path) -> None:
+    _draw(root / 'train' / 'plate' / 'a.png', np.zeros((96, 128, 3), np.uint8))
+
+
+def _change_a_mask(root: Path) -> None:
+    _draw(root / 'test' / 'plate' / 'masks' / 'bad.png', np.full((96, 128), 9, np.uint8))
+
+
+def _add_a_picture(root: Path) -> None:
+    _draw(root / 'train' / 'plate' / 'c.png')
+
+
+def _rename_a_picture(root: Path) -> None:
+    (root / 'train' / 'plate' / 'a.png').rename(root / 'train' / 'plate' / 'a2.png')
+
+
+def _relabel_a_picture(root: Path) -> None:
+    test = root / 'test' / 'plate'
+    (test / 'normal' / 'good.png').rename(test / 'anomaly' / 'good.png')
+
+
+def _swap_two_pictures(root: Path) -> None:
+    good, bad = (root / 'test' / 'plate' / name for name in ('normal/good.png', 'anomaly/bad.png'))
+    _draw(good, np.zeros((96, 128, 3), np.uint8))
+    before = _load(root).fingerprint
+    spare = root / 'spare.png'
+    good.rename(spare)
+    bad.rename(good)
+    spare.rename(bad)
+    assert _load(root).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        _change_a_picture,
+        _change_a_mask,
+        _add_a_picture,
+        _rename_a_picture,
+        _relabel_a_picture,
+        _swap_two_pictures,
+    ],
+)
+def test_the_fingerprint_changes_with_content_and_names(
+    small: Path, change: Callable[[Path], None]
+) -> None:
+    before = _load(small).fingerprint
+    assert re.fullmatch('[0-9a-f]{64}', before)
+    change(small)
+    assert _load(small).fingerprint != before
+
+
+def test_the_fingerprint_does_not_depend_on_the_place(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _load(small).fingerprint
+    copy = shutil.copytree(small, tmp_path / 'elsewhere' / 'data')
+    (copy / 'train' / 'plate' / 'notes.txt').write_text('not a picture')
+    assert _load(copy).fingerprint == before
+    monkeypatch.chdir(copy)
+    assert _load(Path()).fingerprint == before
+    (tmp_path / 'link').symlink_to(copy)
+    assert _load(tmp_path / 'link').fingerprint == before
+
+
+def test_a_name_may_be_in_any_encoding(small: Path) -> None:
+    before = _load(small)
+    picture = small / 'train' / 'plate' / 'a.png'
+    try:
+        picture.rename(picture.with_name(os.fsdecode(b'\xff\xfe.png')))
+    except OSError:
+        pytest.skip('this file system takes UTF-8 alone')
+    data = _load(small)
+    assert len(data.train) == 2
+    assert data.fingerprint != before.fingerprint
+
+
+# ---- holding out
+
+
+def _samples(count: int) -> list[Sample]:
+    pixels = np.zeros((1, 1, 3), np.uint8)
+    return [Sample(Path(f'/pictures/{number:03}.png'), pixels) for number in range(count)]
+
+
+@pytest.mark.parametrize('count', [3, 4, 5, 12, 99])
+@pytest.mark.parametrize('share', [0.001, 0.2, 0.5, 0.999])
+def test_holding_out_splits_the_pictures_in_two(count: int, share: float) -> None:
+    samples = _samples(count)
+    fit, kept = hold_out(samples, share, seed=3)
+    assert sorted(str(s.path) for s in fit + kept) == [str(s.path) for s in samples]
+    assert len(fit) >= 2
+    assert len(kept) == min(max(round(count * share), 1), count - 2)
+    for part in (fit, kept):
+        assert part == sorted(part, key=lambda sample: sample.path)
+
+
+def test_the_seed_decides_what_is_held_out() -> None:
+    samples = _samples(50)
+    first, same, other = (hold_out(samples, 0.2, seed)[1] for seed in (0, 0, 1))
+    assert first == same != other
+
+
+def test_every_picture_has_its_chance_to_be_held_out() -> None:
+    samples = _samples(10)
+    kept = {str(s.path) for seed in range(60) for s in hold_out(samples, 0.2, seed)[1]}
+    assert len(kept) == 10
+
+
+def test_two_pictures_cannot_be_split() -> None:
+    with pytest.raises(
+        DatasetError,
+        match=r'^/pictures: 2 readable pictures, at least 3 are needed; without labelled test',
+    ):
+        hold_out(_samples(2), 0.2, seed=0)
