@@ -87,6 +87,18 @@ def to_onnx(graph: Graph, bundle: Bundle) -> bytes:
     assert program is not None
     model = program.model_proto
     model.producer_name = 'adet'
+    # Stack traces with the paths of this machine: nothing to send to a robot.
+    parts = model.graph
+    for part in (
+        model,
+        parts,
+        *parts.node,
+        *parts.initializer,
+        *parts.value_info,
+        *parts.input,
+        *parts.output,
+    ):
+        del part.metadata_props[:]
     return bytes(model.SerializeToString())
 
 

@@ -166,12 +166,15 @@ class PadimGraph(nn.Module):
             maps: Sequence[torch.Tensor] = network(torch.zeros(1, 3, image.height, image.width))
         self._rows, self._columns = maps[0].shape[-2:]
         self.positions = self._rows * self._columns
-        self._layers = len(maps)
+        self._layers: list[int] = []
         first = 0
         for number, features in enumerate(maps):
             last = first + features.shape[1]
             kept = idx[(idx >= first) & (idx < last)] - first
-            self.register_buffer(f'_kept{number}', kept, persistent=False)
+            # With few features a layer may have none, and no runtime likes empty tensors.
+            if len(kept):
+                self._layers.append(number)
+                self.register_buffer(f'_kept{number}', kept, persistent=False)
             first = last
         self.upsample = SmoothUpsample(
             (self._rows, self._columns), (image.height, image.width), sigma=_SIGMA
@@ -193,7 +196,7 @@ class PadimGraph(nn.Module):
         features = self.network(self.normalise(image))
         size = (self._rows, self._columns)
         kept = []
-        for number in range(self._layers):
+        for number in self._layers:
             # Channels are picked before enlarging: the same values, a quarter of the work.
             chosen = features[number].index_select(1, self.get_buffer(f'_kept{number}'))
             kept.append(chosen if number == 0 else functional.interpolate(chosen, size=size))

@@ -1,0 +1,503 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The exported graph against anomalib's own model, and bundles that must not be exported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import io
+from pathlib import Path
+import pickle
+import re
+from typing import Any, NamedTuple, TYPE_CHECKING
+
+from anomalib.models import Padim
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torchvision.transforms.v2 import Normalize
+
+from adet_core.bundle import Bundle, open_bundle, read_engine, write_arrays, write_bundle
+from adet_core.errors import AdetError, BackendError, BundleError, ConfigError, ExportError
+from adet_core.pictures import prepare, read_picture
+from adet_core.sources import list_pictures
+from adet_training.export import check_parity, export
+from adet_training.models import load_adapter
+from adet_training.quiet import quiet_libraries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from adet_training.train import Run
+
+    Learn = Callable[..., Run]
+
+pytestmark = pytest.mark.training
+
+SIZE = 64
+FEATURES, POSITIONS = 24, 16 * 16
+
+
+class Canary:
+    """Makes a file when somebody unpickles it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+class Answers(NamedTuple):
+    scores: np.ndarray
+    maps: np.ndarray
+
+
+@pytest.fixture(scope='module')
+def bundle(deployed: Any) -> Bundle:
+    """The deployed bundle, exported; not to be written to."""
+    return open_bundle(deployed.bundle)
+
+
+@pytest.fixture(scope='module')
+def graph(bundle: Bundle) -> bytes:
+    """Its ``model.onnx``."""
+    return read_engine(bundle)
+
+
+@pytest.fixture(scope='module')
+def model(graph: bytes) -> onnx.ModelProto:
+    """Its ``model.onnx``, taken apart."""
+    return onnx.load_from_string(graph)
+
+
+@pytest.fixture(scope='module')
+def pictures(deployed: Any, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """All test pictures, grey ones of 8 and 16 bits, and plain black and white, prepared."""
+    folder = tmp_path_factory.mktemp('grey')
+    paths = list_pictures(deployed.test_folder)
+    grey = cv2.imread(str(paths[0]), cv2.IMREAD_GRAYSCALE)
+    extra = {
+        'mono8.png': grey,
+        'mono16.png': grey.astype(np.uint16) * 257,
+        'black.png': np.zeros((50, 40), np.uint8),
+        'white.png': np.full((200, 300, 3), 255, np.uint8),
+    }
+    for name, pixels in extra.items():
+        assert cv2.imwrite(str(folder / name), pixels)
+    prepared = [prepare(read_picture(p), (SIZE, SIZE)) for p in [*paths, *list_pictures(folder)]]
+    assert len(prepared) == 20
+    return np.stack(prepared)
+
+
+@pytest.fixture(scope='module')
+def own_answers(deployed: Any, pictures: np.ndarray) -> Answers:
+    """What anomalib's own model, loaded by anomalib from its checkpoint, says of each picture."""
+    path = deployed.run_dir / 'checkpoint' / 'best.ckpt'
+    padim = Padim.load_from_checkpoint(path, map_location='cpu', weights_only=True).model.eval()
+    tensors = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(torch.float32) / 255
+    normalise = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    with torch.inference_mode():
+        answers = [padim(normalise(picture[None])) for picture in tensors]
+    return Answers(
+        np.array([float(answer.pred_score) for answer in answers]),
+        np.stack([answer.anomaly_map[0, 0].numpy() for answer in answers]),
+    )
+
+
+class Session:
+    """The graph in ONNX Runtime as any program would run it, with nothing of adet's."""
+
+    def __init__(self, graph: bytes, folder: Path) -> None:
+        self.statistics = dict(np.load(folder / 'stats.npz'))
+        self._session = onnxruntime.InferenceSession(graph, providers=['CPUExecutionProvider'])
+
+    def __call__(self, images: np.ndarray, **other: np.ndarray) -> Answers:
+        inputs = {'image': images, **self.statistics, **other}
+        scores, maps = self._session.run(['score', 'anomaly_map'], inputs)
+        assert scores.shape == (len(images), 1)
+        assert maps.shape == (len(images), 1, SIZE, SIZE)
+        assert scores.dtype == maps.dtype == np.float32
+        return Answers(scores[:, 0], maps[:, 0])
+
+
+@pytest.fixture(scope='module')
+def run_graph(graph: bytes, deployed: Any) -> Session:
+    """Runs the exported graph with the bundle's statistics."""
+    return Session(graph, deployed.bundle)
+
+
+# ---- the graph says what anomalib says
+
+
+def test_the_graph_answers_as_anomalibs_own_model_does(
+    run_graph: Session, bundle: Bundle, pictures: np.ndarray, own_answers: Answers
+) -> None:
+    tolerance = 1e-3 * bundle.manifest.score_range.span
+    assert np.ptp(own_answers.scores) > 100 * tolerance
+    for number in range(len(pictures)):
+        answer = run_graph(pictures[number : number + 1])
+        assert abs(answer.scores[0] - own_answers.scores[number]) <= tolerance
+        assert np.abs(answer.maps[0] - own_answers.maps[number]).max() <= tolerance
+        flat = answer.maps[0].ravel(), own_answers.maps[number].ravel()
+        assert np.corrcoef(*flat)[0, 1] > 0.999
+        assert answer.scores[0] == answer.maps[0].max()
+
+
+def test_a_batch_of_three_gets_the_answers_of_its_pictures(
+    run_graph: Session, bundle: Bundle, pictures: np.ndarray, own_answers: Answers
+) -> None:
+    chosen = [0, 9, 17]
+    answer = run_graph(pictures[chosen])
+    tolerance = 1e-3 * bundle.manifest.score_range.span
+    np.testing.assert_allclose(answer.scores, own_answers.scores[chosen], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(answer.maps, own_answers.maps[chosen], rtol=0, atol=tolerance)
+
+
+def test_relearned_statistics_change_the_answers_without_a_new_graph(
+    run_graph: Session, pictures: np.ndarray
+) -> None:
+    one = pictures[:1]
+    before = run_graph(one)
+    quarter = run_graph(one, inv_covariance=run_graph.statistics['inv_covariance'] / 4)
+    np.testing.assert_allclose(quarter.maps, before.maps / 2, rtol=1e-4)
+    moved = run_graph(one, mean=run_graph.statistics['mean'] + 0.5)
+    assert np.abs(moved.maps - before.maps).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        {'n_features': 1},
+        {'n_features': 100},
+        {'image_size': 65},
+        {'layers': ['layer2']},
+        {'layers': ['layer3', 'layer1']},
+        {'backbone': 'mobilenetv3_small_050', 'layers': ['blocks.0', 'blocks.1']},
+    ],
+    ids=str,
+)
+def test_the_graph_equals_the_model_whatever_the_settings(
+    learn: Learn, settings: dict[str, Any]
+) -> None:
+    bundle = learn(settings={'n_features': 8, **settings}).bundle
+    weights = torch.load(io.BytesIO(bundle.weights()), weights_only=True)
+    graph = load_adapter('padim').graph(bundle.manifest, weights)
+    statistics = {name: torch.from_numpy(array) for name, array in bundle.statistics().items()}
+    for name, example in graph.statistics.items():
+        assert example.shape == statistics[name].shape
+        assert example.dtype == statistics[name].dtype
+    golden = bundle.golden()
+
+    with torch.inference_mode():
+        scores, maps = graph.module.eval()(torch.from_numpy(golden.images), **statistics)
+
+    tolerance = 1e-3 * bundle.manifest.score_range.span
+    np.testing.assert_allclose(scores[:, 0], golden.scores, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(maps[:, 0], golden.maps, rtol=0, atol=tolerance)
+
+
+# ---- what the file holds
+
+
+def test_the_graph_passes_onnx_own_checker(model: onnx.ModelProto) -> None:
+    onnx.checker.check_model(model, full_check=True)
+    assert model.producer_name == 'adet'
+
+
+def test_inputs_and_outputs_have_their_names_types_and_a_free_number_of_pictures(
+    model: onnx.ModelProto,
+) -> None:
+    def describe(values: Any) -> dict[str, tuple[int, list[Any]]]:
+        return {
+            value.name: (
+                value.type.tensor_type.elem_type,
+                [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim],
+            )
+            for value in values
+        }
+
+    uint8, float32 = onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT
+    assert describe(model.graph.input) == {
+        'image': (uint8, ['N', SIZE, SIZE, 3]),
+        'mean': (float32, [FEATURES, POSITIONS]),
+        'inv_covariance': (float32, [POSITIONS, FEATURES, FEATURES]),
+    }
+    assert describe(model.graph.output) == {
+        'score': (float32, ['N', 1]),
+        'anomaly_map': (float32, ['N', 1, SIZE, SIZE]),
+    }
+
+
+def test_statistics_are_inputs_and_not_part_of_the_file(
+    model: onnx.ModelProto, bundle: Bundle
+) -> None:
+    constants = [*model.graph.initializer]
+    constants += [a.t for n in model.graph.node for a in n.attribute if a.name == 'value']
+    assert not {tensor.name for tensor in constants} & {'mean', 'inv_covariance'}
+    weights = torch.load(io.BytesIO(bundle.weights()), weights_only=True)
+    largest = max(tensor.numel() for tensor in weights.values())
+    assert max(int(np.prod(tensor.dims)) for tensor in constants) <= largest
+    assert not any(tensor.external_data for tensor in constants)
+    held = [onnx.numpy_helper.to_array(t) for t in constants if t.data_type == 1]
+    for array in bundle.statistics().values():
+        assert not any(
+            c.size == array.size and np.array_equal(c.ravel(), array.ravel()) for c in held
+        )
+    total = sum(tensor.numel() for name, tensor in weights.items() if name != 'idx')
+    assert sum(array.size for array in held) < total + 3 * SIZE * SIZE
+
+
+def test_every_operation_is_one_that_all_runtimes_have(model: onnx.ModelProto) -> None:
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [('', 18)]
+    assert {node.domain for node in model.graph.node} <= {'', 'ai.onnx'}
+    assert not model.functions
+    # One graph without branches or loops: what TensorRT turns into a single engine.
+    assert not {node.op_type for node in model.graph.node} & {'If', 'Loop', 'Scan'}
+
+
+def test_nothing_in_the_file_tells_where_it_was_made(graph: bytes) -> None:
+    for path in (Path(__file__).parents[2], Path.home(), Path(torch.__file__).parent):
+        assert str(path).encode() not in graph
+
+
+def test_tensorrt_parses_the_graph(graph: bytes) -> None:
+    tensorrt = pytest.importorskip('tensorrt_rtx')
+    logger = tensorrt.Logger(tensorrt.Logger.ERROR)
+    network = tensorrt.Builder(logger).create_network(0)
+    parser = tensorrt.OnnxParser(network, logger)
+    parsed = parser.parse(graph)
+    assert parsed, [parser.get_error(number).desc() for number in range(parser.num_errors)]
+    names = [network.get_input(number).name for number in range(network.num_inputs)]
+    assert names == ['image', 'mean', 'inv_covariance']
+
+
+def test_the_record_holds_the_check_that_was_made(deployed: Any, bundle: Bundle) -> None:
+    text = (deployed.bundle / 'engine' / 'model.json').read_text()
+    assert f'"bundle_id": "{bundle.bundle_id}"' in text
+    assert '"pictures": 4' in text
+    assert '"precision": "fp32"' in text
+
+
+# ---- bundles that must not be exported
+
+
+def _rebuilt(
+    bundle: Bundle,
+    folder: Path,
+    *,
+    weights: Any = None,
+    statistics: dict[str, np.ndarray] | None = None,
+    golden: dict[str, np.ndarray] | None = None,
+    **manifest: Any,
+) -> Bundle:
+    """The same bundle with some content exchanged, and every checksum right."""
+    arrays = {**bundle.statistics(), **(statistics or {})}
+    answers = {**bundle.golden()._asdict(), **(golden or {})}
+    if isinstance(weights, bytes):
+        data = weights
+    elif weights is None:
+        data = bundle.weights()
+    else:
+        file = io.BytesIO()
+        torch.save(weights, file)
+        data = file.getvalue()
+    return write_bundle(
+        folder,
+        replace(bundle.manifest, **manifest),
+        {
+            'model.pth': lambda file: file.write(data),
+            'stats.npz': lambda file: write_arrays(file, arrays),
+            'golden.npz': lambda file: write_arrays(file, answers),
+        },
+    )
+
+
+def _with_nan(array: np.ndarray) -> np.ndarray:
+    changed = array.copy()
+    changed.flat[-1] = np.nan
+    return changed
+
+
+TAMPERED: dict[str, Callable[[Bundle], dict[str, Any]]] = {
+    'a score': lambda b: {'golden': {'scores': b.golden().scores + np.float32([0, 0, 0, 0.1])}},
+    'scores swapped': lambda b: {'golden': {'scores': b.golden().scores[::-1].copy()}},
+    'a score that is no number': lambda b: {'golden': {'scores': _with_nan(b.golden().scores)}},
+    'maps': lambda b: {'golden': {'maps': b.golden().maps * np.float32(1.01)}},
+    'a map that is no number': lambda b: {'golden': {'maps': _with_nan(b.golden().maps)}},
+    'pictures': lambda b: {'golden': {'images': b.golden().images[:, ::-1].copy()}},
+    'mean': lambda b: {'statistics': {'mean': b.statistics()['mean'] + np.float32(0.01)}},
+    'no mean': lambda b: {'statistics': {'mean': b.statistics()['mean'] * np.float32(np.nan)}},
+    'covariance': lambda b: {
+        'statistics': {'inv_covariance': b.statistics()['inv_covariance'] * np.float32(1.1)}
+    },
+}
+
+
+@pytest.mark.parametrize('what', TAMPERED)
+def test_a_graph_that_disagrees_with_the_trained_model_is_refused(
+    bundle: Bundle, graph: bytes, tmp_path: Path, what: str
+) -> None:
+    tampered = _rebuilt(bundle, tmp_path, **TAMPERED[what](bundle))
+    with pytest.raises(
+        ExportError,
+        match=rf'^{re.escape(str(tmp_path))}: the exported graph differs from the trained model '
+        r'\(score by \S+, map by \S+, allowed 0\.00\d+\); nothing was written; train again',
+    ):
+        check_parity(graph, tampered)
+
+
+def test_a_graph_that_agrees_passes_with_its_differences(bundle: Bundle, graph: bytes) -> None:
+    parity = check_parity(graph, bundle)
+    assert parity.pictures == 4
+    assert 0 <= parity.score_difference <= parity.tolerance
+    assert 0 < parity.map_difference <= parity.tolerance
+    assert parity.tolerance == pytest.approx(1e-3 * bundle.manifest.score_range.span)
+    assert parity.holds
+
+
+def test_statistics_of_another_shape_are_refused(
+    bundle: Bundle, graph: bytes, tmp_path: Path
+) -> None:
+    mean = bundle.statistics()['mean'][:, :-1].copy()
+    tampered = _rebuilt(bundle, tmp_path, statistics={'mean': mean})
+    with pytest.raises(
+        BackendError, match=r"^statistics 'mean' have shape \(24, 255\), the graph takes \(24, 256"
+    ):
+        check_parity(graph, tampered)
+
+
+def test_a_refused_export_leaves_the_old_engine_in_place(
+    deployed: Any, bundle: Bundle, graph: bytes, tmp_path: Path
+) -> None:
+    tampered = _rebuilt(bundle, tmp_path, golden={'scores': bundle.golden().scores + 1})
+    old = deployed.bundle / 'engine'
+    (tmp_path / 'engine').mkdir()
+    for path in old.iterdir():
+        (tmp_path / 'engine' / path.name).write_bytes(path.read_bytes())
+
+    with quiet_libraries(), pytest.raises(ExportError, match='differs from the trained model'):
+        export(tampered)
+
+    files = {path.name: path.read_bytes() for path in (tmp_path / 'engine').iterdir()}
+    assert files == {path.name: path.read_bytes() for path in old.iterdir()}
+    assert files['model.onnx'] == graph
+
+
+def _refused(bundle: Bundle, error: type[AdetError], message: str) -> None:
+    with pytest.raises(error, match=f'^{message}'), quiet_libraries():
+        export(bundle)
+    assert not (bundle.folder / 'engine').exists()
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        b'',
+        b'no weights',
+        b'PK\x05\x06' + bytes(18),
+        b'\x80\x02.',
+        b'\x80\x02h\x00.',
+        b'\x80\x02K\x01\x87.',
+        b'\x80\x02ccollections\nOrderedDict\nK\x01R.',
+        pickle.dumps({'idx': [1, 2]}),
+    ],
+    ids=['empty', 'text', 'zip', 'no-value', 'no-memo', 'no-tuple', 'bad-call', 'pickle'],
+)
+def test_a_file_that_holds_no_weights_is_refused(
+    bundle: Bundle, tmp_path: Path, data: bytes
+) -> None:
+    message = re.escape(f'{tmp_path}/model.pth: not a file of plain weights (damaged, or more')
+    _refused(_rebuilt(bundle, tmp_path, weights=data), BundleError, message)
+
+
+@pytest.mark.parametrize('wrapped', [True, False])
+def test_a_hostile_file_of_weights_is_refused_and_not_run(
+    bundle: Bundle, tmp_path: Path, wrapped: bool
+) -> None:
+    trace = tmp_path / 'trace'
+    weights = torch.load(io.BytesIO(bundle.weights()), weights_only=True)
+    hostile: Any = {**weights, 'extra': Canary(trace)} if wrapped else pickle.dumps(Canary(trace))
+    tampered = _rebuilt(bundle, tmp_path / 'bundle', weights=hostile)
+    message = re.escape(f'{tmp_path}/bundle/model.pth: not a file of plain weights (damaged, or')
+    _refused(tampered, BundleError, message)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize('value', [[torch.zeros(1)], {'idx': 3}, torch.zeros(2)], ids=str)
+def test_values_that_are_no_named_tensors_are_refused(
+    bundle: Bundle, tmp_path: Path, value: Any
+) -> None:
+    message = re.escape(f'{tmp_path}/model.pth: does not hold named tensors')
+    _refused(_rebuilt(bundle, tmp_path, weights=value), BundleError, message)
+
+
+IDX = 'model.pth: idx does not name channels of the backbone, 0 to 447, in ascending order'
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'idx': None}, 'model.pth holds no PaDiM weights (no backbone or no idx); train again'),
+        ({'backbone.conv1.weight': None}, "model.pth: has no tensor 'conv1.weight'"),
+        (
+            {'backbone.conv1.weight': torch.zeros(64, 1, 7, 7)},
+            "model.pth: tensor 'conv1.weight' is (64, 1, 7, 7), expected (64, 3, 7, 7)",
+        ),
+        (
+            {'backbone.bn1.bias': torch.full((64,), torch.inf)},
+            "model.pth: tensor 'bn1.bias' holds values that are no numbers",
+        ),
+        ({'idx': torch.arange(24) + 430}, IDX),
+        ({'idx': torch.arange(24) - 1}, IDX),
+        ({'idx': torch.arange(24).flip(0)}, IDX),
+        ({'idx': torch.zeros(24, dtype=torch.int64)}, IDX),
+        ({'idx': torch.arange(24.0)}, IDX),
+        ({'idx': torch.arange(24)[None]}, IDX),
+        ({'idx': torch.tensor(3)}, IDX),
+        ({'idx': torch.arange(0)}, IDX),
+    ],
+)
+def test_weights_of_something_else_are_refused(
+    bundle: Bundle, tmp_path: Path, change: dict[str, torch.Tensor | None], message: str
+) -> None:
+    weights = torch.load(io.BytesIO(bundle.weights()), weights_only=True)
+    changed = {n: t for n, t in {**weights, **change}.items() if t is not None}
+    tampered = _rebuilt(bundle, tmp_path, weights=changed)
+    _refused(tampered, ConfigError, re.escape(message))
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'name': 'hf-hub:someone/network'}, "unknown backbone 'hf-hub:someone/network'"),
+        (
+            {'name': 'resnet50'},
+            'model.pth: tensor .*; these weights are of another network',
+        ),
+        ({'layers': ('layer1', 'layer7')}, "backbone resnet18 has no layer 'layer7'"),
+        ({'layers': ('layer4',)}, "model.pth: has no tensor 'layer4.0.conv1.weight'"),
+    ],
+)
+def test_a_backbone_that_the_weights_do_not_fit_is_refused(
+    bundle: Bundle, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    assert bundle.manifest.backbone is not None
+    backbone = replace(bundle.manifest.backbone, **change)
+    _refused(_rebuilt(bundle, tmp_path, backbone=backbone), ConfigError, message)
+
+
+def test_a_bundle_without_a_backbone_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    message = 'model.pth holds no PaDiM weights'
+    _refused(_rebuilt(bundle, tmp_path, backbone=None), ConfigError, message)
+
+
+def test_a_damaged_bundle_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    damaged = _rebuilt(bundle, tmp_path)
+    data = (tmp_path / 'model.pth').read_bytes()
+    (tmp_path / 'model.pth').write_bytes(data[:-1] + b'?')
+    message = re.escape(f'{tmp_path}/model.pth: checksum mismatch')
+    _refused(damaged, BundleError, message)

@@ -1,0 +1,227 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""``adet train`` and ``adet export``, called as a shell would call them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from adet_core.bundle import copy_bundle, open_bundle, read_engine
+from adet_core.cli import main
+
+pytestmark = pytest.mark.training
+
+Out = pytest.CaptureFixture[str]
+SMALL = ('--backbone-weights', 'random', '--set', 'image_size=64', '--set', 'n_features=24')
+
+
+def _train(data: Path, models: Path, *more: str) -> list[str]:
+    places = ['--data-root', str(data), '--models-root', str(models)]
+    return ['train', '--model', 'padim', '--category', 'plate', *places, *SMALL, *more]
+
+
+def _error(capsys: Out, words: list[str]) -> str:
+    """Run a command that has to fail; its last line without ``error: ``."""
+    assert main(words) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ''
+    last = captured.err.splitlines()[-1]
+    assert last.startswith('error: ')
+    assert captured.err.count('error: ') == 1
+    return last.removeprefix('error: ')
+
+
+# ---- adet train
+
+
+def test_training_prints_one_json_object_and_nothing_else(
+    own_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = own_data / 'train' / 'plate' / '0000.png'
+    broken.write_bytes(b'')
+
+    assert main(_train(own_data, tmp_path / 'models', '--seed', '3', '--json')) == 0
+
+    # Of the file descriptors, so that what a library prints by itself counts, too.
+    captured = capfd.readouterr()
+    assert captured.out.count('\n') == 1
+    result: dict[str, Any] = json.loads(captured.out)
+    (run_dir,) = (tmp_path / 'models' / 'PaDiM' / 'plate').iterdir()
+    assert result['run_dir'] == str(run_dir)
+    assert result['bundle_dir'] == str(run_dir / 'pytorch')
+    bundle = open_bundle(Path(result['bundle_dir']))
+    manifest = bundle.manifest
+    assert result['bundle_id'] == bundle.bundle_id
+    assert result['threshold'] == manifest.image_threshold.value
+    assert result['threshold_method'] == 'f1_optimal'
+    for name in ('image_auroc', 'pixel_auroc', 'aupro', 'image_f1'):
+        assert result[name] == manifest.metrics[name]
+        assert 0 < result[name] <= 1
+    assert 0 < result['fit_seconds'] < 60
+    assert manifest.hyper_parameters['seed'] == 3
+    assert manifest.hyper_parameters['n_features'] == 24
+    assert result['skipped'] == 1
+    assert f'skipped: {broken}: cannot be decoded as a picture\n' in captured.err
+
+
+def test_training_without_labels_shows_what_it_can_and_the_next_step(
+    own_data: Path, tmp_path: Path, capsys: Out
+) -> None:
+    (own_data / 'test').rename(own_data / 'elsewhere')
+
+    assert main(_train(own_data, tmp_path / 'models')) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    (run_dir,) = (tmp_path / 'models' / 'PaDiM' / 'plate').iterdir()
+    assert lines[0] == 'image_auroc  needs labelled data'
+    assert lines[4].startswith('threshold')
+    assert lines[4].endswith('99 are needed to promise 1.0%)')
+    assert lines[-2].endswith(str(run_dir / 'pytorch'))
+    assert lines[-1] == f'next: adet deploy {run_dir}'
+
+
+def test_figures_that_the_data_cannot_give_are_null(
+    own_data: Path, tmp_path: Path, capsys: Out
+) -> None:
+    (own_data / 'test').rename(own_data / 'elsewhere')
+    assert main(_train(own_data, tmp_path / 'models', '--json')) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert {result[name] for name in ('image_auroc', 'pixel_auroc', 'aupro')} == {None}
+    assert result['threshold_method'] == 'normal_quantile'
+
+
+def test_a_setting_that_cannot_be_is_one_line(
+    data_root: Path, tmp_path: Path, capsys: Out
+) -> None:
+    words = _train(data_root, tmp_path, '--set', 'image_size=1')
+    assert _error(capsys, words) == 'image_size is 1, expected 64 to 2048'
+    words = _train(data_root, tmp_path, '--set', 'layers=layer1,layer9')
+    assert _error(capsys, words).startswith(
+        "backbone resnet18 has no layer 'layer9'; it has act1,"
+    )
+
+
+def test_a_models_root_that_is_a_file_is_one_line(
+    data_root: Path, tmp_path: Path, capsys: Out
+) -> None:
+    (tmp_path / 'file').write_text('')
+    words = _train(data_root, tmp_path / 'file')
+    assert _error(capsys, words) == f'{tmp_path}/file/PaDiM/plate: Not a directory'
+
+
+def test_ctrl_c_is_no_traceback(
+    data_root: Path, tmp_path: Path, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anomalib.models.image.padim.torch_model import PadimModel
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PadimModel, 'fit', interrupted)
+    assert main(_train(data_root, tmp_path / 'models', '--json')) == 130
+    captured = capsys.readouterr()
+    assert captured.out == ''
+    assert captured.err.splitlines()[-1] == 'interrupted'
+
+
+@pytest.mark.parametrize('seed', ['-1', 'one', '1.5'])
+def test_a_seed_is_a_count(seed: str, capsys: Out) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(['train', '--category', 'plate', f'--seed={seed}'])
+    assert exit_.value.code == 2
+    assert 'is not a count (0 or more)' in capsys.readouterr().err
+
+
+# ---- adet export
+
+
+def test_exporting_prints_one_json_object_and_nothing_else(
+    deployed: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bundle = copy_bundle(open_bundle(deployed.bundle), tmp_path / 'PaDiM')
+
+    assert main(['export', str(bundle.folder), '--onnx-only', '--json']) == 0
+
+    captured = capfd.readouterr()
+    assert captured.out.count('\n') == 1
+    result = json.loads(captured.out)
+    assert result['onnx'] == str(bundle.folder / 'engine' / 'model.onnx')
+    assert result['bundle_id'] == bundle.bundle_id
+    assert (result['precision'], result['pictures']) == ('fp32', 4)
+    assert 0 <= result['score_difference'] <= result['tolerance']
+    assert 0 <= result['map_difference'] <= result['tolerance']
+    # The same bundle gives the same file, wherever and whenever.
+    assert read_engine(bundle) == read_engine(open_bundle(deployed.bundle))
+    assert {path.name for path in (bundle.folder / 'engine').iterdir()} == {
+        'model.onnx',
+        'model.json',
+    }
+
+
+def test_exporting_a_missing_folder_says_what_to_do(tmp_path: Path, capsys: Out) -> None:
+    message = _error(capsys, ['export', str(tmp_path / 'no')])
+    assert message == (
+        f'{tmp_path}/no/meta.json: missing; is this a bundle folder? '
+        'Deploy one with: adet deploy RUN_DIR --models-root DIR'
+    )
+
+
+# ---- both
+
+QUICK_MISTAKES = {
+    'model': (
+        ['train', '--model', 'padin', '--category', 'plate'],
+        "unknown model 'padin'; known models: ",
+    ),
+    'setting': (
+        ['train', '--category', 'plate', '--set', 'image_size'],
+        "--set takes KEY=VALUE, got 'image_size'",
+    ),
+    'bundle': (['export', 'nowhere'], 'nowhere/meta.json: missing; is this a bundle folder?'),
+}
+
+
+@pytest.mark.parametrize('mistake', QUICK_MISTAKES)
+def test_a_typing_mistake_is_answered_before_torch_is_imported(
+    mistake: str, tmp_path: Path
+) -> None:
+    words, message = QUICK_MISTAKES[mistake]
+    program = (
+        'import sys; from adet_core.cli import main; status = main(sys.argv[1:]); '
+        "heavy = {'torch', 'anomalib', 'lightning', 'timm', 'onnx'} & set(sys.modules); "
+        'print(sorted(heavy)); sys.exit(status)'
+    )
+    run = subprocess.run(
+        [sys.executable, '-c', program, *words],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert run.stdout == '[]\n'
+    assert run.stderr.startswith(f'error: {message}')
+    assert run.stderr.count('\n') == 1
+
+
+@pytest.mark.parametrize('name', ['train', 'export'])
+def test_help_shows_an_example_that_parses(name: str, capsys: Out) -> None:
+    module = importlib.import_module(f'adet_training.cli.{name}')
+    with pytest.raises(SystemExit) as exit_:
+        main([name, '--help'])
+    assert exit_.value.code == 0
+    assert module.HELP in ' '.join(capsys.readouterr().out.split())
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    module.add_arguments(parser)
+    words = shlex.split(module.EXAMPLE)
+    assert words[:2] == ['adet', name]
+    parser.parse_args(words[2:])

@@ -1,0 +1,316 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The documentation says what the code says: names, types, defaults, messages, command lines."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+import importlib
+from itertools import pairwise
+from pathlib import Path
+import re
+import shlex
+from typing import Any
+
+import pytest
+import yaml
+
+from adet_core import cli
+from adet_core.bundle import (
+    BackboneSpec,
+    DatasetInfo,
+    EngineRecord,
+    ImageSpec,
+    Manifest,
+    Parity,
+    ScoreRange,
+    Threshold,
+)
+from adet_core.bundle.manifest import FileEntry
+from adet_core.errors import AdetError
+from adet_core.models import MODELS
+from adet_core.pictures import ENCODINGS
+from adet_core.records import COLUMNS
+from adet_core.sources import PICTURE_SUFFIXES
+
+ROOT = Path(__file__).parents[2]
+NODES = ROOT / 'ros2_ws' / 'src' / 'adet'
+INSPECT_YAML = NODES / 'config' / 'inspect.yaml'
+PAGES = sorted([*ROOT.glob('docs/*.md'), ROOT / 'models' / 'README.md', *ROOT.glob('README.md')])
+
+BUNDLE_CLASSES = (
+    Manifest,
+    ImageSpec,
+    BackboneSpec,
+    Threshold,
+    ScoreRange,
+    FileEntry,
+    DatasetInfo,
+    EngineRecord,
+    Parity,
+)
+# How bundle.md writes the types of the dataclasses.
+WORDS = {
+    'str': 'string',
+    'int': 'integer',
+    'float': 'number',
+    'float | None': 'number or null',
+    'BackboneSpec | None': 'BackboneSpec or null',
+    'tuple[str, ...]': 'list of string',
+    'tuple[float, float, float]': 'list of 3 numbers',
+    'dict[str, Any]': 'object',
+    'dict[str, float]': 'object of number',
+    'dict[str, str]': 'object of string',
+    'dict[str, FileEntry]': 'object of FileEntry',
+}
+OPTIONS = {
+    'image_source': ('adet.nodes.image_source', 'ImageSourceOptions'),
+    '<model>_detector': ('adet.nodes.detector', 'DetectorOptions'),
+    'csv_recorder': ('adet.nodes.csv_recorder', 'CsvRecorderOptions'),
+    'Launch arguments': ('adet.graph', 'InspectOptions'),
+}
+
+
+def text_of(page: str) -> str:
+    return (ROOT / 'docs' / page).read_text(encoding='utf-8')
+
+
+def section_of(page: str, heading: str) -> str:
+    """What stands between a heading and the next one."""
+    parts = re.split(r'^#+ (.+)$', text_of(page), flags=re.MULTILINE)
+    found = {
+        name.replace('`', ''): body for name, body in zip(parts[1::2], parts[2::2], strict=True)
+    }
+    assert heading in found, f'docs/{page} has no section {heading}'
+    return found[heading]
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """Cells of the rows of all tables, without their heads, code marks taken off."""
+    lines = [line for line in text.splitlines() if line.startswith('|')]
+    rows = [[cell.strip().strip('`') for cell in line.strip('|').split('|')] for line in lines]
+    heads = [number - 1 for number, row in enumerate(rows) if set(row[0]) == {'-'}]
+    return [row for n, row in enumerate(rows) if n not in heads and set(row[0]) != {'-'}]
+
+
+def blocks_of(page: Path) -> Iterator[str]:
+    """The lines of the code blocks, continued ones joined, split where a shell would."""
+    for block in re.findall(r'^```\w*\n(.*?)^```', page.read_text('utf-8'), re.M | re.S):
+        for line in block.replace('\\\n', ' ').splitlines():
+            yield from (part.strip().removeprefix('$ ') for part in re.split(r'&&|\|', line))
+
+
+def nodes_of(paths: Iterable[Path]) -> list[ast.AST]:
+    """The syntax of some modules, node by node."""
+    return [node for path in paths for node in ast.walk(ast.parse(path.read_text('utf-8')))]
+
+
+def strings_of(paths: Iterable[Path]) -> str:
+    """All string constants of some modules, one below the other."""
+    found = [
+        node.value
+        for node in nodes_of(paths)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    return '\n'.join(found)
+
+
+def options_of(place: str) -> dict[str, tuple[str, Any]]:
+    """Type and default of each option; the default is None where there is none."""
+    module, name = OPTIONS[place]
+    pytest.importorskip('adet' if module == 'adet.graph' else 'rclpy', reason='needs ROS 2')
+    from adet import parameters
+
+    kind = getattr(importlib.import_module(module), name)
+    specs = parameters.options_of(kind)
+    return {spec.name: (spec.type, parameters.default_of(spec)) for spec in specs}
+
+
+def as_text(default: Any) -> str:
+    if default is None:
+        return 'required'
+    if isinstance(default, bool):
+        return str(default).lower()
+    return 'empty' if default == '' else str(default)
+
+
+@pytest.mark.parametrize('kind', BUNDLE_CLASSES)
+def test_every_field_on_disk_is_described_with_its_type(kind):
+    rows = rows_of(section_of('bundle.md', kind.__name__))
+    told = [(name, words.split(' (')[0]) for name, words, _ in rows]
+    assert told == [(field.name, WORDS.get(field.type, field.type)) for field in fields(kind)]
+
+
+def test_every_file_and_array_of_every_model_is_described():
+    text = text_of('bundle.md')
+    for info in MODELS.values():
+        for name in (info.statistics_file, *info.statistics, f'models/{info.folder}/'):
+            assert name in text
+
+
+def test_every_column_of_the_results_is_described_in_order():
+    rows = rows_of(section_of('results.md', 'result_<model>.csv'))
+    assert [row[0] for row in rows] == list(COLUMNS)
+
+
+def test_every_figure_of_the_evaluation_is_described_in_order():
+    from adet_core.evaluation import Evaluation
+
+    rows = rows_of(section_of('results.md', 'adet evaluate'))
+    assert [row[0] for row in rows] == [field.name for field in fields(Evaluation)]
+
+
+@pytest.mark.parametrize('place', OPTIONS)
+def test_every_option_is_described_with_type_and_default(place):
+    expected = [(n, kind, as_text(value)) for n, (kind, value) in options_of(place).items()]
+    if place == '<model>_detector':
+        expected.append(('threshold', 'float', "the bundle's own"))
+    rows = rows_of(section_of('ros_interface.md', place))
+    assert [tuple(row[:3]) for row in rows] == expected
+
+
+def test_the_parameter_file_holds_every_parameter_with_its_default():
+    text = INSPECT_YAML.read_text(encoding='utf-8')
+    values = yaml.safe_load(text)
+    nodes = [place for place in OPTIONS if place != 'Launch arguments']
+    assert list(values) == [f'/**/{node.replace("<model>", "padim")}' for node in nodes]
+    for node, content in zip(nodes, values.values(), strict=True):
+        given, declared = content['ros__parameters'], options_of(node)
+        assert list(given) == list(declared)
+        for name, (kind, default) in declared.items():
+            assert given[name] == default or default is None, name
+            assert type(given[name]).__name__ == kind.split('[')[0], name
+    # A value would take the place of the bundle's own.
+    assert re.search(r'^    # threshold: \d+\.\d+$', text, re.MULTILINE)
+
+
+def test_every_value_of_the_parameter_file_has_a_comment():
+    lines = INSPECT_YAML.read_text(encoding='utf-8').splitlines()
+    for above, line in pairwise(lines):
+        if re.match(r'    \w', line):
+            assert above.startswith('    # '), line
+
+
+@pytest.mark.parametrize('namespace', ['', '/line1', '/hall/line1'])
+def test_ros_reads_the_parameter_file_in_any_namespace(namespace):
+    rclpy = pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    try:
+        for key, content in yaml.safe_load(INSPECT_YAML.read_text('utf-8')).items():
+            node = rclpy.create_node(
+                key.rpartition('/')[2],
+                namespace=namespace,
+                context=context,
+                cli_args=['--ros-args', '--params-file', str(INSPECT_YAML)],
+                automatically_declare_parameters_from_overrides=True,
+            )
+            for name, value in content['ros__parameters'].items():
+                read = node.get_parameter(name).value
+                assert (list(read) if isinstance(value, list) else read) == value
+            node.destroy_node()
+    finally:
+        context.try_shutdown()
+
+
+def test_every_topic_and_service_is_described():
+    text = text_of('ros_interface.md')
+    makers = ('create_publisher', 'create_subscription', 'create_service')
+    told = set()
+    for node in nodes_of(NODES.glob('adet/**/*.py')):
+        if isinstance(node, ast.Call) and getattr(node.func, 'attr', '') in makers:
+            told.add(re.sub(r'\{\w+\}', '<model>', ast.unparse(node.args[1])).strip("f'"))
+    assert {'image_raw', 'recorded', '<model>/result', '<model>/load_bundle'} <= told
+    assert [name for name in sorted(told) if f'`{name}`' not in text] == []
+
+
+def test_every_diagnostic_value_is_described():
+    text = section_of('ros_interface.md', 'Diagnostics')
+    keys = {
+        key.value
+        for function in nodes_of(NODES.glob('adet/**/*.py'))
+        if isinstance(function, ast.FunctionDef) and function.name in ('_health', 'figures')
+        for node in ast.walk(function)
+        if isinstance(node, ast.Dict)
+        for key in node.keys
+        if isinstance(key, ast.Constant)
+    }
+    assert {'in_flight', 'dropped', 'rows', 'rate_hz'} <= keys
+    assert [key for key in sorted(keys) if f'`{key}`' not in text] == []
+
+
+def test_exactly_the_encodings_that_are_read_are_listed():
+    cells = [row[0] for row in rows_of(section_of('ros_interface.md', 'Encodings'))]
+    assert sorted(re.findall(r'\w+', ' '.join(cells))) == sorted(ENCODINGS)
+
+
+def test_exactly_the_suffixes_that_are_read_are_listed():
+    (told,) = re.findall(r'Suffixes: `([^`]*)`', text_of('ros_interface.md'))
+    assert set(told.split()) == PICTURE_SUFFIXES
+
+
+def test_every_quoted_error_is_one_the_program_gives():
+    sources = [
+        *ROOT.glob('ros2_ws/src/*/adet*/**/*.py'),
+        *ROOT.glob('training/adet_training/**/*.py'),
+    ]
+    scripts = [*ROOT.glob('tools/*.sh'), ROOT / 'env.sh']
+    said = '\n'.join([strings_of(sources), *(path.read_text('utf-8') for path in scripts)])
+    pattern = r'`((?:error: |encoding <|<encoding> )[^`]*)`'
+    quoted = re.findall(pattern, text_of('troubleshooting.md'))
+    assert len(quoted) > 20
+    # What is between placeholders, file names and the joints of composed messages is literal.
+    joint = r'<[^>]*>|: |; |/|\w+\.(?:json|onnx)\b'
+    for line in quoted:
+        pieces = [piece.strip() for piece in re.split(joint, line.removeprefix('error: '))]
+        for piece in pieces:
+            assert len(piece) < 3 or piece in said, f'{piece!r} of {line!r}'
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r'\]\(([^)\s]+)\)', page.read_text(encoding='utf-8')):
+        path = target.partition('#')[0]
+        if path and '://' not in path:
+            assert (page.parent / path).exists(), target
+
+
+def test_the_index_names_every_page():
+    text = text_of('README.md')
+    pages = {page.name for page in ROOT.glob('docs/*.md')} - {'README.md'}
+    assert [name for name in sorted(pages) if f']({name})' not in text] == []
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_adet_command_line_is_one_that_works(page):
+    for line in blocks_of(page):
+        # A drawing names commands too.
+        if not line.startswith('adet ') or '──' in line:
+            continue
+        # A placeholder for a number has to be one; for anything else it may be.
+        words = [
+            '1' if re.fullmatch(r'[A-Z][A-Z_]*|<.*>', word) else word
+            for word in shlex.split(line, comments=True)[1:]
+        ]
+        try:
+            cli._parse(words)
+        except AdetError:
+            # The command of a package that is not installed here.
+            continue
+        except SystemExit as end:
+            problem = end.code
+        else:
+            problem = 0
+        assert not problem, line
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_launch_line_gives_arguments_that_exist(page):
+    known = options_of('Launch arguments')
+    for line in blocks_of(page):
+        if line.startswith('ros2 launch adet '):
+            _, _, _, file, *arguments = shlex.split(line, comments=True)
+            assert (NODES / 'launch' / file).is_file(), line
+            assert {argument.partition(':=')[0] for argument in arguments} <= known.keys(), line
