@@ -19,7 +19,7 @@ fail() {
 unset PYTHONPATH PYTHONHOME
 
 [[ $(uname -sm) == 'Linux x86_64' ]] ||
-  fail "ROS 2 comes as x86-64 Linux wheels, this is $(uname -sm): use the containers in docker/ here"
+  fail "ROS 2 comes as x86-64 Linux wheels, this is $(uname -sm): build ros2_ws against the ROS 2 of your distribution (docs/ros_interface.md)"
 command -v "$python" >/dev/null || fail "$python not found: install Python 3.10 to 3.13, or name it: make PYTHON=..."
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 [[ $version =~ ^3\.1[0-3]$ ]] || fail "$python is Python $version, 3.10 to 3.13 is needed: make PYTHON=python3.12"

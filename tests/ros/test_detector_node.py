@@ -330,6 +330,8 @@ def test_an_operators_threshold_survives_a_swap(ros, deployed, tmp_path):
         ({'backend': 'abacus'}, AdetError, "unknown backend 'abacus'; known: auto, onnxruntime"),
         ({'frames': 'some'}, AdetError, "frames is 'some', expected one of: latest, every"),
         ({'threads': -1}, AdetError, 'parameter threads'),
+        ({'threshold': float('nan')}, AdetError, 'threshold is nan, expected a finite number'),
+        ({'threshold': 12}, AdetError, 'parameter threshold'),
         ({'float_range': [1.0, 1.0]}, AdetError, 'float_range is .* the smaller first'),
     ],
 )

@@ -57,6 +57,8 @@ def test_every_option_is_described():
         ({'model': 'magic'}, "unknown model 'magic'; known models: padim"),
         ({'model': 'padim,padim'}, 'each model may be named once'),
         ({'threshold': 'high'}, "threshold is 'high', expected a number"),
+        ({'threshold': 'nan'}, "threshold is 'nan', expected a number"),
+        ({'source': 'topic:'}, 'name the topic'),
         ({'publish_rate': 'fast'}, "publish_rate is 'fast', expected float"),
         ({'publish_rate': '-1'}, 'publish_rate is -1.0'),
         ({'loop': 'maybe'}, "loop is 'maybe', expected bool"),

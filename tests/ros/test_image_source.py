@@ -136,6 +136,7 @@ def test_rows_of_another_inspection_are_noticed(ros, folder):
     ('parameters', 'error', 'message'),
     [
         ({}, ConfigError, 'image_source: parameter source is required: picture folder'),
+        ({'source': ''}, DatasetError, 'source is empty; give a folder'),
         ({'source': '/nowhere'}, DatasetError, '/nowhere: no such folder, file or camera'),
         ({'source': 'camera:77'}, DatasetError, 'camera:77: cannot be opened'),
         ({'source': '.', 'publish_rate': -1.0}, ConfigError, 'parameter publish_rate'),

@@ -148,8 +148,14 @@ def test_wrong_usage_exits_with_2(words: list[str], capsys: Out) -> None:
 @pytest.mark.parametrize(
     ('name', 'remedy'),
     [
-        ('train', "the training package: pip install './training' (on a PC)"),
-        ('export', "the training package: pip install './training' (where torch is installed)"),
+        (
+            'train',
+            'the training package: pip install ./ros2_ws/src/adet_core ./training (on a PC)',
+        ),
+        (
+            'export',
+            'the training package: pip install ./ros2_ws/src/adet_core ./training (where torch is installed)',
+        ),
         ('inspect', 'the ROS packages: build ros2_ws with colcon and source it'),
     ],
 )
@@ -400,7 +406,7 @@ def test_figures_that_need_labels_say_so(tmp_path: Path, capsys: Out) -> None:
     writer.close()
     assert _json(capsys, 'evaluate', '--results', str(path))['image_auroc'] is None
     assert main(['evaluate', '--results', str(path)]) == 0
-    assert capsys.readouterr().out.count('needs both labels') == 4
+    assert capsys.readouterr().out.count('needs labels') == 4
 
 
 def test_results_that_are_not_there_say_how_to_make_them(tmp_path: Path, capsys: Out) -> None:

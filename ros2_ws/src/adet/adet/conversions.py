@@ -26,7 +26,9 @@ try:
     from cv_bridge import CvBridge
 
     _bridge: Any = CvBridge()
-except ImportError:
+    # Its compiled half is loaded by the first conversion, and does not fit every numpy.
+    _bridge.imgmsg_to_cv2(Image(encoding='mono8', height=1, width=1, step=1, data=[0]))
+except (ImportError, AttributeError):
     _bridge = None
 
 _NS = 1_000_000_000

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from adet_core.records import RecordWriter, results_path, set_aside
 from adet_core.sources import is_live
 
 PACKAGE = 'adet'
+_logger = logging.getLogger(__name__)
 _TOPIC = 'topic:'
 
 
@@ -64,6 +67,9 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
         ConfigError: A model is unknown, or the threshold is not a number.
     """
     models = model_names(options.model)
+    if options.source == _TOPIC:
+        msg = f'source is {_TOPIC!r}: name the topic, e.g. topic:/camera/image_raw'
+        raise ConfigError(msg)
     topic = options.source[len(_TOPIC) :] if options.source.startswith(_TOPIC) else ''
     every = _ends(options.source)
     detector: dict[str, Any] = {
@@ -114,6 +120,8 @@ def prepare_output(options: InspectOptions) -> list[Path]:
         # Opening repairs a torn end, and finds out whether the folder can be written.
         writer = RecordWriter(path)
         writer.close()
+        if writer.repaired:
+            _logger.warning('%s: removed a torn end left by a crash', path)
         if writer.recent and _ends(options.source):
             renamed.append(set_aside(path))
     return renamed
@@ -139,7 +147,10 @@ def _ends(source: str) -> bool:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
         msg = f'threshold is {text!r}, expected a number'
-        raise ConfigError(msg) from None
+        raise ConfigError(msg)
+    return number

@@ -65,19 +65,31 @@ class AdetNode(Node):  # type: ignore[misc]  # rclpy is untyped
     def stop(self) -> None:
         """End threads and close files; called once, before the node is destroyed."""
 
-    def _declare(self, spec: Any) -> Any:
-        descriptor = _descriptor(spec)
-        kind, default = _TYPES[spec.type], default_of(spec)
+    def declare_one(self, name: str, default: Any, descriptor: ParameterDescriptor) -> Any:
+        """Declare one parameter and read it.
+
+        Args:
+            name: Its name.
+            default: Its value if none is given, or its type if one has to be.
+            descriptor: What people are told of it.
+
+        Raises:
+            ConfigError: It is missing, of another type or out of range.
+        """
         try:
-            given = kind if default is None else default
-            value = self.declare_parameter(spec.name, given, descriptor).value
+            value = self.declare_parameter(name, default, descriptor).value
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            msg = f'{self.get_name()}: parameter {spec.name}: {error}'
+            msg = f'{self.get_name()}: parameter {name}: {error}'
             raise ConfigError(msg) from None
         if value is None:
-            msg = f'{self.get_name()}: parameter {spec.name} is required: {descriptor.description}'
+            msg = f'{self.get_name()}: parameter {name} is required: {descriptor.description}'
             raise ConfigError(msg)
         return value
+
+    def _declare(self, spec: Any) -> Any:
+        default = default_of(spec)
+        given = _TYPES[spec.type] if default is None else default
+        return self.declare_one(spec.name, given, _descriptor(spec))
 
 
 class WorkerNode(AdetNode):

@@ -73,6 +73,9 @@ def open_source(spec: str) -> FrameSource:
     """
     if match := _CAMERA.fullmatch(spec):
         return CameraSource(int(match[1]))
+    if not spec:
+        msg = 'source is empty; give a folder, a video file or camera:N'
+        raise DatasetError(msg)
     path = Path(spec).expanduser()
     if path.is_dir():
         return FolderSource(path)

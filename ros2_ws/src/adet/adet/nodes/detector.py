@@ -125,8 +125,12 @@ class DetectorNode(WorkerNode):
     def _declare_threshold(self) -> None:
         description = 'raw score at or above which a picture is anomalous; may be set at any time'
         descriptor = ParameterDescriptor(description=description)
-        value = self.declare_parameter('threshold', self._detector.threshold, descriptor).value
-        self._detector.threshold = float(value)
+        value = self.declare_one('threshold', self._detector.threshold, descriptor)
+        if not math.isfinite(value):
+            # Nothing is at or above it: every part would pass for a good one.
+            msg = f'{self.get_name()}: threshold is {value}, expected a finite number'
+            raise ConfigError(msg)
+        self._detector.threshold = value
         self.add_on_set_parameters_callback(self._on_parameters)
 
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:

@@ -25,10 +25,11 @@ from typing import Any, cast, Protocol
 from adet_core import __version__
 from adet_core.errors import AdetError
 
+_TRAINING = 'the training package: pip install ./ros2_ws/src/adet_core ./training'
 # Commands of the packages that may be absent, and what to install then.
 _ELSEWHERE = {
-    'train': "the training package: pip install './training' (on a PC)",
-    'export': "the training package: pip install './training' (where torch is installed)",
+    'train': 'the training package: pip install ./ros2_ws/src/adet_core ./training (on a PC)',
+    'export': 'the training package: pip install ./ros2_ws/src/adet_core ./training (where torch is installed)',
     'inspect': 'the ROS packages: build ros2_ws with colcon and source it',
 }
 

@@ -54,5 +54,5 @@ def show(result: dict[str, Any]) -> None:
 
 def _text(value: float | None) -> str:
     if value is None:
-        return 'needs both labels'
+        return 'needs labels'
     return str(value) if isinstance(value, int) else f'{value:.3f}'
