@@ -148,14 +148,8 @@ def test_wrong_usage_exits_with_2(words: list[str], capsys: Out) -> None:
 @pytest.mark.parametrize(
     ('name', 'remedy'),
     [
-        (
-            'train',
-            'the training package: pip install ./ros2_ws/src/adet_core ./training (on a PC)',
-        ),
-        (
-            'export',
-            'the training package: pip install ./ros2_ws/src/adet_core ./training (where torch is installed)',
-        ),
+        ('train', 'the training package: pip install ./ros2_ws/src/adet_core ./training'),
+        ('export', 'the training package: pip install ./ros2_ws/src/adet_core ./training'),
         ('inspect', 'the ROS packages: build ros2_ws with colcon and source it'),
     ],
 )

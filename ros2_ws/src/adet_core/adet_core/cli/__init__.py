@@ -28,8 +28,8 @@ from adet_core.errors import AdetError
 _TRAINING = 'the training package: pip install ./ros2_ws/src/adet_core ./training'
 # Commands of the packages that may be absent, and what to install then.
 _ELSEWHERE = {
-    'train': 'the training package: pip install ./ros2_ws/src/adet_core ./training (on a PC)',
-    'export': 'the training package: pip install ./ros2_ws/src/adet_core ./training (where torch is installed)',
+    'train': _TRAINING,
+    'export': _TRAINING,
     'inspect': 'the ROS packages: build ros2_ws with colcon and source it',
 }
 
