@@ -94,6 +94,8 @@ def answer(module: Any, images: Sequence[Image], report: Report, stage: str) -> 
         stage: What these pictures are asked about for.
     """
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    # These answers are what every export is held to: ten bits of mantissa would not do.
+    torch.backends.cudnn.allow_tf32 = False
     module = module.to(device).eval()
     scores, maps = [], []
     with torch.inference_mode():

@@ -46,7 +46,7 @@ class Parity:
     @property
     def holds(self) -> bool:
         """Whether the graph may be used."""
-        return max(self.score_difference, self.map_difference) <= self.tolerance
+        return self.score_difference <= self.tolerance and self.map_difference <= self.tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
