@@ -234,7 +234,7 @@ def test_what_does_not_exist_says_what_may_be_given(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     message = f'^{spec}: no such folder, file or camera; give a folder, a video file or camera:N'
-    with pytest.raises(DatasetError, match=message if spec else 'holds no pictures'):
+    with pytest.raises(DatasetError, match=message if spec else '^source is empty; give a folder'):
         open_source(spec)
 
 
