@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
 from adet_interfaces.msg import AnomalyResult, ImageInfo, Recorded, Region
+import rclpy
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
@@ -176,4 +177,15 @@ def test_a_full_disc_ends_the_run_with_the_rows_so_far(ros, tmp_path, monkeypatc
     with pytest.raises(OSError, match=r'No space left.*result_padim\.csv'):
         ros.until(lambda: False, 'the failure')
     monkeypatch.undo()
+    assert [row.score for row in rows_of(tmp_path)] == [1.0]
+
+
+def test_a_verdict_still_waiting_when_the_process_is_stopped_gets_its_row(tmp_path):
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    override = Parameter('output_dir', value=str(tmp_path))
+    node = CsvRecorder(context=context, namespace='/stopped', parameter_overrides=[override])
+    node._on_result(result(1, score=1.0))
+    rclpy.shutdown(context=context)
+    node.stop()
     assert [row.score for row in rows_of(tmp_path)] == [1.0]

@@ -109,7 +109,9 @@ class CsvRecorder(AdetNode):
             self.fail(error)
             return
         self._rows += 1
-        self._recorded.publish(Recorded(stamp=result.header.stamp, model=result.model))
+        # When the process is told to stop, the last rows are written with nobody left to tell.
+        if self.context.ok():
+            self._recorded.publish(Recorded(stamp=result.header.stamp, model=result.model))
 
     def _every_second(self) -> None:
         overdue = time.monotonic() - _PATIENCE_S
