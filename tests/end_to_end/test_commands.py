@@ -127,7 +127,11 @@ def test_pictures_of_mixed_sizes_and_depths_are_inspected(inspect, deployed, tmp
         (['--source', '/nowhere'], 'error: /nowhere: no such folder, file or camera'),
         (
             ['--source', '.', '--model', 'magic'],
-            "error: unknown model 'magic'; known models: padim",
+            "error: unknown model 'magic'; known models: efficientad, padim, patchcore, vae; ",
+        ),
+        (
+            ['--source', '.', '--model', 'padim,Magic'],
+            "error: unknown model 'Magic'; known models: efficientad, padim, patchcore, vae",
         ),
         (['--source', '.', '--models-root', '/none'], 'error: /none/PaDiM/meta.json: missing'),
         (['--source', '.', '--output-dir', '/proc/none'], 'error: /proc/none'),

@@ -36,6 +36,7 @@ class Graph:
         self._parameters = {
             'csv_recorder': {'output_dir': output, 'models': 'padim'},
             'padim_detector': {'models_root': deployed.models_root, 'frames': 'every'},
+            'detector': {'models_root': deployed.models_root, 'frames': 'every'},
             'image_source': {
                 'source': deployed.test_folder,
                 'publish_rate': '0.0',
@@ -97,6 +98,18 @@ def test_separate_processes_record_every_picture_once_and_stop_cleanly(graph, de
         assert 'Traceback' not in output
 
 
+def test_one_executable_runs_the_model_that_its_parameter_names(graph, deployed, tmp_path):
+    graph.start('csv_recorder')
+    detector = graph.start('detector', model='padim')
+    source = graph.start('image_source')
+    assert source.wait(_DEADLINE_S) == 0
+    check_exact(tmp_path / 'result_padim.csv', deployed.test_folder)
+    detector.send_signal(signal.SIGINT)
+    output, _ = detector.communicate(timeout=_DEADLINE_S)
+    assert detector.returncode == 0, output
+    assert 'Traceback' not in output
+
+
 @pytest.mark.parametrize('victim', ['csv_recorder', 'padim_detector'])
 @pytest.mark.parametrize('seed', range(3))
 def test_a_node_killed_at_any_moment_and_started_again_loses_and_doubles_nothing(
@@ -125,7 +138,18 @@ def test_a_node_killed_at_any_moment_and_started_again_loses_and_doubles_nothing
     [
         ('image_source', {'source': '/nowhere'}, '/nowhere: no such folder'),
         ('padim_detector', {'models_root': '/nowhere'}, '/nowhere/PaDiM/meta.json: missing'),
-        ('csv_recorder', {'models': 'magic'}, "unknown model 'magic'; known models: padim"),
+        ('padim_detector', {'model': 'magic'}, "unknown model 'magic'; known models: efficientad"),
+        (
+            'detector',
+            {'model': 'magic'},
+            "unknown model 'magic'; known models: efficientad, padim",
+        ),
+        (
+            'detector',
+            {'model': "''"},
+            'detector: parameter model is empty; name one of: efficientad, padim, patchcore, vae',
+        ),
+        ('csv_recorder', {'models': 'Magic'}, "unknown model 'Magic'; known models: efficientad"),
         ('csv_recorder', {'output_dir': '/proc/none'}, '/proc/none'),
     ],
 )

@@ -12,17 +12,21 @@ import pytest
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
 from adet_interfaces.msg import AnomalyResult, ImageInfo, Recorded, Region
+import numpy as np
 import rclpy
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
-from adet.conversions import to_nanoseconds, to_stamp
+from adet.conversions import to_nanoseconds, to_result, to_stamp
 from adet.nodes.csv_recorder import CsvRecorder
 from adet_core import scoring
+from adet_core.detector import Inspection
 from adet_core.errors import AdetError, RecordError
-from adet_core.records import read_records
+from adet_core.records import COLUMNS, read_records
 
 pytestmark = pytest.mark.ros
+
+OLDER = ','.join(name for name in COLUMNS if name != 'is_uncertain')
 
 
 def header(stamp):
@@ -74,6 +78,29 @@ def test_a_verdict_and_its_origin_become_one_row_and_are_acknowledged(ros, tmp_p
     assert (row.score, row.threshold, row.is_anomalous, row.bundle_id) == (3.25, 2.5, True, 'abc')
     assert row.regions == (scoring.Region(1, 2, 3, 4, 3.25),)
     assert row.inference_ms == 12.5
+    assert row.is_uncertain is False
+
+
+@pytest.mark.usefixtures('recorder')
+def test_an_uncertain_verdict_is_recorded_as_one(ros, tmp_path):
+    acknowledged = ros.hear(Recorded, 'recorded')
+    ros.publisher(ImageInfo, 'image_info').publish(ImageInfo(header=header(7), source='a.png'))
+    inspection = Inspection(
+        score=2.25,
+        normalised_score=0.375,
+        threshold=2.5,
+        is_anomalous=False,
+        is_uncertain=True,
+        regions=(),
+        anomaly_map=np.zeros((4, 4), np.float32),
+        bundle_id='abc',
+        inference_ms=1.0,
+    )
+    verdict = to_result(inspection, 'padim', header(7))
+    ros.publisher(AnomalyResult, 'padim/result').publish(verdict)
+    ros.until(lambda: acknowledged, 'acknowledgement')
+    (row,) = rows_of(tmp_path)
+    assert (row.score, row.is_anomalous, row.is_uncertain) == (2.25, False, True)
 
 
 @pytest.mark.parametrize('info_first', [True, False])
@@ -143,12 +170,13 @@ def test_a_restart_repairs_a_torn_line_and_goes_on(ros, tmp_path):
     assert [row.score for row in rows_of(tmp_path)] == [1.0, 2.0, 3.0]
 
 
-def test_a_foreign_file_is_not_touched(ros, tmp_path):
+@pytest.mark.parametrize('columns', ['somebody,elses', OLDER], ids=['foreign', 'older adet'])
+def test_a_file_with_other_columns_is_not_touched(ros, tmp_path, columns):
     path = tmp_path / 'result_padim.csv'
-    path.write_text('somebody,elses\n1,2\n')
+    path.write_text(f'{columns}\n1,2\n')
     with pytest.raises(RecordError, match='not a results file of this adet'):
         ros.start(CsvRecorder, output_dir=str(tmp_path), expect_info=False)
-    assert path.read_text() == 'somebody,elses\n1,2\n'
+    assert path.read_text() == f'{columns}\n1,2\n'
 
 
 def test_a_folder_that_cannot_be_written_is_named(ros, tmp_path):
@@ -157,9 +185,24 @@ def test_a_folder_that_cannot_be_written_is_named(ros, tmp_path):
         ros.start(CsvRecorder, output_dir=str(tmp_path / 'file' / 'out'))
 
 
-def test_an_unknown_model_is_refused_with_the_known_ones(ros, tmp_path):
-    with pytest.raises(AdetError, match="unknown model 'magic'; known models: padim"):
-        ros.start(CsvRecorder, output_dir=str(tmp_path), models='magic')
+@pytest.mark.parametrize('name', ['PaDiM', '', '../padim', 'a b'])
+def test_what_can_be_no_model_is_refused_with_the_known_ones(ros, tmp_path, name):
+    with pytest.raises(AdetError, match=f"unknown model '{name}'; known models: .*padim"):
+        ros.start(CsvRecorder, output_dir=str(tmp_path), models=f'padim,{name}')
+
+
+def test_models_of_adet_and_of_ones_own_are_recorded_side_by_side(ros, tmp_path):
+    models = ('patchcore', 'reverse_distillation')
+    ros.start(CsvRecorder, output_dir=str(tmp_path), models=', '.join(models), expect_info=False)
+    acknowledged = ros.hear(Recorded, 'recorded')
+    for stamp, model in enumerate(models, start=1):
+        verdict = AnomalyResult(header=header(stamp), model=model, score=float(stamp))
+        ros.publisher(AnomalyResult, f'{model}/result').publish(verdict)
+    ros.until(lambda: len(acknowledged) == 2, 'acknowledgements')
+    assert {message.model for message in acknowledged} == set(models)
+    for stamp, model in enumerate(models, start=1):
+        (row,) = read_records(tmp_path / f'result_{model}.csv')
+        assert (row.stamp_ns, row.model, row.score) == (stamp, model, float(stamp))
 
 
 def test_a_full_disc_ends_the_run_with_the_rows_so_far(ros, tmp_path, monkeypatch):

@@ -24,10 +24,11 @@ from std_msgs.msg import Header
 
 from adet import qos
 from adet.conversions import to_image, to_nanoseconds, to_stamp
+from adet.nodes.detector import DetectorNode
 from adet_core.bundle import open_bundle, read_engine, write_bundle, write_engine
 from adet_core.bundle.engine import EngineRecord, Parity
 from adet_core.detector import Detector
-from adet_core.errors import AdetError, BundleError
+from adet_core.errors import AdetError, BundleError, ConfigError
 from adet_core.pictures import ENCODINGS, Picture, read_picture
 
 pytestmark = pytest.mark.ros
@@ -244,6 +245,98 @@ def test_a_live_detector_keeps_the_newest_picture_and_counts_what_it_drops(ros, 
     assert len(stamps) + node._dropped <= sent
 
 
+def record_of(bundle, graph):
+    parity = Parity(pictures=1, score_difference=0.0, map_difference=0.0, tolerance=1.0)
+    return EngineRecord(
+        bundle_id=bundle.bundle_id,
+        sha256=hashlib.sha256(graph).hexdigest(),
+        precision='fp32',
+        opset=18,
+        parity=parity,
+        versions={},
+    )
+
+
+# ---- which model
+
+
+def renamed(deployed, root, model):
+    """The deployed bundle as that of a model that does not come with adet."""
+    bundle = open_bundle(deployed.bundle)
+
+    def copy(name):
+        with bundle.open(name) as file:
+            data = file.read()
+        return lambda target: target.write(data)
+
+    manifest = replace(bundle.manifest, model=model, files={})
+    contents = {name: copy(name) for name in bundle.manifest.files}
+    written = write_bundle(root / model, manifest, contents)
+    write_engine(written, read_engine(bundle), record_of(written, read_engine(bundle)))
+    return written
+
+
+@pytest.mark.parametrize('own', [False, True], ids=['of adet', "somebody's own"])
+@pytest.mark.parametrize('named', ['by the parameter', 'by the executable'])
+def test_a_detector_runs_the_model_it_is_named(
+    ros, deployed, picture, reference, tmp_path, own, named
+):
+    word = 'reverse_distillation' if own else 'padim'
+    if own:
+        renamed(deployed, tmp_path, word)
+    values = {'models_root': str(tmp_path if own else deployed.models_root), 'frames': 'every'}
+    if named == 'by the parameter':
+        node = ros.start(DetectorNode, model=word, **values)
+        assert node.get_name() == 'detector'
+    else:
+        node = ros.start(lambda **o: DetectorNode(word, **o), **values)
+        assert node.get_name() == f'{word}_detector'
+    results = ros.hear(AnomalyResult, f'{word}/result')
+    ros.publisher(Image, 'image_raw').publish(message_of(picture))
+    result = ros.until(lambda: results, 'result')[0]
+    assert (result.model, result.error) == (word, '')
+    assert result.score == pytest.approx(reference.inspect(picture).score, rel=1e-6)
+    request = LoadBundle.Request()
+    assert ros.call(LoadBundle, f'{word}/load_bundle', request).success
+
+
+def test_the_parameter_has_more_weight_than_the_executable(ros, deployed, tmp_path):
+    renamed(deployed, tmp_path, 'reverse_distillation')
+    node = ros.start(
+        lambda **o: DetectorNode('padim', **o),
+        model='reverse_distillation',
+        models_root=str(tmp_path),
+    )
+    assert node._detector.bundle.manifest.model == 'reverse_distillation'
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'error', 'message'),
+    [
+        ({}, ConfigError, '^detector: parameter model is empty; name one of: efficientad, padim'),
+        ({'bundle': '/nowhere'}, ConfigError, '^detector: parameter model is empty'),
+        (
+            {'model': 'magic'},
+            ConfigError,
+            "^unknown model 'magic'; known models: .*padim.*; there is no .*/robot/magic$",
+        ),
+        ({'model': '../PaDiM'}, ConfigError, "^unknown model '../PaDiM'; known models: .*padim"),
+        ({'model': 'patchcore'}, BundleError, 'robot/PatchCore/meta.json: missing; is this'),
+    ],
+)
+def test_a_model_that_is_not_there_is_one_clear_line(ros, deployed, parameters, error, message):
+    with pytest.raises(error, match=message):
+        ros.start(DetectorNode, models_root=str(deployed.models_root), **parameters)
+
+
+def test_a_bundle_of_another_model_is_refused(ros, deployed):
+    with pytest.raises(BundleError, match='holds a padim bundle, expected vae; name the right'):
+        ros.start(DetectorNode, model='vae', bundle=str(deployed.bundle))
+
+
+# ---- bundles that come and go
+
+
 def retrained(deployed, folder, shift):
     """A second bundle: the same graph with other statistics and another threshold."""
     bundle = open_bundle(deployed.bundle)
@@ -264,16 +357,7 @@ def retrained(deployed, folder, shift):
     contents = {name: copy(name) for name in ('model.pth', 'golden.npz')}
     written = write_bundle(folder, manifest, {**contents, 'stats.npz': write})
     graph = read_engine(bundle)
-    parity = Parity(pictures=1, score_difference=0.0, map_difference=0.0, tolerance=1.0)
-    record = EngineRecord(
-        bundle_id=written.bundle_id,
-        sha256=hashlib.sha256(graph).hexdigest(),
-        precision='fp32',
-        opset=18,
-        parity=parity,
-        versions={},
-    )
-    write_engine(written, graph, record)
+    write_engine(written, graph, record_of(written, graph))
     return written
 
 

@@ -19,12 +19,18 @@ def options(**texts):
 
 
 def by_name(specs):
-    return {spec.executable: spec for spec in specs}
+    return {spec.name: spec for spec in specs}
 
 
 def test_a_folder_is_inspected_picture_by_picture():
     specs = by_name(inspection_graph(options()))
     assert sorted(specs) == ['csv_recorder', 'image_source', 'padim_detector']
+    assert {name: spec.executable for name, spec in specs.items()} == {
+        'csv_recorder': 'csv_recorder',
+        'image_source': 'image_source',
+        'padim_detector': 'detector',
+    }
+    assert specs['padim_detector'].parameters['model'] == 'padim'
     assert specs['padim_detector'].parameters['frames'] == 'every'
     assert specs['image_source'].parameters['wait_for'] == 'padim'
 
@@ -38,6 +44,28 @@ def test_another_nodes_topic_needs_no_source():
     specs = by_name(inspection_graph(options(source='topic:/camera/image_raw')))
     assert sorted(specs) == ['csv_recorder', 'padim_detector']
     assert specs['padim_detector'].remappings == (('image_raw', '/camera/image_raw'),)
+
+
+def test_models_side_by_side_have_a_detector_each_and_share_the_rest():
+    specs = by_name(inspection_graph(options(model='padim, patchcore,vae')))
+    models = ('padim', 'patchcore', 'vae')
+    detectors = {f'{model}_detector' for model in models}
+    assert set(specs) == {'csv_recorder', 'image_source', *detectors}
+    assert [specs[f'{model}_detector'].parameters['model'] for model in models] == [*models]
+    assert {specs[name].executable for name in detectors} == {'detector'}
+    assert specs['csv_recorder'].parameters['models'] == 'padim,patchcore,vae'
+    assert specs['image_source'].parameters['wait_for'] == 'padim,patchcore,vae'
+
+
+def test_a_model_of_ones_own_needs_to_be_deployed(tmp_path):
+    asked = {'model': 'reverse_distillation', 'models_root': str(tmp_path)}
+    with pytest.raises(ConfigError, match=f'there is no {tmp_path}/reverse_distillation'):
+        inspection_graph(options(**asked))
+    (tmp_path / 'reverse_distillation').mkdir()
+    specs = by_name(inspection_graph(options(**asked)))
+    spec = specs['reverse_distillation_detector']
+    assert (spec.executable, spec.parameters['model']) == ('detector', 'reverse_distillation')
+    assert specs['csv_recorder'].parameters['models'] == 'reverse_distillation'
 
 
 def test_a_threshold_is_only_set_when_given():
@@ -54,7 +82,13 @@ def test_every_option_is_described():
 @pytest.mark.parametrize(
     ('texts', 'message'),
     [
-        ({'model': 'magic'}, "unknown model 'magic'; known models: padim"),
+        (
+            {'model': 'magic'},
+            "unknown model 'magic'; known models: .*padim.*; there is no models/m",
+        ),
+        ({'model': 'PaDiM'}, "unknown model 'PaDiM'; known models: .*padim"),
+        ({'model': '../padim'}, "unknown model '../padim'; known models: .*padim"),
+        ({'model': 'padim,'}, "unknown model ''; known models: .*padim"),
         ({'model': 'padim,padim'}, 'each model may be named once'),
         ({'threshold': 'high'}, "threshold is 'high', expected a number"),
         ({'threshold': 'nan'}, "threshold is 'nan', expected a number"),

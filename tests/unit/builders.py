@@ -43,6 +43,7 @@ from adet_core.bundle import (
 SIZE = 64
 STATISTICS_FILE = 'stats.npz'
 FILES = {META_FILE, WEIGHTS_FILE, STATISTICS_FILE, GOLDEN_FILE}
+UNCERTAIN_FROM = 52.0
 IMAGE_THRESHOLD = 60.0
 PIXEL_THRESHOLD = 40.0
 SPAN = 200.0
@@ -72,6 +73,9 @@ def manifest(**overrides: Any) -> Manifest:
             anomalies=0,
             target_false_reject_rate=0.01,
             detail='from good pictures',
+            confidence=0.95,
+            false_reject_bound=0.14,
+            uncertain_from=UNCERTAIN_FROM,
         ),
         'pixel_threshold': Threshold(
             value=PIXEL_THRESHOLD, method='f1_optimal', normals=5, anomalies=6, detail='masks'

@@ -348,6 +348,7 @@ FIGURES = {
     'missing': 1,
     'labelled': 4,
     'anomalous': 2,
+    'uncertain': 0,
     'image_auroc': 0.75,
     'image_f1': 0.5,
     'false_reject_rate': 0.5,

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+import re
 
 import builders
 from builders import flat_statistics, IMAGE_THRESHOLD, make_bundle, make_engine, SIZE, SPAN
@@ -12,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from adet_core.bundle import open_bundle, ScoreRange
+from adet_core.bundle import open_bundle, ScoreRange, write_bundle
 from adet_core.detector import Detector
 from adet_core.errors import BackendError, BundleError, ConfigError, PictureError
 from adet_core.pictures import Picture
@@ -64,6 +66,36 @@ def test_a_score_at_the_threshold_is_anomalous(detector: Detector) -> None:
     assert inspection.score == IMAGE_THRESHOLD
     assert inspection.is_anomalous is True
     assert inspection.normalised_score == 0.5
+
+
+@pytest.mark.parametrize(
+    ('above', 'uncertain', 'anomalous'),
+    [(51, False, False), (52, True, False), (59, True, False), (60, False, True)],
+)
+def test_between_the_start_of_the_band_and_the_threshold_a_score_is_uncertain(
+    detector: Detector, above: int, uncertain: bool, anomalous: bool
+) -> None:
+    inspection = detector.inspect(_scratched(100 + above))
+    assert inspection.is_uncertain is uncertain
+    assert inspection.is_anomalous is anomalous
+    assert bool(inspection.regions) is anomalous
+
+
+def test_the_band_ends_at_the_threshold_in_force(detector: Detector) -> None:
+    detector.threshold = 80.0
+    assert detector.inspect(_scratched(170)).is_uncertain
+    detector.threshold = 40.0
+    verdicts = [detector.inspect(_scratched(level)) for level in (130, 145, 155)]
+    assert [verdict.is_uncertain for verdict in verdicts] == [False] * 3
+    assert [verdict.is_anomalous for verdict in verdicts] == [False, True, True]
+
+
+def test_a_bundle_without_band_is_never_uncertain(tmp_path: Path) -> None:
+    line = replace(builders.manifest().image_threshold, uncertain_from=None)
+    make_engine(make_bundle(tmp_path, arrays=flat_statistics(), image_threshold=line))
+    detector = Detector.load(tmp_path)
+    for level in (100, 155, 200):
+        assert detector.inspect(_scratched(level)).is_uncertain is False
 
 
 def test_a_good_part_has_no_regions_even_where_its_map_is_high(detector: Detector) -> None:
@@ -175,6 +207,39 @@ def test_loading_statistics_of_another_size_is_refused(tmp_path: Path) -> None:
     arrays = {**flat_statistics(), 'mean': np.zeros((1, 1, 3), np.float32)}
     make_engine(make_bundle(tmp_path, arrays=arrays))
     with pytest.raises(BackendError, match=r"'mean' have shape \(1, 1, 3\), the graph takes"):
+        Detector.load(tmp_path)
+
+
+def _without_statistics(folder: Path) -> None:
+    contents = builders.contents(flat_statistics())
+    del contents[builders.STATISTICS_FILE]
+    write_bundle(folder, builders.manifest(), contents)
+
+
+def _with_statistics(folder: Path, **arrays: np.ndarray) -> None:
+    make_bundle(folder, arrays=flat_statistics())
+    builders.replace_file(folder, builders.STATISTICS_FILE, builders.npz(arrays))
+
+
+ones = np.ones((SIZE, SIZE, 3), np.float32)
+OTHER_STATISTICS = {
+    'none': _without_statistics,
+    'too few': lambda folder: _with_statistics(folder, mean=ones),
+    'too many': lambda folder: _with_statistics(folder, mean=ones, inv_covariance=ones, x=ones),
+    'other names': lambda folder: _with_statistics(folder, a=ones, b=ones),
+}
+
+
+@pytest.mark.parametrize('case', OTHER_STATISTICS)
+def test_loading_other_statistics_than_the_graph_takes_is_refused(
+    tmp_path: Path, case: str
+) -> None:
+    OTHER_STATISTICS[case](tmp_path)
+    bundle = open_bundle(tmp_path)
+    make_engine(bundle)
+    wanted, given = ['inv_covariance', 'mean'], sorted(bundle.statistics())
+    message = f'the graph takes the statistics {wanted}, the bundle has {given}'
+    with pytest.raises(BackendError, match=f'^{re.escape(message)}$'):
         Detector.load(tmp_path)
 
 

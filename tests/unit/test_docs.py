@@ -28,9 +28,9 @@ from adet_core.bundle import (
     ScoreRange,
     Threshold,
 )
-from adet_core.bundle.manifest import FileEntry
+from adet_core.bundle.manifest import FileEntry, STATISTICS_FILES
 from adet_core.errors import AdetError
-from adet_core.models import MODELS
+from adet_core.models import FOLDERS
 from adet_core.pictures import ENCODINGS
 from adet_core.records import COLUMNS
 from adet_core.sources import PICTURE_SUFFIXES
@@ -145,9 +145,20 @@ def test_every_field_on_disk_is_described_with_its_type(kind):
 
 def test_every_file_and_array_of_every_model_is_described():
     text = text_of('bundle.md')
-    for info in MODELS.values():
-        for name in (info.statistics_file, *info.statistics, f'models/{info.folder}/'):
-            assert name in text
+    # What a model's file in the training package calls its statistics.
+    arrays = {
+        key.value
+        for function in nodes_of(ROOT.glob('training/adet_training/models/*.py'))
+        if isinstance(function, ast.FunctionDef) and function.name == 'statistics'
+        for node in ast.walk(function)
+        if isinstance(node, ast.Dict)
+        for key in node.keys
+        if isinstance(key, ast.Constant)
+    }
+    assert {'mean', 'inv_covariance', 'memory_bank'} <= arrays
+    folders = {f'models/{folder}/' for folder in FOLDERS.values()}
+    told = [*(f'`{name}`' for name in arrays), *(f'`{name}`' for name in STATISTICS_FILES)]
+    assert [name for name in [*told, *folders] if name not in text] == []
 
 
 def test_every_column_of_the_results_is_described_in_order():

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
+from adet_core.cli.evaluate import show
 from adet_core.errors import RecordError
 from adet_core.evaluation import evaluate
 from adet_core.records import Record
@@ -44,6 +45,7 @@ def test_figures_are_those_of_the_rows() -> None:
     assert figures.missing == 1
     assert figures.labelled == 5
     assert figures.anomalous == 3
+    assert figures.uncertain == 0
     assert figures.image_auroc == pytest.approx(5 / 6)
     assert figures.image_f1 == pytest.approx(0.5)
     assert figures.false_reject_rate == pytest.approx(1 / 3)
@@ -56,6 +58,22 @@ def test_rates_are_those_of_the_verdicts_even_when_the_threshold_was_moved() -> 
     figures = evaluate(moved)
     assert figures.false_reject_rate == pytest.approx(2 / 3)
     assert figures.image_auroc == pytest.approx(5 / 6)
+
+
+def test_uncertain_pictures_are_counted_and_leave_the_rates_as_they_are() -> None:
+    uncertain = [replace(row, is_uncertain=row.is_anomalous is False) for row in ROWS]
+    assert evaluate(uncertain) == replace(evaluate(ROWS), uncertain=3)
+
+
+@pytest.mark.parametrize(('uncertain', 'shown'), [(0, None), (3, '3 (50.0%)')])
+def test_uncertain_pictures_are_shown_where_there_are_any(
+    uncertain: int, shown: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show(asdict(replace(evaluate(ROWS), uncertain=uncertain)))
+    table = dict(line.split('│') for line in capsys.readouterr().out.splitlines() if '│' in line)
+    cells = {name.strip(): value.strip() for name, value in table.items()}
+    assert cells['anomalous'] == '3'
+    assert cells.get('uncertain') == shown
 
 
 @pytest.mark.parametrize(

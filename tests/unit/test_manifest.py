@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import copy
 import json
+import math
 from pathlib import Path
 import re
 import shutil
@@ -22,8 +23,10 @@ import pytest
 from adet_core.bundle import (
     META_FILE,
     open_bundle,
+    Threshold,
 )
 from adet_core.bundle.arrays import read_arrays
+from adet_core.bundle.manifest import SCHEMA_VERSION
 from adet_core.errors import BundleError
 
 COPY_AGAIN = r'copy the bundle again from the PC \(adet deploy RUN_DIR\)'
@@ -58,14 +61,17 @@ def _sample_meta() -> dict[str, Any]:
 
 
 PLACES = list(_places(_sample_meta()))
+NEW_IN_2 = ('confidence', 'false_reject_bound', 'uncertain_from')
 MAY_BE_ABSENT = {
     ('backbone', 'layers', 0),
     ('backbone', 'layers', 1),
+    ('files', STATISTICS_FILE),
     ('image', 'resize'),
     ('image_threshold', 'target_false_reject_rate'),
     ('image_threshold', 'detail'),
     ('pixel_threshold', 'target_false_reject_rate'),
     ('pixel_threshold', 'detail'),
+    *((kind, name) for kind in ('image_threshold', 'pixel_threshold') for name in NEW_IN_2),
     ('metrics', 'image_auroc'),
     ('versions', 'numpy'),
 }
@@ -80,6 +86,13 @@ ALSO_RIGHT: dict[tuple[Any, ...], tuple[Any, ...]] = {
     ('backbone', 'layers'): ([], ['text']),
     ('image_threshold', 'target_false_reject_rate'): (*NUMBERS, None),
     ('pixel_threshold', 'target_false_reject_rate'): (*NUMBERS, None),
+    **{
+        (kind, name): (*NUMBERS, None)
+        for kind in ('image_threshold', 'pixel_threshold')
+        for name in NEW_IN_2
+    },
+    # A threshold must stay above its uncertain band, which begins at 52.
+    ('image_threshold', 'value'): (),
     ('hyper_parameters',): ANY_DICTS,
     ('metrics',): ({},),
     ('versions',): ({},),
@@ -146,6 +159,8 @@ def test_a_model_without_backbone_may_say_so(bundle_folder: Path) -> None:
         (('score_range', 'maximum'), 0.0, 'impossible score range'),
         (('score_range', 'maximum'), -5, 'impossible score range'),
         (('image', 'height'), True, r"field 'image\.height' is True, expected int"),
+        (('image_threshold', 'uncertain_from'), 60, r'impossible uncertain_from below 60\.0: 60'),
+        (('image_threshold', 'uncertain_from'), 61, r'impossible uncertain_from below 60\.0: 61'),
         (('image_threshold', 'value'), False, r"'image_threshold\.value' is False, expected int"),
         (('image_threshold', 'value'), 10**400, r"field 'image_threshold\.value' .* too large"),
         (('metrics', 'image_auroc'), 'good', r"'metrics\.image_auroc' is 'good', expected int or"),
@@ -157,7 +172,8 @@ def test_a_model_without_backbone_may_say_so(bundle_folder: Path) -> None:
         (('colour',), 'red', "unknown field 'colour'"),
         (('image', 'depth'), 3, r"unknown field 'image\.depth'"),
         (('files', 'model.pth', 'mode'), 0, r"unknown field 'files\.model\.pth\.mode'"),
-        (('model',), 'yolo', "model 'yolo' is unknown to this adet .*padim.*; upgrade adet"),
+        (('model',), 'YOLO', "model 'YOLO' is no model's name"),
+        (('model',), '../padim', r"model '\.\./padim' is no model's name"),
     ],
 )
 def test_the_message_names_the_field(
@@ -169,6 +185,28 @@ def test_the_message_names_the_field(
     edit_meta(bundle_folder, edit)
     with pytest.raises(BundleError, match=rf'/meta\.json: .*{message}'):
         open_bundle(bundle_folder)
+
+
+def test_a_bundle_of_version_1_is_still_read(bundle_folder: Path) -> None:
+    def edit(values: dict[str, Any]) -> None:
+        values['schema_version'] = 1
+        for kind in ('image_threshold', 'pixel_threshold'):
+            for name in NEW_IN_2:
+                del values[kind][name]
+
+    edit_meta(bundle_folder, edit)
+    read = open_bundle(bundle_folder).manifest
+    for threshold in (read.image_threshold, read.pixel_threshold):
+        assert [getattr(threshold, name) for name in NEW_IN_2] == [None] * 3
+    assert read.image_threshold.value == builders.IMAGE_THRESHOLD
+    # Written again it has the new fields, so it must not claim to be the old version.
+    assert json.loads(read.to_json())['schema_version'] == SCHEMA_VERSION == 2
+
+
+@pytest.mark.parametrize('start', [math.nan, math.inf, -math.inf, 5.0, 5.5])
+def test_a_band_that_does_not_end_at_the_threshold_is_refused(start: float) -> None:
+    with pytest.raises(ValueError, match=r'impossible uncertain_from below 5\.0'):
+        Threshold(value=5.0, method='f1_optimal', normals=1, anomalies=1, uncertain_from=start)
 
 
 def test_another_model_than_the_one_asked_for_is_refused(bundle_folder: Path) -> None:

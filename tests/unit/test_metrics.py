@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import cv2
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_recall_curve, 
 from adet_core.metrics import (
     auroc,
     best_f1_threshold,
+    binomial_upper_bound,
     pixel_metrics,
     PixelMetrics,
     Rates,
@@ -131,6 +132,38 @@ def test_the_best_threshold_of_inseparable_scores_flags_them_all() -> None:
 def test_the_best_threshold_needs_both_classes(label: bool) -> None:
     with pytest.raises(ValueError, match='needs normal and anomalous scores'):
         best_f1_threshold(np.arange(3), np.full(3, label))
+
+
+# ---- what a count says of a rate
+
+
+@given(st.integers(1, 3000), st.floats(0, 1), st.floats(0.001, 0.9999))
+@example(1, 0, 0.5)
+@example(100_000, 0.01, 0.95)
+def test_the_binomial_bound_is_that_of_scipy(total: int, share: float, confidence: float) -> None:
+    beta = pytest.importorskip('scipy.stats').beta
+    count = int(share * total)
+    expected = beta.ppf(confidence, count + 1, total - count) if count < total else 1
+    found = binomial_upper_bound(count, total, confidence)
+    assert found == pytest.approx(expected, rel=1e-7)
+
+
+def test_no_hits_are_bounded_by_the_closed_form() -> None:
+    assert binomial_upper_bound(0, 299, 0.95) == pytest.approx(1 - 0.05 ** (1 / 299), rel=1e-12)
+
+
+def test_extreme_confidence_is_no_error() -> None:
+    assert binomial_upper_bound(9, 10, np.nextafter(1.0, 0)) == pytest.approx(1)
+    assert binomial_upper_bound(0, 1, 1e-300) == pytest.approx(0, abs=1e-14)
+
+
+@pytest.mark.parametrize(
+    ('count', 'total', 'confidence'),
+    [(-1, 5, 0.9), (6, 5, 0.9), (0, 0, 0.9), (1, 5, 0.0), (1, 5, 1.0), (1, 5, float('nan'))],
+)
+def test_a_bound_of_nothing_is_refused(count: int, total: int, confidence: float) -> None:
+    with pytest.raises(ValueError, match=f'no bound for {count} of {total} at confidence'):
+        binomial_upper_bound(count, total, confidence)
 
 
 # ---- pixels

@@ -42,6 +42,7 @@ FULL = Record(
     normalised_score=0.25,
     threshold=37.75,
     is_anomalous=False,
+    is_uncertain=True,
     regions=(Region(1, 2, 3, 4, 5.5), Region(10, 20, 30, 40, 50.0)),
     inference_ms=7.5,
     latency_ms=9.25,
@@ -50,6 +51,7 @@ FAILED = Record(
     stamp_ns=2, frame_id='', source='x.png', label='', model='padim', error='cannot be decoded'
 )
 HEADER = ','.join(COLUMNS) + '\n'
+OLDER = HEADER.replace('is_uncertain,', '')
 
 
 def _write(path: Path, *records: Record) -> RecordWriter:
@@ -82,8 +84,8 @@ def test_the_file_is_plain_csv_with_a_header(path: Path) -> None:
     _write(path, FULL, FAILED)
     assert path.read_text() == (
         HEADER + '1234567890123456789,camera,/data/normal/001.png,normal,padim,0123456789ab,12.5,'
-        '0.25,37.75,0,1 2 3 4 5.5;10 20 30 40 50,7.5,9.25,\n'
-        '2,,x.png,,padim,,,,,,,,,cannot be decoded\n'
+        '0.25,37.75,0,1,1 2 3 4 5.5;10 20 30 40 50,7.5,9.25,\n'
+        '2,,x.png,,padim,,,,,,,,,,cannot be decoded\n'
     )
 
 
@@ -137,12 +139,18 @@ NUMBER = st.none() | st.floats(width=32, allow_nan=False, allow_infinity=False)
     text=TEXT,
     number=NUMBER,
     flag=st.sampled_from([None, True, False]),
+    uncertain=st.sampled_from([None, True, False]),
     box=st.tuples(
         *[st.integers(0, 10**6)] * 4, st.floats(width=32, allow_nan=False, allow_infinity=False)
     ),
 )
 def test_any_values_are_read_back(
-    tmp_path: Path, text: str, number: float | None, flag: bool | None, box: tuple[float, ...]
+    tmp_path: Path,
+    text: str,
+    number: float | None,
+    flag: bool | None,
+    uncertain: bool | None,
+    box: tuple[float, ...],
 ) -> None:
     path = tmp_path / 'r.csv'
     path.unlink(missing_ok=True)
@@ -154,6 +162,7 @@ def test_any_values_are_read_back(
         model='padim',
         score=number,
         is_anomalous=flag,
+        is_uncertain=uncertain,
         regions=(Region(*box),),
         error=text,
     )
@@ -162,6 +171,7 @@ def test_any_values_are_read_back(
     one_line = ' '.join(text.replace('\0', ' ').splitlines())
     assert (read.source, read.error) == (one_line, one_line)
     assert read.is_anomalous is flag
+    assert read.is_uncertain is uncertain
     assert read.score == (None if number is None else pytest.approx(number, rel=1e-8, abs=0))
     assert read.regions[0][:4] == box[:4]
     assert read.regions[0].score == pytest.approx(box[4], rel=1e-8, abs=0)
@@ -240,6 +250,10 @@ def test_several_torn_lines_are_cut_off_together(path: Path) -> None:
         '\ufeff' + HEADER,
         HEADER.replace('\n', '\r\n'),
         HEADER.replace('\n', ',extra\n'),
+        # What was written before there was an uncertain band: without rows, torn, and with a row.
+        OLDER,
+        OLDER[:-9],
+        OLDER + '1,f,s.png,,padim,abc,1.5,0.5,1,1,,,,\n',
     ],
 )
 def test_the_file_of_another_program_is_refused_and_untouched(path: Path, foreign: str) -> None:
@@ -306,18 +320,21 @@ def test_a_run_that_goes_on_can_be_read(path: Path) -> None:
     [
         '3,f,s.png',
         '',
-        'no number,f,s.png,,padim,,,,,,,,,',
-        '²,f,s.png,,padim,,,,,,,,,',
-        '3,f,s.png,,padim,,high,,,,,,,',
-        '3,f,s.png,,padim,,1,1,1,maybe,,,,',
-        '3,f,s.png,,padim,,1,1,1,1,1 2 3,,,',
-        '3,f,s.png,,padim,,1,1,1,1,1 2 3 4 x,,,',
-        '3,f,s\rt.png,,padim,,,,,,,,,',
-        '3,f,"s.png,,padim,,,,,,,,,',
-        '3,f,s.png,,padim,,,,,,,,,"not closed',
-        '3,f,\0,,padim,,,,,,,,,',
-        '3,f,' + 's' * 200_000 + ',,padim,,,,,,,,,',
-        '9' * 5000 + ',f,s.png,,padim,,,,,,,,,',
+        # A row of an older adet, without is_uncertain.
+        '3,f,s.png,,padim,,1,1,1,1,,,,',
+        'no number,f,s.png,,padim,,,,,,,,,,',
+        '²,f,s.png,,padim,,,,,,,,,,',
+        '3,f,s.png,,padim,,high,,,,,,,,',
+        '3,f,s.png,,padim,,1,1,1,maybe,0,,,,',
+        '3,f,s.png,,padim,,1,1,1,0,maybe,,,,',
+        '3,f,s.png,,padim,,1,1,1,1,0,1 2 3,,,',
+        '3,f,s.png,,padim,,1,1,1,1,0,1 2 3 4 x,,,',
+        '3,f,s\rt.png,,padim,,,,,,,,,,',
+        '3,f,"s.png,,padim,,,,,,,,,,',
+        '3,f,s.png,,padim,,,,,,,,,,"not closed',
+        '3,f,\0,,padim,,,,,,,,,,',
+        '3,f,' + 's' * 200_000 + ',,padim,,,,,,,,,,',
+        '9' * 5000 + ',f,s.png,,padim,,,,,,,,,,',
     ],
     ids=lambda line: line[:40],
 )

@@ -7,6 +7,8 @@ from glob import glob
 from setuptools import find_packages, setup
 
 PACKAGE = 'adet'
+# Each has an executable of its name; `detector` runs any model.
+MODELS = ('efficientad', 'padim', 'patchcore', 'vae')
 
 launch_files = sorted(glob('launch/*.launch.py'))
 if not launch_files:
@@ -35,7 +37,8 @@ setup(
         'console_scripts': [
             'csv_recorder = adet.nodes.csv_recorder:main',
             'image_source = adet.nodes.image_source:main',
-            'padim_detector = adet.nodes.detector:main',
+            'detector = adet.nodes.detector:main',
+            *(f'{model}_detector = adet.nodes.detector:main' for model in MODELS),
         ],
         'adet.commands': ['inspect = adet.cli.inspect'],
     },

@@ -99,6 +99,7 @@ def to_result(inspection: Inspection, model: str, header: Header) -> AnomalyResu
         normalised_score=inspection.normalised_score,
         threshold=inspection.threshold,
         is_anomalous=inspection.is_anomalous,
+        is_uncertain=inspection.is_uncertain,
         regions=[Region(**region._asdict()) for region in inspection.regions],
         inference_ms=inspection.inference_ms,
     )
@@ -124,6 +125,7 @@ def to_record(result: AnomalyResult, info: ImageInfo | None, latency_ms: float) 
         normalised_score=result.normalised_score,
         threshold=result.threshold,
         is_anomalous=result.is_anomalous,
+        is_uncertain=result.is_uncertain,
         regions=tuple(
             scoring.Region(r.x, r.y, r.width, r.height, r.score) for r in result.regions
         ),

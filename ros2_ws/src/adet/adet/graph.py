@@ -12,7 +12,7 @@ from typing import Any
 
 from adet.parameters import option
 from adet_core.errors import ConfigError
-from adet_core.models import model_info
+from adet_core.models import deployed_folder
 from adet_core.records import RecordWriter, results_path, set_aside
 from adet_core.sources import is_live
 
@@ -50,11 +50,13 @@ class NodeSpec:
     """One node of a graph.
 
     Attributes:
-        executable: Its executable in package ``adet``, which is also the node's name.
+        name: The node's name.
+        executable: Its executable in package ``adet``.
         parameters: Parameters that differ from their defaults.
         remappings: Topic names to use instead, as pairs of old and new.
     """
 
+    name: str
     executable: str
     parameters: dict[str, Any]
     remappings: tuple[tuple[str, str], ...] = ()
@@ -66,7 +68,7 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
     Raises:
         ConfigError: A model is unknown, or the threshold is not a number.
     """
-    models = model_names(options.model)
+    models = model_names(options)
     if options.source == _TOPIC:
         msg = f'source is {_TOPIC!r}: name the topic, e.g. topic:/camera/image_raw'
         raise ConfigError(msg)
@@ -94,9 +96,12 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
         'expect_info': not topic,
     }
     return [
-        NodeSpec('csv_recorder', recorder),
-        *(NodeSpec(f'{model}_detector', detector, remappings) for model in models),
-        *([] if topic else [NodeSpec('image_source', source)]),
+        NodeSpec('csv_recorder', 'csv_recorder', recorder),
+        *(
+            NodeSpec(f'{model}_detector', 'detector', {**detector, 'model': model}, remappings)
+            for model in models
+        ),
+        *([] if topic else [NodeSpec('image_source', 'image_source', source)]),
     ]
 
 
@@ -115,7 +120,7 @@ def prepare_output(options: InspectOptions) -> list[Path]:
     """
     folder = Path(options.output_dir).expanduser()
     renamed = []
-    for model in model_names(options.model):
+    for model in model_names(options):
         path = results_path(folder, model)
         # Opening repairs a torn end, and finds out whether the folder can be written.
         writer = RecordWriter(path)
@@ -127,15 +132,17 @@ def prepare_output(options: InspectOptions) -> list[Path]:
     return renamed
 
 
-def model_names(text: str) -> list[str]:
+def model_names(options: InspectOptions) -> list[str]:
     """The models a user named, separated by commas.
 
     Raises:
         ConfigError: One is unknown or named twice.
     """
-    names = [model_info(name.strip()).name for name in text.split(',')]
+    names = [name.strip() for name in options.model.split(',')]
+    for name in names:
+        deployed_folder(Path(options.models_root).expanduser(), name)
     if len(set(names)) != len(names):
-        msg = f'model is {text!r}: each model may be named once'
+        msg = f'model is {options.model!r}: each model may be named once'
         raise ConfigError(msg)
     return names
 

@@ -17,7 +17,7 @@ from rclpy.parameter import Parameter
 from adet.graph import inspection_graph, InspectOptions, model_names, NodeSpec, prepare_output
 from adet.node import AdetNode
 from adet.nodes.csv_recorder import CsvRecorder
-from adet.nodes.detector import DETECTOR_SUFFIX, DetectorNode
+from adet.nodes.detector import DetectorNode
 from adet.nodes.image_source import ImageSource
 from adet.runner import run
 from adet_core.progress import progress_bars
@@ -61,7 +61,7 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
     return {
         'models': {
             model: _summary(results_path(folder, model), started_ns)
-            for model in model_names(options.model)
+            for model in model_names(options)
         },
         'earlier_results': [str(path) for path in earlier],
     }
@@ -88,7 +88,7 @@ def _create(spec: NodeSpec, namespace: str) -> AdetNode:
     plain = {'image_source': ImageSource, 'csv_recorder': CsvRecorder}
     if spec.executable in plain:
         return plain[spec.executable](**options)
-    return DetectorNode(spec.executable.removesuffix(DETECTOR_SUFFIX), **options)
+    return DetectorNode(spec.parameters['model'], **options)
 
 
 def _summary(path: Path, started_ns: int) -> dict[str, Any]:

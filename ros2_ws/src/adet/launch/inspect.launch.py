@@ -47,7 +47,7 @@ def _node(spec: NodeSpec, namespace: str) -> Node:
     return Node(
         package=PACKAGE,
         executable=spec.executable,
-        name=spec.executable,
+        name=spec.name,
         namespace=namespace,
         # Texts stay texts: launch would read a folder called 1e5 as a number.
         parameters=[
@@ -60,5 +60,5 @@ def _node(spec: NodeSpec, namespace: str) -> Node:
         output='screen',
         # The source's end is the end of the run; any other node's end is a failure, and half a
         # graph would only wait.
-        on_exit=Shutdown(reason=f'{spec.executable} has ended'),
+        on_exit=Shutdown(reason=f'{spec.name} has ended'),
     )

@@ -30,6 +30,7 @@ class Inspection:
         normalised_score: 0 to 1, the threshold at 0.5.
         threshold: The raw threshold the verdict was made with.
         is_anomalous: ``score >= threshold``.
+        is_uncertain: The score lies below ``threshold`` but in the bundle's uncertain band.
         regions: Where, strongest first; empty for a good part.
         anomaly_map: float32 ``(H, W)`` of the graph's size, raw.
         bundle_id: The bundle that made all this.
@@ -40,6 +41,7 @@ class Inspection:
     normalised_score: float
     threshold: float
     is_anomalous: bool
+    is_uncertain: bool
     regions: tuple[Region, ...]
     anomaly_map: AnomalyMap
     bundle_id: str
@@ -127,6 +129,7 @@ class Detector:
             raise BackendError(msg)
         manifest = self.bundle.manifest
         is_anomalous = score >= threshold
+        uncertain_from = manifest.image_threshold.uncertain_from
         pixel_threshold = manifest.pixel_threshold.value
         regions = find_regions(anomaly_map, pixel_threshold, picture.size) if is_anomalous else ()
         return Inspection(
@@ -134,6 +137,7 @@ class Detector:
             normalised_score=normalise_score(score, threshold, manifest.score_range.span),
             threshold=threshold,
             is_anomalous=is_anomalous,
+            is_uncertain=uncertain_from is not None and uncertain_from <= score < threshold,
             regions=regions,
             anomaly_map=anomaly_map,
             bundle_id=self.bundle.bundle_id,

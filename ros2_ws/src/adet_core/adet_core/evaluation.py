@@ -23,6 +23,7 @@ class Evaluation:
         missing: Pictures that were not inspected; each has a row that says why.
         labelled: Pictures with a verdict and a label.
         anomalous: Pictures judged anomalous.
+        uncertain: Pictures judged uncertain; the figures below count them as judged good.
         image_auroc: Area under the ROC curve of the raw scores.
         image_f1: F1 of the recorded verdicts.
         false_reject_rate: Share of good pictures judged anomalous.
@@ -34,6 +35,7 @@ class Evaluation:
     missing: int
     labelled: int
     anomalous: int
+    uncertain: int
     image_auroc: float | None
     image_f1: float | None
     false_reject_rate: float | None
@@ -65,6 +67,7 @@ def evaluate(records: Iterable[Record]) -> Evaluation:
         missing=len(rows) - len(judged),
         labelled=len(labelled),
         anomalous=sum(bool(row.is_anomalous) for row in judged),
+        uncertain=sum(bool(row.is_uncertain) for row in judged),
         image_auroc=auroc(scores, labels),
         image_f1=rates.f1,
         false_reject_rate=rates.false_reject_rate,

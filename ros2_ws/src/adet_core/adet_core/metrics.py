@@ -9,6 +9,7 @@ them against scikit-learn and anomalib.
 from __future__ import annotations
 
 from collections.abc import Iterable
+import math
 from typing import Any, NamedTuple
 
 import cv2
@@ -73,6 +74,44 @@ def best_f1_threshold(scores: Scores, labels: Labels) -> float:
     best = anomalous[np.argmax(2 * hits / (hits + false_alarms + anomalous.size))]
     below = [side[side < best][-1] for side in (anomalous, normal) if side[0] < best]
     return (float(best) + float(max(below, default=best))) / 2
+
+
+def binomial_upper_bound(count: int, total: int, confidence: float) -> float:
+    """The highest rate that ``count`` hits in ``total`` independent trials leave credible.
+
+    The one-sided bound of Clopper and Pearson (Biometrika 26, 1934): at this rate, ``count`` hits
+    or fewer come up with probability ``1 - confidence``. It equals the ``confidence`` quantile of
+    Beta(count + 1, total - count).
+
+    Args:
+        count: Hits, 0 to ``total``.
+        total: Trials, at least 1.
+        confidence: Between 0 and 1.
+
+    Returns:
+        A share, 0 to 1, to about 1e-15.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+    if not (0 <= count <= total and total >= 1 and 0 < confidence < 1):
+        msg = f'no bound for {count} of {total} at confidence {confidence}'
+        raise ValueError(msg)
+    if count == total:
+        return 1.0
+    hits = np.arange(count + 1)
+    log_choices = math.lgamma(total + 1) - np.array(
+        [math.lgamma(hit + 1) + math.lgamma(total - hit + 1) for hit in range(count + 1)]
+    )
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        rate = (low + high) / 2
+        logs = log_choices + hits * math.log(rate) + (total - hits) * math.log1p(-rate)
+        if np.exp(logs).sum() > 1 - confidence:
+            low = rate
+        else:
+            high = rate
+    return high
 
 
 class PixelMetrics(NamedTuple):

@@ -39,6 +39,7 @@ class Record:
         normalised_score: 0 to 1, the threshold at 0.5.
         threshold: Raw.
         is_anomalous: The verdict.
+        is_uncertain: Not anomalous, but in the bundle's uncertain band.
         regions: Boxes in the picture's pixels.
         inference_ms: From decoded picture to verdict.
         latency_ms: From the picture's stamp to this row.
@@ -55,6 +56,7 @@ class Record:
     normalised_score: float | None = None
     threshold: float | None = None
     is_anomalous: bool | None = None
+    is_uncertain: bool | None = None
     regions: tuple[Region, ...] = ()
     inference_ms: float | None = None
     latency_ms: float | None = None
@@ -263,7 +265,8 @@ def _record(row: list[str]) -> Record:
     values['stamp_ns'] = int(values['stamp_ns'])
     for name in ('score', 'normalised_score', 'threshold', 'inference_ms', 'latency_ms'):
         values[name] = float(values[name]) if values[name] else None
-    values['is_anomalous'] = {'1': True, '0': False, '': None}[values['is_anomalous']]
+    for name in ('is_anomalous', 'is_uncertain'):
+        values[name] = {'1': True, '0': False, '': None}[values[name]]
     values['regions'] = tuple(
         map(_region, values['regions'].split(';') if values['regions'] else [])
     )

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import math
 
 import numpy as np
 
 from adet_core.bundle import ScoreRange, Threshold
-from adet_core.metrics import best_f1_threshold, Labels, Scores
+from adet_core.metrics import best_f1_threshold, binomial_upper_bound, Labels, Scores
 
 
 def labelled_threshold(scores: Scores, labels: Labels) -> Threshold:
@@ -31,41 +32,107 @@ def labelled_threshold(scores: Scores, labels: Labels) -> Threshold:
     )
 
 
-def normal_threshold(scores: Scores, target: float) -> Threshold:
+def normal_threshold(scores: Scores, target: float, *, confidence: float = 0.95) -> Threshold:
     """A threshold that rejects at most a share ``target`` of good parts, from good parts alone.
 
-    The conformal quantile (Vovk et al., Algorithmic Learning in a Random World, 2005): of n
-    held-out scores the k-th smallest, k = ceil((n + 1) (1 - target)), is exceeded by a new good
-    part with probability at most ``target``. Too few scores for that give the largest of them,
-    and the text says which rate it can promise instead.
+    Two promises are made, both for good parts like those of the pictures, whatever the
+    distribution of their scores:
+
+    On average over calibrations, at most ``target`` are rejected: of n held-out scores the k-th
+    smallest, k = ceil((n + 1) (1 - target)), is exceeded by a new good part with probability at
+    most ``target`` (the conformal quantile; Vovk et al., Algorithmic Learning in a Random World,
+    2005). Too few scores for that (k > n) give the largest of them (k = n), and the text says
+    which rate that can promise instead.
+
+    For this one calibration, with ``confidence``, at most ``false_reject_bound`` are rejected.
+    The threshold lies just above the k-th smallest score, so n - k held-out scores reach it. The
+    share of all good parts that reach it is distributed as Beta(n - k + 1, k) (Wilks, Annals of
+    Mathematical Statistics 12, 1941; for conformal prediction Vovk, Conditional validity of
+    inductive conformal predictors, 2012). The bound is its ``confidence`` quantile, which is what
+    n - k hits in n trials say of a rate. Where scores are equal, fewer than n - k may reach the
+    threshold; the bound still counts n - k of them, and holds all the more.
 
     Args:
         scores: Raw scores of good pictures that were not used for fitting, at least one.
         target: False-reject rate asked for, between 0 and 1.
+        confidence: How sure the bound is, between 0 and 1.
 
     Raises:
-        ValueError: There are no scores.
+        ValueError: There are no scores, or a share is out of its range.
+    """
+    value, rank, promised = _conformal_quantile(scores, target)
+    count = scores.size
+    bound = binomial_upper_bound(count - rank, count, confidence)
+    detail = (
+        f'at most {_percent(promised)} of good parts rejected on average, with '
+        f'{100 * confidence:g}% confidence at most {_percent(bound)}, '
+        f'from {count} held-out pictures'
+    )
+    if promised > target:
+        needed = math.ceil(1 / target) - 1
+        detail += f'; {needed} are needed to promise {_percent(target)}'
+    return Threshold(
+        value=value,
+        method='normal_quantile',
+        normals=count,
+        anomalies=0,
+        target_false_reject_rate=target,
+        confidence=confidence,
+        false_reject_bound=bound,
+        detail=detail,
+    )
+
+
+def with_uncertain_band(threshold: Threshold, normals: Scores, rate: float) -> Threshold:
+    """The same threshold with a band below it in which a person should look.
+
+    The band begins at the conformal quantile of the good scores, as in `normal_threshold`, so on
+    average at most a share ``rate`` of good parts is uncertain or rejected. Where that is not
+    below the threshold there is no band, and the text says so.
+
+    Args:
+        threshold: The threshold, however it was found.
+        normals: Raw scores of good pictures that were not used for fitting, at least one.
+        rate: Share of good parts at or above the band's start, between 0 and 1.
+
+    Raises:
+        ValueError: There are no scores, or the rate is out of its range.
+    """
+    start, _, promised = _conformal_quantile(normals, rate)
+    share = f'at most {_percent(promised)} of good parts'
+    if start < threshold.value:
+        told = f'{share} uncertain or rejected on average, from {normals.size} good pictures'
+    else:
+        told = f'no uncertain band: the score that {share} reach is not below the threshold'
+    return replace(
+        threshold,
+        uncertain_from=start if start < threshold.value else None,
+        detail=f'{threshold.detail}; {told}' if threshold.detail else told,
+    )
+
+
+def _conformal_quantile(scores: Scores, rate: float) -> tuple[float, int, float]:
+    """The score that a new good part reaches with probability at most ``rate``.
+
+    Returns:
+        The raw score, the rank of the held-out score just below it (the smallest has 1), and
+        ``rate`` or the lowest rate that so few scores can promise.
     """
     if scores.size == 0:
         msg = 'a threshold needs at least one held-out good picture'
         raise ValueError(msg)
-    ranked = np.sort(scores.astype(np.float64))
-    rank = math.ceil((ranked.size + 1) * (1 - target))
-    promised = target if rank <= ranked.size else 1 / (ranked.size + 1)
-    chosen = ranked[min(rank, ranked.size) - 1]
-    detail = f'at most {promised:.1%} of good parts rejected, from {ranked.size} held-out pictures'
-    if promised > target:
-        needed = math.ceil(1 / target) - 1
-        detail += f'; {needed} are needed to promise {target:.1%}'
-    return Threshold(
-        # A part exactly like the chosen one passes: the verdict is "at or above".
-        value=float(np.nextafter(np.float32(chosen), np.float32(np.inf))),
-        method='normal_quantile',
-        normals=ranked.size,
-        anomalies=0,
-        target_false_reject_rate=target,
-        detail=detail,
-    )
+    if not 0 < rate < 1:
+        msg = f'a share of good parts lies between 0 and 1, not at {rate}'
+        raise ValueError(msg)
+    rank = min(math.ceil((scores.size + 1) * (1 - rate)), scores.size)
+    chosen = np.sort(scores)[rank - 1]
+    # A part exactly like the chosen one passes: the verdict is "at or above".
+    value = float(np.nextafter(np.float32(chosen), np.float32(np.inf)))
+    return value, rank, max(rate, 1 / (scores.size + 1))
+
+
+def _percent(share: float) -> str:
+    return f'{100 * share:.3g}%'
 
 
 def score_range(scores: Scores, threshold: float) -> ScoreRange:

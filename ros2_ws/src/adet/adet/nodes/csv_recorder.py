@@ -17,7 +17,7 @@ from adet.conversions import to_nanoseconds, to_record
 from adet.diagnostics import Diagnostics, Health
 from adet.node import AdetNode
 from adet.parameters import option
-from adet_core.models import model_info
+from adet_core.models import model_folder
 from adet_core.records import RecordWriter, results_path
 
 # What belongs to one picture arrives within this time, even after a restart on a busy machine.
@@ -49,11 +49,12 @@ class CsvRecorder(AdetNode):
         """
         super().__init__('csv_recorder', **options)
         values = self.declare(CsvRecorderOptions)
-        models = [model_info(name.strip()).name for name in values.models.split(',')]
+        models = [name.strip() for name in values.models.split(',')]
         self._expect_info = values.expect_info
         folder = Path(values.output_dir).expanduser()
         self._writers: dict[str, RecordWriter] = {}
         for model in models:
+            model_folder(model)
             self._writers[model] = writer = RecordWriter(results_path(folder, model))
             if writer.repaired:
                 self.get_logger().warning(f'{writer.path}: removed a torn end left by a crash')

@@ -30,16 +30,17 @@ from adet.node import WorkerNode
 from adet.parameters import option
 from adet_core.detector import Detector, Inspection
 from adet_core.errors import AdetError, ConfigError
-from adet_core.models import deployed_folder
+from adet_core.models import deployed_folder, FOLDERS
 from adet_core.pictures import Picture
 
-DETECTOR_SUFFIX = '_detector'
+_SUFFIX = '_detector'
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorOptions:
     """Parameters of a detector; ``threshold`` is declared apart, because it is live."""
 
+    model: str = option("the model's word; empty: as the executable is called", default='')
     models_root: str = option('folder of the deployed models', default='models')
     bundle: str = option("bundle folder; empty: the model's own under models_root", default='')
     backend: str = option('what runs the graph: auto or onnxruntime', default='auto')
@@ -58,23 +59,26 @@ class DetectorOptions:
 class DetectorNode(WorkerNode):
     """Inspects pictures in a thread of its own, so that a long inference holds nothing up."""
 
-    def __init__(self, model: str, **options: Any) -> None:
+    def __init__(self, model: str = '', **options: Any) -> None:
         """Load the bundle and begin to inspect.
 
         Args:
-            model: The model's word.
+            model: The model's word, unless the parameter names it.
             options: rclpy's own.
 
         Raises:
             AdetError: A parameter is wrong, or the bundle cannot be used.
         """
-        super().__init__(f'{model}{DETECTOR_SUFFIX}', **options)
-        self._model = model
+        super().__init__(f'{model}{_SUFFIX}' if model else 'detector', **options)
         self._options = self.declare(DetectorOptions)
-        folder = Path(
-            self._options.bundle or deployed_folder(Path(self._options.models_root), model)
-        )
-        self._folder = folder.expanduser()
+        self._model = self._options.model or model
+        if not self._model:
+            msg = f'{self.get_name()}: parameter model is empty; name one of: {", ".join(FOLDERS)}'
+            raise ConfigError(msg)
+        root = Path(self._options.models_root).expanduser()
+        own = self._options.bundle
+        folder = Path(own).expanduser() if own else deployed_folder(root, self._model)
+        self._folder = folder
         self._float_range = _range(self._options.float_range)
         self._detector = self._load(self._folder)
         self._declare_threshold()
@@ -258,6 +262,7 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Run the detector that the executable is named after, e.g. ``padim_detector``."""
-    model = Path(sys.argv[0]).name.removesuffix(DETECTOR_SUFFIX)
+    """Run the detector that the executable is called after, or that parameter model names."""
+    executable = Path(sys.argv[0]).name
+    model = executable.removesuffix(_SUFFIX) if executable.endswith(_SUFFIX) else ''
     return runner.main(lambda: DetectorNode(model))

@@ -22,12 +22,12 @@ def write_arrays(file: IO[bytes], arrays: Mapping[str, npt.NDArray[Any]]) -> Non
     np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
 
 
-def read_arrays(file: IO[bytes], names: tuple[str, ...]) -> Arrays:
-    """Read exactly the arrays ``names``; objects (pickles) and compressed entries are refused.
+def read_arrays(file: IO[bytes], names: tuple[str, ...] | None = None) -> Arrays:
+    """Read plain arrays; objects (pickles) and compressed entries are refused.
 
     Args:
         file: An open ``.npz`` on disk.
-        names: The arrays that must be there, and no others.
+        names: The arrays that must be there, and no others; None takes what there is.
 
     Returns:
         The arrays by name; only plain numbers.
@@ -38,7 +38,7 @@ def read_arrays(file: IO[bytes], names: tuple[str, ...]) -> Arrays:
     try:
         with zipfile.ZipFile(file) as archive:
             entries = _entries(archive, names)
-            return {name: _read_array(file, entries[name]) for name in names}
+            return {name: _read_array(file, entry) for name, entry in entries.items()}
     except ValueError:
         raise
     # A made-up header fails in zipfile, numpy or Python's own parser, each in ways of its own.
@@ -47,12 +47,16 @@ def read_arrays(file: IO[bytes], names: tuple[str, ...]) -> Arrays:
         raise ValueError(msg) from None
 
 
-def _entries(archive: zipfile.ZipFile, names: tuple[str, ...]) -> dict[str, zipfile.ZipInfo]:
+def _entries(
+    archive: zipfile.ZipFile, names: tuple[str, ...] | None
+) -> dict[str, zipfile.ZipInfo]:
     entries = {entry.filename.removesuffix('.npy'): entry for entry in archive.infolist()}
+    if names is None:
+        return entries
     if sorted(entries) != sorted(names):
         msg = f'holds the arrays {sorted(entries)!s:.200}, expected {sorted(names)}'
         raise ValueError(msg)
-    return entries
+    return {name: entries[name] for name in names}
 
 
 def _read_array(file: IO[bytes], entry: zipfile.ZipInfo) -> npt.NDArray[Any]:

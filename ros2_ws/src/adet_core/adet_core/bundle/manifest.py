@@ -4,6 +4,7 @@
 
 History of the schema:
     1  first version
+    2  thresholds say their confidence and false_reject_bound, and may have uncertain_from
 
 A reader accepts its own version and older ones; a newer one is refused with the remedy (upgrade
 adet). Whoever changes a field raises `SCHEMA_VERSION` and adds a line above.
@@ -19,10 +20,12 @@ from typing import Any
 
 from adet_core.bundle.decode import decode, parse_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 META_FILE = 'meta.json'
 WEIGHTS_FILE = 'model.pth'
 GOLDEN_FILE = 'golden.npz'
+# What a model learned that retraining replaces; a bundle has one of them or none.
+STATISTICS_FILES = ('stats.npz', 'memory_bank.npz')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +79,15 @@ class Threshold:
 
     Attributes:
         value: Raw score (or map value, for pixels); at or above it the verdict is *anomalous*.
-        method: ``f1_optimal`` (labelled pictures), ``normal_quantile`` (held-out good pictures)
-            or ``image_threshold`` (pixels only: no masks, so the image threshold serves).
+        method: ``f1_optimal`` (labelled pictures) or ``normal_quantile`` (held-out good pictures).
         normals: How many good pictures it was derived from.
         anomalies: How many anomalous pictures it was derived from.
         target_false_reject_rate: What was asked for, ``normal_quantile`` only.
         detail: One sentence for people: what the figure can and cannot promise.
+        confidence: How sure ``false_reject_bound`` is, 0 to 1; ``normal_quantile`` only.
+        false_reject_bound: Share of good parts rejected at most, with that confidence.
+        uncertain_from: Raw score; from here up to ``value`` the verdict is *uncertain*. None
+            where there is no such band.
     """
 
     value: float
@@ -90,10 +96,16 @@ class Threshold:
     anomalies: int
     target_false_reject_rate: float | None = None
     detail: str = ''
+    confidence: float | None = None
+    false_reject_bound: float | None = None
+    uncertain_from: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a threshold that no score can be compared with."""
+        """Refuse a threshold that no score can be compared with, and a band that is none."""
         _require(math.isfinite(self.value), 'threshold', self.value)
+        start = self.uncertain_from
+        below = start is None or (math.isfinite(start) and start < self.value)
+        _require(below, f'uncertain_from below {self.value!r}', start)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,8 +193,9 @@ class Manifest:
     versions: dict[str, str]
 
     def to_json(self) -> bytes:
-        """The bytes of ``meta.json``."""
-        return (json.dumps(asdict(self), indent=2, allow_nan=False) + '\n').encode()
+        """The bytes of ``meta.json``, always in this version: an older one lacks fields."""
+        values = {**asdict(self), 'schema_version': SCHEMA_VERSION}
+        return (json.dumps(values, indent=2, allow_nan=False) + '\n').encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:

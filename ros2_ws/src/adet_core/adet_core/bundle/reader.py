@@ -18,9 +18,16 @@ import numpy.typing as npt
 
 from adet_core.bundle.arrays import Arrays, read_arrays
 from adet_core.bundle.commit import open_committed
-from adet_core.bundle.manifest import FileEntry, GOLDEN_FILE, Manifest, META_FILE, WEIGHTS_FILE
+from adet_core.bundle.manifest import (
+    FileEntry,
+    GOLDEN_FILE,
+    Manifest,
+    META_FILE,
+    STATISTICS_FILES,
+    WEIGHTS_FILE,
+)
 from adet_core.errors import BundleError
-from adet_core.models import ModelInfo, MODELS
+from adet_core.models import is_model_word
 
 _META_LIMIT = 1 << 20
 _FILE_LIMIT = 16 << 30
@@ -61,11 +68,6 @@ class Bundle:
         self.meta = meta
         self.bundle_id = hashlib.sha256(meta).hexdigest()[:12]
 
-    @property
-    def info(self) -> ModelInfo:
-        """The registry's entry of this bundle's model."""
-        return MODELS[self.manifest.model]
-
     def weights(self) -> bytes:
         """The verified bytes of ``model.pth``; load them with ``weights_only=True``.
 
@@ -78,14 +80,20 @@ class Bundle:
     def statistics(self) -> Arrays:
         """What retraining replaces, by the name of the graph input it is bound to.
 
+        Returns:
+            float32 arrays; none for a model whose weights are all it has learned.
+
         Raises:
             BundleError: The file is missing, damaged, or not float32.
         """
-        arrays = self._arrays(self.info.statistics_file, self.info.statistics)
+        file = next((name for name in STATISTICS_FILES if name in self.manifest.files), None)
+        if file is None:
+            return {}
+        arrays = self._arrays(file)
         for name, array in arrays.items():
             if array.dtype != np.float32:
                 msg = f'array {name!r} is {array.dtype}, expected float32'
-                raise self._error(self.info.statistics_file, msg)
+                raise self._error(file, msg)
         return arrays
 
     def golden(self) -> Golden:
@@ -145,7 +153,7 @@ class Bundle:
             reason = f'checksum mismatch (sha256 {digest[:12]}..., {META_FILE} says '
             raise self._error(name, f'{reason}{entry.sha256[:12]}...)')
 
-    def _arrays(self, name: str, arrays: tuple[str, ...]) -> Arrays:
+    def _arrays(self, name: str, arrays: tuple[str, ...] | None = None) -> Arrays:
         with self.open(name) as file:
             try:
                 return read_arrays(file, arrays)
@@ -213,18 +221,15 @@ def _read(folder: Path) -> Bundle:
 
 
 def _check_files(manifest: Manifest) -> None:
-    if manifest.model not in MODELS:
-        known = ', '.join(sorted(MODELS))
-        msg = (
-            f'model {manifest.model!r:.60} is unknown to this adet (known: {known}); upgrade adet'
-        )
+    if not is_model_word(manifest.model):
+        msg = f"model {manifest.model!r:.60} is no model's name"
         raise ValueError(msg)
     for name, entry in manifest.files.items():
         plain = _PLAIN_NAME.fullmatch(name) and name != META_FILE
         if not plain or not _SHA256.fullmatch(entry.sha256) or not 0 <= entry.size <= _FILE_LIMIT:
             msg = f'impossible entry in files: {name!r:.60}'
             raise ValueError(msg)
-    needed = {WEIGHTS_FILE, GOLDEN_FILE, MODELS[manifest.model].statistics_file}
+    needed = {WEIGHTS_FILE, GOLDEN_FILE}
     if missing := sorted(needed - manifest.files.keys()):
         msg = f'files does not name {missing[0]!r}'
         raise ValueError(msg)

@@ -29,6 +29,8 @@ _TRAINING = 'the training package: pip install ./ros2_ws/src/adet_core ./trainin
 # Commands of the packages that may be absent, and what to install then.
 _ELSEWHERE = {
     'train': _TRAINING,
+    'tune': _TRAINING,
+    'distill': _TRAINING,
     'export': _TRAINING,
     'inspect': 'the ROS packages: build ros2_ws with colcon and source it',
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from adet_core.models import MODELS
+from adet_core.models import FOLDERS
 
 
 def add_models_root(parser: argparse.ArgumentParser) -> None:
@@ -22,12 +22,12 @@ def add_models_root(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--model``; unknown names are refused by `adet_core.models.model_info`."""
+    """Declare ``--model``; which names are known is for the command to say."""
     parser.add_argument(
         '--model',
         default='padim',
         metavar='M',
-        help=f'one of: {", ".join(sorted(MODELS))} (default: %(default)s)',
+        help=f'{", ".join(FOLDERS)}, or one that was added (default: %(default)s)',
     )
 
 

@@ -25,13 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Copy; returns where the bundle is now and what it is."""
     from adet_core.bundle import copy_bundle, open_bundle
-    from adet_core.models import deployed_folder
+    from adet_core.models import model_folder
 
     source = arguments.run_dir
     if (source / 'pytorch').is_dir():
         source = source / 'pytorch'
     bundle = open_bundle(source)
-    target = deployed_folder(arguments.models_root, bundle.manifest.model)
+    target = arguments.models_root / model_folder(bundle.manifest.model)
     deployed = copy_bundle(bundle, target)
     return {
         'bundle_dir': str(target),

@@ -45,7 +45,11 @@ def show(result: dict[str, Any]) -> None:
     table = Table('figure', 'value', title='evaluation', show_edge=False)
     latency = result['latency_ms']
     for name, value in result.items():
-        if name != 'latency_ms':
+        if name == 'uncertain':
+            # Most bundles have no uncertain band.
+            if value:
+                table.add_row(name, f'{value} ({value / result["images"]:.1%})')
+        elif name != 'latency_ms':
             table.add_row(name.replace('_', ' '), _text(value))
     for name, value in latency.items():
         table.add_row(f'latency {name}', f'{value:.1f} ms')

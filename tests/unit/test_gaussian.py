@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from adet_core.gaussian import RunningGaussians
+
+
+def features(count: int, seed: int = 0, offset: float = 0.0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    mixing = rng.normal(size=(6, 6))
+    return (np.einsum('ij,bjp->bip', mixing, rng.normal(size=(count, 6, 9))) + offset).astype(
+        np.float32
+    )
+
+
+@pytest.mark.parametrize('batches', [[20], [7, 13], [1] * 20, [2, 1, 16, 1]])
+@pytest.mark.parametrize('offset', [0.0, 300.0])
+def test_sums_in_any_batches_give_the_textbooks_mean_and_covariance(
+    batches: list[int], offset: float
+) -> None:
+    values = features(20, offset=offset)
+    sums = RunningGaussians()
+    for part in np.split(values, np.cumsum(batches)[:-1]):
+        sums.add(part)
+    assert sums.count == 20
+    np.testing.assert_allclose(sums.mean(), values.mean(axis=0), rtol=1e-5)
+    inverse = sums.inverse_covariance()
+    assert inverse.dtype == np.float32
+    assert inverse.shape == (9, 6, 6)
+    for position in range(9):
+        covariance = np.cov(values[:, :, position].astype(np.float64), rowvar=False)
+        expected = np.linalg.inv(covariance + 0.01001 * np.eye(6))
+        np.testing.assert_allclose(inverse[position], expected, rtol=2e-3, atol=2e-3)
+
+
+def test_equal_pictures_have_the_covariance_of_the_regularisation_alone() -> None:
+    sums = RunningGaussians()
+    for _ in range(3):
+        sums.add(np.full((4, 5, 2), 7.0, np.float32))
+    np.testing.assert_allclose(sums.mean(), 7.0)
+    np.testing.assert_allclose(
+        sums.inverse_covariance(), np.broadcast_to(np.eye(5) / 0.01001, (2, 5, 5)), rtol=1e-5
+    )
+
+
+def test_one_picture_has_no_covariance() -> None:
+    sums = RunningGaussians()
+    sums.add(features(1))
+    with pytest.raises(ValueError, match='needs two pictures, there are 1'):
+        sums.inverse_covariance()
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures() -> None:
+    sums = RunningGaussians()
+    batch = np.random.default_rng(0).normal(size=(8, 20, 64)).astype(np.float32)
+    sums.add(batch)
+    tracemalloc.start()
+    sums.add(batch)
+    _, once = tracemalloc.get_traced_memory()
+    for _ in range(20):
+        sums.add(batch)
+    _, often = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert often < 1.5 * once
