@@ -441,7 +441,7 @@ IDX = 'model.pth: idx does not name channels of the backbone, 0 to 447, in ascen
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'idx': None}, 'model.pth holds no PaDiM weights (no backbone or no idx); train again'),
+        ({'idx': None}, 'model.pth holds no PaDiM weights (no idx); train again'),
         ({'backbone.conv1.weight': None}, "model.pth: has no tensor 'conv1.weight'"),
         (
             {'backbone.conv1.weight': torch.zeros(64, 1, 7, 7)},
@@ -491,7 +491,7 @@ def test_a_backbone_that_the_weights_do_not_fit_is_refused(
 
 
 def test_a_bundle_without_a_backbone_is_refused(bundle: Bundle, tmp_path: Path) -> None:
-    message = 'model.pth holds no PaDiM weights'
+    message = r'meta\.json names no backbone; train again'
     _refused(_rebuilt(bundle, tmp_path, backbone=None), ConfigError, message)
 
 

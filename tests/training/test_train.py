@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 import csv
-from dataclasses import asdict
+from dataclasses import asdict, replace
 import os
 from pathlib import Path
 import re
@@ -30,7 +30,7 @@ from adet_core.thresholds import normal_threshold
 from adet_training.dataset import load_category
 from adet_training.models.padim import PadimParameters
 from adet_training.parameters import make_parameters
-from adet_training.train import _new_run_folder, Run, TrainConfig
+from adet_training.train import new_run_folder, Run, TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -264,9 +264,12 @@ def _check_held_out(bundle: Bundle) -> None:
     assert threshold.method == 'normal_quantile'
     assert (threshold.normals, threshold.anomalies) == (2, 0)
     assert threshold.target_false_reject_rate == 0.01
+    assert threshold.confidence == 0.95
+    # The threshold lies above both scores, so none of two trials is a hit.
+    assert threshold.false_reject_bound == pytest.approx(1 - 0.05 ** (1 / 2))
     assert threshold.detail == (
-        'at most 33.3% of good parts rejected, from 2 held-out pictures; '
-        '99 are needed to promise 1.0%'
+        'at most 33.3% of good parts rejected on average, with 95% confidence at most 77.6%, '
+        'from 2 held-out pictures; 99 are needed to promise 1%'
     )
     assert manifest.score_range.minimum < threshold.value <= manifest.score_range.maximum
     assert np.isfinite(golden.scores).all()
@@ -286,9 +289,9 @@ def test_without_test_pictures_the_threshold_comes_from_held_out_good_ones(
     assert manifest.image_threshold.value > golden.scores.max()
     assert manifest.metrics == {}
     assert (manifest.dataset.test_normal, manifest.dataset.test_anomaly) == (0, 0)
-    pixel = manifest.pixel_threshold
-    assert (pixel.method, pixel.value) == ('image_threshold', manifest.image_threshold.value)
-    assert pixel.detail == 'no masks; pixels are compared with the image threshold'
+    peaks = normal_threshold(golden.maps.max(axis=(1, 2)), 0.01)
+    told = f"of the maps' largest values: {peaks.detail}"
+    assert manifest.pixel_threshold == replace(peaks, detail=told)
     assert not (run.folder / 'test_result').exists()
     assert {path.name for path in (run.folder / 'pytorch').iterdir()} == BUNDLE_FILES
 
@@ -303,7 +306,8 @@ def test_good_test_pictures_alone_test_the_threshold_and_do_not_set_it(
     _check_held_out(run.bundle)
     manifest = run.bundle.manifest
     assert (manifest.dataset.test_normal, manifest.dataset.test_anomaly) == (6, 0)
-    assert manifest.pixel_threshold.method == 'image_threshold'
+    pixel = manifest.pixel_threshold
+    assert (pixel.method, pixel.normals, pixel.anomalies) == ('normal_quantile', 2, 0)
     rows = _rows(run.folder)
     assert [row['label'] for row in rows] == ['normal'] * 6
     rejected = sum(row['is_anomalous'] == '1' for row in rows)
@@ -311,7 +315,7 @@ def test_good_test_pictures_alone_test_the_threshold_and_do_not_set_it(
     assert len(list((run.folder / 'test_result' / 'images' / 'normal').iterdir())) == 6
 
 
-def test_anomalous_test_pictures_alone_test_the_threshold_and_mark_pixels(
+def test_anomalous_test_pictures_alone_test_the_thresholds_and_do_not_set_them(
     own_data: Path, learn: Learn
 ) -> None:
     shutil.rmtree(own_data / 'test' / 'plate' / 'normal')
@@ -324,23 +328,21 @@ def test_anomalous_test_pictures_alone_test_the_threshold_and_mark_pixels(
     assert manifest.metrics.keys() == {'image_f1', 'false_accept_rate', 'pixel_auroc', 'aupro'}
     assert manifest.metrics['false_accept_rate'] == pytest.approx(missed / 10)
     pixel = manifest.pixel_threshold
-    assert (pixel.method, pixel.normals, pixel.anomalies) == ('f1_optimal', 0, 10)
+    assert (pixel.method, pixel.normals, pixel.anomalies) == ('normal_quantile', 2, 0)
 
 
-def test_masks_that_fill_all_pictures_give_no_pixel_threshold(
-    own_data: Path, learn: Learn
-) -> None:
+def test_masks_that_fill_all_pictures_give_no_pixel_figures(own_data: Path, learn: Learn) -> None:
     shutil.rmtree(own_data / 'test' / 'plate' / 'normal')
     for path in (own_data / 'test' / 'plate' / 'masks').iterdir():
         cv2.imwrite(str(path), np.full((128, 128), 255, np.uint8))
 
     manifest = learn(data_root=own_data).bundle.manifest
 
-    assert manifest.pixel_threshold.method == 'image_threshold'
+    assert manifest.pixel_threshold.method == 'normal_quantile'
     assert manifest.metrics.keys() == {'image_f1', 'false_accept_rate'}
 
 
-def test_without_masks_pixels_are_compared_with_the_image_threshold(
+def test_without_masks_the_largest_values_of_the_maps_set_the_pixel_threshold(
     own_data: Path, bundle: Bundle, learn: Learn
 ) -> None:
     shutil.rmtree(own_data / 'test' / 'plate' / 'masks')
@@ -349,8 +351,10 @@ def test_without_masks_pixels_are_compared_with_the_image_threshold(
 
     assert manifest.image_threshold.method == 'f1_optimal'
     assert manifest.image_threshold.value == pytest.approx(bundle.manifest.image_threshold.value)
-    assert manifest.pixel_threshold.method == 'image_threshold'
-    assert manifest.pixel_threshold.value == manifest.image_threshold.value
+    # PaDiM's score is the map's largest value, so the best of both is the same.
+    image, pixel = manifest.image_threshold, manifest.pixel_threshold
+    told = "no masks; best F1 of the maps' largest values on the labelled test pictures"
+    assert pixel == replace(image, detail=told)
     same = {n: v for n, v in bundle.manifest.metrics.items() if n not in ('pixel_auroc', 'aupro')}
     assert manifest.metrics == pytest.approx(same)
 
@@ -492,7 +496,7 @@ def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path) -> Non
         settings={},
     )
     with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(lambda _: _new_run_folder(config), range(24)))
+        folders = list(pool.map(lambda _: new_run_folder(config), range(24)))
     assert len(set(folders)) == 24
     for folder in folders:
         assert folder.is_dir()

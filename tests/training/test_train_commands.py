@@ -84,7 +84,7 @@ def test_training_without_labels_shows_what_it_can_and_the_next_step(
     (run_dir,) = (tmp_path / 'models' / 'PaDiM' / 'plate').iterdir()
     assert lines[0] == 'image_auroc  needs labelled data'
     assert lines[4].startswith('threshold')
-    assert lines[4].endswith('99 are needed to promise 1.0%)')
+    assert lines[4].endswith('99 are needed to promise 1%)')
     assert lines[-2].endswith(str(run_dir / 'pytorch'))
     assert lines[-1] == f'next: adet deploy {run_dir}'
 
@@ -123,10 +123,10 @@ def test_ctrl_c_is_no_traceback(
 ) -> None:
     from anomalib.models.image.padim.torch_model import PadimModel
 
-    def interrupted(_: object) -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(PadimModel, 'fit', interrupted)
+    monkeypatch.setattr(PadimModel, 'forward', interrupted)
     assert main(_train(data_root, tmp_path / 'models', '--json')) == 130
     captured = capsys.readouterr()
     assert captured.out == ''

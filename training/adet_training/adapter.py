@@ -1,11 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""What adet needs to know of an Anomalib model to train it and to export it."""
+"""What adet needs to know of a model to train it and to export it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,43 +16,103 @@ import torch
 from torch import nn
 
 from adet_core.bundle import Manifest
-from adet_training.backbone import Backbone, Weights
+from adet_core.progress import Report
+from adet_training.backbone import Backbone, Channels, Weights
+from adet_training.dataset import Sample
+from adet_training.fit import fit
 from adet_training.parameters import Parameters
 
 
-class Graph(NamedTuple):
+@dataclass(frozen=True)
+class Graph:
     """A module to export.
 
     Attributes:
         module: Called with the image batch (uint8 ``(N, H, W, 3)``, RGB) and the statistics in
             order, returns the score ``(N, 1)`` and the anomaly map ``(N, 1, H, W)``, float32.
         statistics: Name and example of each further input, in order.
+        growing: Names of the statistics whose first dimension may have any length.
     """
 
     module: nn.Module
-    statistics: Mapping[str, torch.Tensor]
+    statistics: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    growing: frozenset[str] = frozenset()
 
 
-class Adapter(Protocol):
-    """One model; `adet_training.models.padim` is the example to follow.
+class FitData(NamedTuple):
+    """What a model learns from.
+
+    Attributes:
+        fit: Good pictures.
+        held_out: Good pictures kept apart; empty unless asked for.
+    """
+
+    fit: Sequence[Sample]
+    held_out: Sequence[Sample] = ()
+
+
+P = TypeVar('P', bound=Parameters)
+
+
+class Adapter(ABC, Generic[P]):
+    """One model. ``adet_training.models.reverse_distillation`` is the shortest example.
 
     Attributes:
         parameters: The dataclass of its hyper-parameters.
+        statistics_file: Where its statistics go, one of
+            `adet_core.bundle.manifest.STATISTICS_FILES`; empty for a model that has none.
+        needs_held_out: Whether it learns something from good pictures it was not fitted to.
     """
 
-    parameters: type[Parameters]
+    parameters: type[P]
+    statistics_file: str = ''
+    needs_held_out: bool = False
 
-    def backbone(self, parameters: Any, weights: str, *, seed: int) -> Backbone:
-        """The feature extractor with its weights."""
+    @abstractmethod
+    def backbone(self, parameters: P, weights: str, *, seed: int) -> Backbone | None:
+        """The pretrained network it begins with; None if it has none.
 
-    def build(self, parameters: Any, backbone: Backbone) -> Any:
-        """An untrained Anomalib module that holds the backbone."""
+        Args:
+            parameters: The hyper-parameters.
+            weights: ``imagenet``, ``random`` or a file.
+            seed: For ``random``.
 
+        Raises:
+            adet_core.errors.ConfigError: The weights cannot be used.
+        """
+
+    def normalisation(self, backbone: Backbone | None) -> tuple[Channels, Channels]:
+        """Mean and std that the graph normalises pictures with, on the 0..1 scale."""
+        return (backbone.mean, backbone.std) if backbone else ((0.0,) * 3, (1.0,) * 3)
+
+    @abstractmethod
+    def build(self, parameters: P, backbone: Backbone | None) -> Any:
+        """An untrained Lightning module.
+
+        It has ``pre_processor`` and ``model``; in evaluation mode
+        ``model(pre_processor(batch))``, with a float32 batch ``(N, 3, H, W)`` on the 0..1 scale,
+        has ``pred_score`` ``(N,)`` or ``(N, 1)`` and ``anomaly_map`` ``(N, 1, H, W)``.
+        """
+
+    def fit(self, module: Any, data: FitData, folder: Path, parameters: P, report: Report) -> None:
+        """Train the module; see `adet_training.fit.fit`."""
+        fit(module, data.fit, folder, parameters.batch_size, report)
+
+    @abstractmethod
     def weights(self, module: Any) -> Weights:
         """What goes into ``model.pth``."""
 
-    def statistics(self, module: Any) -> dict[str, npt.NDArray[np.float32]]:
+    def statistics(self, module: Any) -> dict[str, npt.NDArray[np.float32]]:  # noqa: ARG002
         """What goes into the statistics file; named as the graph's inputs."""
+        return {}
 
+    @abstractmethod
     def graph(self, manifest: Manifest, weights: Weights) -> Graph:
-        """The whole way from picture to score, as one module, from a bundle alone."""
+        """The whole way from picture to score, as one module, from a bundle alone.
+
+        Raises:
+            adet_core.errors.ConfigError: The weights are not this model's.
+        """
+
+
+AnyAdapter = Adapter[Any]

@@ -13,10 +13,16 @@ import timm
 import torch
 from torch import nn
 
-from adet_core.bundle import BackboneSpec
+from adet_core.bundle import BackboneSpec, Manifest
 from adet_core.errors import ConfigError
 
 Weights = Mapping[str, torch.Tensor]
+Channels = tuple[float, float, float]
+
+_PREFIX = 'backbone.'
+
+# Of ImageNet's pictures, which most networks were trained on.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Other programs wrap the tensors in one of these.
 _WRAPPERS = ('state_dict', 'model', 'model_state_dict')
@@ -34,8 +40,8 @@ class Backbone(NamedTuple):
 
     spec: BackboneSpec
     network: nn.Module
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Channels
+    std: Channels
 
 
 def make_network(name: str, layers: Sequence[str], *, pretrained: bool = False) -> nn.Module:
@@ -84,24 +90,28 @@ def load_backbone(name: str, layers: Sequence[str], weights: str, *, seed: int) 
         if weights != 'random':
             kind, source = 'file', Path(weights).name
             load_into(network, read_weights(Path(weights)), weights)
-    sha256 = _hash_file(Path(weights)) if kind == 'file' else _hash_tensors(network)
-    mean = tuple(config.mean) if config else (0.485, 0.456, 0.406)
-    std = tuple(config.std) if config else (0.229, 0.224, 0.225)
+    sha256 = hash_file(Path(weights)) if kind == 'file' else _hash_tensors(network)
+    mean = tuple(config.mean) if config else MEAN
+    std = tuple(config.std) if config else STD
     spec = BackboneSpec(
         name=name, layers=tuple(layers), weights=kind, source=source, sha256=sha256
     )
     return Backbone(spec, network, mean, std)
 
 
-def read_weights(path: Path) -> Weights:
+def read_weights(path: Path, *, remedy: str = 'give imagenet, random or a file') -> Weights:
     """Read tensors from a ``.pth``/``.pt`` or ``.safetensors`` file, running no code from it.
+
+    Args:
+        path: The file.
+        remedy: What to do where there is none.
 
     Raises:
         ConfigError: The file is missing or is no such file.
         OSError: It cannot be read.
     """
     if not path.is_file():
-        msg = f'{path}: no such weights file; give imagenet, random or a file'
+        msg = f'{path}: no such weights file; {remedy}'
         raise ConfigError(msg)
     try:
         with path.open('rb') as file:
@@ -168,6 +178,40 @@ def load_into(network: nn.Module, weights: Weights, source: object) -> None:
     network.load_state_dict({name: weights[name] for name in wanted}, strict=False)
 
 
+def fill_extractor(extractor: Any, backbone: Backbone, model: str) -> None:
+    """Give Anomalib's TimmFeatureExtractor the weights of a backbone.
+
+    Raises:
+        ConfigError: Anomalib builds another network of that name.
+    """
+    try:
+        extractor.feature_extractor.load_state_dict(backbone.network.state_dict())
+    except RuntimeError:
+        msg = f'backbone {backbone.spec.name} does not fit {model}; take a convolutional network'
+        raise ConfigError(msg) from None
+
+
+def extractor_weights(extractor: Any) -> dict[str, torch.Tensor]:
+    """The tensors of Anomalib's TimmFeatureExtractor, as ``model.pth`` names them."""
+    tensors = extractor.feature_extractor.state_dict()
+    return {f'{_PREFIX}{name}': tensor for name, tensor in tensors.items()}
+
+
+def network_of(manifest: Manifest, weights: Weights) -> nn.Module:
+    """The backbone of a bundle, with the weights that `extractor_weights` named.
+
+    Raises:
+        ConfigError: The weights are not those of the backbone that the manifest names.
+    """
+    spec = manifest.backbone
+    if spec is None:
+        msg = 'meta.json names no backbone; train again'
+        raise ConfigError(msg)
+    network = make_network(spec.name, spec.layers)
+    load_into(network, {n.removeprefix(_PREFIX): t for n, t in weights.items()}, 'model.pth')
+    return network
+
+
 def _features(name: str, **options: Any) -> Any:
     return timm.create_model(name, features_only=True, **{'pretrained': False, **options})
 
@@ -186,7 +230,8 @@ def _download(name: str, layers: Sequence[str]) -> nn.Module:
         raise ConfigError(msg) from None
 
 
-def _hash_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -48,12 +48,14 @@ class Category:
         train: Good pictures.
         test: Labelled pictures; may be empty.
         unreadable: One line for each picture that was skipped.
+        warnings: What makes the test doubtful, one line each.
         fingerprint: sha256 over the names and contents of all pictures and masks.
     """
 
     train: list[Sample]
     test: list[Sample]
     unreadable: list[str]
+    warnings: list[str]
     fingerprint: str
 
     @property
@@ -95,7 +97,8 @@ def load_category(
     if len(train) < _MINIMUM:
         msg = f'{folder}: {len(train)} readable pictures, at least {_MINIMUM} are needed'
         raise DatasetError(f'{msg}; {reader.unreadable[0]}' if reader.unreadable else msg)
-    return Category(train, test, reader.unreadable, reader.digest.hexdigest())
+    warnings = [*_all_alike(train), *_duplicates(train, test)]
+    return Category(train, test, reader.unreadable, warnings, reader.digest.hexdigest())
 
 
 def hold_out(
@@ -120,6 +123,33 @@ def hold_out(
     kept = set(np.random.default_rng(seed).permutation(len(samples))[:count].tolist())
     fit = [sample for index, sample in enumerate(samples) if index not in kept]
     return fit, [samples[index] for index in sorted(kept)]
+
+
+def _all_alike(train: Sequence[Sample]) -> list[str]:
+    """A warning if there is only one picture, however often."""
+    if len({_hash(sample.image) for sample in train}) > 1:
+        return []
+    return [
+        f'all {len(train)} training pictures are the same ({train[0].path}): whatever differs '
+        'from it will be anomalous; take pictures of different good parts'
+    ]
+
+
+def _duplicates(train: Sequence[Sample], test: Sequence[Sample]) -> list[str]:
+    """A warning if test pictures are among those that were learned from."""
+    learned = {_hash(sample.image): sample.path for sample in train}
+    seen = [(s.path, learned[key]) for s in test if (key := _hash(s.image)) in learned]
+    if not seen:
+        return []
+    first, same = seen[0]
+    return [
+        f'{len(seen)} test pictures are also training pictures ({first} is {same}); '
+        'metrics and threshold flatter the model: move them out of one of the folders'
+    ]
+
+
+def _hash(image: Image) -> bytes:
+    return hashlib.sha256(image.tobytes()).digest()
 
 
 class _Reader:

@@ -22,9 +22,9 @@ from adet_core.bundle import (
 )
 from adet_core.errors import BundleError, ExportError
 from adet_core.progress import Report, silent
+from adet_training.adapter import Graph
 from adet_training.backbone import load_tensors, Weights
 from adet_training.models import load_adapter
-from adet_training.models.base import Graph
 from adet_training.versions import library_versions
 
 OPSET = 18
@@ -69,16 +69,23 @@ def export(bundle: Bundle, *, report: Report = silent) -> Export:
 
 
 def to_onnx(graph: Graph, bundle: Bundle) -> bytes:
-    """Turn a graph into an ONNX model; the number of pictures stays free, their size is fixed."""
+    """Turn a graph into an ONNX model; the number of pictures stays free, their size is fixed.
+
+    So does the length of statistics that grow.
+    """
     image = bundle.manifest.image
     example = torch.zeros(2, image.height, image.width, 3, dtype=torch.uint8)
     batch = torch.export.Dim('N')
+    lengths = [
+        {0: torch.export.Dim(f'{name}_length')} if name in graph.growing else None
+        for name in graph.statistics
+    ]
     program = torch.onnx.export(
         graph.module.eval(),
         (example, *graph.statistics.values()),
         input_names=['image', *graph.statistics],
         output_names=['score', 'anomaly_map'],
-        dynamic_shapes=({0: batch}, *[None] * len(graph.statistics)),
+        dynamic_shapes=({0: batch}, *lengths),
         opset_version=OPSET,
         dynamo=True,
         external_data=False,

@@ -39,16 +39,23 @@ class Answers(NamedTuple):
 
 
 def fit(
-    module: Any, samples: Sequence[Sample], folder: Path, batch_size: int, report: Report
+    module: Any,
+    samples: Sequence[Sample],
+    folder: Path,
+    batch_size: int,
+    report: Report,
+    *,
+    steps: int | None = None,
 ) -> None:
     """Train a module; writes ``checkpoint/best.ckpt`` and ``logs/`` into ``folder``.
 
     Args:
-        module: An Anomalib module; left on the CPU, in evaluation mode.
+        module: A Lightning module; left on the CPU, in evaluation mode.
         samples: Good pictures.
         folder: The run's folder.
         batch_size: Pictures per step.
         report: Told the progress.
+        steps: Optimisation steps; None for a model that learns in the passes it asks for.
 
     Raises:
         KeyboardInterrupt: Somebody pressed Ctrl-C.
@@ -59,9 +66,12 @@ def fit(
         shuffle=True,
         collate_fn=_collate,
     )
+    length = {'max_steps': steps, 'max_epochs': -1} if steps else {}
     trainer = Trainer(
-        **module.trainer_arguments,
+        **{**module.trainer_arguments, **length},
         accelerator='auto',
+        # The same seed is to give the same weights; on a GPU only this sees to it.
+        deterministic='warn',
         default_root_dir=folder,
         logger=CSVLogger(folder, name=LOGS_FOLDER, version=''),
         log_every_n_steps=1,
@@ -100,7 +110,7 @@ def answer(module: Any, images: Sequence[Image], report: Report, stage: str) -> 
     scores, maps = [], []
     with torch.inference_mode():
         for number, image in enumerate(images, start=1):
-            prediction = module.model(module.pre_processor(_tensor(image)[None].to(device)))
+            prediction = module.model(module.pre_processor(to_tensor(image)[None].to(device)))
             scores.append(float(prediction.pred_score))
             maps.append(prediction.anomaly_map[0, 0].cpu().numpy())
             report(stage, number, len(images))
@@ -115,13 +125,14 @@ class _ReportSteps(Callback):
     def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Tell how far the training has come; a model fits its statistics after the last step."""
         total = int(trainer.estimated_stepping_batches) if trainer.max_epochs else None
-        self._report('extracting features and fitting', trainer.global_step, total)
+        stage = 'training' if trainer.max_steps > 0 else 'extracting features and fitting'
+        self._report(stage, trainer.global_step, total)
 
 
 def _collate(samples: Sequence[Sample]) -> ImageBatch:
-    return ImageBatch(image=torch.stack([_tensor(sample.image) for sample in samples]))
+    return ImageBatch(image=torch.stack([to_tensor(sample.image) for sample in samples]))
 
 
-def _tensor(image: Image) -> torch.Tensor:
-    """Float32 ``(3, H, W)`` on the 0..1 scale."""
+def to_tensor(image: Image) -> torch.Tensor:
+    """A prepared picture as float32 ``(3, H, W)`` on the 0..1 scale."""
     return torch.from_numpy(image).permute(2, 0, 1).to(torch.float32) / 255

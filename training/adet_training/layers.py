@@ -28,22 +28,37 @@ class NormalisePicture(nn.Module):
 
 
 class SmoothUpsample(nn.Module):
-    """Bilinear enlargement and Gaussian blur of a map, as two small matrix products.
+    """Enlargement and Gaussian blur of a map, as two small matrix products.
 
     Both are linear and act on rows and columns apart, so ``out = A_rows @ map @ A_columns.T`` with
     constant matrices is the same as enlarging, padding by reflection and convolving.
     """
 
-    def __init__(self, source: tuple[int, int], target: tuple[int, int], *, sigma: float) -> None:
+    def __init__(
+        self,
+        source: tuple[int, int],
+        target: tuple[int, int],
+        *,
+        sigma: float = 0.0,
+        mode: str = 'linear',
+        border: int = 0,
+        align_corners: bool = False,
+    ) -> None:
         """Prepare the matrices.
 
         Args:
             source: Height and width of the maps that come in.
             target: Height and width of those that go out.
-            sigma: Of the blur, in pixels of the target; the kernel reaches 4 sigma.
+            sigma: Of the blur, in pixels of the target; the kernel reaches 4 sigma. 0: no blur.
+            mode: ``linear`` or ``nearest``, of the enlargement.
+            border: Zeros that are put around a map first.
+            align_corners: Of a ``linear`` enlargement, as torch means it.
         """
         super().__init__()
-        rows, columns = (_matrix(*pair, sigma) for pair in zip(source, target, strict=True))
+        rows, columns = (
+            _blur(_enlarge(before, after, mode, border, align_corners), sigma)
+            for before, after in zip(source, target, strict=True)
+        )
         self.register_buffer('rows', rows, persistent=False)
         self.register_buffer('columns', columns.T.contiguous(), persistent=False)
 
@@ -53,13 +68,25 @@ class SmoothUpsample(nn.Module):
         return torch.matmul(enlarged, self.get_buffer('columns'))
 
 
-def _matrix(source: int, target: int, sigma: float) -> torch.Tensor:
-    """What the two operations make of each unit vector, as columns: ``(target, source)``."""
-    units = torch.eye(source, dtype=torch.float64)[:, None, :]
-    enlarged = functional.interpolate(units, size=target, mode='linear', align_corners=False)
-    reach = int(4 * sigma + 0.5)
-    offsets = torch.arange(-reach, reach + 1, dtype=torch.float64)
-    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
-    padded = functional.pad(enlarged, (reach, reach), mode='reflect')
-    smooth = functional.conv1d(padded, (kernel / kernel.sum())[None, None])
-    return smooth[:, 0].T.contiguous().float()
+def _enlarge(
+    source: int,
+    target: int,
+    mode: str,
+    border: int,
+    align_corners: bool,
+) -> torch.Tensor:
+    """What the enlargement makes of each unit vector: ``(source, 1, target)``."""
+    units = functional.pad(torch.eye(source, dtype=torch.float64)[:, None, :], (border, border))
+    corners = align_corners if mode == 'linear' else None
+    return functional.interpolate(units, size=target, mode=mode, align_corners=corners)
+
+
+def _blur(enlarged: torch.Tensor, sigma: float) -> torch.Tensor:
+    """The matrix of both operations, ``(target, source)``."""
+    if sigma:
+        reach = int(4 * sigma + 0.5)
+        offsets = torch.arange(-reach, reach + 1, dtype=torch.float64)
+        kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+        padded = functional.pad(enlarged, (reach, reach), mode='reflect')
+        enlarged = functional.conv1d(padded, (kernel / kernel.sum())[None, None])
+    return enlarged[:, 0].T.contiguous().float()

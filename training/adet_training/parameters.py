@@ -6,11 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, get_type_hints, TypeVar
 
 import yaml
 
 from adet_core.errors import ConfigError
+
+SOURCES = ('auto', 'labelled', 'normal')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,15 +23,23 @@ class Parameters:
     Attributes:
         image_size: Edge of the square the pictures are brought to, in pixels.
         batch_size: Pictures per step while features are computed.
-        held_out: Share of the good pictures kept back for the threshold; used only when the test
-            data has no anomalies to find one with.
-        false_reject_rate: Share of good parts the threshold may reject; used likewise.
+        threshold: Where the thresholds come from: ``labelled`` (best F1 on the test pictures),
+            ``normal`` (good pictures kept back from fitting) or ``auto`` (the first where the test
+            data has both classes, else the second).
+        held_out: Share of the good pictures that ``normal`` keeps back.
+        false_reject_rate: Share of good parts that a threshold of ``normal`` may reject.
+        confidence: How sure the stated bound of that rate is.
+        uncertain_rate: Share of good parts that may be called uncertain instead of good: it sets
+            the lower end of a band below the threshold. 0 is no band.
     """
 
     image_size: int = 256
     batch_size: int = 16
+    threshold: str = 'auto'
     held_out: float = 0.2
     false_reject_rate: float = 0.01
+    confidence: float = 0.95
+    uncertain_rate: float = 0.0
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -41,6 +52,10 @@ class Parameters:
         check(0 < self.held_out < 1, 'held_out', self.held_out, 'between 0 and 1')
         rate = self.false_reject_rate
         check(0 < rate < 1, 'false_reject_rate', rate, 'between 0 and 1')
+        check(0 < self.confidence < 1, 'confidence', self.confidence, 'between 0 and 1')
+        band = self.uncertain_rate
+        check(0 <= band < 1, 'uncertain_rate', band, '0, or between 0 and 1')
+        check(self.threshold in SOURCES, 'threshold', self.threshold, ' or '.join(SOURCES))
 
 
 P = TypeVar('P', bound=Parameters)
@@ -74,6 +89,25 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             msg = f'--set {key}: {text!r} is not a value; quote it'
             raise ConfigError(msg) from None
+    return values
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read hyper-parameters from a YAML file, as ``param/best_params.yaml`` holds them.
+
+    Raises:
+        ConfigError: The file is missing, or is no mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_bytes())
+    except FileNotFoundError:
+        raise ConfigError(f'{path}: no such file of hyper-parameters') from None
+    except yaml.YAMLError as error:
+        msg = f'{path}: not YAML ({str(error).splitlines()[0]})'
+        raise ConfigError(msg) from None
+    if not isinstance(values, dict):
+        msg = f'{path}: expected a mapping of hyper-parameters to values'
+        raise ConfigError(msg)
     return values
 
 

@@ -19,30 +19,31 @@ import yaml
 
 from adet_core.bundle import (
     Bundle,
+    Content,
     DatasetInfo,
     Golden,
     GOLDEN_FILE,
     ImageSpec,
     Manifest,
-    Threshold,
     WEIGHTS_FILE,
     write_arrays,
     write_atomic,
     write_bundle,
 )
-from adet_core.metrics import auroc, best_f1_threshold, pixel_metrics, rates_at
-from adet_core.models import model_info
+from adet_core.errors import DatasetError
+from adet_core.models import model_folder
 from adet_core.progress import Report, silent
-from adet_core.thresholds import labelled_threshold, normal_threshold, score_range
-from adet_training.backbone import Backbone
+from adet_training.adapter import AnyAdapter, FitData
+from adet_training.calibrate import calibrate, Judged, test_metrics
 from adet_training.dataset import Category, hold_out, load_category, Sample
-from adet_training.fit import answer, Answers, fit, LOGS_FOLDER
+from adet_training.fit import answer, LOGS_FOLDER
 from adet_training.models import load_adapter
 from adet_training.parameters import check, make_parameters, Parameters
 from adet_training.results import write_test_result
 from adet_training.versions import library_versions
 
 BUNDLE_FOLDER = 'pytorch'
+PARAMETERS_FILE = Path('param', 'best_params.yaml')
 _GOLDEN_PER_CLASS = 2
 
 
@@ -86,18 +87,25 @@ class Run:
         bundle: Its bundle.
         fit_seconds: Wall time of the fit alone.
         unreadable: One line for each picture that was skipped.
+        warnings: What makes the metrics doubtful, one line each.
     """
 
     folder: Path
     bundle: Bundle
     fit_seconds: float
     unreadable: list[str]
+    warnings: list[str]
 
 
-def train(config: TrainConfig, *, report: Report = silent) -> Run:
+def train(config: TrainConfig, *, folder: Path | None = None, report: Report = silent) -> Run:
     """Fit a model, find its thresholds, test it, and write the whole PC layout.
 
     The bundle appears last, so a folder with a bundle is a finished run.
+
+    Args:
+        config: What to train on, and how.
+        folder: The run's folder; None makes one named after the time.
+        report: Told the progress.
 
     Raises:
         adet_core.errors.ConfigError: A setting, the model's name or the weights cannot be used.
@@ -108,47 +116,83 @@ def train(config: TrainConfig, *, report: Report = silent) -> Run:
     parameters = make_parameters(adapter.parameters, config.settings)
     backbone = adapter.backbone(parameters, config.backbone_weights, seed=config.seed)
     data = load_category(config.data_root, config.category, parameters.image_size, report=report)
-    to_fit = data.train
-    held_out: list[Sample] = []
-    if not data.is_labelled:
-        to_fit, held_out = hold_out(data.train, parameters.held_out, config.seed)
+    to_learn = split(adapter, parameters, data, config.seed)
     seed_everything(config.seed, verbose=False)
     module = adapter.build(parameters, backbone)
-    folder = _new_run_folder(config)
+    folder = folder or new_run_folder(config)
     log = _Log(folder / LOGS_FOLDER / 'train.log', report)
-    log.write(f'adet train, {len(to_fit)} pictures to fit, {len(held_out)} held out')
+    held = len(to_learn.held_out)
+    log.write(f'adet train, {len(to_learn.fit)} pictures to fit, {held} held out')
     for line in data.unreadable:
         log.write(f'skipped {line}')
+    for line in data.warnings:
+        log.write(f'warning: {line}')
     report = log.report
-    settings = yaml.safe_dump(_plain(parameters), sort_keys=False)
-    write_atomic(folder / 'param' / 'best_params.yaml', settings.encode())
+    settings = yaml.safe_dump(plain(parameters), sort_keys=False)
+    write_atomic(folder / PARAMETERS_FILE, settings.encode())
 
     start = time.perf_counter()
-    fit(module, to_fit, folder, parameters.batch_size, report)
+    adapter.fit(module, to_learn, folder, parameters, report)
     fit_seconds = time.perf_counter() - start
 
-    ask = partial(answer, module, report=report)
-    tested = ask([s.image for s in data.test], stage='testing') if data.test else None
-    calibrated = ask([s.image for s in held_out], stage='calibrating') if held_out else None
-    manifest = _manifest(config, parameters, backbone, data, len(held_out), tested, calibrated)
-    if tested:
-        write_test_result(folder / 'test_result', data.test, tested, manifest, report=report)
-    statistics = adapter.statistics(module)
-    weights = dict(adapter.weights(module))
-    golden = _golden(data.test or held_out, tested or calibrated)
-    bundle = write_bundle(
-        folder / BUNDLE_FOLDER,
-        manifest,
-        {
-            WEIGHTS_FILE: partial(torch.save, weights),
-            model_info(config.model).statistics_file: lambda f: write_arrays(f, statistics),
-            GOLDEN_FILE: lambda f: write_arrays(f, golden._asdict()),
-        },
+    ask = partial(_judge, module, report=report)
+    tested = ask(data.test, stage='testing')
+    held_out = ask(to_learn.held_out, stage='calibrating')
+    calibration = calibrate(parameters, tested, held_out, labelled=takes_labels(parameters, data))
+    size = parameters.image_size
+    mean, std = adapter.normalisation(backbone)
+    manifest = Manifest(
+        model=config.model,
+        category=config.category,
+        created=datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        image=ImageSpec(
+            height=size,
+            width=size,
+            mean=mean,
+            std=std,
+        ),
+        backbone=backbone.spec if backbone else None,
+        hyper_parameters={**plain(parameters), 'seed': config.seed},
+        image_threshold=calibration.image,
+        pixel_threshold=calibration.pixel,
+        score_range=calibration.score_range,
+        dataset=_dataset_info(data, to_learn),
+        metrics=test_metrics(tested, calibration.image.value) if tested else {},
+        versions=library_versions('anomalib', 'torch', 'timm', 'numpy', 'cv2'),
     )
+    if tested:
+        write_test_result(folder / 'test_result', *tested, manifest, report=report)
+    bundle = _write(folder / BUNDLE_FOLDER, adapter, module, manifest, tested or held_out)
     log.write(
         f'bundle {bundle.bundle_id}, threshold {manifest.image_threshold}, {manifest.metrics}'
     )
-    return Run(folder, bundle, fit_seconds, data.unreadable)
+    return Run(folder, bundle, fit_seconds, data.unreadable, data.warnings)
+
+
+def takes_labels(parameters: Parameters, data: Category) -> bool:
+    """Whether the thresholds come from the labelled test pictures, or from good ones kept back.
+
+    Raises:
+        DatasetError: Labels are asked for, and the test data does not have both classes.
+    """
+    if parameters.threshold == 'labelled' and not data.is_labelled:
+        msg = (
+            'threshold=labelled needs good and anomalous test pictures (test/<category>/normal '
+            'and anomaly); use --set threshold=normal'
+        )
+        raise DatasetError(msg)
+    return parameters.threshold != 'normal' and data.is_labelled
+
+
+def split(adapter: AnyAdapter, parameters: Parameters, data: Category, seed: int) -> FitData:
+    """Which good pictures to fit, and which to keep back.
+
+    Raises:
+        DatasetError: There are too few, or none with the labels asked for.
+    """
+    if takes_labels(parameters, data) and not adapter.needs_held_out:
+        return FitData(data.train)
+    return FitData(*hold_out(data.train, parameters.held_out, seed))
 
 
 class _Log:
@@ -170,8 +214,9 @@ class _Log:
             self.write(f'{stage}: {done} done')
 
 
-def _new_run_folder(config: TrainConfig) -> Path:
-    parent = config.models_root / model_info(config.model).folder / config.category
+def new_run_folder(config: TrainConfig) -> Path:
+    """Make a run's folder, named after the time."""
+    parent = config.models_root / model_folder(config.model) / config.category
     parent.mkdir(parents=True, exist_ok=True)
     now = datetime.now()  # noqa: DTZ005 - a name for people
     while True:
@@ -184,99 +229,47 @@ def _new_run_folder(config: TrainConfig) -> Path:
             return folder
 
 
-def _manifest(
-    config: TrainConfig,
-    parameters: Parameters,
-    backbone: Backbone,
-    data: Category,
-    held_out: int,
-    tested: Answers | None,
-    calibrated: Answers | None,
-) -> Manifest:
-    image, pixel = _thresholds(parameters, data, tested, calibrated)
-    judged = tested if data.is_labelled else calibrated
-    assert judged is not None
-    size = parameters.image_size
+def _judge(module: Any, samples: Sequence[Sample], *, report: Report, stage: str) -> Judged | None:
+    if not samples:
+        return None
+    images = [sample.image for sample in samples]
+    return Judged(samples, answer(module, images, report, stage))
+
+
+def _dataset_info(data: Category, to_learn: FitData) -> DatasetInfo:
     anomalies = sum(sample.is_anomalous for sample in data.test)
-    return Manifest(
-        model=config.model,
-        category=config.category,
-        created=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        image=ImageSpec(height=size, width=size, mean=backbone.mean, std=backbone.std),
-        backbone=backbone.spec,
-        hyper_parameters={**_plain(parameters), 'seed': config.seed},
-        image_threshold=image,
-        pixel_threshold=pixel,
-        score_range=score_range(judged.scores, image.value),
-        dataset=DatasetInfo(
-            train=len(data.train) - held_out,
-            held_out=held_out,
-            test_normal=len(data.test) - anomalies,
-            test_anomaly=anomalies,
-            unreadable=len(data.unreadable),
-            fingerprint=data.fingerprint,
-        ),
-        metrics=_metrics(data.test, tested, image.value) if tested else {},
-        versions=library_versions('anomalib', 'torch', 'timm', 'numpy', 'cv2'),
+    return DatasetInfo(
+        train=len(to_learn.fit),
+        held_out=len(to_learn.held_out),
+        test_normal=len(data.test) - anomalies,
+        test_anomaly=anomalies,
+        unreadable=len(data.unreadable),
+        fingerprint=data.fingerprint,
     )
 
 
-def _thresholds(
-    parameters: Parameters, data: Category, tested: Answers | None, calibrated: Answers | None
-) -> tuple[Threshold, Threshold]:
-    if calibrated is not None:
-        image = normal_threshold(calibrated.scores, parameters.false_reject_rate)
-    else:
-        assert tested is not None
-        labels = np.array([sample.is_anomalous for sample in data.test])
-        image = labelled_threshold(tested.scores, labels)
-    marked = [(s.mask, m) for s, m in _with_maps(data.test, tested) if s.mask is not None]
-    # Without good pictures, masks that fill theirs leave no good pixel to compare with.
-    if not any(mask.any() for mask, _ in marked) or all(mask.all() for mask, _ in marked):
-        detail = 'no masks; pixels are compared with the image threshold'
-        values = {**asdict(image), 'method': 'image_threshold', 'detail': detail}
-        return image, Threshold(**values)
-    pixels = np.concatenate([anomaly_map.ravel() for _, anomaly_map in marked])
-    masks = np.concatenate([mask.ravel() for mask, _ in marked])
-    anomalies = sum(bool(mask.any()) for mask, _ in marked)
-    return image, Threshold(
-        value=best_f1_threshold(pixels, masks),
-        method='f1_optimal',
-        normals=len(marked) - anomalies,
-        anomalies=anomalies,
-        detail='best F1 over the pixels of the masked test pictures',
-    )
-
-
-def _metrics(samples: Sequence[Sample], tested: Answers, threshold: float) -> dict[str, float]:
-    labels = np.array([sample.is_anomalous for sample in samples])
-    rates = rates_at(threshold, tested.scores, labels)
-    marked = [(s.mask, m) for s, m in _with_maps(samples, tested) if s.mask is not None]
-    pixels = pixel_metrics([m for _, m in marked], [mask for mask, _ in marked])
-    figures = {
-        'image_auroc': auroc(tested.scores, labels),
-        'image_f1': rates.f1,
-        'false_reject_rate': rates.false_reject_rate,
-        'false_accept_rate': rates.false_accept_rate,
-        'pixel_auroc': pixels.auroc,
-        'aupro': pixels.aupro,
+def _write(
+    folder: Path, adapter: AnyAdapter, module: Any, manifest: Manifest, judged: Judged | None
+) -> Bundle:
+    assert judged is not None
+    weights, golden = dict(adapter.weights(module)), _golden(judged)
+    contents: dict[str, Content] = {
+        WEIGHTS_FILE: partial(torch.save, weights),
+        GOLDEN_FILE: partial(write_arrays, arrays=golden._asdict()),
     }
-    return {name: value for name, value in figures.items() if value is not None}
+    if adapter.statistics_file:
+        statistics = adapter.statistics(module)
+        contents[adapter.statistics_file] = partial(write_arrays, arrays=statistics)
+    return write_bundle(folder, manifest, contents)
 
 
-def _with_maps(samples: Sequence[Sample], tested: Answers | None) -> list[tuple[Sample, Any]]:
-    return list(zip(samples, tested.maps, strict=True)) if tested else []
-
-
-def _golden(samples: Sequence[Sample], answers: Answers | None) -> Golden:
+def _golden(judged: Judged) -> Golden:
     """A few pictures of each class with the trained module's own answers."""
-    assert answers is not None
+    samples, answers = judged
     chosen = [
         index
         for label in (False, True)
-        for index in [i for i, s in enumerate(samples) if s.is_anomalous == label][
-            :_GOLDEN_PER_CLASS
-        ]
+        for index in np.flatnonzero(judged.labels == label)[:_GOLDEN_PER_CLASS].tolist()
     ]
     return Golden(
         images=np.stack([samples[index].image for index in chosen]),
@@ -285,6 +278,7 @@ def _golden(samples: Sequence[Sample], answers: Answers | None) -> Golden:
     )
 
 
-def _plain(parameters: Parameters) -> dict[str, Any]:
+def plain(parameters: Parameters) -> dict[str, Any]:
+    """Hyper-parameters as YAML and JSON can hold them."""
     values = asdict(parameters)
     return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}

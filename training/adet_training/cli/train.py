@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 import sys
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
-from adet_core.cli.arguments import add_model, add_models_root, count
-from adet_core.models import model_info
 from adet_core.progress import progress_bars
+from adet_training.cli.options import add_training, settings_of, training_config
+
+if TYPE_CHECKING:
+    from adet_training.train import Run
 
 HELP = 'fit one model to pictures of good parts, test it, and write a bundle'
 EXAMPLE = 'adet train --model padim --category VisA_pipe_fryum --data-root data'
@@ -19,62 +20,31 @@ EXAMPLE = 'adet train --model padim --category VisA_pipe_fryum --data-root data'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_model(parser)
-    parser.add_argument(
-        '--category', required=True, metavar='C', help='folder under train/ and test/'
-    )
-    parser.add_argument(
-        '--data-root',
-        type=Path,
-        default=Path('data'),
-        metavar='DIR',
-        help='holds train/ and test/ (default: %(default)s)',
-    )
-    add_models_root(parser)
-    parser.add_argument(
-        '--backbone-weights',
-        default='imagenet',
-        metavar='imagenet|random|FILE',
-        help='where the feature extractor comes from (default: %(default)s, downloaded by timm)',
-    )
-    parser.add_argument(
-        '--set',
-        action='append',
-        default=[],
-        metavar='KEY=VALUE',
-        help='a hyper-parameter, e.g. --set image_size=320; may be repeated',
-    )
-    parser.add_argument(
-        '--seed', type=count, default=0, metavar='S', help='of all chance (default: %(default)s)'
-    )
+    add_training(parser)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train; returns where the run is and its figures."""
-    # Before torch is imported, which takes seconds: a typing mistake is answered at once.
-    model_info(arguments.model)
-    from adet_training.parameters import parse_settings
-
-    settings = parse_settings(arguments.set)
+    settings = settings_of(arguments)
     from adet_training.quiet import quiet_libraries
 
     with progress_bars() as report, quiet_libraries():
         report('loading libraries', 0, 1)
-        from adet_training.train import BUNDLE_FOLDER, train, TrainConfig
+        from adet_training.train import train
 
         report('loading libraries', 1, 1)
-        config = TrainConfig(
-            model=arguments.model,
-            category=arguments.category,
-            data_root=arguments.data_root,
-            models_root=arguments.models_root,
-            backbone_weights=arguments.backbone_weights,
-            settings=settings,
-            seed=arguments.seed,
-        )
-        finished = train(config, report=report)
+        finished = train(training_config(arguments, settings), report=report)
+    return summary(finished)
+
+
+def summary(finished: Run) -> dict[str, Any]:
+    """Where a run is and its figures; says on standard error what makes them doubtful."""
+    from adet_training.train import BUNDLE_FOLDER
+
     for line in finished.unreadable:
         print(f'skipped: {line}', file=sys.stderr)
+    for line in finished.warnings:
+        print(f'warning: {line}', file=sys.stderr)
     manifest = finished.bundle.manifest
     metrics = manifest.metrics
     return {
@@ -84,12 +54,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         'threshold': manifest.image_threshold.value,
         'threshold_method': manifest.image_threshold.method,
         'threshold_detail': manifest.image_threshold.detail,
+        'uncertain_from': manifest.image_threshold.uncertain_from,
         'image_auroc': metrics.get('image_auroc'),
         'pixel_auroc': metrics.get('pixel_auroc'),
         'aupro': metrics.get('aupro'),
         'image_f1': metrics.get('image_f1'),
         'fit_seconds': finished.fit_seconds,
         'skipped': len(finished.unreadable),
+        'warnings': finished.warnings,
     }
 
 
@@ -99,6 +71,8 @@ def show(result: dict[str, Any]) -> None:
         value = result[name]
         print(f'{name:12}', 'needs labelled data' if value is None else f'{value:.3f}')
     print(f'{"threshold":12} {result["threshold"]:.4g} ({result["threshold_detail"]})')
+    if result['uncertain_from'] is not None:
+        print(f'{"uncertain":12} from {result["uncertain_from"]:.4g}')
     print(f'{"fit":12} {result["fit_seconds"]:.1f} s')
     print(f'bundle {result["bundle_id"]}: {result["bundle_dir"]}')
     print(f'next: adet deploy {result["run_dir"]}')

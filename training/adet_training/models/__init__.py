@@ -1,26 +1,44 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""The models that can be trained: one adapter file each, found by the model's word."""
+"""The models that can be trained. This folder is the registry: a file is a model.
+
+``<word>.py`` holds ``ADAPTER``, an `adet_training.adapter.Adapter`; docs/new_model.md shows how
+to write one. Nothing here imports torch until a model is loaded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import import_module
-from typing import cast
+import pkgutil
+from typing import cast, TYPE_CHECKING
 
-from adet_core.models import model_info
-from adet_training.models.base import Adapter
+from adet_core.errors import ConfigError
 
-_ADAPTERS: Mapping[str, str] = {
-    'padim': 'adet_training.models.padim:PadimAdapter',
-}
+if TYPE_CHECKING:
+    from adet_training.adapter import AnyAdapter
 
 
-def load_adapter(name: str) -> Adapter:
+def known_models() -> list[str]:
+    """The words of the models that can be trained, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def check_model(name: str) -> None:
+    """Refuse a model that cannot be trained.
+
+    Raises:
+        ConfigError: The name is unknown; the message lists the known ones.
+    """
+    if name not in known_models():
+        msg = f'unknown model {name!r}; known models: {", ".join(known_models())}'
+        raise ConfigError(msg)
+
+
+def load_adapter(name: str) -> AnyAdapter:
     """The adapter of a model.
 
     Raises:
-        adet_core.errors.ConfigError: The name is unknown; the message lists the known ones.
+        ConfigError: The name is unknown; the message lists the known ones.
     """
-    module, _, attribute = _ADAPTERS[model_info(name).name].partition(':')
-    return cast('Adapter', getattr(import_module(module), attribute)())
+    check_model(name)
+    return cast('AnyAdapter', import_module(f'{__name__}.{name}').ADAPTER)

@@ -23,13 +23,20 @@ from torchvision.transforms.v2 import Normalize
 
 from adet_core.bundle import Manifest
 from adet_core.errors import ConfigError
-from adet_training.backbone import Backbone, load_backbone, load_into, make_network, Weights
+from adet_core.gaussian import RunningGaussians
+from adet_training.adapter import Adapter, Graph
+from adet_training.backbone import (
+    Backbone,
+    extractor_weights,
+    fill_extractor,
+    load_backbone,
+    network_of,
+    Weights,
+)
 from adet_training.layers import NormalisePicture, SmoothUpsample
-from adet_training.models.base import Graph
 from adet_training.parameters import check, Parameters
 
 _SIGMA = 4.0
-_BACKBONE_PREFIX = 'backbone.'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +60,17 @@ class PadimParameters(Parameters):
         check(self.n_features >= 0, 'n_features', self.n_features, '0 or more')
 
 
-class PadimAdapter:
-    """See `adet_training.models.base.Adapter`."""
+class PadimAdapter(Adapter[PadimParameters]):
+    """See `adet_training.adapter.Adapter`."""
 
     parameters = PadimParameters
+    statistics_file = 'stats.npz'
 
     def backbone(self, parameters: PadimParameters, weights: str, *, seed: int) -> Backbone:
         """The feature extractor with its weights."""
         return load_backbone(parameters.backbone, parameters.layers, weights, seed=seed)
 
-    def build(self, parameters: PadimParameters, backbone: Backbone) -> Padim:
+    def build(self, parameters: PadimParameters, backbone: Backbone | None) -> Padim:
         """An untrained Padim; its channels are sorted.
 
         Sorted, the kept channels of one layer are neighbours, so the graph can pick them before
@@ -71,8 +79,9 @@ class PadimAdapter:
         Raises:
             ConfigError: ``n_features`` or Anomalib's extractor does not fit the backbone.
         """
+        assert backbone is not None
         try:
-            module = Padim(
+            module = _Module(
                 backbone=parameters.backbone,
                 layers=list(parameters.layers),
                 pre_trained=False,
@@ -85,23 +94,13 @@ class PadimAdapter:
         except ValueError as error:
             msg = f'n_features is {parameters.n_features}: {error}; use --set n_features=N'
             raise ConfigError(msg) from None
-        extractor = cast('Any', module.model.feature_extractor)
-        try:
-            extractor.feature_extractor.load_state_dict(backbone.network.state_dict())
-        except RuntimeError:
-            msg = (
-                f'backbone {parameters.backbone} does not fit PaDiM; take a convolutional network'
-            )
-            raise ConfigError(msg) from None
+        fill_extractor(module.model.feature_extractor, backbone, 'PaDiM')
         module.model.idx = module.model.idx.sort().values
         return module
 
     def weights(self, module: Padim) -> Weights:
         """The backbone, and which channels are kept."""
-        extractor = cast('Any', module.model.feature_extractor)
-        tensors = extractor.feature_extractor.state_dict()
-        named = {f'{_BACKBONE_PREFIX}{name}': tensor for name, tensor in tensors.items()}
-        return {**named, 'idx': module.model.idx}
+        return {**extractor_weights(module.model.feature_extractor), 'idx': module.model.idx}
 
     def statistics(self, module: Padim) -> dict[str, npt.NDArray[np.float32]]:
         """``mean`` ``(C, P)`` and ``inv_covariance`` ``(P, C, C)`` over ``P`` positions."""
@@ -117,14 +116,10 @@ class PadimAdapter:
         Raises:
             ConfigError: The weights are not those of the backbone that the manifest names.
         """
-        spec = manifest.backbone
-        if spec is None or 'idx' not in weights:
-            msg = 'model.pth holds no PaDiM weights (no backbone or no idx); train again'
+        network = network_of(manifest, weights)
+        if 'idx' not in weights:
+            msg = 'model.pth holds no PaDiM weights (no idx); train again'
             raise ConfigError(msg)
-        network = make_network(spec.name, spec.layers)
-        named = weights.items()
-        prefix = _BACKBONE_PREFIX
-        load_into(network, {n.removeprefix(prefix): t for n, t in named}, 'model.pth')
         idx = weights['idx']
         _check_idx(idx, sum(cast('Any', network).feature_info.channels()))
         module = PadimGraph(manifest, network, idx)
@@ -134,6 +129,27 @@ class PadimAdapter:
             'inv_covariance': torch.eye(channels).expand(positions, -1, -1).contiguous(),
         }
         return Graph(module, examples)
+
+
+class _Module(Padim):  # type: ignore[misc]  # anomalib has no types
+    """Anomalib's module, with sums instead of a store of all features."""
+
+    def training_step(self, batch: Any, *_: Any, **__: Any) -> torch.Tensor:
+        """Add a batch to the sums."""
+        features = self.model(batch.image)
+        self.model.memory_bank.clear()
+        if self.global_step == 0:
+            self.gaussians = RunningGaussians()
+        self.gaussians.add(features.flatten(2).cpu().numpy())
+        # Lightning wants a loss, Anomalib's PaDiM has none.
+        return torch.tensor(0.0, requires_grad=True, device=self.device)
+
+    def fit(self) -> None:
+        """Make the Gaussians of the sums."""
+        found = self.model.gaussian
+        found.mean = torch.from_numpy(self.gaussians.mean()).to(self.device)
+        inverse = self.gaussians.inverse_covariance()
+        found.inv_covariance = torch.from_numpy(inverse).to(self.device)
 
 
 def _check_idx(idx: torch.Tensor, channels: int) -> None:
@@ -206,3 +222,6 @@ class PadimGraph(nn.Module):
         distance = squared.clamp(min=0).sqrt().permute(1, 0)
         anomaly_map = self.upsample(distance.reshape(-1, 1, *size))
         return anomaly_map.amax(dim=(2, 3)), anomaly_map
+
+
+ADAPTER = PadimAdapter()

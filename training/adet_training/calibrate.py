@@ -1,0 +1,132 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""From what a trained model says of pictures to its thresholds and its test metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from adet_core.bundle import ScoreRange, Threshold
+from adet_core.metrics import auroc, best_f1_threshold, Labels, pixel_metrics, rates_at
+from adet_core.scoring import AnomalyMap
+from adet_core.thresholds import (
+    labelled_threshold,
+    normal_threshold,
+    score_range,
+    with_uncertain_band,
+)
+from adet_training.dataset import Sample
+from adet_training.fit import Answers
+from adet_training.parameters import Parameters
+
+
+class Judged(NamedTuple):
+    """Pictures, and what the trained model says of them."""
+
+    samples: Sequence[Sample]
+    answers: Answers
+
+    @property
+    def labels(self) -> Labels:
+        """True for anomalous."""
+        return np.array([sample.is_anomalous for sample in self.samples])
+
+    @property
+    def peaks(self) -> npt.NDArray[np.float32]:
+        """The largest value of each picture's map."""
+        peaks: npt.NDArray[np.float32] = self.answers.maps.max(axis=(1, 2))
+        return peaks
+
+    def marked(self) -> list[tuple[npt.NDArray[np.bool_], AnomalyMap]]:
+        """Mask and map of each picture that has a mask."""
+        pairs = zip(self.samples, self.answers.maps, strict=True)
+        return [(sample.mask, found) for sample, found in pairs if sample.mask is not None]
+
+
+class Calibration(NamedTuple):
+    """Where a bundle draws its lines."""
+
+    image: Threshold
+    pixel: Threshold
+    score_range: ScoreRange
+
+
+def calibrate(
+    parameters: Parameters, tested: Judged | None, held_out: Judged | None, *, labelled: bool
+) -> Calibration:
+    """Derive thresholds.
+
+    Args:
+        parameters: Rates and confidence.
+        tested: The test pictures, if there are any.
+        held_out: Good pictures that the model was not fitted to, if any were kept back.
+        labelled: Whether to take the test pictures; else the good ones.
+    """
+    if labelled:
+        assert tested is not None
+        image, pixel = _from_labels(tested)
+    else:
+        assert held_out is not None
+        image, pixel = _from_normals(held_out, parameters)
+    if parameters.uncertain_rate:
+        good = held_out.answers.scores if held_out else _good_scores(tested)
+        image = with_uncertain_band(image, good, parameters.uncertain_rate)
+    judged = tested if labelled else held_out
+    assert judged is not None
+    return Calibration(image, pixel, score_range(judged.answers.scores, image.value))
+
+
+def test_metrics(tested: Judged, threshold: float) -> dict[str, float]:
+    """Metrics by name; one that the test data cannot give is absent."""
+    labels, scores = tested.labels, tested.answers.scores
+    rates = rates_at(threshold, scores, labels)
+    marked = tested.marked()
+    pixels = pixel_metrics([found for _, found in marked], [mask for mask, _ in marked])
+    figures = {
+        'image_auroc': auroc(scores, labels),
+        'image_f1': rates.f1,
+        'false_reject_rate': rates.false_reject_rate,
+        'false_accept_rate': rates.false_accept_rate,
+        'pixel_auroc': pixels.auroc,
+        'aupro': pixels.aupro,
+    }
+    return {name: value for name, value in figures.items() if value is not None}
+
+
+def _from_labels(tested: Judged) -> tuple[Threshold, Threshold]:
+    image = labelled_threshold(tested.answers.scores, tested.labels)
+    marked = tested.marked()
+    # Without good pictures, masks that fill theirs leave no good pixel to compare with.
+    if not any(mask.any() for mask, _ in marked) or all(mask.all() for mask, _ in marked):
+        peaks = labelled_threshold(tested.peaks, tested.labels)
+        detail = "no masks; best F1 of the maps' largest values on the labelled test pictures"
+        return image, replace(peaks, detail=detail)
+    anomalies = sum(bool(mask.any()) for mask, _ in marked)
+    pixel = Threshold(
+        value=best_f1_threshold(
+            np.concatenate([found.ravel() for _, found in marked]),
+            np.concatenate([mask.ravel() for mask, _ in marked]),
+        ),
+        method='f1_optimal',
+        normals=len(marked) - anomalies,
+        anomalies=anomalies,
+        detail='best F1 over the pixels of the masked test pictures',
+    )
+    return image, pixel
+
+
+def _from_normals(held_out: Judged, parameters: Parameters) -> tuple[Threshold, Threshold]:
+    rate, confidence = parameters.false_reject_rate, parameters.confidence
+    image = normal_threshold(held_out.answers.scores, rate, confidence=confidence)
+    pixel = normal_threshold(held_out.peaks, rate, confidence=confidence)
+    return image, replace(pixel, detail=f"of the maps' largest values: {pixel.detail}")
+
+
+def _good_scores(tested: Judged | None) -> npt.NDArray[np.float32]:
+    assert tested is not None
+    return tested.answers.scores[~tested.labels]

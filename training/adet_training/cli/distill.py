@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""``adet distill``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from adet_core.cli.arguments import count
+from adet_core.progress import progress_bars
+from adet_training.cli.options import add_backbone_weights, add_seed
+
+HELP = "make EfficientAD's teacher from a backbone and a folder of photographs"
+EXAMPLE = 'adet distill teacher.pth --natural-images photographs --backbone-weights resnet18.pth'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument('out', type=Path, metavar='OUT', help="the teacher's file, e.g. t.pth")
+    parser.add_argument(
+        '--natural-images',
+        type=Path,
+        required=True,
+        metavar='DIR',
+        help='photographs of anything, a few hundred or more',
+    )
+    parser.add_argument(
+        '--model-size',
+        choices=['small', 'medium'],
+        default='small',
+        help='of the EfficientAD it is for (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--backbone',
+        default='resnet18',
+        metavar='NAME',
+        help="timm's name of the network it learns from (default: %(default)s)",
+    )
+    parser.add_argument(
+        '--layers',
+        default='layer2,layer3',
+        metavar='A,B',
+        help='its layers, finest first (default: %(default)s)',
+    )
+    add_backbone_weights(parser)
+    parser.add_argument(
+        '--pieces',
+        type=count,
+        default=512,
+        metavar='N',
+        help='of pictures that its last layer is solved with (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--steps', type=count, default=2000, metavar='N', help='of training (default: %(default)s)'
+    )
+    add_seed(parser)
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Distil; returns where the teacher is and how close it came."""
+    from adet_training.quiet import quiet_libraries
+
+    with progress_bars() as report, quiet_libraries():
+        report('loading libraries', 0, 1)
+        from adet_training.backbone import load_backbone
+        from adet_training.distill import distill_file
+
+        report('loading libraries', 1, 1)
+        layers = arguments.layers.split(',')
+        weights, seed = arguments.backbone_weights, arguments.seed
+        error = distill_file(
+            arguments.out,
+            model_size=arguments.model_size,
+            backbone=load_backbone(arguments.backbone, layers, weights, seed=seed),
+            natural_images=arguments.natural_images,
+            solved=arguments.pieces,
+            steps=arguments.steps,
+            seed=seed,
+            report=report,
+        )
+    return {'teacher': str(arguments.out), 'model_size': arguments.model_size, 'error': error}
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print how close it came and the next step."""
+    print(f'mean squared error {result["error"]:.3f}, of features with variance 1')
+    size = result['model_size']
+    print(
+        f'next: adet train --model efficientad --set teacher={result["teacher"]} '
+        f'--set model_size={size} --category C'
+    )

@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Options that ``adet train`` and ``adet tune`` share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, TYPE_CHECKING
+
+from adet_core.cli.arguments import add_model, add_models_root, count
+
+if TYPE_CHECKING:
+    from adet_training.train import TrainConfig
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Declare what to train on."""
+    add_model(parser)
+    parser.add_argument(
+        '--category', required=True, metavar='C', help='folder under train/ and test/'
+    )
+    parser.add_argument(
+        '--data-root',
+        type=Path,
+        default=Path('data'),
+        metavar='DIR',
+        help='holds train/ and test/ (default: %(default)s)',
+    )
+    add_models_root(parser)
+    add_backbone_weights(parser)
+    parser.add_argument(
+        '--parameters',
+        type=Path,
+        metavar='FILE',
+        help='YAML file of hyper-parameters, e.g. param/best_params.yaml of a run',
+    )
+    parser.add_argument(
+        '--set',
+        action='append',
+        default=[],
+        metavar='KEY=VALUE',
+        help='a hyper-parameter, e.g. --set image_size=320; may be repeated',
+    )
+    add_seed(parser)
+
+
+def add_backbone_weights(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--backbone-weights``."""
+    parser.add_argument(
+        '--backbone-weights',
+        default='imagenet',
+        metavar='imagenet|random|FILE',
+        help='where the feature extractor comes from (default: %(default)s, downloaded by timm)',
+    )
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--seed``."""
+    parser.add_argument(
+        '--seed', type=count, default=0, metavar='S', help='of all chance (default: %(default)s)'
+    )
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The hyper-parameters given; what is wrong so far is said before torch is imported.
+
+    Raises:
+        adet_core.errors.ConfigError: The model is unknown, or a setting cannot be read.
+    """
+    from adet_training.models import check_model
+    from adet_training.parameters import parse_settings, read_settings
+
+    check_model(arguments.model)
+    read = read_settings(arguments.parameters) if arguments.parameters else {}
+    return {**read, **parse_settings(arguments.set)}
+
+
+def training_config(arguments: argparse.Namespace, settings: dict[str, Any]) -> TrainConfig:
+    """What the options ask for; imports torch."""
+    from adet_training.train import TrainConfig
+
+    return TrainConfig(
+        model=arguments.model,
+        category=arguments.category,
+        data_root=arguments.data_root,
+        models_root=arguments.models_root,
+        backbone_weights=arguments.backbone_weights,
+        settings=settings,
+        seed=arguments.seed,
+    )

@@ -1,0 +1,90 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""``adet tune``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from adet_core.progress import progress_bars
+from adet_training.cli import train as train_command
+from adet_training.cli.options import add_training, settings_of, training_config
+
+HELP = 'search for good hyper-parameters, then train with the best ones'
+EXAMPLE = 'adet tune --model patchcore --category VisA_pipe_fryum --trials 30'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_training(parser)
+    parser.add_argument(
+        '--search-space',
+        type=Path,
+        metavar='FILE',
+        help='what to try (default: training/search_space/<model>.yaml)',
+    )
+    parser.add_argument(
+        '--trials', type=int, default=20, metavar='N', help='to run here (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--storage',
+        default='',
+        metavar='URL',
+        help='where the study is kept, e.g. postgresql://HOST/DB, or journal:FILE on a network '
+        'folder, to share it with other machines (default: a SQLite file beside the runs)',
+    )
+    parser.add_argument(
+        '--study', default='', metavar='NAME', help='its name (default: <model>_<category>)'
+    )
+    parser.add_argument(
+        '--no-train', action='store_true', help='only search, e.g. on all machines but one'
+    )
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Search and train; returns where the run is, the best parameters and the figures."""
+    settings = settings_of(arguments)
+    from adet_training.quiet import quiet_libraries
+
+    with progress_bars() as report, quiet_libraries():
+        report('loading libraries', 0, 1)
+        from adet_training.search_space import default_search_space
+        from adet_training.train import train
+        from adet_training.tune import tune, TuneConfig
+
+        report('loading libraries', 1, 1)
+        base = training_config(arguments, settings)
+        config = TuneConfig(
+            base=base,
+            search_space=arguments.search_space or default_search_space(base.model),
+            trials=arguments.trials,
+            storage=arguments.storage,
+            study=arguments.study,
+        )
+        tuned = tune(config, report=report)
+        names = {'model': base.model, 'category': base.category}
+        result = {**names, **tuned._asdict(), 'run_dir': str(tuned.folder)}
+        del result['folder']
+        if arguments.no_train:
+            return result
+        best = replace(base, settings=tuned.best_parameters)
+        finished = train(best, folder=tuned.folder, report=report)
+    return {**result, **train_command.summary(finished)}
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the best parameters, and the figures of the run trained with them."""
+    counts = ', '.join(f'{count} {state}' for state, count in result['trials'].items())
+    print(f'study {result["study"]} in {result["storage"]}: {counts}')
+    print(f'best {result["objective"]} {result["best_value"]:.4f} with')
+    for name, value in result['best_parameters'].items():
+        print(f'  {name}: {value}')
+    if 'bundle_id' in result:
+        train_command.show(result)
+    else:
+        file = Path(result['run_dir'], 'param', 'best_params.yaml')
+        what = f'--model {result["model"]} --category {result["category"]}'
+        print(f'next: adet train {what} --parameters {file}')

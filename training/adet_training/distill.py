@@ -1,0 +1,213 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""A teacher for EfficientAD: a small network that learns to give a backbone's features.
+
+Section 3.1 and appendix of https://arxiv.org/abs/2303.14535, with fewer and smaller pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import io
+from itertools import islice
+from pathlib import Path
+from typing import cast
+
+from anomalib.models.image.efficient_ad.torch_model import (
+    MediumPatchDescriptionNetwork,
+    SmallPatchDescriptionNetwork,
+)
+import torch
+from torch import nn
+from torch.nn import functional
+
+from adet_core.bundle import write_atomic
+from adet_core.progress import Report
+from adet_training.backbone import Backbone
+from adet_training.natural import NaturalPictures
+
+CHANNELS = 384
+"""Of a teacher's output, as in the paper."""
+
+SIZES = {'small': SmallPatchDescriptionNetwork, 'medium': MediumPatchDescriptionNetwork}
+"""The networks a teacher can be."""
+
+PICTURE = 256
+"""Edge of the photographs that pieces are taken from, in pixels."""
+
+# Outputs of each piece that the last layer is solved with, and how much its weights are held back.
+_OUTPUTS, _RIDGE = 96, 0.01
+
+# A teacher sees 33 x 33 pixels at a time, so pieces teach it as much as whole pictures, sooner.
+_PIECE = 128
+_BATCH = 8
+_MEASURED = 32
+# Outputs that a convolution without padding leaves out on each side.
+_BORDER = 4
+_LEARNING_RATE = 3e-4
+
+
+def make_teacher(model_size: str) -> nn.Module:
+    """An untrained teacher.
+
+    Args:
+        model_size: A key of `SIZES`.
+    """
+    network: nn.Module = SIZES[model_size](out_channels=CHANNELS)
+    for layer in _convolutions(network):
+        # torch's own weights let the signal fade from layer to layer.
+        nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
+        nn.init.zeros_(cast('torch.Tensor', layer.bias))
+    return network.eval()
+
+
+def distill(
+    teacher: nn.Module,
+    backbone: Backbone,
+    pictures: Iterator[torch.Tensor],
+    *,
+    solved: int,
+    steps: int,
+    report: Report,
+) -> float:
+    """Train a teacher to give the features of a backbone, scaled to mean 0 and variance 1.
+
+    The last layer is solved by least squares, which brings a teacher further in a minute than
+    steps do in ten. The steps train all layers from there, and the last is solved again.
+
+    Args:
+        teacher: Changed in place; left on the CPU, in evaluation mode.
+        backbone: Where the features come from.
+        pictures: Endless; float32 ``(3, H, W)`` on the 0..1 scale, at least 128 pixels wide.
+        solved: Pieces of pictures that the last layer is solved with.
+        steps: Optimisation steps, of 8 pieces each; 0 is a last layer alone.
+        report: Told the progress.
+
+    Returns:
+        Mean squared error on other pieces: 1 is a teacher that has learned nothing.
+    """
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    features = _Features(backbone).to(device)
+    pieces = _pieces(pictures, device)
+    sample = torch.cat([features(batch) for batch in islice(pieces, _MEASURED // _BATCH)])
+    mean = sample.mean((0, 2, 3), keepdim=True)
+    std = sample.std((0, 2, 3), keepdim=True).clamp(min=1e-6)
+    teacher.to(device).train().requires_grad_(requires_grad=True)
+    examples = ((batch, (features(batch) - mean) / std) for batch in pieces)
+    _solve_last_layer(teacher, islice(examples, solved // _BATCH), report)
+    optimizer = torch.optim.Adam(teacher.parameters(), lr=_LEARNING_RATE, weight_decay=1e-5)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
+    for step, (batch, wanted) in enumerate(islice(examples, steps), start=1):
+        loss = functional.mse_loss(teacher(batch), wanted)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        report('distilling a teacher', step, steps)
+    if steps:
+        _solve_last_layer(teacher, islice(examples, solved // _BATCH), report)
+    teacher.eval().requires_grad_(requires_grad=False)
+    others = islice(examples, _MEASURED // _BATCH)
+    errors = [functional.mse_loss(teacher(batch), wanted).item() for batch, wanted in others]
+    teacher.cpu()
+    return sum(errors) / len(errors)
+
+
+def distill_file(
+    out: Path,
+    *,
+    model_size: str,
+    backbone: Backbone,
+    natural_images: Path,
+    solved: int,
+    steps: int,
+    seed: int,
+    report: Report,
+) -> float:
+    """Distil a teacher into a file; see `distill`.
+
+    Raises:
+        ConfigError: The photographs cannot be used.
+        OSError: The file cannot be written.
+    """
+    pictures = NaturalPictures(natural_images, PICTURE).endless()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    teacher = make_teacher(model_size)
+    error = distill(teacher, backbone, pictures, solved=solved, steps=steps, report=report)
+    data = io.BytesIO()
+    torch.save(teacher.state_dict(), data)
+    write_atomic(out, data.getvalue())
+    return error
+
+
+@torch.no_grad()
+def _solve_last_layer(
+    teacher: nn.Module, examples: Iterator[tuple[torch.Tensor, torch.Tensor]], report: Report
+) -> None:
+    """Ridge regression of the wanted outputs on what the last layer sees."""
+    last = _convolutions(teacher)[-1]
+    seen: list[torch.Tensor] = []
+    hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    width = last.weight[0].numel() + 1
+    squares = torch.zeros(width, width, device=last.weight.device)
+    products = torch.zeros(width, CHANNELS, device=last.weight.device)
+    for number, (batch, wanted) in enumerate(examples, start=1):
+        teacher(batch)
+        rows = functional.unfold(seen.pop(), cast('int', last.kernel_size)).mT.flatten(0, 1)
+        # Neighbours are alike: a few outputs of many pieces say more than all of a few.
+        some = torch.randperm(len(rows), device=rows.device)[: _OUTPUTS * _BATCH]
+        rows = functional.pad(rows[some], (0, 1), value=1.0)
+        squares += rows.T @ rows
+        products += rows.T @ wanted.permute(0, 2, 3, 1).flatten(0, 2)[some]
+        report('solving the last layer', number, None)
+    hook.remove()
+    ridge = _RIDGE * squares.diagonal()[:-1].mean()
+    squares.diagonal().add_(ridge)
+    weights = torch.linalg.solve(squares, products)
+    last.weight.copy_(weights[:-1].T.reshape(last.weight.shape))
+    cast('torch.Tensor', last.bias).copy_(weights[-1])
+
+
+def _convolutions(network: nn.Module) -> list[nn.Conv2d]:
+    return [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+
+
+class _Features(nn.Module):
+    """The backbone's features where a teacher has its outputs, in as many channels."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.network = backbone.network.eval()
+        self.register_buffer('mean', torch.tensor(backbone.mean).reshape(1, 3, 1, 1))
+        self.register_buffer('std', torch.tensor(backbone.std).reshape(1, 3, 1, 1))
+
+    @torch.no_grad()
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """Float32 ``(N, 3, H, W)`` to ``(N, 384, H / 4 - 8, W / 4 - 8)``."""
+        # Enlarged, as in the paper: layer2 then has a feature for every fourth pixel.
+        large = functional.interpolate(batch, scale_factor=2, mode='bilinear')
+        normal = (large - self.get_buffer('mean')) / self.get_buffer('std')
+        size = (batch.shape[2] // 4, batch.shape[3] // 4)
+        layers = [
+            functional.interpolate(functional.avg_pool2d(f, 3, 1, 1), size, mode='bilinear')
+            for f in self.network(normal)
+        ]
+        joined = torch.cat(layers, dim=1)
+        inner = joined[..., _BORDER:-_BORDER, _BORDER:-_BORDER]
+        rows = inner.permute(0, 2, 3, 1)
+        pooled = functional.adaptive_avg_pool1d(rows.flatten(1, 2), CHANNELS)
+        return pooled.reshape(*rows.shape[:3], CHANNELS).permute(0, 3, 1, 2)
+
+
+def random_piece(picture: torch.Tensor) -> torch.Tensor:
+    """A square of 128 pixels cut at random from a picture ``(3, H, W)``."""
+    top, left = (int(torch.randint(edge - _PIECE + 1, (1,))) for edge in picture.shape[1:])
+    return picture[:, top : top + _PIECE, left : left + _PIECE]
+
+
+def _pieces(pictures: Iterator[torch.Tensor], device: torch.device) -> Iterator[torch.Tensor]:
+    """Batches of pieces, ``(8, 3, 128, 128)``."""
+    while True:
+        batch = [random_piece(picture) for picture in islice(pictures, _BATCH)]
+        yield torch.stack(batch).to(device)

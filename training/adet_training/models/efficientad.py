@@ -1,0 +1,329 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""EfficientAD: a student that imitates a teacher on good parts only, and an autoencoder.
+
+Batzner, Heckler, Koenig: EfficientAD, Accurate Visual Anomaly Detection at Millisecond-Level
+Latencies, WACV 2024, https://arxiv.org/abs/2303.14535
+
+Networks, losses and answers are Anomalib's; what it would download comes from local files here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anomalib.models import EfficientAd
+from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel, EfficientAdModelSize
+from anomalib.pre_processing import PreProcessor
+import torch
+from torch import nn
+from torch.nn import functional
+from torchvision.transforms.v2 import Identity
+
+from adet_core.bundle import BackboneSpec, Manifest
+from adet_core.pictures import Image
+from adet_core.progress import Report
+from adet_training.adapter import Adapter, FitData, Graph
+from adet_training.backbone import (
+    Backbone,
+    Channels,
+    hash_file,
+    load_backbone,
+    load_into,
+    MEAN,
+    read_weights,
+    STD,
+    Weights,
+)
+from adet_training.distill import distill, make_teacher, PICTURE, random_piece, SIZES
+from adet_training.fit import CHECKPOINT_FOLDER, fit, to_tensor
+from adet_training.layers import NormalisePicture, SmoothUpsample
+from adet_training.natural import NaturalPictures
+from adet_training.parameters import check, Parameters
+
+# The paper's: values between these quantiles of good parts' maps are brought to 0..0.1.
+_LOW, _HIGH = 0.9, 0.995
+# The paper's share of a map's values that counts as hard to imitate.
+_HARD = 0.001
+# Of the networks' unpadded convolutions, at a quarter of the picture's size.
+_BORDER = 4
+_TINY = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class EfficientAdParameters(Parameters):
+    """Hyper-parameters of EfficientAD.
+
+    Attributes:
+        model_size: ``small`` or ``medium``.
+        steps: Optimisation steps, of one picture each as in the paper, which takes 70000. On a
+            CPU a step takes seconds.
+        learning_rate: Of Adam; divided by ten for the last twentieth of the steps.
+        weight_decay: Of Adam.
+        teacher: A teacher's weights: Anomalib's ``pretrained_teacher_small.pth``, or what ``adet
+            distill`` wrote. Empty: one is distilled from the backbone first.
+        natural_images: Folder of any photographs: the student is kept from imitating the teacher
+            on them, and a teacher is distilled with them. Empty: without that penalty, and
+            distilled with the good parts.
+        backbone: timm's name of the network a teacher is distilled from.
+        layers: Its layers, finest first.
+        distill_pieces: Pieces of pictures that the teacher's last layer is solved with; 512 take a
+            minute on a CPU.
+        distill_steps: Steps that all its layers are trained for after that.
+    """
+
+    batch_size: int = 1
+    model_size: str = 'small'
+    steps: int = 1000
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-5
+    teacher: str = ''
+    natural_images: str = ''
+    backbone: str = 'resnet18'
+    layers: tuple[str, ...] = ('layer2', 'layer3')
+    distill_pieces: int = 512
+    distill_steps: int = 0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        super().__post_init__()
+        # The autoencoder's last convolution spans 8 of its 32nd parts.
+        check(self.image_size >= 256, 'image_size', self.image_size, '256 or more')
+        check(self.batch_size == 1, 'batch_size', self.batch_size, '1, as in the paper')
+        check(self.model_size in SIZES, 'model_size', self.model_size, ' or '.join(SIZES))
+        check(self.steps >= 2, 'steps', self.steps, '2 or more')
+        check(self.learning_rate > 0, 'learning_rate', self.learning_rate, 'more than 0')
+        check(self.weight_decay >= 0, 'weight_decay', self.weight_decay, '0 or more')
+        pieces = self.distill_pieces
+        check(pieces >= 8, 'distill_pieces', pieces, '8 or more')
+        check(self.distill_steps >= 0, 'distill_steps', self.distill_steps, '0 or more')
+
+
+class EfficientAdAdapter(Adapter[EfficientAdParameters]):
+    """See `adet_training.adapter.Adapter`."""
+
+    parameters = EfficientAdParameters
+    # For the quantiles of its maps.
+    needs_held_out = True
+
+    def backbone(self, parameters: EfficientAdParameters, weights: str, *, seed: int) -> Backbone:
+        """The teacher, or the network it will be distilled from.
+
+        Raises:
+            ConfigError: The weights cannot be used.
+        """
+        if not parameters.teacher:
+            return load_backbone(parameters.backbone, parameters.layers, weights, seed=seed)
+        path = Path(parameters.teacher)
+        teacher = make_teacher(parameters.model_size)
+        load_into(teacher, read_weights(path, remedy='teacher takes a file'), path)
+        spec = BackboneSpec(
+            name=f'pdn_{parameters.model_size}',
+            layers=(),
+            weights='file',
+            source=path.name,
+            sha256=hash_file(path),
+        )
+        return Backbone(spec, teacher, MEAN, STD)
+
+    def normalisation(self, backbone: Backbone | None) -> tuple[Channels, Channels]:  # noqa: ARG002
+        """ImageNet's, which the networks themselves apply, whatever the teacher learned from."""
+        return MEAN, STD
+
+    def build(self, parameters: EfficientAdParameters, backbone: Backbone | None) -> _Module:
+        """An untrained EfficientAd, with its teacher if one was given."""
+        assert backbone is not None
+        module = _Module(
+            model_size=parameters.model_size,
+            lr=parameters.learning_rate,
+            weight_decay=parameters.weight_decay,
+            # The networks normalise pictures themselves.
+            pre_processor=PreProcessor(Identity()),
+            post_processor=False,
+            evaluator=False,
+            visualizer=False,
+        )
+        module.model.teacher = make_teacher(parameters.model_size).requires_grad_(
+            requires_grad=False
+        )
+        if parameters.teacher:
+            module.model.teacher.load_state_dict(backbone.network.state_dict())
+        else:
+            module.source = backbone
+        if parameters.natural_images:
+            folder = Path(parameters.natural_images)
+            module.photographs = NaturalPictures(folder, PICTURE).endless()
+        return module
+
+    def fit(
+        self,
+        module: _Module,
+        data: FitData,
+        folder: Path,
+        parameters: EfficientAdParameters,
+        report: Report,
+    ) -> None:
+        """Distil a teacher if none was given, train, and scale the maps on held-out pictures."""
+        if not parameters.teacher:
+            assert module.source is not None
+            pictures = module.photographs or _endless([sample.image for sample in data.fit])
+            distill(
+                module.model.teacher,
+                module.source,
+                pictures,
+                solved=parameters.distill_pieces,
+                steps=parameters.distill_steps,
+                report=report,
+            )
+            path = folder / CHECKPOINT_FOLDER / 'teacher.pth'
+            path.parent.mkdir(exist_ok=True)
+            torch.save(module.model.teacher.state_dict(), path)
+        module.learn_teacher_scale([sample.image for sample in data.fit], report)
+        fit(module, data.fit, folder, parameters.batch_size, report, steps=parameters.steps)
+        module.learn_map_scale([sample.image for sample in data.held_out], report)
+
+    def weights(self, module: _Module) -> Weights:
+        """All three networks and what their outputs are scaled with."""
+        return dict(module.model.state_dict())
+
+    def graph(self, manifest: Manifest, weights: Weights) -> Graph:
+        """The whole of EfficientAD.
+
+        Raises:
+            ConfigError: The weights are not those of the networks that the manifest names.
+        """
+        model = _networks(str(manifest.hyper_parameters.get('model_size')))
+        load_into(model, weights, 'model.pth')
+        return Graph(EfficientAdGraph(manifest, model))
+
+
+class _Module(EfficientAd):  # type: ignore[misc]  # anomalib has no types
+    """Anomalib's module, without its downloads.
+
+    Attributes:
+        source: What a teacher is distilled from; None if it was given.
+        photographs: Pictures of the penalty, without end, or None.
+    """
+
+    source: Backbone | None = None
+    photographs: Iterator[torch.Tensor] | None = None
+
+    def on_train_start(self) -> None:
+        """Nothing: Anomalib would download its teacher and photographs here."""
+        # Lightning has switched the whole module to training.
+        self.model.teacher.eval()
+
+    def training_step(self, batch: Any, *_: Any, **__: Any) -> torch.Tensor:
+        """The paper's three losses; the penalty only where there are photographs."""
+        model, picture = self.model, batch.image
+        half = model.teacher_out_channels
+        _, distance = model.compute_student_teacher_distance(picture)
+        hardest = distance.flatten().topk(max(int(distance.numel() * _HARD), 1)).values
+        loss = hardest.mean()
+        if self.photographs is not None:
+            # The networks see 33 pixels at a time: a piece is as good as a photograph, and sooner.
+            piece = random_piece(next(self.photographs))[None].to(picture.device)
+            loss = loss + (model.student(piece)[:, :half] ** 2).mean()
+        changed = model.choose_random_aug_image(picture)
+        rebuilt = model.ae(changed, picture.shape[-2:])
+        with torch.no_grad():
+            wanted = self._teacher_output(changed)
+        imitated = model.student(changed)[:, half:]
+        loss = loss + functional.mse_loss(rebuilt, wanted) + functional.mse_loss(rebuilt, imitated)
+        total: torch.Tensor = loss
+        self.log('train_loss', total.detach())
+        return total
+
+    @torch.no_grad()
+    def learn_teacher_scale(self, images: Sequence[Image], report: Report) -> None:
+        """Mean and std of each of the teacher's channels over the good pictures."""
+        teacher = self.model.teacher.eval()
+        sums = torch.zeros(2, self.model.teacher_out_channels, dtype=torch.float64)
+        count = 0
+        for number, image in enumerate(images, start=1):
+            output = teacher(to_tensor(image)[None]).double()
+            sums += torch.stack([output.sum((0, 2, 3)), (output**2).sum((0, 2, 3))])
+            count += output[0, 0].numel()
+            report('measuring the teacher', number, len(images))
+        mean = sums[0] / count
+        # Of pictures of one colour a channel may not vary at all.
+        std = (sums[1] / count - mean**2).clamp(min=_TINY).sqrt()
+        self.model.mean_std['mean'].data = mean.float().reshape(1, -1, 1, 1)
+        self.model.mean_std['std'].data = std.float().reshape(1, -1, 1, 1)
+
+    @torch.no_grad()
+    def learn_map_scale(self, images: Sequence[Image], report: Report) -> None:
+        """The quantiles that both maps are scaled with, over good pictures kept apart."""
+        maps: dict[str, list[torch.Tensor]] = {'st': [], 'ae': []}
+        for number, image in enumerate(images, start=1):
+            found = self.model.eval().get_maps(to_tensor(image)[None], normalize=False)
+            for name, values in zip(maps, found, strict=True):
+                maps[name].append(values.flatten())
+            report('scaling the maps', number, len(images))
+        for name, values in maps.items():
+            # Not torch.quantile, which takes no more than 16 million values.
+            ranked = torch.cat(values).sort().values
+            low, high = (float(ranked[int(q * (len(ranked) - 1))]) for q in (_LOW, _HIGH))
+            self.model.quantiles[f'qa_{name}'].data = torch.tensor(low)
+            self.model.quantiles[f'qb_{name}'].data = torch.tensor(max(high, low + _TINY))
+
+    def _teacher_output(self, picture: torch.Tensor) -> torch.Tensor:
+        scale = self.model.mean_std
+        output: torch.Tensor = (self.model.teacher(picture) - scale['mean']) / scale['std']
+        return output
+
+
+class EfficientAdGraph(nn.Module):
+    """From uint8 picture to score and map."""
+
+    def __init__(self, manifest: Manifest, model: EfficientAdModel) -> None:
+        """Fold all that is constant: scaling the maps is one weight for each and one constant."""
+        super().__init__()
+        size = (manifest.image.height, manifest.image.width)
+        # The networks subtract the mean and divide by std themselves.
+        self.scale = NormalisePicture((0.0,) * 3, (1.0,) * 3)
+        self.model = model
+        self._size, self._half = size, model.teacher_out_channels
+        quantiles = {name: value.item() for name, value in model.quantiles.items()}
+        weights = {n: 0.05 / (quantiles[f'qb_{n}'] - quantiles[f'qa_{n}']) for n in ('st', 'ae')}
+        self._weights = weights
+        # The maps' border of zeros, which Anomalib scales with the rest, forbids adding it sooner.
+        self._shift = -sum(weights[name] * quantiles[f'qa_{name}'] for name in weights)
+        inner = tuple(-(-edge // 4) - 2 * _BORDER for edge in size)
+        self.upsample = SmoothUpsample((inner[0], inner[1]), size, border=_BORDER)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score pictures.
+
+        Args:
+            image: uint8 ``(N, H, W, 3)``, RGB.
+
+        Returns:
+            Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32.
+        """
+        picture = self.scale(image)
+        scale = self.model.mean_std
+        teacher = (self.model.teacher(picture) - scale['mean']) / scale['std']
+        student = self.model.student(picture)
+        rebuilt = self.model.ae(picture, self._size)
+        wrong = ((teacher - student[:, : self._half]) ** 2).mean(dim=1, keepdim=True)
+        odd = ((rebuilt - student[:, self._half :]) ** 2).mean(dim=1, keepdim=True)
+        small = self._weights['st'] * wrong + self._weights['ae'] * odd
+        anomaly_map = self.upsample(small) + self._shift
+        return anomaly_map.amax(dim=(2, 3)), anomaly_map
+
+
+def _networks(model_size: str) -> EfficientAdModel:
+    return EfficientAdModel(model_size=EfficientAdModelSize(model_size))
+
+
+def _endless(images: Sequence[Image]) -> Iterator[torch.Tensor]:
+    while True:
+        for index in torch.randperm(len(images)).tolist():
+            yield to_tensor(images[index])
+
+
+ADAPTER = EfficientAdAdapter()

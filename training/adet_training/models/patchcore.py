@@ -1,0 +1,282 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""PatchCore: the distance of every patch from the nearest one of a bank of good patches.
+
+Roth, Pemula, Zepeda, Schoelkopf, Brox, Gehler: Towards Total Recall in Industrial Anomaly
+Detection, CVPR 2022, https://arxiv.org/abs/2106.08265
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from anomalib.models import Patchcore
+from anomalib.pre_processing import PreProcessor
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+from torchvision.transforms.v2 import Normalize
+
+from adet_core.bundle import Manifest
+from adet_core.coreset import select_coreset
+from adet_core.progress import Report
+from adet_training.adapter import Adapter, FitData, Graph
+from adet_training.backbone import (
+    Backbone,
+    extractor_weights,
+    fill_extractor,
+    load_backbone,
+    network_of,
+    Weights,
+)
+from adet_training.layers import NormalisePicture, SmoothUpsample
+from adet_training.parameters import check, make_parameters, Parameters
+
+_SIGMA = 4.0
+# Distances computed at a time: 128 MiB of them, whatever the picture's size.
+_DISTANCES = 1 << 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchcoreParameters(Parameters):
+    """Hyper-parameters of PatchCore.
+
+    Attributes:
+        backbone: timm's name of the network.
+        layers: Layers whose features are used, finest first.
+        coreset_ratio: Share of all patches that the memory bank keeps.
+        max_bank: Patches that it keeps at most: time and memory of an inspection grow with them.
+        num_neighbors: Patches of the bank that weigh the score, as in the paper; 1 is no weight.
+    """
+
+    backbone: str = 'resnet18'
+    layers: tuple[str, ...] = ('layer2', 'layer3')
+    coreset_ratio: float = 0.1
+    max_bank: int = 10_000
+    num_neighbors: int = 9
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        super().__post_init__()
+        ratio = self.coreset_ratio
+        check(0 < ratio <= 1, 'coreset_ratio', ratio, 'more than 0, at most 1')
+        check(1 <= self.num_neighbors <= 64, 'num_neighbors', self.num_neighbors, '1 to 64')
+        least = self.num_neighbors
+        check(
+            least <= self.max_bank <= 1_000_000,
+            'max_bank',
+            self.max_bank,
+            f'{least} (num_neighbors) to 1000000',
+        )
+
+
+class PatchcoreAdapter(Adapter[PatchcoreParameters]):
+    """See `adet_training.adapter.Adapter`."""
+
+    parameters = PatchcoreParameters
+    statistics_file = 'memory_bank.npz'
+
+    def backbone(self, parameters: PatchcoreParameters, weights: str, *, seed: int) -> Backbone:
+        """The feature extractor with its weights."""
+        return load_backbone(parameters.backbone, parameters.layers, weights, seed=seed)
+
+    def build(self, parameters: PatchcoreParameters, backbone: Backbone | None) -> _Module:
+        """A Patchcore without its bank.
+
+        Raises:
+            ConfigError: Anomalib's extractor does not fit the backbone.
+        """
+        assert backbone is not None
+        module = _Module(
+            backbone=parameters.backbone,
+            layers=list(parameters.layers),
+            pre_trained=False,
+            coreset_sampling_ratio=parameters.coreset_ratio,
+            num_neighbors=parameters.num_neighbors,
+            pre_processor=PreProcessor(Normalize(list(backbone.mean), list(backbone.std))),
+            post_processor=False,
+            evaluator=False,
+            visualizer=False,
+        )
+        fill_extractor(module.model.feature_extractor, backbone, 'PatchCore')
+        return module
+
+    def fit(
+        self,
+        module: _Module,
+        data: FitData,
+        folder: Path,
+        parameters: PatchcoreParameters,
+        report: Report,
+    ) -> None:
+        """Fill the memory bank; its selection reports its own progress."""
+        module.settings, module.report = parameters, report
+        super().fit(module, data, folder, parameters, report)
+
+    def weights(self, module: _Module) -> Weights:
+        """The backbone."""
+        return extractor_weights(module.model.feature_extractor)
+
+    def statistics(self, module: _Module) -> dict[str, npt.NDArray[np.float32]]:
+        """``memory_bank`` ``(K, D)``: features of ``K`` patches."""
+        return {'memory_bank': module.model.memory_bank.cpu().numpy()}
+
+    def graph(self, manifest: Manifest, weights: Weights) -> Graph:
+        """The whole of PatchCore, with its memory bank as an input of any length.
+
+        Raises:
+            ConfigError: The weights are not those of the backbone that the manifest names.
+        """
+        # What this version does not know stays away, and what is wrong is refused.
+        known = PatchcoreParameters.__dataclass_fields__
+        values = {k: v for k, v in manifest.hyper_parameters.items() if k in known}
+        parameters = make_parameters(PatchcoreParameters, values)
+        module = PatchcoreGraph(manifest, network_of(manifest, weights), parameters)
+        bank = torch.zeros(max(2, parameters.num_neighbors), module.channels)
+        return Graph(module, {'memory_bank': bank}, growing=frozenset({'memory_bank'}))
+
+
+class _Module(Patchcore):  # type: ignore[misc]  # anomalib has no types
+    """Anomalib's module, with a coreset that is quick, bounded and can be interrupted.
+
+    Attributes:
+        settings: Ratio and cap of the coreset.
+        report: Told the progress of the selection.
+    """
+
+    settings: PatchcoreParameters
+    report: Report
+
+    def fit(self) -> None:
+        """Choose the memory bank from the features of all pictures."""
+        store: list[torch.Tensor] = self.model.embedding_store
+        rows = np.empty((sum(map(len, store)), store[0].shape[1]), np.float32)
+        first = 0
+        # One by one, and each let go of at once: all of them twice would be the peak of memory.
+        for features in _drain(store):
+            rows[first : first + len(features)] = features.cpu().numpy()
+            first += len(features)
+        wanted = int(len(rows) * self.settings.coreset_ratio)
+        size = min(max(wanted, self.settings.num_neighbors), self.settings.max_bank)
+        seed = int(torch.randint(2**31, (1,)))
+        chosen = select_coreset(rows, min(size, len(rows)), seed=seed, report=self.report)
+        self.model.memory_bank = torch.from_numpy(rows[chosen]).to(self.device)
+
+
+class PatchcoreGraph(nn.Module):
+    """From uint8 picture to score and map, in operations every runtime has.
+
+    Attributes:
+        channels: Length ``D`` of a patch's features.
+    """
+
+    def __init__(
+        self, manifest: Manifest, network: nn.Module, parameters: PatchcoreParameters
+    ) -> None:
+        """Prepare for one picture size."""
+        super().__init__()
+        image = manifest.image
+        self.normalise = NormalisePicture(image.mean, image.std)
+        self.network = network
+        with torch.no_grad():
+            maps: Sequence[torch.Tensor] = network(torch.zeros(1, 3, image.height, image.width))
+        self._size = (maps[0].shape[2], maps[0].shape[3])
+        self.channels = sum(features.shape[1] for features in maps)
+        self._neighbors = parameters.num_neighbors
+        self._chunk = max(_DISTANCES // parameters.max_bank, 64)
+        # The map repeats a patch's distance over its pixels, then blurs them.
+        self.upsample = SmoothUpsample(
+            self._size, (image.height, image.width), sigma=_SIGMA, mode='nearest'
+        )
+
+    def forward(
+        self, image: torch.Tensor, memory_bank: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score pictures.
+
+        Args:
+            image: uint8 ``(N, H, W, 3)``, RGB.
+            memory_bank: float32 ``(K, D)``; ``K`` is at least the number of neighbours.
+
+        Returns:
+            Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32.
+        """
+        patches = self._patches(image)
+        bank = _Bank(memory_bank)
+        nearest = torch.cat(
+            [bank.nearest(part) for part in torch.split(patches, self._chunk, dim=1)], dim=1
+        )
+        winners = functional.embedding(nearest, memory_bank)
+        # From the difference itself, which keeps the digits that the search may lose.
+        distance = _length(patches - winners)
+        anomaly_map = self.upsample(distance.reshape(-1, 1, *self._size))
+        return self._score(patches, winners, distance, bank), anomaly_map
+
+    def _patches(self, image: torch.Tensor) -> torch.Tensor:
+        """Features of every patch, ``(N, P, D)``."""
+        features = [functional.avg_pool2d(f, 3, 1, 1) for f in self.network(self.normalise(image))]
+        same = [
+            f if number == 0 else functional.interpolate(f, size=self._size, mode='bilinear')
+            for number, f in enumerate(features)
+        ]
+        return torch.cat(same, dim=1).flatten(2).permute(0, 2, 1)
+
+    def _score(
+        self,
+        patches: torch.Tensor,
+        winners: torch.Tensor,
+        distance: torch.Tensor,
+        bank: _Bank,
+    ) -> torch.Tensor:
+        """Equation 7 of the paper: the farthest patch's distance, less in lonely company."""
+        if self._neighbors == 1:
+            return distance.amax(dim=1, keepdim=True)
+        worst = distance.argmax(dim=1, keepdim=True)
+        at = worst[..., None].expand(-1, -1, self.channels)
+        patch, winner = patches.gather(1, at), winners.gather(1, at)
+        around = bank.neighbors(winner, self._neighbors)
+        away = _length(patch - functional.embedding(around, bank.features))
+        weight = 1 - functional.softmax(away, dim=1)[:, :1]
+        return weight * distance.amax(dim=1, keepdim=True)
+
+
+class _Bank:
+    """The memory bank, made ready for a search by one product of matrices.
+
+    The nearest feature b of a patch x is the one with the largest x . b - |b|^2 / 2; with a column
+    more on both sides that is a product.
+    """
+
+    def __init__(self, features: torch.Tensor) -> None:
+        self.features = features
+        halves = (features * features).sum(dim=1, keepdim=True) * -0.5
+        self._augmented = torch.cat([features, halves], dim=1).permute(1, 0)
+
+    def nearest(self, patches: torch.Tensor) -> torch.Tensor:
+        """Index of the nearest feature of each patch, ``(N, P, D)`` to ``(N, P)``."""
+        return self._closeness(patches).argmax(dim=2)
+
+    def neighbors(self, patch: torch.Tensor, count: int) -> torch.Tensor:
+        """Indices of the nearest features, nearest first, ``(N, 1, D)`` to ``(N, count)``."""
+        return self._closeness(patch).flatten(1).topk(count, dim=1).indices
+
+    def _closeness(self, patches: torch.Tensor) -> torch.Tensor:
+        ones = torch.ones_like(patches[..., :1])
+        return torch.matmul(torch.cat([patches, ones], dim=2), self._augmented)
+
+
+def _length(vectors: torch.Tensor) -> torch.Tensor:
+    return (vectors * vectors).sum(dim=2).sqrt()
+
+
+def _drain(store: list[torch.Tensor]) -> Iterator[torch.Tensor]:
+    store.reverse()
+    while store:
+        yield store.pop()
+
+
+ADAPTER = PatchcoreAdapter()

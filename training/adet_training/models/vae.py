@@ -1,0 +1,176 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The VAE: a picture against what a small autoencoder makes of it; see `adet_training.vae`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anomalib.data import InferenceBatch
+from lightning.pytorch import LightningModule
+import torch
+from torch import nn
+
+from adet_core.bundle import Manifest
+from adet_core.progress import Report
+from adet_training.adapter import Adapter, FitData, Graph
+from adet_training.backbone import Backbone, load_into, Weights
+from adet_training.dataset import Sample
+from adet_training.fit import fit, to_tensor
+from adet_training.layers import NormalisePicture
+from adet_training.parameters import check, make_parameters, Parameters
+from adet_training.vae import anomaly_map, loss, VaeNetwork
+
+# Share of the steps. Not a tenth: torch divides by 0 where this times the steps is 1.
+_WARM_UP = 0.11
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeParameters(Parameters):
+    """Hyper-parameters of the VAE.
+
+    Attributes:
+        latent: Numbers that a picture is rebuilt from.
+        width: Channels of the first convolution are twice this.
+        kl_weight: Weight of the divergence from the prior; 1 is the bound of the paper.
+        learning_rate: Of Adam, at its peak.
+        steps: Optimisation steps, of ``batch_size`` pictures each.
+    """
+
+    image_size: int = 128
+    latent: int = 64
+    width: int = 16
+    kl_weight: float = 1.0
+    learning_rate: float = 1e-3
+    steps: int = 400
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        super().__post_init__()
+        size = self.image_size
+        fits = size % 32 == 0 and size <= 1024
+        check(fits, 'image_size', size, 'a multiple of 32, up to 1024')
+        check(1 <= self.latent <= 4096, 'latent', self.latent, '1 to 4096')
+        check(1 <= self.width <= 256, 'width', self.width, '1 to 256')
+        check(self.kl_weight >= 0, 'kl_weight', self.kl_weight, '0 or more')
+        check(self.learning_rate > 0, 'learning_rate', self.learning_rate, 'more than 0')
+        check(self.steps >= 1, 'steps', self.steps, '1 or more')
+
+
+class VaeAdapter(Adapter[VaeParameters]):
+    """See `adet_training.adapter.Adapter`."""
+
+    parameters = VaeParameters
+
+    def backbone(self, parameters: VaeParameters, weights: str, *, seed: int) -> None:  # noqa: ARG002
+        """None: the VAE learns from the parts alone."""
+        return
+
+    def build(self, parameters: VaeParameters, backbone: Backbone | None) -> _Module:  # noqa: ARG002
+        """An untrained VAE."""
+        return _Module(parameters)
+
+    def fit(
+        self,
+        module: _Module,
+        data: FitData,
+        folder: Path,
+        parameters: VaeParameters,
+        report: Report,
+    ) -> None:
+        """Train, between a look at all pictures before and one after."""
+        network, batch_size = module.model.network, parameters.batch_size
+        network.start(_batches(data.fit, batch_size))
+        fit(module, data.fit, folder, batch_size, report, steps=parameters.steps)
+        network.finish(_batches(data.fit, batch_size))
+
+    def weights(self, module: _Module) -> Weights:
+        """The network, with what is usual on good pictures."""
+        return dict(module.model.network.state_dict())
+
+    def graph(self, manifest: Manifest, weights: Weights) -> Graph:
+        """The whole of the VAE.
+
+        Raises:
+            ConfigError: The weights are not those of the network that the manifest describes.
+        """
+        values = manifest.hyper_parameters
+        known: dict[str, Any] = {
+            name: values[name] for name in ('latent', 'width') if name in values
+        }
+        size = manifest.image.height
+        network = _network(make_parameters(VaeParameters, {**known, 'image_size': size}))
+        load_into(network, weights, 'model.pth')
+        return Graph(VaeGraph(network))
+
+
+class _Module(LightningModule):
+    def __init__(self, parameters: VaeParameters) -> None:
+        super().__init__()
+        self.model = _Answering(_network(parameters))
+        self.pre_processor = nn.Identity()
+        self.trainer_arguments = {'gradient_clip_val': 1.0}
+        self._settings = parameters
+
+    def training_step(self, batch: Any, *_: Any) -> torch.Tensor:
+        """The loss of one batch of good pictures."""
+        parts = loss(self.model.network, batch.image, kl_weight=self._settings.kl_weight)
+        self.log_dict({f'train_{name}': value for name, value in parts._asdict().items()})
+        return parts.total
+
+    def configure_optimizers(self) -> Any:
+        """Adam, with one cycle of the learning rate."""
+        rate, steps = self._settings.learning_rate, self._settings.steps
+        optimizer = torch.optim.Adam(self.parameters(), lr=rate)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, rate, total_steps=steps, pct_start=_WARM_UP
+        )
+        return [optimizer], [{'scheduler': schedule, 'interval': 'step'}]
+
+
+class _Answering(nn.Module):
+    """Answers as Anomalib's models do."""
+
+    def __init__(self, network: VaeNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pictures: torch.Tensor) -> InferenceBatch:
+        score, found = anomaly_map(self.network, pictures)
+        return InferenceBatch(pred_score=score, anomaly_map=found)
+
+
+class VaeGraph(nn.Module):
+    """From uint8 picture to score and map."""
+
+    def __init__(self, network: VaeNetwork) -> None:
+        super().__init__()
+        self.scale = NormalisePicture((0.0,) * 3, (1.0,) * 3)
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score pictures.
+
+        Args:
+            image: uint8 ``(N, H, W, 3)``, RGB.
+
+        Returns:
+            Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32.
+        """
+        score, found = anomaly_map(self.network, self.scale(image))
+        return score[:, None], found
+
+
+def _network(parameters: VaeParameters) -> VaeNetwork:
+    return VaeNetwork(parameters.image_size, latent=parameters.latent, width=parameters.width)
+
+
+def _batches(samples: Sequence[Sample], size: int) -> Iterator[torch.Tensor]:
+    for first in range(0, len(samples), size):
+        yield torch.stack([to_tensor(sample.image) for sample in samples[first : first + size]])
+
+
+ADAPTER = VaeAdapter()

@@ -1,0 +1,330 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The search for hyper-parameters, with Optuna (https://arxiv.org/abs/1907.10902)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import csv
+from dataclasses import dataclass, fields, replace
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+import tempfile
+from typing import Any, NamedTuple
+
+from lightning.pytorch import seed_everything
+import numpy as np
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+import yaml
+
+from adet_core.bundle import write_atomic
+from adet_core.errors import AdetError, ConfigError
+from adet_core.metrics import auroc
+from adet_core.models import model_folder
+from adet_core.pictures import Image
+from adet_core.progress import Report, silent
+from adet_training.adapter import AnyAdapter, FitData
+from adet_training.backbone import hash_file
+from adet_training.cutpaste import cut_paste
+from adet_training.dataset import Category, hold_out, load_category
+from adet_training.fit import answer
+from adet_training.models import load_adapter
+from adet_training.parameters import check, make_parameters, Parameters
+from adet_training.search_space import read_search_space, Space, suggest
+from adet_training.train import new_run_folder, PARAMETERS_FILE, plain, split, TrainConfig
+
+SEARCH_SPACE_FILE = Path('param', 'search_space.yaml')
+TRIALS_FILE = Path('param', 'trials.csv')
+JOURNAL = 'journal:'
+# Of the pictures or steps: a trial that does badly with so few is given up.
+_FIRST_LOOK = 0.25
+# Trials that are never given up, so that there is something to compare with.
+_STARTUP = 4
+# A trial whose process has not been heard of for twice as long is taken for dead.
+_HEARTBEAT_S = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """What to search, and how long.
+
+    Attributes:
+        base: What every trial is trained on; its settings are those that are not searched.
+        search_space: A file, see `adet_training.search_space`.
+        trials: How many to run in this process.
+        storage: Where the study is kept: an Optuna URL, ``journal:FILE``, or empty for a SQLite
+            file beside the runs.
+        study: Its name; empty for ``<model>_<category>``.
+    """
+
+    base: TrainConfig
+    search_space: Path
+    trials: int
+    storage: str = ''
+    study: str = ''
+
+    def __post_init__(self) -> None:
+        """Check the number of trials.
+
+        Raises:
+            ConfigError: It is not positive.
+        """
+        check(self.trials >= 1, 'trials', self.trials, '1 or more')
+
+
+class Tuned(NamedTuple):
+    """A finished search.
+
+    Attributes:
+        folder: A run's folder with ``param/``, ready to train in.
+        study: Its name.
+        storage: Where it is kept.
+        objective: What was made large: ``image_auroc`` or, without labels, ``cutpaste_auroc``.
+        best_value: The largest found, by all processes.
+        best_parameters: What gave it.
+        trials: Number of trials by state, in lower case.
+    """
+
+    folder: Path
+    study: str
+    storage: str
+    objective: str
+    best_value: float
+    best_parameters: dict[str, Any]
+    trials: dict[str, int]
+
+
+def tune(config: TuneConfig, *, report: Report = silent) -> Tuned:
+    """Run trials, then write ``param/`` of a new run's folder from all trials of the study.
+
+    Raises:
+        ConfigError: The search space, a setting or the storage cannot be used, or the study was
+            begun with other data or another search space.
+        AdetError: No trial was finished; gives the reason of the last.
+    """
+    base = config.base
+    adapter = load_adapter(base.model)
+    space = read_search_space(config.search_space, adapter.parameters)
+    if both := sorted(set(space) & set(base.settings)):
+        msg = f'{both[0]} is given by --set and searched by {config.search_space}: take one'
+        raise ConfigError(msg)
+    make_parameters(adapter.parameters, base.settings)
+    trial_of = _Trials(base, adapter, space, report)
+    url, storage = _open_storage(config)
+    name = config.study or f'{base.model}_{base.category}'
+    study = _open_study(name, storage, config, trial_of)
+    try:
+        study.optimize(trial_of, config.trials, catch=(AdetError,), gc_after_trial=True)
+    except optuna.exceptions.StorageInternalError as error:
+        msg = f'storage {url}: {_first_line(error)}; what was finished is kept: run it again'
+        raise AdetError(msg) from None
+
+    trials = study.get_trials(deepcopy=False)
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if not finished:
+        reasons = [trial.user_attrs.get('reason') for trial in trials]
+        msg = f'no trial was finished; the last one: {reasons[-1] or trials[-1].state.name}'
+        raise AdetError(msg)
+    best = max(finished, key=lambda trial: trial.value or 0.0)
+    parameters = make_parameters(
+        adapter.parameters, {**base.settings, **_fixed(space), **best.params}
+    )
+    folder = new_run_folder(base)
+    _write(folder / PARAMETERS_FILE, yaml.safe_dump(plain(parameters), sort_keys=False))
+    _write(folder / SEARCH_SPACE_FILE, yaml.safe_dump(dict(space), sort_keys=False))
+    _write(
+        folder / TRIALS_FILE,
+        _table(trials, sorted({name for trial in trials for name in trial.params})),
+    )
+    states = [trial.state.name.lower() for trial in trials]
+    return Tuned(
+        folder=folder,
+        study=name,
+        storage=url,
+        objective=trial_of.objective,
+        best_value=float(best.value or 0.0),
+        best_parameters=plain(parameters),
+        trials={state: states.count(state) for state in sorted(set(states))},
+    )
+
+
+class _Trials:
+    """The objective: trains with what Optuna suggests, and says how good that is.
+
+    Attributes:
+        objective: Its name.
+        fingerprint: Of pictures, settings and search space; trials of different ones do not
+            compare.
+    """
+
+    def __init__(
+        self, base: TrainConfig, adapter: AnyAdapter, space: Space, report: Report
+    ) -> None:
+        self._base, self._adapter, self._space, self._report = base, adapter, space, report
+        self._data: dict[int, Category] = {}
+        smallest = make_parameters(adapter.parameters, base.settings).image_size
+        data = self._load(smallest)
+        self.objective = 'image_auroc' if data.is_labelled else 'cutpaste_auroc'
+        given = {name: _identity(value) for name, value in base.settings.items()}
+        weights = _identity(base.backbone_weights)
+        told = [data.fingerprint, base.model, base.seed, weights, dict(space), given]
+        text = json.dumps(told, sort_keys=True, default=str)
+        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        """Train twice: with a part, after which a poor trial is given up, and with everything."""
+        try:
+            return self._run(trial)
+        except AdetError as error:
+            # Values that are fine each by itself may not go together: this one is left out.
+            trial.set_user_attr('reason', str(error))
+            raise
+
+    def _run(self, trial: optuna.Trial) -> float:
+        settings = {**self._base.settings, **suggest(trial, self._space)}
+        parameters = make_parameters(self._adapter.parameters, settings)
+        data = self._load(parameters.image_size)
+        trial.report(self._score(trial, *_part(parameters, data)), 0)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+        value = self._score(trial, parameters, data)
+        trial.report(value, 1)
+        return value
+
+    def _load(self, size: int) -> Category:
+        if size not in self._data:
+            # Only the last size is kept: pictures are large.
+            self._data = {
+                size: load_category(
+                    self._base.data_root, self._base.category, size, report=self._report
+                )
+            }
+        return self._data[size]
+
+    def _score(self, trial: optuna.Trial, parameters: Parameters, data: Category) -> float:
+        base, adapter = self._base, self._adapter
+        to_learn, images, labels = _questions(adapter, parameters, data, base.seed)
+        backbone = adapter.backbone(parameters, base.backbone_weights, seed=base.seed)
+        seed_everything(base.seed, verbose=False)
+        module = adapter.build(parameters, backbone)
+
+        def report(stage: str, done: int, total: int | None) -> None:
+            self._report(f'trial {trial.number}: {stage}', done, total)
+
+        with tempfile.TemporaryDirectory(prefix='adet_tune_') as folder:
+            adapter.fit(module, to_learn, Path(folder), parameters, report)
+        scores = answer(module, images, report, 'testing').scores
+        value = auroc(scores, np.array(labels))
+        assert value is not None
+        return value
+
+
+def _questions(
+    adapter: AnyAdapter, parameters: Parameters, data: Category, seed: int
+) -> tuple[FitData, list[Image], list[bool]]:
+    """What to fit, and the pictures with labels that the fitted model is asked about."""
+    to_learn = split(adapter, parameters, data, seed)
+    if data.is_labelled:
+        return (
+            to_learn,
+            [sample.image for sample in data.test],
+            [sample.is_anomalous for sample in data.test],
+        )
+    rng = np.random.default_rng(seed)
+    good = [sample.image for sample in to_learn.held_out]
+    bad = [cut_paste(image, rng) for image in good]
+    return to_learn, good + bad, [False] * len(good) + [True] * len(bad)
+
+
+def _part(parameters: Parameters, data: Category) -> tuple[Parameters, Category]:
+    """A quarter of the work: of the steps where there are any, else of the pictures."""
+    if 'steps' in {field.name for field in fields(parameters)}:
+        steps = max(int(getattr(parameters, 'steps') * _FIRST_LOOK), 2)  # noqa: B009
+        return replace(parameters, steps=steps), data  # type: ignore[call-arg]
+    share = 1 - _FIRST_LOOK
+    if len(data.train) * _FIRST_LOOK < 4:
+        return parameters, data
+    return parameters, replace(data, train=hold_out(data.train, share, 0)[0])
+
+
+def _open_storage(config: TuneConfig) -> tuple[str, BaseStorage]:
+    """Open the storage; returns what it is called, too."""
+    url = config.storage
+    if not url:
+        base = config.base
+        folder = (base.models_root / model_folder(base.model) / base.category).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        url = f'sqlite:///{folder / "tune.db"}'
+    try:
+        if url.startswith(JOURNAL):
+            return url, JournalStorage(JournalFileBackend(url[len(JOURNAL) :]))
+        return url, RDBStorage(url, heartbeat_interval=_HEARTBEAT_S)
+    except Exception as error:  # noqa: BLE001 - each database raises its own
+        msg = f'storage {url} cannot be opened ({_first_line(error)}); e.g. sqlite:///FILE can'
+        raise ConfigError(msg) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200]
+
+
+def _open_study(
+    name: str, storage: BaseStorage, config: TuneConfig, trials: _Trials
+) -> optuna.Study:
+    study = optuna.create_study(
+        study_name=name,
+        storage=storage,
+        direction='maximize',
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP),
+    )
+    if study.user_attrs.setdefault('fingerprint', trials.fingerprint) != trials.fingerprint:
+        msg = (
+            f'study {name!r} was begun with other pictures, settings or search space; '
+            'go on with those, or begin another: --study NAME'
+        )
+        raise ConfigError(msg)
+    study.set_user_attr('fingerprint', trials.fingerprint)
+    study.set_user_attr('objective', trials.objective)
+    # A second search is not to begin with the first one's values, nor are several machines on one
+    # storage to try the same all at once.
+    seed = config.base.seed + len(study.trials) + (os.getpid() if config.storage else 0)
+    study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    return study
+
+
+def _identity(value: Any) -> Any:
+    """The same on machines that keep a file in different places."""
+    path = Path(value) if isinstance(value, str) and value else None
+    if path is not None and path.is_file():
+        return hash_file(path)
+    return path.name if path is not None else value
+
+
+def _fixed(space: Space) -> dict[str, Any]:
+    return {name: entry for name, entry in space.items() if not isinstance(entry, dict)}
+
+
+def _table(trials: Sequence[FrozenTrial], names: Sequence[str]) -> str:
+    """``trials.csv``: one row per trial, in the order they were begun."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(['number', 'state', 'value', 'seconds', *names, 'reason'])
+    for trial in trials:
+        seconds = trial.duration.total_seconds() if trial.duration else ''
+        values = [trial.params.get(name, '') for name in names]
+        reason = trial.user_attrs.get('reason', '')
+        value = '' if trial.value is None else trial.value
+        writer.writerow([trial.number, trial.state.name.lower(), value, seconds, *values, reason])
+    return text.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, text.encode(errors='surrogateescape'))
