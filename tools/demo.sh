@@ -2,34 +2,37 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
 # The main job from beginning to end, in demo/: draw pictures, learn, deploy, export, inspect through real ROS nodes,
-# evaluate. Run it with `make demo`; WEIGHTS=imagenet (needs the network) or WEIGHTS=FILE inspects better than random.
+# evaluate. Run it with `make demo`; WEIGHTS=imagenet (needs the network) or WEIGHTS=FILE inspects better than random,
+# MODEL=patchcore with another model.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-weights=${WEIGHTS:-random}
+model=${MODEL:-padim} weights=${WEIGHTS:-random}
 data=demo/data category=synth_plate models=demo/models output=demo/output
 
 step() { printf '\n== %s\n' "$*"; }
+
+# One value of the object that a command prints with --json.
+field() { tail -n 1 | python -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 
 if [[ ! -d $data/train/$category ]]; then
   step "draw pictures of a machined plate: 60 good ones to learn from, 20 good and 30 bad ones to test"
   adet synth "$data" --category "$category" --train 60 --test-normal 20 --test-anomaly 30 --size 256 --seed 0
 fi
 
-step "learn what normal looks like (PaDiM, backbone weights: $weights)"
-trained=$(adet train --model padim --category "$category" --data-root "$data" --models-root "$models" \
-  --backbone-weights "$weights" --json | tail -n 1)
-run_dir=$(python -c 'import json, sys; print(json.loads(sys.argv[1])["run_dir"])' "$trained")
+step "learn what normal looks like ($model, backbone weights: $weights)"
+run_dir=$(adet train --model "$model" --category "$category" --data-root "$data" --models-root "$models" \
+  --backbone-weights "$weights" --json | field run_dir)
 
 step "deploy the bundle and export its graph"
-adet deploy "$run_dir" --models-root "$models"
-adet export "$models/PaDiM"
+bundle=$(adet deploy "$run_dir" --models-root "$models" --json | field bundle_dir)
+adet export "$bundle"
 
-step "inspect the test pictures: image_source -> padim_detector -> csv_recorder, over DDS"
-adet inspect --model padim --source "$data/test/$category" --models-root "$models" --output-dir "$output"
+step "inspect the test pictures: image_source -> ${model}_detector -> csv_recorder, over DDS"
+adet inspect --model "$model" --source "$data/test/$category" --models-root "$models" --output-dir "$output"
 
 step "evaluate"
-adet evaluate --results "$output/result_padim.csv" --report "$output/report"
+adet evaluate --results "$output/result_$model.csv" --report "$output/report"
 
 printf '\nresults   %s\nreport    %s\noverlays  %s\n' \
-  "$output/result_padim.csv" "$output/report/report.json" "$run_dir/test_result/images"
+  "$output/result_$model.csv" "$output/report/report.json" "$run_dir/test_result/images"
