@@ -4,24 +4,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+import functools
 from importlib.util import find_spec
 from pathlib import Path
 import shutil
 from typing import Any, TYPE_CHECKING
 
 import pytest
+from tiny_models import Learn, tiny, Train, Trained
 
 if TYPE_CHECKING:
     from adet_training.train import Run
 
 CATEGORY = 'plate'
-SETTINGS = {'image_size': 64, 'n_features': 24}
 
 # A robot has neither torch nor anomalib, and runs all other tests.
 collect_ignore_glob = [] if find_spec('anomalib') else ['test_*.py']
-
-Learn = Callable[..., 'Run']
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -37,7 +36,10 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def learn(data_root: Path, tmp_path: Path) -> Learn:
-    """Train a PaDiM as the fixture ``deployed`` does, except for what is named."""
+    """Train a PaDiM as the fixture ``deployed`` does, or another model as ``trained`` does.
+
+    What is named differs from that.
+    """
 
     def learn(settings: dict[str, Any] | None = None, report: Any = None, **other: Any) -> Run:
         from adet_core.progress import silent
@@ -50,7 +52,7 @@ def learn(data_root: Path, tmp_path: Path) -> Learn:
             'data_root': data_root,
             'models_root': tmp_path / 'models',
             'backbone_weights': 'random',
-            'settings': {**SETTINGS, **(settings or {})},
+            'settings': {**tiny(other.get('model', 'padim')), **(settings or {})},
             'seed': 1,
         }
         with quiet_libraries():
@@ -63,3 +65,68 @@ def learn(data_root: Path, tmp_path: Path) -> Learn:
 def own_data(data_root: Path, tmp_path: Path) -> Path:
     """A copy of the drawn data, for the test alone."""
     return shutil.copytree(data_root, tmp_path / 'data')
+
+
+@pytest.fixture(scope='session')
+def few_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A smaller drawn data set, for the slower models: 6 pictures to learn from, 3 + 3 to test."""
+    from adet_core.synth import write_dataset
+
+    root = tmp_path_factory.mktemp('few')
+    write_dataset(
+        root, category=CATEGORY, train=6, test_normal=3, test_anomaly=3, size=128, seed=4
+    )
+    return root
+
+
+@pytest.fixture(scope='session')
+def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small teacher of EfficientAD that has learned nothing, which takes no time."""
+    import torch
+
+    from adet_training.distill import make_teacher
+
+    torch.manual_seed(2)
+    path = tmp_path_factory.mktemp('teacher') / 'teacher.pth'
+    torch.save(make_teacher('small').state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def own_few(few_pictures: Path, tmp_path: Path) -> Path:
+    """A copy of the smaller data, for the test alone."""
+    return shutil.copytree(few_pictures, tmp_path / 'few')
+
+
+@pytest.fixture(scope='session')
+def trained(few_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """Trains, deploys and exports a model, once for all who ask for it."""
+
+    @functools.cache
+    def get(model: str) -> Trained:
+        from adet_core.bundle import copy_bundle
+        from adet_core.models import model_folder
+        from adet_training.export import export
+        from adet_training.models import load_adapter
+        from adet_training.quiet import quiet_libraries
+        from adet_training.train import train, TrainConfig
+
+        adapter, root = load_adapter(model), tmp_path_factory.mktemp(model)
+        built, build = [], adapter.build
+        config = TrainConfig(
+            model=model,
+            category=CATEGORY,
+            data_root=few_pictures,
+            models_root=root,
+            backbone_weights='random',
+            settings=tiny(model),
+            seed=1,
+        )
+        with quiet_libraries(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(adapter, 'build', lambda *a: built.append(build(*a)) or built[-1])
+            run = train(config)
+            robot = copy_bundle(run.bundle, root / 'robot' / model_folder(model))
+            export(robot)
+        return Trained(run, built[-1], robot)
+
+    return get

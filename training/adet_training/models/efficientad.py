@@ -51,6 +51,8 @@ _HARD = 0.001
 # Of the networks' unpadded convolutions, at a quarter of the picture's size.
 _BORDER = 4
 _TINY = 1e-12
+# The least distance of the quantiles: as a share of the lower one, and where that is 0.
+_NARROW, _FLAT = 1e-3, 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +270,9 @@ class _Module(EfficientAd):  # type: ignore[misc]  # anomalib has no types
             ranked = torch.cat(values).sort().values
             low, high = (float(ranked[int(q * (len(ranked) - 1))]) for q in (_LOW, _HIGH))
             self.model.quantiles[f'qa_{name}'].data = torch.tensor(low)
-            self.model.quantiles[f'qb_{name}'].data = torch.tensor(max(high, low + _TINY))
+            # Maps of pictures of one colour are flat: then there is no range to scale by.
+            least = max(low * _NARROW, _FLAT)
+            self.model.quantiles[f'qb_{name}'].data = torch.tensor(max(high, low + least))
 
     def _teacher_output(self, picture: torch.Tensor) -> torch.Tensor:
         scale = self.model.mean_std

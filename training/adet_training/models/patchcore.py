@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anomalib.models import Patchcore
+from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 from anomalib.pre_processing import PreProcessor
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +104,7 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
             visualizer=False,
         )
         fill_extractor(module.model.feature_extractor, backbone, 'PatchCore')
+        module.model.euclidean_dist = _distances
         return module
 
     def fit(
@@ -267,6 +269,16 @@ class _Bank:
     def _closeness(self, patches: torch.Tensor) -> torch.Tensor:
         ones = torch.ones_like(patches[..., :1])
         return torch.matmul(torch.cat([patches, ones], dim=2), self._augmented)
+
+
+def _distances(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Anomalib's distances with the digits that they lose where they are small.
+
+    Single precision leaves some thousandths between features that are the same, as those of a
+    background without texture are; no graph could be held to that.
+    """
+    exact: torch.Tensor = PatchcoreModel.euclidean_dist(one.double(), other.double())
+    return exact.to(one.dtype)
 
 
 def _length(vectors: torch.Tensor) -> torch.Tensor:

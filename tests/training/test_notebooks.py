@@ -1,0 +1,155 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The notebooks are saved clean, and run from the first cell to the last."""
+
+from __future__ import annotations
+
+import ast
+from contextlib import suppress
+from pathlib import Path
+import re
+import shlex
+import shutil
+import sys
+from typing import Any, NamedTuple
+
+from nbclient import NotebookClient
+import nbformat
+import pytest
+
+from adet_core import cli
+from adet_core.bundle import open_bundle
+from adet_core.errors import AdetError
+
+FOLDER = Path(__file__).parents[2] / 'training' / 'notebooks'
+
+
+class Expected(NamedTuple):
+    """A notebook with its smallest training.
+
+    Attributes:
+        name: Of the file.
+        model: The model's word.
+        settings: As in ``ADET_SETTINGS``.
+        figures: How many it shows.
+    """
+
+    name: str
+    model: str
+    settings: str
+    figures: int
+
+
+NOTEBOOKS = [
+    Expected('PatchCore', 'patchcore', 'image_size=64', 5),
+    Expected('PaDim', 'padim', 'image_size=64 n_features=24', 5),
+    Expected('EfficientAD', 'efficientad', 'steps=2 distill_pieces=8 distill_steps=1', 5),
+    Expected('VAE', 'vae', 'image_size=64 steps=4 width=4 latent=8', 6),
+]
+
+
+def read(name: str) -> Any:
+    return nbformat.read(FOLDER / f'{name}.ipynb', as_version=nbformat.NO_CONVERT)
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == 'code']
+
+
+def printed(notebook: Any) -> str:
+    """What all cells wrote to standard output."""
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    return ''.join(output.text for output in outputs if output.get('name') == 'stdout')
+
+
+def test_every_notebook_is_tested() -> None:
+    assert {path.stem for path in FOLDER.glob('*.ipynb')} == {known.name for known in NOTEBOOKS}
+
+
+@pytest.mark.parametrize('name', [known.name for known in NOTEBOOKS])
+def test_it_is_saved_clean(name: str) -> None:
+    notebook = read(name)
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert notebook.metadata.kernelspec.name == 'python3'
+    assert 'SPDX-License-Identifier: Apache-2.0' in notebook.cells[0].source
+    for cell in code_cells(notebook):
+        assert cell.outputs == []
+        assert cell.execution_count is None
+    # What an editor leaves there changes with each that opens it.
+    assert all(cell.metadata == {} for cell in notebook.cells)
+
+
+@pytest.mark.parametrize('name', [known.name for known in NOTEBOOKS])
+def test_cells_are_short(name: str) -> None:
+    cells = code_cells(read(name))
+    assert len(cells) <= 14
+    assert max(len(cell.source.splitlines()) for cell in cells) <= 30
+
+
+@pytest.fixture
+def few_pictures(data_root: Path, tmp_path: Path) -> Path:
+    """Some of the drawn data: EfficientAD takes a second and more for each picture."""
+    taken = [('train/plate', 5)]
+    taken += [('test/plate/normal', 2), ('test/plate/anomaly', 3), ('test/plate/masks', 3)]
+    for folder, count in taken:
+        for path in sorted((data_root / folder).iterdir())[:count]:
+            copy = tmp_path / 'data' / folder / path.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    return tmp_path / 'data'
+
+
+@pytest.mark.training
+@pytest.mark.parametrize('known', NOTEBOOKS, ids=[known.name for known in NOTEBOOKS])
+def test_it_runs(
+    known: Expected, few_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {
+        'ADET_DATA_ROOT': few_pictures,
+        'ADET_CATEGORY': 'plate',
+        'ADET_MODELS_ROOT': tmp_path / 'models',
+        'ADET_BACKBONE_WEIGHTS': 'random',
+        'ADET_SETTINGS': known.settings,
+        'ADET_SEED': 1,
+        # So little work is slower on several threads.
+        'OMP_NUM_THREADS': 1,
+        # Neither this user's own settings, nor files among them.
+        'IPYTHONDIR': tmp_path / 'ipython',
+        'JUPYTER_CONFIG_DIR': tmp_path / 'config',
+        'JUPYTER_DATA_DIR': tmp_path / 'share',
+        'JUPYTER_RUNTIME_DIR': tmp_path / 'runtime',
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(value))
+    notebook = read(known.name)
+    notebook.cells.append(nbformat.v4.new_code_cell('import sys; sys.executable'))
+
+    where = {'metadata': {'path': str(FOLDER)}}
+    NotebookClient(notebook, timeout=300, kernel_name='python3', resources=where).execute()
+
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    assert ast.literal_eval(outputs[-1].data['text/plain']) == sys.executable
+    assert sum('image/png' in output.get('data', {}) for output in outputs) == known.figures
+    # Nothing but what the cells say themselves.
+    assert [output for output in outputs if output.get('name') == 'stderr'] == []
+    text = printed(notebook)
+    (run,) = (tmp_path / 'models').glob('*/plate/*')
+    assert f'\n{run}\n' in text
+    bundle = open_bundle(run / 'pytorch')
+    assert bundle.manifest.model == known.model
+    assert (run / 'pytorch' / 'engine' / 'model.onnx').is_file()
+    exported, trained = re.findall(r'score of the (?:exported|trained).* ([-+.e\d]+)', text)
+    assert float(exported) == pytest.approx(
+        float(trained), abs=1e-3 * bundle.manifest.score_range.span
+    )
+    commands = [
+        shlex.split(line)[1:]
+        for line in text.replace('\\\n', '').splitlines()
+        if line.startswith('adet ')
+    ]
+    assert [words[0] for words in commands] == ['deploy', 'export', 'inspect', 'evaluate', 'tune']
+    for words in commands:
+        # The command of a package that is not installed here.
+        with suppress(AdetError):
+            cli._parse(words)

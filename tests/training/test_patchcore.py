@@ -1,0 +1,346 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""PatchCore: what its memory bank holds, and a graph that searches it as anomalib does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+import re
+from typing import Any, TYPE_CHECKING
+
+from anomalib.models.components import KCenterGreedy
+from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+import cv2
+import numpy as np
+import onnx
+import pytest
+from tiny_models import Learn, Train, Trained
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from adet_core.backends import open_backend
+from adet_core.bundle import read_engine
+from adet_core.coreset import cover_radius, select_coreset
+from adet_core.errors import BackendError, ConfigError
+from adet_core.pictures import prepare, read_picture
+from adet_core.sources import list_pictures
+from adet_training.backbone import make_network
+from adet_training.models.patchcore import ADAPTER, PatchcoreGraph, PatchcoreParameters
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+pytestmark = pytest.mark.training
+
+SIZE, PATCHES, CHANNELS = 64, 8 * 8, 128 + 256
+
+
+@pytest.fixture(scope='module')
+def found(trained: Train) -> Trained:
+    """The PatchCore that all tests share: six pictures of 64 patches, a tenth of them kept."""
+    return trained('patchcore')
+
+
+@pytest.fixture(scope='module')
+def pictures(few_pictures: Path) -> np.ndarray:
+    """The test pictures, prepared, and noise."""
+    paths = list_pictures(few_pictures / 'test')
+    prepared = [prepare(read_picture(path), (SIZE, SIZE)) for path in paths]
+    noise = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
+    return np.concatenate([prepared, noise])
+
+
+def _anomalibs_answer(
+    found: Trained, bank: torch.Tensor, images: np.ndarray, num_neighbors: int = 9
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and maps of anomalib's model with this bank, as anomalib computes distances."""
+    model = PatchcoreModel(
+        ('layer2', 'layer3'), 'resnet18', pre_trained=False, num_neighbors=num_neighbors
+    )
+    ours = found.module.model.feature_extractor
+    model.feature_extractor.load_state_dict(ours.state_dict())
+    model.memory_bank = bank
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32) / 255
+    with torch.inference_mode():
+        answer = model.eval()(found.module.pre_processor(batch))
+    return answer.pred_score.numpy().ravel(), answer.anomaly_map[:, 0].numpy()
+
+
+def _graph(found: Trained, size: int = SIZE, **settings: Any) -> PatchcoreGraph:
+    manifest = found.robot.manifest
+    manifest = replace(manifest, image=replace(manifest.image, height=size, width=size))
+    network = make_network('resnet18', ('layer2', 'layer3'))
+    extractor = found.module.model.feature_extractor.feature_extractor
+    network.load_state_dict(extractor.state_dict())
+    return PatchcoreGraph(manifest, network, PatchcoreParameters(**settings)).eval()
+
+
+def _random_bank(length: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(length, CHANNELS, generator=generator)
+
+
+# ---- the bank
+
+
+@pytest.mark.parametrize(
+    ('settings', 'kept'),
+    [
+        ({}, int(6 * PATCHES * 0.1)),
+        ({'coreset_ratio': 1.0}, 6 * PATCHES),
+        ({'coreset_ratio': 1.0, 'max_bank': 100}, 100),
+        ({'coreset_ratio': 0.5, 'max_bank': 9}, 9),
+        ({'coreset_ratio': 1e-6}, 9),
+        ({'coreset_ratio': 1e-6, 'num_neighbors': 1}, 1),
+        ({'coreset_ratio': 1e-6, 'num_neighbors': 64}, 64),
+    ],
+    ids=str,
+)
+def test_the_bank_has_the_share_asked_for_within_its_bounds(
+    learn: Learn, few_pictures: Path, settings: dict[str, Any], kept: int
+) -> None:
+    bundle = learn(settings, model='patchcore', data_root=few_pictures).bundle
+    (bank,) = bundle.statistics().values()
+    assert bank.shape == (kept, CHANNELS)
+    assert bank.dtype == np.float32
+    assert len(np.unique(bank, axis=0)) == kept
+    golden = bundle.golden()
+    assert np.isfinite(golden.scores).all()
+
+
+def test_the_bank_is_the_coreset_of_anomalibs_own_features(
+    found: Trained, few_pictures: Path
+) -> None:
+    paths = list_pictures(few_pictures / 'train')
+    images = np.stack([prepare(read_picture(path), (SIZE, SIZE)) for path in paths])
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32) / 255
+    model, module = found.module.model, found.module
+    with torch.inference_mode():
+        model.train()
+        model.feature_extractor.eval()
+        features = model(module.pre_processor(batch)).numpy()
+        model.embedding_store.clear()
+        module.eval()
+    (bank,) = found.robot.statistics().values()
+    nearest = np.abs(features[None] - bank[:, None]).max(axis=2)
+    assert nearest.min(axis=1).max() < 1e-4
+    covered = cover_radius(features, nearest.argmin(axis=1))
+    others = [
+        cover_radius(features, select_coreset(features, len(bank), seed=seed)) for seed in range(5)
+    ]
+    assert covered <= 1.1 * max(others)
+
+
+def test_the_coreset_covers_no_worse_than_anomalibs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for count, length, size in ((400, 16, 40), (2000, 64, 200)):
+        features = torch.randn(count, length, generator=generator)
+        torch.manual_seed(1)
+        theirs = KCenterGreedy(features, size / count).select_coreset_idxs()
+        ours = [select_coreset(features.numpy(), size, seed=seed) for seed in range(3)]
+        radius = cover_radius(features.numpy(), np.array(theirs))
+        assert len(theirs) == size
+        assert np.median([cover_radius(features.numpy(), chosen) for chosen in ours]) <= radius
+
+
+def test_choosing_the_bank_is_reported_and_can_be_interrupted(
+    learn: Learn, few_pictures: Path, tmp_path: Path
+) -> None:
+    calls = []
+
+    def report(stage: str, done: int, total: int | None) -> None:
+        calls.append((stage, done, total))
+        if stage == 'choosing the coreset' and len(calls) > 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn({}, report, model='patchcore', data_root=few_pictures)
+    assert calls[-1][0] == 'choosing the coreset'
+    assert not list((tmp_path / 'models').rglob('meta.json'))
+
+
+# ---- the graph
+
+
+def test_the_bank_is_an_input_of_any_length(found: Trained) -> None:
+    model = onnx.load_from_string(read_engine(found.robot))
+    onnx.checker.check_model(model, full_check=True)
+    shapes = {
+        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in model.graph.input
+    }
+    assert shapes['image'] == ['N', SIZE, SIZE, 3]
+    length, channels = shapes['memory_bank']
+    assert isinstance(length, str)
+    assert channels == CHANNELS
+    assert not {node.op_type for node in model.graph.node} & {'If', 'Loop', 'Scan'}
+
+
+@pytest.mark.parametrize('length', [9, 10, 38, 500, 3000])
+def test_a_bank_of_another_length_gets_anomalibs_answers(
+    found: Trained, pictures: np.ndarray, length: int
+) -> None:
+    backend = open_backend('onnxruntime', read_engine(found.robot), threads=1)
+    (own,) = found.robot.statistics().values()
+    bank = _random_bank(length) * float(own.max())
+    bank[: min(length, len(own)) // 2] = torch.from_numpy(own[: min(length, len(own)) // 2])
+    backend.bind({'memory_bank': bank.numpy()})
+
+    answer = backend.run(pictures)
+
+    scores, maps = _anomalibs_answer(found, bank, pictures)
+    np.testing.assert_allclose(answer.scores, scores, rtol=1e-3)
+    np.testing.assert_allclose(answer.maps, maps, rtol=1e-3, atol=1e-4)
+
+
+def test_banks_are_exchanged_between_two_pictures(found: Trained, pictures: np.ndarray) -> None:
+    backend = open_backend('onnxruntime', read_engine(found.robot), threads=1)
+    for length in (500, 9, 38):
+        bank = _random_bank(length, seed=length)
+        backend.bind({'memory_bank': bank.numpy()})
+        scores, _ = _anomalibs_answer(found, bank, pictures[:1])
+        np.testing.assert_allclose(backend.run(pictures[:1]).scores, scores, rtol=1e-3)
+
+
+def test_a_bank_of_other_features_is_refused(found: Trained, pictures: np.ndarray) -> None:
+    backend = open_backend('onnxruntime', read_engine(found.robot), threads=1)
+    with pytest.raises(BackendError, match=r"'memory_bank' have shape \(50, 10\), the graph take"):
+        backend.bind({'memory_bank': np.zeros((50, 10), np.float32)})
+    backend.bind({'memory_bank': _random_bank(8).numpy()})
+    with pytest.raises(BackendError, match='inference failed: '):
+        backend.run(pictures[:1])
+
+
+def test_one_neighbour_is_the_largest_distance_without_weight(
+    found: Trained, pictures: np.ndarray
+) -> None:
+    bank, graph = _random_bank(50), _graph(found, num_neighbors=1)
+    with torch.inference_mode():
+        scores, maps = graph(torch.from_numpy(pictures), bank)
+    expected, expected_maps = _anomalibs_answer(found, bank, pictures, num_neighbors=1)
+    np.testing.assert_allclose(scores[:, 0], expected, rtol=1e-3)
+    np.testing.assert_allclose(maps[:, 0], expected_maps, rtol=1e-3, atol=1e-4)
+    weighted = _graph(found, num_neighbors=9)(torch.from_numpy(pictures), bank)[0]
+    assert (weighted < scores).all()
+
+
+def test_a_patch_of_the_bank_itself_has_distance_0(found: Trained, pictures: np.ndarray) -> None:
+    graph = _graph(found)
+    with torch.inference_mode():
+        patches = graph._patches(torch.from_numpy(pictures[:1]))[0]
+        scores, maps = graph(
+            torch.from_numpy(pictures[:1]), torch.cat([_random_bank(50), patches])
+        )
+    assert scores.item() < 1e-6
+    assert maps.max() < 1e-6
+
+
+# ---- memory
+
+
+class Shapes(TorchDispatchMode):
+    """Notes the shape of every result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[int, ...]] = set()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        results = result if isinstance(result, tuple | list) else [result]
+        self.seen |= {tuple(one.shape) for one in results if isinstance(one, torch.Tensor)}
+        return result
+
+
+@pytest.mark.parametrize('size', [256, 200])
+def test_pieces_give_the_answer_of_the_whole_in_bounded_memory(
+    found: Trained, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    images = torch.from_numpy(
+        np.random.default_rng(1).integers(0, 256, (2, size, size, 3), np.uint8)
+    )
+    bank = _random_bank(3001)
+    whole = _graph(found, size)
+    # In pieces of 64 patches, as large banks have them in real life.
+    monkeypatch.setattr('adet_training.models.patchcore._DISTANCES', 64 * 3001)
+    chunked = _graph(found, size, max_bank=3001)
+
+    with torch.inference_mode():
+        expected = whole(images, bank)
+        with Shapes() as shapes:
+            answer = chunked(images, bank)
+
+    for one, other in zip(answer, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    distances = {shape for shape in shapes.seen if len(shape) == 3 and shape[2] == len(bank)}
+    assert distances == {(2, 64, 3001), (2, 1, 3001), (2, (size // 8) ** 2 % 64, 3001)} - {
+        (2, 0, 3001)
+    }
+    assert max(np.prod(shape) for shape in shapes.seen) < 2 * (size // 8) ** 2 * len(bank) / 2
+
+
+# ---- what cannot be
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'coreset_ratio': 0}, 'coreset_ratio is 0.0, expected more than 0, at most 1'),
+        ({'coreset_ratio': 1.1}, 'coreset_ratio is 1.1, expected more than 0, at most 1'),
+        ({'coreset_ratio': float('nan')}, 'coreset_ratio is nan, expected more than 0, at most 1'),
+        ({'num_neighbors': 0}, 'num_neighbors is 0, expected 1 to 64'),
+        ({'num_neighbors': 65}, 'num_neighbors is 65, expected 1 to 64'),
+        ({'max_bank': 8}, 'max_bank is 8, expected 9 (num_neighbors) to 1000000'),
+        ({'max_bank': 1_000_001}, 'max_bank is 1000001, expected 9 (num_neighbors) to 1000000'),
+        ({'max_bank': 0, 'num_neighbors': 1}, 'max_bank is 0, expected 1 (num_neighbors) to'),
+        ({'layers': ['layer2', 'layer9']}, "backbone resnet18 has no layer 'layer9'; it has act1"),
+        ({'backbone': 'resnet19'}, "unknown backbone 'resnet19'; timm has e.g. "),
+        ({'n_features': 3}, "unknown hyper-parameter 'n_features'; known: backbone, "),
+        (
+            {'backbone': 'vit_tiny_patch16_224', 'layers': ['blocks.0']},
+            'backbone vit_tiny_patch16_224 does not fit PatchCore; take a convolutional',
+        ),
+    ],
+    ids=str,
+)
+def test_an_impossible_setting_is_refused_before_anything_is_written(
+    learn: Learn, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=f'^{re.escape(message)}'):
+        learn(settings, model='patchcore')
+    assert not (tmp_path / 'models').exists()
+
+
+def test_fewer_patches_than_neighbours_still_give_a_graph_that_runs(
+    learn: Learn, own_few: Path
+) -> None:
+    for path in list_pictures(own_few / 'train')[2:]:
+        path.unlink()
+    bundle = learn({'layers': ['layer4']}, model='patchcore', data_root=own_few).bundle
+    assert bundle.statistics()['memory_bank'].shape == (2 * 2 * 2, 512)
+    golden = bundle.golden()
+    weights = torch.load(bundle.folder / 'model.pth', weights_only=True)
+    graph = ADAPTER.graph(bundle.manifest, weights)
+    bank = torch.from_numpy(bundle.statistics()['memory_bank'])
+    with torch.inference_mode():
+        scores, _ = graph.module.eval()(torch.from_numpy(golden.images), bank)
+    np.testing.assert_allclose(scores[:, 0], golden.scores, rtol=1e-3)
+
+
+def test_a_background_without_texture_can_be_exported(learn: Learn, own_few: Path) -> None:
+    for path in list_pictures(own_few):
+        if 'masks' not in path.parts:
+            picture = cv2.imread(str(path))
+            picture[:, :64] = 255
+            cv2.imwrite(str(path), picture)
+    bundle = learn({'coreset_ratio': 1.0}, model='patchcore', data_root=own_few).bundle
+    weights = torch.load(bundle.folder / 'model.pth', weights_only=True)
+    module = ADAPTER.graph(bundle.manifest, weights).module.eval()
+    golden, bank = bundle.golden(), torch.from_numpy(bundle.statistics()['memory_bank'])
+    with torch.inference_mode():
+        _, maps = module(torch.from_numpy(golden.images), bank)
+    tolerance = 1e-3 * bundle.manifest.score_range.span
+    np.testing.assert_allclose(maps[:, 0], golden.maps, rtol=0, atol=tolerance)

@@ -1,0 +1,279 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""``adet tune``: real searches of a few trials of a second each."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+import yaml
+
+from adet_core.bundle import open_bundle
+from adet_core.cli import main
+
+pytestmark = pytest.mark.training
+
+Out = pytest.CaptureFixture[str]
+PROGRAM = 'import sys; from adet_core.cli import main; sys.exit(main(sys.argv[1:]))'
+SPACE = {'n_features': {'low': 10, 'high': 40, 'step': 10}, 'image_size': 64}
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    return write_space(tmp_path, SPACE)
+
+
+def write_space(folder: Path, values: Any, name: str = 'space.yaml') -> Path:
+    path = folder / name
+    path.write_text(values if isinstance(values, str) else yaml.safe_dump(values))
+    return path
+
+
+def words(data: Path, models: Path, space: Path, *more: str) -> list[str]:
+    return [
+        *('tune', '--model', 'padim', '--category', 'plate', '--backbone-weights', 'random'),
+        *('--data-root', str(data), '--models-root', str(models)),
+        *('--search-space', str(space), '--trials', '2', '--json', *more),
+    ]
+
+
+def run(capsys: Out, command: list[str]) -> dict[str, Any]:
+    assert main(command) == 0
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result
+
+
+def error(capsys: Out, command: list[str]) -> str:
+    assert main(command) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith('error: ')
+    return last.removeprefix('error: ')
+
+
+def trials_of(run_dir: str) -> list[dict[str, str]]:
+    with Path(run_dir, 'param', 'trials.csv').open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_search_writes_its_files_and_trains_with_the_best_values(
+    data_root: Path, tmp_path: Path, space: Path, capsys: Out
+) -> None:
+    result = run(capsys, words(data_root, tmp_path / 'models', space, '--trials', '3'))
+
+    rows = trials_of(result['run_dir'])
+    values = [float(row['value']) for row in rows if row['state'] == 'complete']
+    assert len(rows) == 3
+    assert result['objective'] == 'image_auroc'
+    assert result['best_value'] == max(values)
+    # The final training is the best trial again.
+    assert result['image_auroc'] == pytest.approx(result['best_value'])
+    best = yaml.safe_load(Path(result['run_dir'], 'param', 'best_params.yaml').read_text())
+    assert best == result['best_parameters']
+    assert str(best['n_features']) in {
+        row['n_features'] for row in rows if float(row['value'] or 0) == max(values)
+    }
+    used = yaml.safe_load(Path(result['run_dir'], 'param', 'search_space.yaml').read_text())
+    assert used == SPACE
+    manifest = open_bundle(Path(result['bundle_dir'])).manifest
+    assert {**manifest.hyper_parameters, 'seed': 0} == {**best, 'seed': 0}
+
+
+def test_a_second_search_goes_on_with_the_first_and_another_study_does_not(
+    data_root: Path, tmp_path: Path, space: Path, capsys: Out
+) -> None:
+    command = words(data_root, tmp_path / 'models', space, '--no-train')
+    first = run(capsys, command)
+    again = run(capsys, command)
+    assert first['storage'] == again['storage']
+    assert first['run_dir'] != again['run_dir']
+    assert sum(first['trials'].values()) == 2
+    assert sum(again['trials'].values()) == 4
+    assert trials_of(again['run_dir'])[:2] == trials_of(first['run_dir'])
+    assert not Path(again['run_dir'], 'pytorch').exists()
+    assert sum(run(capsys, [*command, '--study', 'other'])['trials'].values()) == 2
+
+
+def test_the_best_parameters_train_the_same_model_by_themselves(
+    data_root: Path, tmp_path: Path, space: Path, capsys: Out
+) -> None:
+    tuned = run(capsys, words(data_root, tmp_path / 'models', space))
+    file = Path(tuned['run_dir'], 'param', 'best_params.yaml')
+    trained = run(
+        capsys,
+        [
+            *('train', '--model', 'padim', '--category', 'plate', '--backbone-weights', 'random'),
+            *('--data-root', str(data_root), '--models-root', str(tmp_path / 'other')),
+            *('--parameters', str(file), '--json'),
+        ],
+    )
+    for name in ('threshold', 'image_auroc', 'pixel_auroc'):
+        assert trained[name] == pytest.approx(tuned[name], rel=1e-6)
+
+
+@pytest.mark.parametrize('change', ['space', 'data', 'seed'])
+def test_a_study_of_something_else_is_not_continued(
+    change: str, own_data: Path, tmp_path: Path, space: Path, capsys: Out
+) -> None:
+    models = tmp_path / 'models'
+    run(capsys, words(own_data, models, space, '--no-train'))
+    more = []
+    if change == 'space':
+        space = write_space(tmp_path, {'n_features': {'low': 10, 'high': 20}, 'image_size': 64})
+    elif change == 'data':
+        next((own_data / 'train' / 'plate').iterdir()).unlink()
+    else:
+        more = ['--seed', '7']
+    said = error(capsys, words(own_data, models, space, *more))
+    assert "study 'padim_plate' was begun with other pictures" in said
+    assert '--study NAME' in said
+
+
+def test_without_labels_made_up_defects_are_what_counts(
+    own_data: Path, tmp_path: Path, space: Path, capsys: Out
+) -> None:
+    shutil.rmtree(own_data / 'test')
+    result = run(capsys, words(own_data, tmp_path / 'models', space))
+    assert result['objective'] == 'cutpaste_auroc'
+    assert 0 <= result['best_value'] <= 1
+    assert result['image_auroc'] is None
+    assert result['threshold_method'] == 'normal_quantile'
+
+
+def test_values_that_do_not_go_together_are_left_out_with_the_reason(
+    data_root: Path, tmp_path: Path, capsys: Out
+) -> None:
+    # layer1 alone has 64 channels.
+    space = write_space(
+        tmp_path,
+        {'n_features': {'choices': [100, 20]}, 'layers': 'layer1', 'image_size': 64},
+    )
+    result = run(capsys, words(data_root, tmp_path / 'models', space, '--trials', '6'))
+    failed = [row for row in trials_of(result['run_dir']) if row['state'] == 'fail']
+    assert failed
+    assert all('n_features is 100' in row['reason'] for row in failed)
+    assert result['best_parameters']['n_features'] == 20
+
+
+def test_a_search_in_which_nothing_works_says_why(
+    data_root: Path, tmp_path: Path, capsys: Out
+) -> None:
+    space = write_space(tmp_path, {'n_features': {'choices': [100]}, 'layers': 'layer1'})
+    said = error(capsys, words(data_root, tmp_path / 'models', space))
+    assert said.startswith('no trial was finished; the last one: n_features is 100')
+
+
+def test_a_poor_trial_is_given_up_after_a_part_of_the_work(
+    data_root: Path, tmp_path: Path, space: Path, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adet_training import tune
+
+    shares = []
+    real = tune._Trials._score
+
+    def score(self: Any, trial: Any, parameters: Any, data: Any) -> float:
+        shares.append((trial.number, len(data.train)))
+        # Each is worse than those before.
+        real(self, trial, parameters, data) if trial.number == 0 else None
+        return 1 / (1 + trial.number)
+
+    monkeypatch.setattr(tune._Trials, '_score', score)
+    monkeypatch.setattr(tune, '_STARTUP', 1)
+    monkeypatch.setattr(tune, '_FIRST_LOOK', 0.5)
+    result = run(
+        capsys, words(data_root, tmp_path / 'models', space, '--trials', '4', '--no-train')
+    )
+    assert result['trials'] == {'complete': 1, 'pruned': 3}
+    assert shares == [(0, 6), (0, 12), (1, 6), (2, 6), (3, 6)]
+
+
+def test_a_model_with_steps_is_looked_at_after_a_quarter_of_them(
+    data_root: Path, tmp_path: Path, capsys: Out
+) -> None:
+    space = write_space(tmp_path, {'latent': {'choices': [4, 8]}, 'image_size': 64, 'width': 4})
+    command = words(data_root, tmp_path / 'models', space, '--set', 'steps=8', '--trials', '1')
+    command[command.index('padim')] = 'vae'
+    result = run(capsys, command)
+    assert result['best_parameters']['steps'] == 8
+    assert result['best_parameters']['latent'] in {4, 8}
+
+
+@pytest.mark.parametrize(
+    ('more', 'expected'),
+    [
+        (('--trials', '0'), 'trials is 0, expected 1 or more'),
+        (('--set', 'n_features=20'), 'n_features is given by --set and searched by'),
+        (('--storage', 'nothing://x'), 'storage nothing://x cannot be opened'),
+        (('--storage', 'sqlite:////nowhere/at/all.db'), 'cannot be opened'),
+        (('--search-space', 'missing.yaml'), 'missing.yaml: no such search space'),
+        (('--model', 'magic'), "unknown model 'magic'"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    more: tuple[str, ...], expected: str, data_root: Path, tmp_path: Path, space: Path, capsys: Out
+) -> None:
+    assert expected in error(capsys, words(data_root, tmp_path / 'models', space, *more))
+
+
+@pytest.mark.parametrize('storage', ['sqlite:///{}/study.db', 'journal:{}/study.log'])
+def test_two_processes_share_one_study(
+    storage: str, data_root: Path, tmp_path: Path, space: Path
+) -> None:
+    url = storage.format(tmp_path)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, '-c', PROGRAM, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for command in (
+            words(data_root, tmp_path / f'models{n}', space, '--storage', url, '--no-train')
+            for n in range(2)
+        )
+    ]
+    results = []
+    for process in processes:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        results.append(json.loads(out))
+    # Whoever ended last has seen the trials of both.
+    last = max(results, key=lambda result: sum(result['trials'].values()))
+    rows = trials_of(last['run_dir'])
+    assert [int(row['number']) for row in rows] == [0, 1, 2, 3]
+    assert {row['state'] for row in rows} <= {'complete', 'pruned'}
+    assert last['best_value'] == max(float(row['value']) for row in rows if row['value'])
+
+
+def test_a_search_that_was_killed_goes_on(
+    data_root: Path, tmp_path: Path, space: Path, capsys: Out
+) -> None:
+    command = words(data_root, tmp_path / 'models', space, '--no-train')
+    process = subprocess.Popen(
+        [sys.executable, '-c', PROGRAM, *command, '--trials', '500'],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith('trial 1'):
+            break
+    time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    result = run(capsys, command)
+    rows = trials_of(result['run_dir'])
+    assert rows[0]['state'] == 'complete'
+    finished = [row for row in rows if row['state'] in {'complete', 'pruned'}]
+    # What the killed process was at is there, and is not mistaken for a result.
+    assert len(rows) - len(finished) <= 1
+    assert all(row['value'] for row in finished)

@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every model, small enough to be trained in a second or two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adet_core.bundle import Bundle
+    from adet_training.train import Run
+
+# A model that is not named here has the size alone.
+_SETTINGS: dict[str, dict[str, Any]] = {
+    'padim': {'n_features': 24},
+    'vae': {'width': 4, 'latent': 8, 'steps': 40},
+    'reverse_distillation': {'steps': 2},
+    'efficientad': {'image_size': 256, 'steps': 2, 'distill_pieces': 8},
+}
+
+
+def tiny(model: str) -> dict[str, Any]:
+    """Hyper-parameters of a model for a training that is over soon."""
+    return {'image_size': 64, **_SETTINGS.get(model, {})}
+
+
+class Trained(NamedTuple):
+    """A model, and the module it was before it became a bundle.
+
+    Attributes:
+        run: The training.
+        module: The Lightning module as the training left it.
+        robot: Its bundle as a robot has it, with its engine.
+    """
+
+    run: Run
+    module: Any
+    robot: Bundle
+
+
+Learn = Callable[..., 'Run']
+Train = Callable[[str], Trained]

@@ -1,0 +1,304 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The figures of the notebooks: pictures, scores, and what a model sees in pictures.
+
+They are made without pyplot, so none is shown twice and none has to be closed. They are white
+whatever the page around them is, and their colours differ for colour-blind people too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+import numpy as np
+import numpy.typing as npt
+
+from adet_core.bundle import Manifest, Threshold
+from adet_core.detector import Detector
+from adet_core.metrics import auroc, rates_at
+from adet_core.overlay import draw_overlay
+from adet_core.pictures import Image
+from adet_core.scoring import AnomalyMap, find_regions
+from adet_training.calibrate import Judged
+from adet_training.dataset import Category, Sample
+from adet_training.fit import Answers, LOGS_FOLDER
+
+# Okabe, Ito: Color Universal Design, https://jfly.uni-koeln.de/color/
+_GOOD, _BAD, _BAND = '#0072B2', '#D55E00', '#F0E442'
+_TILE = 2.0
+_PANEL = (4.5, 3.2)
+_MOST_BINS = 30
+
+
+class Tile(NamedTuple):
+    """One picture of a grid.
+
+    Attributes:
+        image: uint8 ``(H, W, 3)``, RGB.
+        title: Above it.
+        mask: bool ``(H, W)``; an outline around it, a little outside. None for no outline.
+    """
+
+    image: Image
+    title: str = ''
+    mask: npt.NDArray[np.bool_] | None = None
+
+
+def judge(detector: Detector, samples: Sequence[Sample]) -> Judged:
+    """What an exported bundle says of prepared pictures, asked one at a time as on the robot.
+
+    Args:
+        detector: Of a bundle that was exported.
+        samples: Pictures of the bundle's size, at least one.
+    """
+    answers = [detector.run([sample.image]) for sample in samples]
+    scores, maps = (np.concatenate(values) for values in zip(*answers, strict=True))
+    return Judged(samples, Answers(scores, maps))
+
+
+def picture_grid(rows: Mapping[str, Sequence[Tile]]) -> Figure:
+    """Pictures in rows.
+
+    Args:
+        rows: The name of each row, and its pictures; rows may differ in length.
+    """
+    columns = max(map(len, rows.values()))
+    figure = _figure(columns * _TILE, len(rows) * (_TILE + 0.35))
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes_of_row, (name, tiles) in zip(grid, rows.items(), strict=True):
+        axes_of_row[0].set_ylabel(name)
+        for axes, tile in zip(axes_of_row, tiles, strict=False):
+            _show(axes, tile)
+        for axes in axes_of_row[len(tiles) :]:
+            axes.set_axis_off()
+    return figure
+
+
+def sample_pictures(data: Category, *, each: int = 5) -> Figure:
+    """Good pictures to learn from, and anomalous ones to test with where there are any.
+
+    Args:
+        data: The pictures.
+        each: How many of both, spread over all there are.
+    """
+    kinds = {
+        'good': data.train,
+        'anomalous': [sample for sample in data.test if sample.is_anomalous],
+    }
+    return picture_grid(
+        {
+            f'{name} ({len(samples)})': [
+                Tile(sample.image, _short(sample.path.stem), sample.mask)
+                for sample in _spread(samples, each)
+            ]
+            for name, samples in kinds.items()
+            if samples
+        }
+    )
+
+
+def score_histogram(judged: Judged, threshold: Threshold) -> Figure:
+    """How the scores of good and of anomalous pictures lie about the threshold.
+
+    Args:
+        judged: Pictures and their raw scores.
+        threshold: Of the score; its uncertain band is drawn where there is one.
+    """
+    scores, labels = judged.answers.scores, judged.labels
+    bins = min(2 * int(np.ceil(np.sqrt(scores.size))), _MOST_BINS)
+    edges = np.histogram_bin_edges(scores, bins).tolist()
+    figure = _figure(2 * _PANEL[0], _PANEL[1])
+    axes = _axes(figure, 'score (raw, in the unit of the model)', 'pictures')
+    for name, chosen, colour in (('good', ~labels, _GOOD), ('anomalous', labels, _BAD)):
+        if chosen.any():
+            label = f'{name} ({chosen.sum()})'
+            axes.hist(scores[chosen], edges, color=colour, alpha=0.6, label=label)
+    start = threshold.uncertain_from
+    if start is not None:
+        label = f'uncertain from {start:.4g}'
+        axes.axvspan(start, threshold.value, color=_BAND, alpha=0.5, lw=0, zorder=0, label=label)
+    axes.axvline(threshold.value, color='black', label=f'threshold {threshold.value:.4g}')
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(frameon=False, loc='outside right upper')
+    return figure
+
+
+def roc_curve(judged: Judged, threshold: Threshold) -> Figure:
+    """What every threshold would find and reject, and where the bundle's own one lies.
+
+    Args:
+        judged: Pictures and their raw scores.
+        threshold: Of the score.
+    """
+    scores, labels = judged.answers.scores, judged.labels
+    figure = _figure(*_PANEL)
+    axes = _axes(figure, 'good pictures rejected', 'anomalous pictures found')
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    area = auroc(scores, labels)
+    if area is None:
+        text = 'needs good and anomalous pictures'
+        axes.text(0.5, 0.5, text, ha='center', va='center', transform=axes.transAxes)
+        return figure
+    # Above the highest score nothing is rejected.
+    cuts = [np.inf, *np.unique(scores)[::-1].tolist()]
+    rejected, found = np.array([_point(cut, judged) for cut in cuts]).T
+    axes.plot(rejected, found, color=_GOOD, lw=2, label=f'AUROC {area:.3f}')
+    axes.plot([0, 1], [0, 1], color='grey', lw=1, ls=':', label='guessing')
+    at = f'threshold {threshold.value:.4g}'
+    axes.plot(*_point(threshold.value, judged), 'o', color=_BAD, ms=9, label=at, clip_on=False)
+    axes.legend(frameon=False, loc='lower right')
+    return figure
+
+
+def overlay_gallery(judged: Judged, manifest: Manifest, *, each: int = 3) -> Figure:
+    """The worst mistakes and some typical answers; each picture beside its overlay.
+
+    In the picture the true mask is outlined. The overlay is the detector's: the map where it nears
+    the pixel threshold, and boxes around regions of pictures judged anomalous.
+
+    Args:
+        judged: Pictures, their raw scores and maps.
+        manifest: Thresholds and score range.
+        each: Pictures of each kind at most.
+    """
+    rows = {}
+    for name, indices in _kinds(judged, manifest.image_threshold.value):
+        tiles = [_pair(judged, index, manifest) for index in indices[:each].tolist()]
+        if tiles:
+            rows[f'{name} ({indices.size})'] = [tile for pair in tiles for tile in pair]
+    return picture_grid(rows)
+
+
+def loss_curve(folder: Path) -> Figure:
+    """The losses of every step of a run.
+
+    Args:
+        folder: The run's folder.
+    """
+    with (folder / LOGS_FOLDER / 'metrics.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in rows[0] if name.startswith('train_')]
+    figure = _figure(_PANEL[0] * max(len(names), 1), _PANEL[1])
+    for number, name in enumerate(names, start=1):
+        logged = [(int(row['step']), float(row[name])) for row in rows if row[name]]
+        axes = _axes(figure, 'step', name.replace('_', ' '), (1, len(names), number))
+        axes.plot(*zip(*logged, strict=True), color=_GOOD, lw=1)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def trade_off(
+    name: str, values: Sequence[float], measured: Mapping[str, Sequence[float | None]]
+) -> Figure:
+    """What a hyper-parameter costs and gains; one panel for each.
+
+    Args:
+        name: Of the hyper-parameter.
+        values: That were tried.
+        measured: Label with its unit, and what was measured at each value; None is a gap.
+    """
+    figure = _figure(_PANEL[0] * len(measured), _PANEL[1])
+    for number, (label, found) in enumerate(measured.items(), start=1):
+        axes = _axes(figure, name, label, (1, len(measured), number))
+        axes.plot(values, np.array(found, np.float64), 'o-', color=_GOOD, clip_on=False)
+        axes.set_xticks(list(values))
+        # From 0 on, chance differences look as small as they are.
+        axes.set_ylim(bottom=0)
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure; inches."""
+    return Figure(figsize=(width, height), layout='constrained', facecolor='white')
+
+
+def _axes(
+    figure: Figure, x_label: str, y_label: str, place: tuple[int, int, int] = (1, 1, 1)
+) -> Axes:
+    axes = figure.add_subplot(*place)
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.grid(color='0.9')
+    axes.set_axisbelow(True)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    return axes
+
+
+def _show(axes: Axes, tile: Tile) -> None:
+    axes.imshow(tile.image)
+    axes.set_title(tile.title, fontsize='small')
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    if tile.mask is None or not tile.mask.any():
+        return
+    # A little outside, so that it does not hide a small defect; an edge may cut it.
+    rows, columns = tile.mask.shape
+    margin = max(rows, columns) // 50 + 1
+    padded = np.pad(tile.mask, margin + 1).astype(np.uint8)
+    grown = cv2.dilate(padded, np.ones((2 * margin + 1,) * 2, np.uint8))
+    x, y = (np.arange(-margin - 1, edge + margin + 1) for edge in (columns, rows))
+    outline = axes.contour(x, y, grown, [0.5], colors='white', linewidths=1)
+    outline.set_path_effects([withStroke(linewidth=2, foreground='black')])
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 20 else f'{name[:9]}…{name[-10:]}'
+
+
+def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """Some of the samples, from first to last: kinds of defects often follow each other."""
+    places = np.linspace(0, len(samples) - 1, min(count, len(samples)))
+    return [samples[place] for place in np.rint(places).astype(int).tolist()]
+
+
+def _point(cut: float, judged: Judged) -> tuple[float, float]:
+    """Shares of good pictures rejected and of anomalous ones found at a threshold."""
+    rates = rates_at(cut, judged.answers.scores, judged.labels)
+    assert rates.false_reject_rate is not None
+    assert rates.false_accept_rate is not None
+    return rates.false_reject_rate, 1 - rates.false_accept_rate
+
+
+def _kinds(judged: Judged, threshold: float) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+    """The name of each kind of answer, and its pictures: those to look at come first."""
+    scores, labels = judged.answers.scores, judged.labels
+    flagged = scores >= threshold
+    order = np.argsort(scores)
+    yield 'false rejects', order[(flagged & ~labels)[order]][::-1]
+    yield 'false accepts', order[(~flagged & labels)[order]]
+    for name, chosen in (('good, passed', ~flagged & ~labels), ('bad, found', flagged & labels)):
+        indices = np.flatnonzero(chosen)
+        away = np.abs(scores[indices] - np.median(scores[indices])) if indices.size else indices
+        yield name, indices[np.argsort(away)]
+
+
+def _pair(judged: Judged, index: int, manifest: Manifest) -> tuple[Tile, Tile]:
+    sample, score = judged.samples[index], float(judged.answers.scores[index])
+    overlay = _overlay(sample.image, judged.answers.maps[index], score, manifest)
+    name = _short(sample.path.stem)
+    return Tile(sample.image, name, sample.mask), Tile(overlay, f'score {score:.4g}')
+
+
+def _overlay(image: Image, anomaly_map: AnomalyMap, score: float, manifest: Manifest) -> Image:
+    threshold = manifest.pixel_threshold.value
+    is_anomalous = score >= manifest.image_threshold.value
+    regions = find_regions(anomaly_map, threshold, image.shape[:2]) if is_anomalous else ()
+    # OpenCV's order of colours and back.
+    drawn = draw_overlay(
+        image[..., ::-1],
+        anomaly_map,
+        regions,
+        threshold=threshold,
+        span=manifest.score_range.span,
+    )
+    return drawn[..., ::-1]
