@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import io
 from pathlib import Path
 import shutil
@@ -17,6 +18,7 @@ from tiny_models import Learn, tiny, Train
 import torch
 
 from adet_core.detector import Detector
+from adet_core.errors import ConfigError
 from adet_core.models import model_folder
 from adet_core.pictures import prepare, read_picture
 from adet_core.sources import list_pictures
@@ -147,6 +149,23 @@ def test_one_seed_gives_the_same_scores_and_thresholds_twice(
     assert one.files == other.files
     tables = [run.folder / 'test_result' / 'predictions.csv' for run in (first, again)]
     assert tables[0].read_bytes() == tables[1].read_bytes()
+
+
+@each_model
+@pytest.mark.parametrize('name', ['resnet50', 'resnet19', 'mobilenetv3_small_050', ''])
+def test_weights_of_another_network_than_the_bundle_names_are_refused(
+    trained: Train, model: str, name: str
+) -> None:
+    bundle = trained(model).run.bundle
+    if bundle.manifest.backbone is None:
+        pytest.skip('it has none')
+    backbone = replace(bundle.manifest.backbone, name=name)
+    weights = torch.load(io.BytesIO(bundle.weights()), weights_only=True)
+    if model == 'efficientad':
+        # Its backbone is only where the teacher came from.
+        weights = {key: value for key, value in weights.items() if 'student' not in key}
+    with pytest.raises(ConfigError):
+        load_adapter(model).graph(replace(bundle.manifest, backbone=backbone), weights)
 
 
 # ---- data with nothing in it to learn

@@ -136,12 +136,16 @@ def test_the_coreset_covers_no_worse_than_anomalibs() -> None:
     generator = torch.Generator().manual_seed(0)
     for count, length, size in ((400, 16, 40), (2000, 64, 200)):
         features = torch.randn(count, length, generator=generator)
-        torch.manual_seed(1)
-        theirs = KCenterGreedy(features, size / count).select_coreset_idxs()
-        ours = [select_coreset(features.numpy(), size, seed=seed) for seed in range(3)]
-        radius = cover_radius(features.numpy(), np.array(theirs))
-        assert len(theirs) == size
-        assert np.median([cover_radius(features.numpy(), chosen) for chosen in ours]) <= radius
+        theirs, ours = [], []
+        for seed in range(5):
+            torch.manual_seed(seed)
+            chosen = KCenterGreedy(features, size / count).select_coreset_idxs()
+            assert len(chosen) == size
+            theirs.append(cover_radius(features.numpy(), np.array(chosen)))
+            found = select_coreset(features.numpy(), size, seed=seed)
+            ours.append(cover_radius(features.numpy(), found))
+        # Both begin anywhere, which alone makes a difference of a percent or two.
+        assert np.mean(ours) <= 1.01 * np.mean(theirs)
 
 
 def test_choosing_the_bank_is_reported_and_can_be_interrupted(
@@ -314,29 +318,26 @@ def test_an_impossible_setting_is_refused_before_anything_is_written(
     assert not (tmp_path / 'models').exists()
 
 
-def test_fewer_patches_than_neighbours_still_give_a_graph_that_runs(
-    learn: Learn, own_few: Path
-) -> None:
+def test_fewer_patches_than_neighbours_are_refused(learn: Learn, own_few: Path) -> None:
     for path in list_pictures(own_few / 'train')[2:]:
         path.unlink()
-    bundle = learn({'layers': ['layer4']}, model='patchcore', data_root=own_few).bundle
-    assert bundle.statistics()['memory_bank'].shape == (2 * 2 * 2, 512)
-    golden = bundle.golden()
-    weights = torch.load(bundle.folder / 'model.pth', weights_only=True)
-    graph = ADAPTER.graph(bundle.manifest, weights)
-    bank = torch.from_numpy(bundle.statistics()['memory_bank'])
-    with torch.inference_mode():
-        scores, _ = graph.module.eval()(torch.from_numpy(golden.images), bank)
-    np.testing.assert_allclose(scores[:, 0], golden.scores, rtol=1e-3)
+    with pytest.raises(ConfigError, match='num_neighbors is 9, expected at most all 8 patches'):
+        learn({'layers': ['layer4']}, model='patchcore', data_root=own_few)
+    settings = {'layers': ['layer4'], 'num_neighbors': 8}
+    bundle = learn(settings, model='patchcore', data_root=own_few).bundle
+    assert bundle.statistics()['memory_bank'].shape == (8, 512)
 
 
-def test_a_background_without_texture_can_be_exported(learn: Learn, own_few: Path) -> None:
+@pytest.mark.parametrize('ratio', [0.1, 1.0])
+def test_a_background_without_texture_is_no_trouble(
+    learn: Learn, own_few: Path, ratio: float
+) -> None:
     for path in list_pictures(own_few):
         if 'masks' not in path.parts:
             picture = cv2.imread(str(path))
             picture[:, :64] = 255
             cv2.imwrite(str(path), picture)
-    bundle = learn({'coreset_ratio': 1.0}, model='patchcore', data_root=own_few).bundle
+    bundle = learn({'coreset_ratio': ratio}, model='patchcore', data_root=own_few).bundle
     weights = torch.load(bundle.folder / 'model.pth', weights_only=True)
     module = ADAPTER.graph(bundle.manifest, weights).module.eval()
     golden, bank = bundle.golden(), torch.from_numpy(bundle.statistics()['memory_bank'])

@@ -26,7 +26,7 @@ from adet_core.detector import Detector
 from adet_core.metrics import auroc, rates_at
 from adet_core.overlay import draw_overlay
 from adet_core.pictures import Image
-from adet_core.scoring import AnomalyMap, find_regions
+from adet_core.scoring import find_regions
 from adet_training.calibrate import Judged
 from adet_training.dataset import Category, Sample
 from adet_training.fit import Answers, LOGS_FOLDER
@@ -263,10 +263,10 @@ def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
 
 def _point(cut: float, judged: Judged) -> tuple[float, float]:
     """Shares of good pictures rejected and of anomalous ones found at a threshold."""
-    rates = rates_at(cut, judged.answers.scores, judged.labels)
-    assert rates.false_reject_rate is not None
-    assert rates.false_accept_rate is not None
-    return rates.false_reject_rate, 1 - rates.false_accept_rate
+    _, rejected, missed = rates_at(cut, judged.answers.scores, judged.labels)
+    assert rejected is not None
+    assert missed is not None
+    return rejected, 1 - missed
 
 
 def _kinds(judged: Judged, threshold: float) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
@@ -284,21 +284,16 @@ def _kinds(judged: Judged, threshold: float) -> Iterator[tuple[str, npt.NDArray[
 
 def _pair(judged: Judged, index: int, manifest: Manifest) -> tuple[Tile, Tile]:
     sample, score = judged.samples[index], float(judged.answers.scores[index])
-    overlay = _overlay(sample.image, judged.answers.maps[index], score, manifest)
-    name = _short(sample.path.stem)
-    return Tile(sample.image, name, sample.mask), Tile(overlay, f'score {score:.4g}')
-
-
-def _overlay(image: Image, anomaly_map: AnomalyMap, score: float, manifest: Manifest) -> Image:
-    threshold = manifest.pixel_threshold.value
+    found, threshold = judged.answers.maps[index], manifest.pixel_threshold.value
     is_anomalous = score >= manifest.image_threshold.value
-    regions = find_regions(anomaly_map, threshold, image.shape[:2]) if is_anomalous else ()
-    # OpenCV's order of colours and back.
-    drawn = draw_overlay(
-        image[..., ::-1],
-        anomaly_map,
-        regions,
+    size = sample.image.shape[:2]
+    overlay = draw_overlay(
+        # To OpenCV's order of colours, and back below.
+        sample.image[..., ::-1],
+        found,
+        find_regions(found, threshold, size) if is_anomalous else (),
         threshold=threshold,
         span=manifest.score_range.span,
-    )
-    return drawn[..., ::-1]
+    )[..., ::-1]
+    name = _short(sample.path.stem)
+    return Tile(sample.image, name, sample.mask), Tile(overlay, f'score {score:.4g}')

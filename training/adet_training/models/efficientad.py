@@ -321,6 +321,7 @@ class EfficientAdGraph(nn.Module):
 
 
 def _networks(model_size: str) -> EfficientAdModel:
+    check(model_size in SIZES, 'model_size', model_size, ' or '.join(SIZES))
     return EfficientAdModel(model_size=EfficientAdModelSize(model_size))
 
 

@@ -154,7 +154,11 @@ class _Module(Patchcore):  # type: ignore[misc]  # anomalib has no types
     report: Report
 
     def fit(self) -> None:
-        """Choose the memory bank from the features of all pictures."""
+        """Choose the memory bank from the features of all pictures.
+
+        Raises:
+            ConfigError: They are fewer than the neighbours.
+        """
         store: list[torch.Tensor] = self.model.embedding_store
         rows = np.empty((sum(map(len, store)), store[0].shape[1]), np.float32)
         first = 0
@@ -162,10 +166,11 @@ class _Module(Patchcore):  # type: ignore[misc]  # anomalib has no types
         for features in _drain(store):
             rows[first : first + len(features)] = features.cpu().numpy()
             first += len(features)
-        wanted = int(len(rows) * self.settings.coreset_ratio)
-        size = min(max(wanted, self.settings.num_neighbors), self.settings.max_bank)
+        least, most = self.settings.num_neighbors, self.settings.max_bank
+        check(least <= len(rows), 'num_neighbors', least, f'at most all {len(rows)} patches')
+        size = min(max(int(len(rows) * self.settings.coreset_ratio), least), most)
         seed = int(torch.randint(2**31, (1,)))
-        chosen = select_coreset(rows, min(size, len(rows)), seed=seed, report=self.report)
+        chosen = select_coreset(rows, size, seed=seed, report=self.report)
         self.model.memory_bank = torch.from_numpy(rows[chosen]).to(self.device)
 
 
@@ -250,13 +255,16 @@ class _Bank:
     """The memory bank, made ready for a search by one product of matrices.
 
     The nearest feature b of a patch x is the one with the largest x . b - |b|^2 / 2; with a column
-    more on both sides that is a product.
+    more on both sides that is a product. Both are taken from the bank's mean, so that it loses
+    fewer digits.
     """
 
     def __init__(self, features: torch.Tensor) -> None:
         self.features = features
-        halves = (features * features).sum(dim=1, keepdim=True) * -0.5
-        self._augmented = torch.cat([features, halves], dim=1).permute(1, 0)
+        self._mean = features.mean(dim=0, keepdim=True)
+        centred = features - self._mean
+        halves = (centred * centred).sum(dim=1, keepdim=True) * -0.5
+        self._augmented = torch.cat([centred, halves], dim=1).permute(1, 0)
 
     def nearest(self, patches: torch.Tensor) -> torch.Tensor:
         """Index of the nearest feature of each patch, ``(N, P, D)`` to ``(N, P)``."""
@@ -268,7 +276,7 @@ class _Bank:
 
     def _closeness(self, patches: torch.Tensor) -> torch.Tensor:
         ones = torch.ones_like(patches[..., :1])
-        return torch.matmul(torch.cat([patches, ones], dim=2), self._augmented)
+        return torch.matmul(torch.cat([patches - self._mean, ones], dim=2), self._augmented)
 
 
 def _distances(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

@@ -121,13 +121,17 @@ class ReverseDistillationAdapter(Adapter[ReverseDistillationParameters]):
         if spec is None:
             msg = 'meta.json names no backbone; train again'
             raise ConfigError(msg)
-        model = ReverseDistillationModel(
-            backbone=spec.name,
-            input_size=(image.height, image.width),
-            layers=spec.layers,
-            anomaly_map_mode=AnomalyMapGenerationMode.ADD,
-            pre_trained=False,
-        )
+        try:
+            model = ReverseDistillationModel(
+                backbone=spec.name,
+                input_size=(image.height, image.width),
+                layers=spec.layers,
+                anomaly_map_mode=AnomalyMapGenerationMode.ADD,
+                pre_trained=False,
+            )
+        except (RuntimeError, ValueError) as error:
+            msg = f'meta.json: backbone {spec.name!r} cannot be built ({error}); train again'
+            raise ConfigError(msg) from None
         load_into(model, weights, 'model.pth')
         # Before anything passes through it: in training, that would change its running means.
         model.eval()
