@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -16,6 +18,8 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
+from adet_core.detector import Detector
+from adet_core.pictures import read_picture
 from adet_core.records import read_records, RecordWriter
 from adet_core.sources import list_pictures
 
@@ -90,6 +94,68 @@ def test_a_second_run_starts_anew_and_keeps_the_first(inspect, deployed, tmp_pat
     for path in (earlier, tmp_path / 'out' / 'result_padim.csv'):
         rows = list(read_records(Path(path)))
         assert [row.source for row in rows] == list(map(str, list_pictures(deployed.test_folder)))
+
+
+@pytest.fixture(scope='module')
+def three_models(deployed, tmp_path_factory):
+    """PaDiM, a small PatchCore, and the PaDiM again under a word that does not come with adet."""
+    from adet_core.bundle import copy_bundle, open_bundle, read_engine, write_bundle, write_engine
+    from adet_core.bundle.engine import EngineRecord, Parity
+    from adet_training.export import export
+    from adet_training.train import train, TrainConfig
+
+    root = tmp_path_factory.mktemp('three')
+    run = train(
+        TrainConfig(
+            model='patchcore',
+            category='plate',
+            data_root=deployed.data_root,
+            models_root=root / 'pc',
+            backbone_weights='random',
+            settings={'image_size': 64},
+            seed=1,
+        )
+    )
+    robot = shutil.copytree(deployed.models_root, root / 'robot')
+    export(copy_bundle(run.bundle, robot / 'PatchCore'))
+    padim = open_bundle(deployed.bundle)
+    contents = {
+        name: lambda file, name=name: file.write((deployed.bundle / name).read_bytes())
+        for name in padim.manifest.files
+    }
+    manifest = replace(padim.manifest, model='somebodys_own')
+    bundle, graph = write_bundle(robot / 'somebodys_own', manifest, contents), read_engine(padim)
+    record = EngineRecord(
+        bundle_id=bundle.bundle_id,
+        sha256=hashlib.sha256(graph).hexdigest(),
+        precision='fp32',
+        opset=18,
+        parity=Parity(pictures=1, score_difference=0.0, map_difference=0.0, tolerance=1.0),
+        versions={},
+    )
+    write_engine(bundle, graph, record)
+    return robot
+
+
+def test_models_of_adet_and_of_ones_own_inspect_side_by_side(
+    inspect, three_models, deployed, tmp_path
+):
+    models = {'padim': 'PaDiM', 'patchcore': 'PatchCore', 'somebodys_own': 'somebodys_own'}
+    words = ['--model', ','.join(models), '--models-root', three_models]
+    done = json_of(adet(*inspect, *words, '--source', deployed.test_folder, '--json'))
+    pictures = list_pictures(deployed.test_folder)
+    scores = {}
+    for model, folder in models.items():
+        assert done['models'][model]['rows'] == len(pictures)
+        assert done['models'][model]['missing'] == 0
+        rows = list(read_records(tmp_path / 'out' / f'result_{model}.csv'))
+        assert [row.source for row in rows] == [str(path) for path in pictures]
+        assert {row.model for row in rows} == {model}
+        detector = Detector.load(three_models / folder, model=model)
+        expected = [detector.inspect(read_picture(path)).score for path in pictures]
+        scores[model] = [row.score for row in rows]
+        assert scores[model] == pytest.approx(expected, rel=1e-5)
+    assert scores['somebodys_own'] == scores['padim'] != scores['patchcore']
 
 
 def test_an_unreadable_picture_is_skipped_with_a_row_that_says_so(inspect, deployed, tmp_path):

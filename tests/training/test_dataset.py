@@ -13,6 +13,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from tiny_models import held_upright
 
 from adet_core.errors import DatasetError
 from adet_core.pictures import prepare, read_picture
@@ -69,11 +70,16 @@ def test_the_pixels_are_those_that_the_detector_sees(own_data: Path) -> None:
     rng = np.random.default_rng(0)
     _draw(train / 'grey.png', rng.integers(0, 256, (90, 70), np.uint8))
     _draw(train / 'deep.tif', rng.integers(0, 65536, (50, 200), np.uint16))
+    _draw(train / 'deep_colour.png', rng.integers(0, 65536, (40, 40, 3), np.uint16))
     _draw(train / 'alpha.png', rng.integers(0, 256, (64, 64, 4), np.uint8))
+    upright = _draw(train / 'turned.jpg', rng.integers(0, 256, (30, 80, 3), np.uint8))
+    upright.write_bytes(held_upright(upright.read_bytes()))
 
     data = _load(own_data)
 
-    assert len(data.train) == 15
+    assert len(data.train) == 17
+    assert data.unreadable == []
+    assert read_picture(upright).size == (80, 30)
     for sample in data.train + data.test:
         expected = prepare(read_picture(sample.path), (SIZE, SIZE))
         np.testing.assert_array_equal(sample.image, expected)
@@ -169,6 +175,46 @@ def test_a_category_is_the_name_of_a_folder(small: Path, category: str) -> None:
     message = f'category {category!r} is not the name of a folder under train and test'
     with pytest.raises(DatasetError, match=f'^{re.escape(message)}$'):
         _load(small, category)
+
+
+# ---- what makes a test doubtful
+
+
+def test_drawn_data_needs_no_warning(data_root: Path) -> None:
+    assert _load(data_root).warnings == []
+
+
+@pytest.mark.parametrize('kind', ['normal', 'anomaly'])
+def test_a_test_picture_that_is_also_learned_from_is_warned_of(own_data: Path, kind: str) -> None:
+    learned = own_data / 'train' / 'plate' / '0003.png'
+    folder = own_data / 'test' / 'plate' / kind
+    # Found by what it shows: under another name, in another format.
+    copies = [folder / 'copy1.png', folder / 'copy2.bmp']
+    for copy in copies:
+        _draw(copy, cv2.imread(str(learned)))
+    data = _load(own_data)
+    assert data.warnings == [
+        f'2 test pictures are also training pictures ({copies[0]} is {learned}); '
+        'metrics and threshold flatter the model: move them out of one of the folders'
+    ]
+
+
+def test_pictures_that_are_nearly_the_same_are_no_duplicates(own_data: Path) -> None:
+    pixels = cv2.imread(str(own_data / 'train' / 'plate' / '0003.png'))
+    pixels[0, 0] ^= 255
+    _draw(own_data / 'test' / 'plate' / 'normal' / 'other.png', pixels)
+    assert _load(own_data).warnings == []
+
+
+def test_one_good_picture_many_times_is_warned_of(small: Path) -> None:
+    _draw(small / 'test' / 'plate' / 'normal' / 'good.png', np.zeros((9, 9, 3), np.uint8))
+    _draw(small / 'test' / 'plate' / 'anomaly' / 'bad.png', np.full((9, 9, 3), 9, np.uint8))
+    (warning,) = _load(small).warnings
+    first = small / 'train' / 'plate' / 'a.png'
+    assert warning.startswith(f'all 2 training pictures are the same ({first}): whatever differs')
+    _draw(small / 'train' / 'plate' / 'c.png', np.zeros((9, 9, 3), np.uint8))
+    (warning,) = _load(small).warnings
+    assert warning.startswith('1 test pictures are also training pictures (')
 
 
 # ---- masks

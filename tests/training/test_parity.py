@@ -8,13 +8,12 @@ from dataclasses import replace
 import io
 from pathlib import Path
 import shutil
-import struct
 from typing import Any, TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
-from tiny_models import Learn, tiny, Train
+from tiny_models import held_upright, Learn, tiny, Train
 import torch
 
 from adet_core.detector import Detector
@@ -29,14 +28,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.training
 each_model = pytest.mark.parametrize('model', known_models())
-
-
-def _turned(jpeg: bytes) -> bytes:
-    """The same JPEG, of a camera that was held upright."""
-    entry = struct.pack('>HHIHH', 0x0112, 3, 1, 6, 0)
-    tiff = b'MM\x00*' + struct.pack('>IH', 8, 1) + entry + struct.pack('>I', 0)
-    body = b'Exif\x00\x00' + tiff
-    return jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(body) + 2) + body + jpeg[2:]
 
 
 @pytest.fixture(scope='module')
@@ -61,7 +52,7 @@ def files(deployed: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Path]
     for name, pixels in made.items():
         assert cv2.imwrite(str(folder / name), pixels)
     turned = folder / 'turned.jpg'
-    turned.write_bytes(_turned(cv2.imencode('.jpg', cv2.resize(bad, (160, 96)))[1].tobytes()))
+    turned.write_bytes(held_upright(cv2.imencode('.jpg', cv2.resize(bad, (160, 96)))[1].tobytes()))
     assert read_picture(turned).size == (160, 96)
     return [drawn[0], drawn[6], drawn[-1], *sorted(folder.iterdir())]
 

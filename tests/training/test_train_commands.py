@@ -9,11 +9,15 @@ import importlib
 import json
 from pathlib import Path
 import shlex
+import shutil
 import subprocess
 import sys
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+from tiny_models import held_upright
 
 from adet_core.bundle import copy_bundle, open_bundle, read_engine
 from adet_core.cli import main
@@ -71,6 +75,78 @@ def test_training_prints_one_json_object_and_nothing_else(
     assert manifest.hyper_parameters['n_features'] == 24
     assert result['skipped'] == 1
     assert f'skipped: {broken}: cannot be decoded as a picture\n' in captured.err
+
+
+def test_what_makes_the_figures_doubtful_is_warned_of_and_logged(
+    own_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    learned = own_data / 'train' / 'plate' / '0003.png'
+    copy = own_data / 'test' / 'plate' / 'normal' / 'copy.png'
+    shutil.copy(learned, copy)
+
+    assert main(_train(own_data, tmp_path / 'models', '--json')) == 0
+
+    captured = capfd.readouterr()
+    assert captured.out.count('\n') == 1
+    result = json.loads(captured.out)
+    (warning,) = result['warnings']
+    assert warning.startswith(f'1 test pictures are also training pictures ({copy} is {learned})')
+    assert [line for line in captured.err.splitlines() if line.startswith('warning: ')] == [
+        f'warning: {warning}'
+    ]
+    log = (Path(result['run_dir']) / 'logs' / 'train.log').read_text()
+    assert f' warning: {warning}\n' in log
+
+
+def test_one_picture_only_is_one_clear_line(own_data: Path, tmp_path: Path, capsys: Out) -> None:
+    folder = own_data / 'train' / 'plate'
+    for path in sorted(folder.iterdir())[1:]:
+        path.unlink()
+    message = f'{folder}: 1 readable pictures, at least 2 are needed'
+    assert _error(capsys, _train(own_data, tmp_path / 'models')) == message
+    assert not (tmp_path / 'models').exists()
+
+
+@pytest.mark.parametrize('left', ['normal', 'anomaly'])
+def test_a_test_folder_of_one_kind_is_trained_on_good_pictures_alone(
+    own_data: Path, tmp_path: Path, capsys: Out, left: str
+) -> None:
+    other = {'normal': 'anomaly', 'anomaly': 'normal'}[left]
+    shutil.rmtree(own_data / 'test' / 'plate' / other)
+    assert main(_train(own_data, tmp_path / 'models', '--json')) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result['threshold_method'] == 'normal_quantile'
+    assert result['image_auroc'] is None
+    assert result['warnings'] == []
+    words = _train(own_data, tmp_path / 'models', '--set', 'threshold=labelled')
+    assert _error(capsys, words).startswith('threshold=labelled needs good and anomalous test')
+
+
+def test_pictures_of_mixed_size_colour_and_depth_are_learned_from(
+    own_data: Path, tmp_path: Path, capsys: Out
+) -> None:
+    for number, path in enumerate(sorted(own_data.rglob('*.png'))):
+        if 'masks' in path.parts:
+            continue
+        pixels = cv2.resize(cv2.imread(str(path)), (96 + 7 * number, 128))
+        made = [
+            ('.jpg', pixels),
+            ('.png', cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)),
+            ('.png', pixels[..., 0].astype(np.uint16) * 257),
+            ('.png', cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA)),
+            ('.tif', pixels.astype(np.uint16) * 257),
+        ]
+        suffix, changed = made[number % len(made)]
+        path.unlink()
+        target = path.with_suffix(suffix)
+        assert cv2.imwrite(str(target), changed)
+        if suffix == '.jpg':
+            target.write_bytes(held_upright(target.read_bytes()))
+    assert main(_train(own_data, tmp_path / 'models', '--json')) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result['skipped'] == 0
+    assert result['warnings'] == []
+    assert 0 < result['image_auroc'] <= 1
 
 
 def test_training_without_labels_shows_what_it_can_and_the_next_step(

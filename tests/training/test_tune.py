@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 import csv
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -221,6 +223,33 @@ def test_what_cannot_be_is_one_line(
     more: tuple[str, ...], expected: str, data_root: Path, tmp_path: Path, space: Path, capsys: Out
 ) -> None:
     assert expected in error(capsys, words(data_root, tmp_path / 'models', space, *more))
+
+
+def test_a_new_storage_is_opened_by_many_at_once(
+    data_root: Path, tmp_path: Path, space: Path
+) -> None:
+    from adet_training.train import TrainConfig
+    from adet_training.tune import open_storage, TuneConfig
+
+    base = TrainConfig(
+        model='padim',
+        category='plate',
+        data_root=data_root,
+        models_root=tmp_path,
+        backbone_weights='random',
+        settings={},
+    )
+    together = threading.Barrier(4)
+
+    def open_one(storage: str) -> str:
+        config = TuneConfig(base=base, search_space=space, trials=1, storage=storage)
+        together.wait()
+        return open_storage(config)[0]
+
+    for number in range(3):
+        url = f'sqlite:///{tmp_path}/{number}.db'
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(open_one, [url] * 4)) == [url] * 4
 
 
 @pytest.mark.parametrize('storage', ['sqlite:///{}/study.db', 'journal:{}/study.log'])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import contextlib
 import csv
 from dataclasses import dataclass, fields, replace
 import hashlib
@@ -13,6 +14,7 @@ import json
 import os
 from pathlib import Path
 import tempfile
+import time
 from typing import Any, NamedTuple
 
 from lightning.pytorch import seed_everything
@@ -48,6 +50,8 @@ _FIRST_LOOK = 0.25
 _STARTUP = 4
 # A trial whose process has not been heard of for twice as long is taken for dead.
 _HEARTBEAT_S = 30
+_OPEN_TRIES = 5
+_OPEN_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +120,7 @@ def tune(config: TuneConfig, *, report: Report = silent) -> Tuned:
         raise ConfigError(msg)
     make_parameters(adapter.parameters, base.settings)
     trial_of = _Trials(base, adapter, space, report)
-    url, storage = _open_storage(config)
+    url, storage = open_storage(config)
     name = config.study or f'{base.model}_{base.category}'
     study = _open_study(name, storage, config, trial_of)
     try:
@@ -253,21 +257,34 @@ def _part(parameters: Parameters, data: Category) -> tuple[Parameters, Category]
     return parameters, replace(data, train=hold_out(data.train, share, 0)[0])
 
 
-def _open_storage(config: TuneConfig) -> tuple[str, BaseStorage]:
-    """Open the storage; returns what it is called, too."""
+def open_storage(config: TuneConfig) -> tuple[str, BaseStorage]:
+    """Open the storage of a study; returns its URL, too.
+
+    Raises:
+        ConfigError: It cannot be opened.
+    """
     url = config.storage
     if not url:
         base = config.base
         folder = (base.models_root / model_folder(base.model) / base.category).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         url = f'sqlite:///{folder / "tune.db"}'
+    for _ in range(_OPEN_TRIES - 1):
+        # Two that open a new database at once both make its tables, and one of them fails.
+        with contextlib.suppress(Exception):
+            return url, _open_url(url)
+        time.sleep(_OPEN_PAUSE_S)
     try:
-        if url.startswith(JOURNAL):
-            return url, JournalStorage(JournalFileBackend(url[len(JOURNAL) :]))
-        return url, RDBStorage(url, heartbeat_interval=_HEARTBEAT_S)
+        return url, _open_url(url)
     except Exception as error:  # noqa: BLE001 - each database raises its own
         msg = f'storage {url} cannot be opened ({_first_line(error)}); e.g. sqlite:///FILE can'
         raise ConfigError(msg) from None
+
+
+def _open_url(url: str) -> BaseStorage:
+    if url.startswith(JOURNAL):
+        return JournalStorage(JournalFileBackend(url[len(JOURNAL) :]))
+    return RDBStorage(url, heartbeat_interval=_HEARTBEAT_S)
 
 
 def _first_line(error: Exception) -> str:
