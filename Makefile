@@ -5,6 +5,8 @@
 # The Python the environment is made with.
 export PYTHON ?= python3
 PYTEST_ARGS ?=
+# A file is one worker's, as its tests share what was trained. In the order they lie: the short ones last.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Each is written when its step is done, so an interrupted step is done again.
 VENV := .venv/.installed
@@ -32,7 +34,7 @@ demo: setup ## draw pictures, learn, inspect and evaluate them
 	$(IN_ENV) tools/demo.sh
 
 test: check ## check, then run every test (PYTEST_ARGS='-k bundle' for some)
-	$(IN_ENV) pytest $(PYTEST_ARGS) tests
+	$(IN_ENV) pytest $(PARALLEL) $(PYTEST_ARGS) tests
 
 check: setup ## style, types and import rules
 	$(IN_ENV) ruff check .
