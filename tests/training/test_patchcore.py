@@ -26,7 +26,12 @@ from adet_core.errors import BackendError, ConfigError
 from adet_core.pictures import prepare, read_picture
 from adet_core.sources import list_pictures
 from adet_training.backbone import make_network
-from adet_training.models.patchcore import ADAPTER, PatchcoreGraph, PatchcoreParameters
+from adet_training.models.patchcore import (
+    ADAPTER,
+    PatchcoreFeatures,
+    PatchcoreGraph,
+    PatchcoreParameters,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +78,8 @@ def _graph(found: Trained, size: int = SIZE, **settings: Any) -> PatchcoreGraph:
     network = make_network('resnet18', ('layer2', 'layer3'))
     extractor = found.module.model.feature_extractor.feature_extractor
     network.load_state_dict(extractor.state_dict())
-    return PatchcoreGraph(manifest, network, PatchcoreParameters(**settings)).eval()
+    features = PatchcoreFeatures(manifest, network)
+    return PatchcoreGraph(manifest, features, PatchcoreParameters(**settings)).eval()
 
 
 def _random_bank(length: int, seed: int = 0) -> torch.Tensor:

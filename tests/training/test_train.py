@@ -40,7 +40,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.training
 
 SIZE = 64
-BUNDLE_FILES = {META_FILE, 'model.pth', 'stats.npz', 'golden.npz'}
+BUNDLE_FILES = {
+    META_FILE,
+    'model.pth',
+    'stats.npz',
+    'golden.npz',
+    'normals.npz',
+    'pictures.json',
+}
 
 
 def _rows(run_dir: Path) -> list[dict[str, str]]:

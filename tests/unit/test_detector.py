@@ -174,7 +174,7 @@ def test_a_score_that_is_no_number_is_an_error_and_not_a_good_part(tmp_path: Pat
 
 
 def test_loading_names_the_backend(detector: Detector) -> None:
-    assert detector.backend_name.startswith('onnxruntime (')
+    assert detector.backend.name.startswith('onnxruntime (')
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,12 @@ from adet_core.bundle import (
     BackboneSpec,
     DatasetInfo,
     EngineRecord,
+    Figures,
     ImageSpec,
+    KnownPictures,
     Manifest,
     Parity,
+    RetrainReport,
     ScoreRange,
     Threshold,
 )
@@ -50,6 +53,9 @@ BUNDLE_CLASSES = (
     DatasetInfo,
     EngineRecord,
     Parity,
+    RetrainReport,
+    Figures,
+    KnownPictures,
 )
 # How bundle.md writes the types of the dataclasses.
 WORDS = {
@@ -57,6 +63,7 @@ WORDS = {
     'int': 'integer',
     'float': 'number',
     'float | None': 'number or null',
+    'str | None': 'string or null',
     'BackboneSpec | None': 'BackboneSpec or null',
     'tuple[str, ...]': 'list of string',
     'tuple[float, float, float]': 'list of 3 numbers',

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from adet_core.bundle import Manifest
+from adet_core.errors import ConfigError
 from adet_core.progress import Report
 from adet_training.backbone import Backbone, Channels, Weights
 from adet_training.dataset import Sample
@@ -32,11 +33,14 @@ class Graph:
             order, returns the score ``(N, 1)`` and the anomaly map ``(N, 1, H, W)``, float32.
         statistics: Name and example of each further input, in order.
         growing: Names of the statistics whose first dimension may have any length.
+        features: Called with the image batch, returns what `adet_core.relearn` makes statistics
+            of; None for a model that it cannot relearn.
     """
 
     module: nn.Module
     statistics: Mapping[str, torch.Tensor] = field(default_factory=dict)
     growing: frozenset[str] = frozenset()
+    features: nn.Module | None = None
 
 
 class FitData(NamedTuple):
@@ -62,11 +66,13 @@ class Adapter(ABC, Generic[P]):
         statistics_file: Where its statistics go, one of
             `adet_core.bundle.manifest.STATISTICS_FILES`; empty for a model that has none.
         needs_held_out: Whether it learns something from good pictures it was not fitted to.
+        retrain_steps: Optimisation steps of a retraining, unless somebody says otherwise.
     """
 
     parameters: type[P]
     statistics_file: str = ''
     needs_held_out: bool = False
+    retrain_steps: int = 0
 
     @abstractmethod
     def backbone(self, parameters: P, weights: str, *, seed: int) -> Backbone | None:
@@ -97,6 +103,21 @@ class Adapter(ABC, Generic[P]):
     def fit(self, module: Any, data: FitData, folder: Path, parameters: P, report: Report) -> None:
         """Train the module; see `adet_training.fit.fit`."""
         fit(module, data.fit, folder, parameters.batch_size, report)
+
+    def resume(self, parameters: P, manifest: Manifest, weights: Weights) -> Any:  # noqa: ARG002
+        """A trained module from a bundle, to be trained further.
+
+        Raises:
+            ConfigError: The model cannot be trained further, or the weights are not its own.
+        """
+        msg = f'{manifest.model} cannot be retrained from its weights; train it again on the PC'
+        raise ConfigError(msg)
+
+    def fit_further(
+        self, module: Any, data: FitData, folder: Path, parameters: P, report: Report
+    ) -> None:
+        """Train what `resume` gave; like `fit`, where nothing is begun anew."""
+        self.fit(module, data, folder, parameters, report)
 
     @abstractmethod
     def weights(self, module: Any) -> Weights:

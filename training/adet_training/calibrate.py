@@ -16,7 +16,7 @@ from adet_core.metrics import auroc, best_f1_threshold, Labels, pixel_metrics, r
 from adet_core.scoring import AnomalyMap
 from adet_core.thresholds import (
     labelled_threshold,
-    normal_threshold,
+    normal_thresholds,
     score_range,
     with_uncertain_band,
 )
@@ -67,15 +67,22 @@ def calibrate(
         held_out: Good pictures that the model was not fitted to, if any were kept back.
         labelled: Whether to take the test pictures; else the good ones.
     """
+    rate = parameters.uncertain_rate
     if labelled:
         assert tested is not None
         image, pixel = _from_labels(tested)
+        if rate:
+            good = held_out.answers.scores if held_out else _good_scores(tested)
+            image = with_uncertain_band(image, good, rate)
     else:
         assert held_out is not None
-        image, pixel = _from_normals(held_out, parameters)
-    if parameters.uncertain_rate:
-        good = held_out.answers.scores if held_out else _good_scores(tested)
-        image = with_uncertain_band(image, good, parameters.uncertain_rate)
+        image, pixel = normal_thresholds(
+            held_out.answers.scores,
+            held_out.peaks,
+            parameters.false_reject_rate,
+            confidence=parameters.confidence,
+            uncertain_rate=rate,
+        )
     judged = tested if labelled else held_out
     assert judged is not None
     return Calibration(image, pixel, score_range(judged.answers.scores, image.value))
@@ -120,13 +127,5 @@ def _from_labels(tested: Judged) -> tuple[Threshold, Threshold]:
     return image, pixel
 
 
-def _from_normals(held_out: Judged, parameters: Parameters) -> tuple[Threshold, Threshold]:
-    rate, confidence = parameters.false_reject_rate, parameters.confidence
-    image = normal_threshold(held_out.answers.scores, rate, confidence=confidence)
-    pixel = normal_threshold(held_out.peaks, rate, confidence=confidence)
-    return image, replace(pixel, detail=f"of the maps' largest values: {pixel.detail}")
-
-
-def _good_scores(tested: Judged | None) -> npt.NDArray[np.float32]:
-    assert tested is not None
+def _good_scores(tested: Judged) -> npt.NDArray[np.float32]:
     return tested.answers.scores[~tested.labels]

@@ -32,12 +32,14 @@ class Sample:
         image: uint8 ``(H, W, 3)``, RGB, of the graph's size.
         is_anomalous: Its label.
         mask: bool ``(H, W)``, True where anomalous; None if nobody marked it.
+        sha256: Of the file.
     """
 
     path: Path
     image: Image
     is_anomalous: bool = False
     mask: npt.NDArray[np.bool_] | None = None
+    sha256: str = ''
 
 
 @dataclass(frozen=True)
@@ -175,9 +177,9 @@ class _Reader:
 
     def _sample(self, path: Path, labels: Path | None) -> Sample:
         image = prepare(read_picture(path), self._size)
-        self._add_to_fingerprint(path)
+        sha256 = self._add_to_fingerprint(path)
         if labels is None:
-            return Sample(path, image)
+            return Sample(path, image, sha256=sha256)
         label = label_of(path, labels)
         if not label:
             msg = f'{path}: has no label; test pictures belong in normal/ or anomaly/'
@@ -208,7 +210,9 @@ class _Reader:
         mostly: npt.NDArray[np.bool_] = share >= 0.5
         return mostly if mostly.any() else share > 0
 
-    def _add_to_fingerprint(self, path: Path) -> None:
+    def _add_to_fingerprint(self, path: Path) -> str:
         # A name is bytes, whatever the encoding it was made in.
         self.digest.update(os.fsencode(path.relative_to(self._root)))
-        self.digest.update(hashlib.sha256(path.read_bytes()).digest())
+        content = hashlib.sha256(path.read_bytes())
+        self.digest.update(content.digest())
+        return content.hexdigest()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 import hashlib
 import io
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from adet_core.backends import open_backend
 from adet_core.bundle import (
     Bundle,
     EngineRecord,
+    Manifest,
     Parity,
     WEIGHTS_FILE,
     write_engine,
@@ -50,10 +53,12 @@ def export(bundle: Bundle, *, report: Report = silent) -> Export:
         BundleError: A file of the bundle is missing or damaged.
         ExportError: The graph's answers differ from the trained model's; nothing was written.
     """
-    report('exporting the graph', 0, 2)
-    graph = load_adapter(bundle.manifest.model).graph(bundle.manifest, _load_weights(bundle))
-    onnx_bytes = to_onnx(graph, bundle)
-    report('exporting the graph', 1, 2)
+    report('exporting the graph', 0, 3)
+    graph = load_adapter(bundle.manifest.model).graph(bundle.manifest, load_weights(bundle))
+    onnx_bytes = to_onnx(graph, bundle.manifest)
+    report('exporting the graph', 1, 3)
+    features = features_to_onnx(graph, bundle.manifest) if graph.features else None
+    report('exporting the graph', 2, 3)
     parity = check_parity(onnx_bytes, bundle)
     record = EngineRecord(
         bundle_id=bundle.bundle_id,
@@ -62,30 +67,45 @@ def export(bundle: Bundle, *, report: Report = silent) -> Export:
         opset=OPSET,
         parity=parity,
         versions=library_versions('torch', 'onnx', 'onnxruntime'),
+        features_sha256=hashlib.sha256(features).hexdigest() if features else None,
     )
-    path = write_engine(bundle, onnx_bytes, record)
-    report('exporting the graph', 2, 2)
+    path = write_engine(bundle, onnx_bytes, record, features)
+    report('exporting the graph', 3, 3)
     return Export(path, parity)
 
 
-def to_onnx(graph: Graph, bundle: Bundle) -> bytes:
+def to_onnx(graph: Graph, manifest: Manifest) -> bytes:
     """Turn a graph into an ONNX model; the number of pictures stays free, their size is fixed.
 
     So does the length of statistics that grow.
     """
-    image = bundle.manifest.image
-    example = torch.zeros(2, image.height, image.width, 3, dtype=torch.uint8)
-    batch = torch.export.Dim('N')
     lengths = [
         {0: torch.export.Dim(f'{name}_length')} if name in graph.growing else None
         for name in graph.statistics
     ]
+    return _to_onnx(graph.module, manifest, graph.statistics, lengths, ['score', 'anomaly_map'])
+
+
+def features_to_onnx(graph: Graph, manifest: Manifest) -> bytes:
+    """Turn the way from picture to features into an ONNX model of its own."""
+    assert graph.features is not None
+    return _to_onnx(graph.features, manifest, {}, [], ['features'])
+
+
+def _to_onnx(
+    module: nn.Module,
+    manifest: Manifest,
+    statistics: Mapping[str, torch.Tensor],
+    lengths: Sequence[Any],
+    outputs: Sequence[str],
+) -> bytes:
+    example = torch.zeros(2, manifest.image.height, manifest.image.width, 3, dtype=torch.uint8)
     program = torch.onnx.export(
-        graph.module.eval(),
-        (example, *graph.statistics.values()),
-        input_names=['image', *graph.statistics],
-        output_names=['score', 'anomaly_map'],
-        dynamic_shapes=({0: batch}, *lengths),
+        module.eval(),
+        (example, *statistics.values()),
+        input_names=['image', *statistics],
+        output_names=outputs,
+        dynamic_shapes=({0: torch.export.Dim('N')}, *lengths),
         opset_version=OPSET,
         dynamo=True,
         external_data=False,
@@ -151,7 +171,12 @@ def _difference(one: Any, other: Any) -> float:
     return float(np.nan_to_num(difference, nan=np.inf).max())
 
 
-def _load_weights(bundle: Bundle) -> Weights:
+def load_weights(bundle: Bundle) -> Weights:
+    """The tensors of ``model.pth``.
+
+    Raises:
+        BundleError: The file is missing, damaged, or holds something else.
+    """
     try:
         # Tensors only: a bundle may come from anywhere, and a pickle can run code.
         weights = load_tensors(io.BytesIO(bundle.weights()))

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from functools import partial
+import json
 from pathlib import Path
 import time
-from typing import Any
+from typing import Any, IO
 
 from lightning.pytorch import seed_everything
 import numpy as np
+import numpy.typing as npt
 import torch
 import yaml
 
@@ -24,7 +26,10 @@ from adet_core.bundle import (
     Golden,
     GOLDEN_FILE,
     ImageSpec,
+    KnownPictures,
     Manifest,
+    NORMALS_FILE,
+    PICTURES_FILE,
     WEIGHTS_FILE,
     write_arrays,
     write_atomic,
@@ -45,6 +50,9 @@ from adet_training.versions import library_versions
 BUNDLE_FOLDER = 'pytorch'
 PARAMETERS_FILE = Path('param', 'best_params.yaml')
 _GOLDEN_PER_CLASS = 2
+# More make a retraining slower: each is judged twice.
+_NORMALS = 20
+_NORMALS_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +170,14 @@ def train(config: TrainConfig, *, folder: Path | None = None, report: Report = s
     )
     if tested:
         write_test_result(folder / 'test_result', *tested, manifest, report=report)
-    bundle = _write(folder / BUNDLE_FOLDER, adapter, module, manifest, tested or held_out)
+    judged = tested or held_out
+    assert judged is not None
+    contents: dict[str, Content] = {
+        **model_contents(adapter, module, _golden(judged)),
+        NORMALS_FILE: partial(write_arrays, arrays={'images': _normals(tested, held_out)}),
+        PICTURES_FILE: partial(_write_known, to_learn=to_learn),
+    }
+    bundle = write_bundle(folder / BUNDLE_FOLDER, manifest, contents)
     log.write(
         f'bundle {bundle.bundle_id}, threshold {manifest.image_threshold}, {manifest.metrics}'
     )
@@ -248,11 +263,15 @@ def _dataset_info(data: Category, to_learn: FitData) -> DatasetInfo:
     )
 
 
-def _write(
-    folder: Path, adapter: AnyAdapter, module: Any, manifest: Manifest, judged: Judged | None
-) -> Bundle:
-    assert judged is not None
-    weights, golden = dict(adapter.weights(module)), _golden(judged)
+def model_contents(adapter: AnyAdapter, module: Any, golden: Golden) -> dict[str, Content]:
+    """The files of a bundle that hold a trained module and its own answers, and what writes each.
+
+    Args:
+        adapter: The model's.
+        module: Trained.
+        golden: A few pictures with its answers.
+    """
+    weights = dict(adapter.weights(module))
     contents: dict[str, Content] = {
         WEIGHTS_FILE: partial(torch.save, weights),
         GOLDEN_FILE: partial(write_arrays, arrays=golden._asdict()),
@@ -260,7 +279,33 @@ def _write(
     if adapter.statistics_file:
         statistics = adapter.statistics(module)
         contents[adapter.statistics_file] = partial(write_arrays, arrays=statistics)
-    return write_bundle(folder, manifest, contents)
+    return contents
+
+
+def _normals(tested: Judged | None, held_out: Judged | None) -> npt.NDArray[np.uint8]:
+    """Good pictures that were not fitted, for the thresholds of retrainings."""
+    samples = [
+        sample
+        for judged in (held_out, tested)
+        if judged
+        for sample in judged.samples
+        if not sample.is_anomalous
+    ]
+    if not samples:
+        size = (held_out or tested).samples[0].image.shape  # type: ignore[union-attr]
+        return np.empty((0, *size), np.uint8)
+    most = min(_NORMALS, _NORMALS_BYTES // samples[0].image.nbytes)
+    # Evenly from all of them: neighbours in a folder are often alike.
+    chosen = np.unique(np.linspace(0, len(samples) - 1, num=max(most, 1)).round().astype(int))
+    return np.stack([samples[index].image for index in chosen])
+
+
+def _write_known(file: IO[bytes], *, to_learn: FitData) -> None:
+    known = KnownPictures(
+        learned={sample.sha256: sample.path.name for sample in to_learn.fit},
+        held_out={sample.sha256: sample.path.name for sample in to_learn.held_out},
+    )
+    file.write((json.dumps(asdict(known), indent=2) + '\n').encode())
 
 
 def _golden(judged: Judged) -> Golden:

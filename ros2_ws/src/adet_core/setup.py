@@ -22,6 +22,7 @@ setup(
         'opencv-python-headless>=4.8',
         'onnxruntime>=1.16',
         'rich>=12',
+        'threadpoolctl>=3',
     ],
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
@@ -33,6 +34,7 @@ setup(
         'adet.commands': [
             'deploy = adet_core.cli.deploy',
             'evaluate = adet_core.cli.evaluate',
+            'retrain = adet_core.cli.retrain',
             'synth = adet_core.cli.synth',
         ],
     },

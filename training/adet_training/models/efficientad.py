@@ -110,6 +110,7 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
     parameters = EfficientAdParameters
     # For the quantiles of its maps.
     needs_held_out = True
+    retrain_steps = 50
 
     def backbone(self, parameters: EfficientAdParameters, weights: str, *, seed: int) -> Backbone:
         """The teacher, or the network it will be distilled from.
@@ -138,16 +139,7 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
     def build(self, parameters: EfficientAdParameters, backbone: Backbone | None) -> _Module:
         """An untrained EfficientAd, with its teacher if one was given."""
         assert backbone is not None
-        module = _Module(
-            model_size=parameters.model_size,
-            lr=parameters.learning_rate,
-            weight_decay=parameters.weight_decay,
-            # The networks normalise pictures themselves.
-            pre_processor=PreProcessor(Identity()),
-            post_processor=False,
-            evaluator=False,
-            visualizer=False,
-        )
+        module = _module(parameters)
         module.model.teacher = make_teacher(parameters.model_size).requires_grad_(
             requires_grad=False
         )
@@ -155,9 +147,6 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
             module.model.teacher.load_state_dict(backbone.network.state_dict())
         else:
             module.source = backbone
-        if parameters.natural_images:
-            folder = Path(parameters.natural_images)
-            module.photographs = NaturalPictures(folder, PICTURE).endless()
         return module
 
     def fit(
@@ -184,6 +173,30 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
             path.parent.mkdir(exist_ok=True)
             torch.save(module.model.teacher.state_dict(), path)
         module.learn_teacher_scale([sample.image for sample in data.fit], report)
+        self.fit_further(module, data, folder, parameters, report)
+
+    def resume(
+        self, parameters: EfficientAdParameters, manifest: Manifest, weights: Weights
+    ) -> _Module:
+        """The trained networks.
+
+        Raises:
+            ConfigError: The weights are not those of the networks that the manifest names.
+        """
+        module = _module(parameters)
+        module.model = _trained(manifest, weights)
+        module.model.teacher.requires_grad_(requires_grad=False)
+        return module
+
+    def fit_further(
+        self,
+        module: _Module,
+        data: FitData,
+        folder: Path,
+        parameters: EfficientAdParameters,
+        report: Report,
+    ) -> None:
+        """Train, and scale the maps on held-out pictures."""
         fit(module, data.fit, folder, parameters.batch_size, report, steps=parameters.steps)
         module.learn_map_scale([sample.image for sample in data.held_out], report)
 
@@ -197,9 +210,7 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
         Raises:
             ConfigError: The weights are not those of the networks that the manifest names.
         """
-        model = _networks(str(manifest.hyper_parameters.get('model_size')))
-        load_into(model, weights, 'model.pth')
-        return Graph(EfficientAdGraph(manifest, model))
+        return Graph(EfficientAdGraph(manifest, _trained(manifest, weights)))
 
 
 class _Module(EfficientAd):  # type: ignore[misc]  # anomalib has no types
@@ -320,9 +331,30 @@ class EfficientAdGraph(nn.Module):
         return anomaly_map.amax(dim=(2, 3)), anomaly_map
 
 
-def _networks(model_size: str) -> EfficientAdModel:
+def _module(parameters: EfficientAdParameters) -> _Module:
+    module = _Module(
+        model_size=parameters.model_size,
+        lr=parameters.learning_rate,
+        weight_decay=parameters.weight_decay,
+        # The networks normalise pictures themselves.
+        pre_processor=PreProcessor(Identity()),
+        post_processor=False,
+        evaluator=False,
+        visualizer=False,
+    )
+    if parameters.natural_images:
+        folder = Path(parameters.natural_images)
+        module.photographs = NaturalPictures(folder, PICTURE).endless()
+    return module
+
+
+def _trained(manifest: Manifest, weights: Weights) -> EfficientAdModel:
+    """The networks of a bundle."""
+    model_size = str(manifest.hyper_parameters.get('model_size'))
     check(model_size in SIZES, 'model_size', model_size, ' or '.join(SIZES))
-    return EfficientAdModel(model_size=EfficientAdModelSize(model_size))
+    model = EfficientAdModel(model_size=EfficientAdModelSize(model_size))
+    load_into(model, weights, 'model.pth')
+    return model
 
 
 def _endless(images: Sequence[Image]) -> Iterator[torch.Tensor]:

@@ -122,13 +122,13 @@ class PadimAdapter(Adapter[PadimParameters]):
             raise ConfigError(msg)
         idx = weights['idx']
         _check_idx(idx, sum(cast('Any', network).feature_info.channels()))
-        module = PadimGraph(manifest, network, idx)
-        positions, channels = module.positions, len(idx)
+        features = PadimFeatures(manifest, network, idx)
+        positions, channels = features.size[0] * features.size[1], len(idx)
         examples = {
             'mean': torch.zeros(channels, positions),
             'inv_covariance': torch.eye(channels).expand(positions, -1, -1).contiguous(),
         }
-        return Graph(module, examples)
+        return Graph(PadimGraph(manifest, features), examples, features=features)
 
 
 class _Module(Padim):  # type: ignore[misc]  # anomalib has no types
@@ -159,11 +159,11 @@ def _check_idx(idx: torch.Tensor, channels: int) -> None:
         raise ConfigError(f'{msg}, in ascending order; train again')
 
 
-class PadimGraph(nn.Module):
-    """From uint8 picture to score and map, in operations every runtime has.
+class PadimFeatures(nn.Module):
+    """From uint8 picture to the kept channels of all layers, at the positions of the finest.
 
     Attributes:
-        positions: Number of positions ``P`` of the finest layer.
+        size: Rows and columns of the finest layer.
     """
 
     def __init__(self, manifest: Manifest, network: nn.Module, idx: torch.Tensor) -> None:
@@ -180,8 +180,7 @@ class PadimGraph(nn.Module):
         self.network = network
         with torch.no_grad():
             maps: Sequence[torch.Tensor] = network(torch.zeros(1, 3, image.height, image.width))
-        self._rows, self._columns = maps[0].shape[-2:]
-        self.positions = self._rows * self._columns
+        self.size = (maps[0].shape[2], maps[0].shape[3])
         self._layers: list[int] = []
         first = 0
         for number, features in enumerate(maps):
@@ -192,9 +191,29 @@ class PadimGraph(nn.Module):
                 self._layers.append(number)
                 self.register_buffer(f'_kept{number}', kept, persistent=False)
             first = last
-        self.upsample = SmoothUpsample(
-            (self._rows, self._columns), (image.height, image.width), sigma=_SIGMA
-        )
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Features ``(N, C, P)`` of uint8 pictures ``(N, H, W, 3)``, RGB; ``P`` positions."""
+        features = self.network(self.normalise(image))
+        kept = []
+        for number in self._layers:
+            # Channels are picked before enlarging: the same values, a quarter of the work.
+            chosen = features[number].index_select(1, self.get_buffer(f'_kept{number}'))
+            if number:
+                chosen = functional.interpolate(chosen, size=self.size)
+            kept.append(chosen)
+        return torch.cat(kept, dim=1).flatten(2)
+
+
+class PadimGraph(nn.Module):
+    """From uint8 picture to score and map, in operations every runtime has."""
+
+    def __init__(self, manifest: Manifest, features: PadimFeatures) -> None:
+        """Prepare for the picture size of the manifest."""
+        super().__init__()
+        self.features = features
+        size = (manifest.image.height, manifest.image.width)
+        self.upsample = SmoothUpsample(features.size, size, sigma=_SIGMA)
 
     def forward(
         self, image: torch.Tensor, mean: torch.Tensor, inv_covariance: torch.Tensor
@@ -209,18 +228,10 @@ class PadimGraph(nn.Module):
         Returns:
             Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32.
         """
-        features = self.network(self.normalise(image))
-        size = (self._rows, self._columns)
-        kept = []
-        for number in self._layers:
-            # Channels are picked before enlarging: the same values, a quarter of the work.
-            chosen = features[number].index_select(1, self.get_buffer(f'_kept{number}'))
-            kept.append(chosen if number == 0 else functional.interpolate(chosen, size=size))
-        embedding = torch.cat(kept, dim=1).flatten(2)
-        delta = (embedding - mean).permute(2, 0, 1)
+        delta = (self.features(image) - mean).permute(2, 0, 1)
         squared = (torch.matmul(delta, inv_covariance) * delta).sum(dim=2)
         distance = squared.clamp(min=0).sqrt().permute(1, 0)
-        anomaly_map = self.upsample(distance.reshape(-1, 1, *size))
+        anomaly_map = self.upsample(distance.reshape(-1, 1, *self.features.size))
         return anomaly_map.amax(dim=(2, 3)), anomaly_map
 
 

@@ -137,9 +137,14 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
         known = PatchcoreParameters.__dataclass_fields__
         values = {k: v for k, v in manifest.hyper_parameters.items() if k in known}
         parameters = make_parameters(PatchcoreParameters, values)
-        module = PatchcoreGraph(manifest, network_of(manifest, weights), parameters)
-        bank = torch.zeros(max(2, parameters.num_neighbors), module.channels)
-        return Graph(module, {'memory_bank': bank}, growing=frozenset({'memory_bank'}))
+        features = PatchcoreFeatures(manifest, network_of(manifest, weights))
+        bank = torch.zeros(max(2, parameters.num_neighbors), features.channels)
+        return Graph(
+            PatchcoreGraph(manifest, features, parameters),
+            {'memory_bank': bank},
+            growing=frozenset({'memory_bank'}),
+            features=features,
+        )
 
 
 class _Module(Patchcore):  # type: ignore[misc]  # anomalib has no types
@@ -174,16 +179,15 @@ class _Module(Patchcore):  # type: ignore[misc]  # anomalib has no types
         self.model.memory_bank = torch.from_numpy(rows[chosen]).to(self.device)
 
 
-class PatchcoreGraph(nn.Module):
-    """From uint8 picture to score and map, in operations every runtime has.
+class PatchcoreFeatures(nn.Module):
+    """From uint8 picture to the features of every patch.
 
     Attributes:
+        size: Rows and columns of patches.
         channels: Length ``D`` of a patch's features.
     """
 
-    def __init__(
-        self, manifest: Manifest, network: nn.Module, parameters: PatchcoreParameters
-    ) -> None:
+    def __init__(self, manifest: Manifest, network: nn.Module) -> None:
         """Prepare for one picture size."""
         super().__init__()
         image = manifest.image
@@ -191,14 +195,33 @@ class PatchcoreGraph(nn.Module):
         self.network = network
         with torch.no_grad():
             maps: Sequence[torch.Tensor] = network(torch.zeros(1, 3, image.height, image.width))
-        self._size = (maps[0].shape[2], maps[0].shape[3])
+        self.size = (maps[0].shape[2], maps[0].shape[3])
         self.channels = sum(features.shape[1] for features in maps)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Features ``(N, P, D)`` of uint8 pictures ``(N, H, W, 3)``, RGB; ``P`` patches."""
+        features = [functional.avg_pool2d(f, 3, 1, 1) for f in self.network(self.normalise(image))]
+        same = [
+            f if number == 0 else functional.interpolate(f, size=self.size, mode='bilinear')
+            for number, f in enumerate(features)
+        ]
+        return torch.cat(same, dim=1).flatten(2).permute(0, 2, 1)
+
+
+class PatchcoreGraph(nn.Module):
+    """From uint8 picture to score and map, in operations every runtime has."""
+
+    def __init__(
+        self, manifest: Manifest, features: PatchcoreFeatures, parameters: PatchcoreParameters
+    ) -> None:
+        """Prepare for the picture size of the manifest."""
+        super().__init__()
+        self.features = features
         self._neighbors = parameters.num_neighbors
         self._chunk = max(_DISTANCES // parameters.max_bank, 64)
         # The map repeats a patch's distance over its pixels, then blurs them.
-        self.upsample = SmoothUpsample(
-            self._size, (image.height, image.width), sigma=_SIGMA, mode='nearest'
-        )
+        size = (manifest.image.height, manifest.image.width)
+        self.upsample = SmoothUpsample(features.size, size, sigma=_SIGMA, mode='nearest')
 
     def forward(
         self, image: torch.Tensor, memory_bank: torch.Tensor
@@ -212,7 +235,7 @@ class PatchcoreGraph(nn.Module):
         Returns:
             Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32.
         """
-        patches = self._patches(image)
+        patches = self.features(image)
         bank = _Bank(memory_bank)
         nearest = torch.cat(
             [bank.nearest(part) for part in torch.split(patches, self._chunk, dim=1)], dim=1
@@ -220,17 +243,8 @@ class PatchcoreGraph(nn.Module):
         winners = functional.embedding(nearest, memory_bank)
         # From the difference itself, which keeps the digits that the search may lose.
         distance = _length(patches - winners)
-        anomaly_map = self.upsample(distance.reshape(-1, 1, *self._size))
+        anomaly_map = self.upsample(distance.reshape(-1, 1, *self.features.size))
         return self._score(patches, winners, distance, bank), anomaly_map
-
-    def _patches(self, image: torch.Tensor) -> torch.Tensor:
-        """Features of every patch, ``(N, P, D)``."""
-        features = [functional.avg_pool2d(f, 3, 1, 1) for f in self.network(self.normalise(image))]
-        same = [
-            f if number == 0 else functional.interpolate(f, size=self._size, mode='bilinear')
-            for number, f in enumerate(features)
-        ]
-        return torch.cat(same, dim=1).flatten(2).permute(0, 2, 1)
 
     def _score(
         self,
@@ -243,7 +257,7 @@ class PatchcoreGraph(nn.Module):
         if self._neighbors == 1:
             return distance.amax(dim=1, keepdim=True)
         worst = distance.argmax(dim=1, keepdim=True)
-        at = worst[..., None].expand(-1, -1, self.channels)
+        at = worst[..., None].expand(-1, -1, self.features.channels)
         patch, winner = patches.gather(1, at), winners.gather(1, at)
         around = bank.neighbors(winner, self._neighbors)
         away = _length(patch - functional.embedding(around, bank.features))

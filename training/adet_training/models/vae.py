@@ -64,6 +64,7 @@ class VaeAdapter(Adapter[VaeParameters]):
     """See `adet_training.adapter.Adapter`."""
 
     parameters = VaeParameters
+    retrain_steps = 100
 
     def backbone(self, parameters: VaeParameters, weights: str, *, seed: int) -> None:  # noqa: ARG002
         """None: the VAE learns from the parts alone."""
@@ -82,10 +83,31 @@ class VaeAdapter(Adapter[VaeParameters]):
         report: Report,
     ) -> None:
         """Train, between a look at all pictures before and one after."""
-        network, batch_size = module.model.network, parameters.batch_size
-        network.start(_batches(data.fit, batch_size))
+        module.model.network.start(_batches(data.fit, parameters.batch_size))
+        self.fit_further(module, data, folder, parameters, report)
+
+    def resume(self, parameters: VaeParameters, manifest: Manifest, weights: Weights) -> _Module:  # noqa: ARG002
+        """The trained VAE.
+
+        Raises:
+            ConfigError: The weights are not those of the network that the manifest describes.
+        """
+        module = _Module(parameters)
+        load_into(module.model.network, weights, 'model.pth')
+        return module
+
+    def fit_further(
+        self,
+        module: _Module,
+        data: FitData,
+        folder: Path,
+        parameters: VaeParameters,
+        report: Report,
+    ) -> None:
+        """Train, and look at all pictures after that."""
+        batch_size = parameters.batch_size
         fit(module, data.fit, folder, batch_size, report, steps=parameters.steps)
-        network.finish(_batches(data.fit, batch_size))
+        module.model.network.finish(_batches(data.fit, batch_size))
 
     def weights(self, module: _Module) -> Weights:
         """The network, with what is usual on good pictures."""

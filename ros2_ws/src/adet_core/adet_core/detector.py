@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+import hashlib
 import math
 from pathlib import Path
 import time
@@ -53,7 +54,8 @@ class Detector:
 
     Attributes:
         bundle: What it inspects with.
-        backend_name: For people.
+        backend: Where its graph runs.
+        graph_sha256: Of the graph, once loaded from a folder.
         threshold: Raw score at or above which a picture is anomalous; may be set at any time.
     """
 
@@ -76,9 +78,9 @@ class Detector:
             BundleError: The statistics are missing or damaged.
         """
         self.bundle = bundle
-        self.backend_name = backend.name
+        self.backend = backend
+        self.graph_sha256 = ''
         self.threshold = bundle.manifest.image_threshold.value
-        self._backend = backend
         self._float_range = float_range
         self._size = (bundle.manifest.image.height, bundle.manifest.image.width)
         backend.bind(bundle.statistics())
@@ -93,8 +95,9 @@ class Detector:
         backend: str = 'auto',
         threads: int = 0,
         float_range: tuple[float, float] = (0.0, 1.0),
+        beside: Detector | None = None,
     ) -> Detector:
-        """Open a bundle folder with its exported engine.
+        """Open a bundle folder, as it is in service, with its exported engine.
 
         Args:
             folder: A bundle folder that ``adet export`` has been run on.
@@ -102,14 +105,23 @@ class Detector:
             backend: See `adet_core.backends.open_backend`.
             threads: Likewise.
             float_range: For 32FC1 pictures.
+            beside: A detector of the same backend: where both have the same graph, it is not
+                loaded a second time.
 
         Raises:
             BackendError: The graph cannot be run here.
             BundleError: The bundle or its engine is missing, damaged or foreign.
         """
-        bundle = open_bundle(folder, model=model)
-        engine = open_backend(backend, read_engine(bundle), threads=threads)
-        return cls(bundle, engine, float_range=float_range)
+        bundle = open_bundle(folder, model=model, in_service=True)
+        graph = read_engine(bundle)
+        checksum = hashlib.sha256(graph).hexdigest()
+        if beside is not None and beside.graph_sha256 == checksum:
+            engine = beside.backend.fork()
+        else:
+            engine = open_backend(backend, graph, threads=threads)
+        detector = cls(bundle, engine, float_range=float_range)
+        detector.graph_sha256 = checksum
+        return detector
 
     def inspect(self, picture: Picture) -> Inspection:
         """Judge one picture of any size and supported encoding.
@@ -151,7 +163,7 @@ class Detector:
             BackendError: Inference failed.
         """
         batch: npt.NDArray[np.uint8] = images[0][None] if len(images) == 1 else np.stack(images)
-        return self._backend.run(batch)
+        return self.backend.run(batch)
 
     def overlay(self, picture: Picture, inspection: Inspection) -> Image:
         """The picture as bgr8 with map and regions drawn on it, ``(H, W, 3)``."""

@@ -10,6 +10,7 @@ AdetError               root: its text is one line that says what is wrong and w
     PictureError        one picture cannot be read, or has an encoding adet does not know
   ExportError           the exported graph does not agree with the trained model
   RecordError           a CSV of results cannot be read or continued
+  RejectedError         what was retrained failed a check, and what was in service stays
 """
 
 
@@ -43,3 +44,7 @@ class ExportError(AdetError):
 
 class RecordError(AdetError):
     """A CSV of results is not one of adet's, or cannot be continued."""
+
+
+class RejectedError(AdetError):
+    """What was retrained is not good enough; what was in service before stays."""

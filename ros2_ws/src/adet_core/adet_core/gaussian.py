@@ -7,13 +7,18 @@ Defard et al., https://arxiv.org/abs/2011.08785; the sums of two sets of picture
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+import os
+
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 Floats = npt.NDArray[np.float32]
 
 # The paper's term that makes every covariance invertible, and Anomalib's for rounding.
 _REGULARISATION = 0.01 + 1e-5
+_AT_ONCE = 128
 
 
 class RunningGaussians:
@@ -25,6 +30,25 @@ class RunningGaussians:
 
     def __init__(self) -> None:
         self.count = 0
+
+    @classmethod
+    def resumed(cls, mean: Floats, inverse_covariance: Floats, count: int) -> RunningGaussians:
+        """The sums behind what `mean` and `inverse_covariance` gave, to go on with.
+
+        Args:
+            mean: float32 ``(C, P)``.
+            inverse_covariance: float32 ``(P, C, C)``.
+            count: Pictures behind them, at least two.
+        """
+        sums = cls()
+        sums.count = count
+        sums._origin = np.ascontiguousarray(mean.T[:, None])
+        sums._sums = np.zeros_like(sums._origin)
+        products = _inverted(inverse_covariance)
+        _add_to_diagonal(products, -_REGULARISATION)
+        products *= count - 1
+        sums._products = products
+        return sums
 
     def add(self, features: Floats) -> None:
         """Take pictures into account.
@@ -60,7 +84,25 @@ class RunningGaussians:
             raise ValueError(msg)
         covariance = self._products - self._sums.transpose(0, 2, 1) @ self._sums / self.count
         covariance /= self.count - 1
-        diagonal = np.arange(covariance.shape[1])
-        covariance[:, diagonal, diagonal] += _REGULARISATION
-        inverse: Floats = np.linalg.inv(covariance)
-        return inverse
+        _add_to_diagonal(covariance, _REGULARISATION)
+        return _inverted(covariance)
+
+
+def _add_to_diagonal(matrices: Floats, value: float) -> None:
+    diagonal = np.arange(matrices.shape[1])
+    matrices[:, diagonal, diagonal] += value
+
+
+def _inverted(matrices: Floats) -> Floats:
+    """The inverse of each matrix, ``(P, C, C)``."""
+    inverse = np.empty_like(matrices)
+
+    def invert(first: int) -> None:
+        rows = slice(first, first + _AT_ONCE)
+        inverse[rows] = np.linalg.inv(matrices[rows])
+
+    # One core for each block of matrices. Several for one small matrix would mostly wait for each
+    # other, and on a busy machine take fifty times as long.
+    with threadpool_limits(1, 'blas'), ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(invert, range(0, len(matrices), _AT_ONCE)))
+    return inverse

@@ -91,20 +91,30 @@ def read_picture(path: Path) -> Picture:
         PictureError: The file is missing or cannot be decoded; names it.
     """
     try:
-        data = np.fromfile(path, np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise PictureError(f'{path}: {error.strerror}') from None
+    return decode_picture(data, str(path))
+
+
+def decode_picture(data: bytes, name: str) -> Picture:
+    """Decode the bytes of a picture file, as `read_picture` does.
+
+    Raises:
+        PictureError: They cannot be decoded; names ``name``.
+    """
     try:
-        pixels = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+        flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise PictureError(f'{path}: cannot be decoded as a picture')
+        raise PictureError(f'{name}: cannot be decoded as a picture')
     if pixels.ndim == 3:
         return Picture(_to_8bit(pixels), 'bgr8')
     encodings = {'uint8': 'mono8', 'uint16': 'mono16', 'float32': '32FC1'}
     if pixels.dtype.name not in encodings:
-        raise PictureError(f'{path}: has {pixels.dtype} pixels, which adet does not read')
+        raise PictureError(f'{name}: has {pixels.dtype} pixels, which adet does not read')
     return Picture(pixels, encodings[pixels.dtype.name])
 
 

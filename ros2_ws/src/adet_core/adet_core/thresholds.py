@@ -83,6 +83,28 @@ def normal_threshold(scores: Scores, target: float, *, confidence: float = 0.95)
     )
 
 
+def normal_thresholds(
+    scores: Scores, peaks: Scores, target: float, *, confidence: float, uncertain_rate: float
+) -> tuple[Threshold, Threshold]:
+    """Image and pixel threshold from good pictures alone.
+
+    Args:
+        scores: See `normal_threshold`.
+        peaks: The largest value of each picture's map.
+        target: See `normal_threshold`.
+        confidence: Likewise.
+        uncertain_rate: See `with_uncertain_band`; 0 is no band.
+
+    Raises:
+        ValueError: As `normal_threshold`.
+    """
+    image = normal_threshold(scores, target, confidence=confidence)
+    pixel = normal_threshold(peaks, target, confidence=confidence)
+    if uncertain_rate:
+        image = with_uncertain_band(image, scores, uncertain_rate)
+    return image, replace(pixel, detail=f"of the maps' largest values: {pixel.detail}")
+
+
 def with_uncertain_band(threshold: Threshold, normals: Scores, rate: float) -> Threshold:
     """The same threshold with a band below it in which a person should look.
 

@@ -91,7 +91,7 @@ class DetectorNode(WorkerNode):
         self._make_topics(every)
         detector = self._detector
         self.get_logger().info(
-            f'bundle {detector.bundle.bundle_id} of {folder} on {detector.backend_name}'
+            f'bundle {detector.bundle.bundle_id} of {folder} on {detector.backend.name}'
         )
         self.start(self._inspect_all)
 
@@ -248,7 +248,7 @@ class DetectorNode(WorkerNode):
             'refused': failed,
             'bundle': detector.bundle.bundle_id,
             'bundle_folder': detector.bundle.folder,
-            'backend': detector.backend_name,
+            'backend': detector.backend.name,
             'threshold': detector.threshold,
         }
         return Health('; '.join(problems), values)

@@ -47,6 +47,19 @@ class Backend(Protocol):
             BackendError: The pictures do not fit, or the library fails.
         """
 
+    def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Run a graph that gives features instead of a verdict; pictures as for `run`.
+
+        Raises:
+            BackendError: The pictures do not fit, or it is not such a graph.
+        """
+
+    def fork(self) -> Backend:
+        """The same graph, not loaded again, with statistics of its own that are still unbound.
+
+        One thread may run the fork while another runs the original.
+        """
+
 
 # Resolved when asked for, so that a machine needs only the libraries it uses. 'auto' takes the
 # first that works.

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+import copy
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,6 @@ from adet_core.backends import Answer, check_statistics
 from adet_core.errors import BackendError
 
 IMAGE_INPUT = 'image'
-_OUTPUTS = ('score', 'anomaly_map')
 _ERRORS_ONLY = 3
 
 
@@ -26,7 +27,7 @@ class OnnxRuntimeBackend:
 
         Args:
             graph: An ONNX model with inputs ``image`` (uint8 NHWC) and statistics, and outputs
-                ``score`` ``(N, 1)`` and ``anomaly_map`` ``(N, 1, H, W)``.
+                ``score`` ``(N, 1)`` and ``anomaly_map`` ``(N, 1, H, W)``, or ``features``.
             threads: Threads of one inference; 0 is one per core.
 
         Raises:
@@ -48,15 +49,25 @@ class OnnxRuntimeBackend:
             raise BackendError(msg)
         self._image_shape = shapes.pop(IMAGE_INPUT)
         self._statistics_shapes = shapes
-        self._binding = self._session.io_binding()
-        self._statistics: list[onnxruntime.OrtValue] = []
-        self._bound = not shapes
+        self._outputs = {entry.name for entry in self._session.get_outputs()}
+        self._unbind()
 
     @property
     def name(self) -> str:
         """For people: the library and device."""
         provider = self._session.get_providers()[0].removesuffix('ExecutionProvider')
         return f'onnxruntime ({provider})'
+
+    def fork(self) -> OnnxRuntimeBackend:
+        """See `adet_core.backends.Backend.fork`."""
+        other = copy.copy(self)
+        other._unbind()  # noqa: SLF001 - same class
+        return other
+
+    def _unbind(self) -> None:
+        self._binding = self._session.io_binding()
+        self._statistics: list[onnxruntime.OrtValue] = []
+        self._bound = not self._statistics_shapes
 
     def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
         """See `adet_core.backends.Backend.bind`."""
@@ -74,8 +85,23 @@ class OnnxRuntimeBackend:
 
     def run(self, images: npt.NDArray[np.uint8]) -> Answer:
         """See `adet_core.backends.Backend.run`."""
+        scores, maps = self._run(images, ('score', 'anomaly_map'))
+        if scores.ndim != 2 or maps.ndim != 4:
+            msg = f'inference failed: outputs of shapes {scores.shape} and {maps.shape}'
+            raise BackendError(f'{msg}, expected (N, 1) and (N, 1, H, W)')
+        return Answer(scores[:, 0], maps[:, 0])
+
+    def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """See `adet_core.backends.Backend.features`."""
+        features: npt.NDArray[np.float32] = self._run(images, ('features',))[0]
+        return features
+
+    def _run(self, images: npt.NDArray[np.uint8], outputs: Sequence[str]) -> list[Any]:
         if not self._bound:
             msg = f'the graph needs the statistics {sorted(self._statistics_shapes)}: bind them'
+            raise BackendError(msg)
+        if missing := set(outputs) - self._outputs:
+            msg = f'the graph has no output {sorted(missing)[0]!r}; export the bundle again'
             raise BackendError(msg)
         if images.dtype != np.uint8 or images.shape[1:] != tuple(self._image_shape[1:]):
             expected = 'x'.join(str(length) for length in self._image_shape[1:])
@@ -86,14 +112,14 @@ class OnnxRuntimeBackend:
         contiguous = np.ascontiguousarray(images)
         try:
             self._binding.bind_cpu_input(IMAGE_INPUT, contiguous)
-            for output in _OUTPUTS:
+            for output in outputs:
                 # Anew each time: a run fixes them to its own number of pictures.
                 self._binding.bind_output(output)
             self._session.run_with_iobinding(self._binding)
-            scores, maps = self._binding.copy_outputs_to_cpu()
-            return Answer(scores[:, 0], maps[:, 0])
+            answers: list[Any] = self._binding.copy_outputs_to_cpu()
         except Exception as error:  # noqa: BLE001 - its error types are not importable
             raise BackendError(f'inference failed: {_first_line(error)}') from None
+        return answers
 
 
 def _providers() -> list[str]:

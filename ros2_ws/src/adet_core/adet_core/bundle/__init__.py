@@ -4,7 +4,14 @@
 
 from adet_core.bundle.arrays import Arrays, write_arrays
 from adet_core.bundle.commit import Content, write_atomic
-from adet_core.bundle.engine import EngineRecord, Parity, read_engine, write_engine
+from adet_core.bundle.engine import (
+    EngineRecord,
+    GRAPH_FILE,
+    Parity,
+    read_engine,
+    read_features,
+    write_engine,
+)
 from adet_core.bundle.manifest import (
     BackboneSpec,
     DatasetInfo,
@@ -12,16 +19,30 @@ from adet_core.bundle.manifest import (
     ImageSpec,
     Manifest,
     META_FILE,
+    NORMALS_FILE,
+    PICTURES_FILE,
     ScoreRange,
     Threshold,
     WEIGHTS_FILE,
 )
 from adet_core.bundle.reader import Bundle, Golden, open_bundle
+from adet_core.bundle.report import Figures, KnownPictures, RETRAIN_FOLDER, RetrainReport
+from adet_core.bundle.retrained import (
+    keep_rejected,
+    kept_sets,
+    only_retraining,
+    roll_back,
+    write_retrained,
+)
 from adet_core.bundle.writer import copy_bundle, write_bundle
 
 __all__ = [
     'GOLDEN_FILE',
+    'GRAPH_FILE',
     'META_FILE',
+    'NORMALS_FILE',
+    'PICTURES_FILE',
+    'RETRAIN_FOLDER',
     'WEIGHTS_FILE',
     'Arrays',
     'BackboneSpec',
@@ -29,17 +50,26 @@ __all__ = [
     'Content',
     'DatasetInfo',
     'EngineRecord',
+    'Figures',
     'Golden',
     'ImageSpec',
+    'KnownPictures',
     'Manifest',
     'Parity',
+    'RetrainReport',
     'ScoreRange',
     'Threshold',
     'copy_bundle',
+    'keep_rejected',
+    'kept_sets',
+    'only_retraining',
     'open_bundle',
     'read_engine',
+    'read_features',
+    'roll_back',
     'write_arrays',
     'write_atomic',
     'write_bundle',
     'write_engine',
+    'write_retrained',
 ]

@@ -86,6 +86,20 @@ def stage(folder: Path, contents: Mapping[str, Content]) -> Iterator[Path]:
         _settle(folder)
 
 
+@contextmanager
+def remove_committed(folder: Path, name: str) -> Iterator[None]:
+    """Remove one file of the newest whole set in ``folder`` in a single step, after the block.
+
+    When the block raises, the file stays. One writer at a time holds the folder's lock.
+    """
+    folder.mkdir(exist_ok=True)
+    with _locked(folder):
+        _settle(folder)
+        yield
+        (folder / name).unlink(missing_ok=True)
+        sync_folder(folder)
+
+
 def write_synced(path: Path, write: Content) -> None:
     """Write one file and flush it to the disk."""
     with path.open('wb') as file:

@@ -21,6 +21,7 @@ from adet_core.errors import BundleError
 
 ENGINE_FOLDER = 'engine'
 GRAPH_FILE = 'model.onnx'
+FEATURES_FILE = 'features.onnx'
 RECORD_FILE = 'model.json'
 # One protobuf cannot be larger, and nothing of ours comes near it: statistics are inputs.
 _GRAPH_LIMIT = 2 << 30
@@ -60,6 +61,8 @@ class EngineRecord:
         opset: ONNX operator set.
         parity: The check made at export.
         versions: Library name to version, as exported.
+        features_sha256: Of ``features.onnx``; None for a model that is not relearned from
+            features.
     """
 
     bundle_id: str
@@ -68,10 +71,19 @@ class EngineRecord:
     opset: int
     parity: Parity
     versions: dict[str, str]
+    features_sha256: str | None = None
 
 
-def write_engine(bundle: Bundle, graph: bytes, record: EngineRecord) -> Path:
+def write_engine(
+    bundle: Bundle, graph: bytes, record: EngineRecord, features: bytes | None = None
+) -> Path:
     """Put a checked graph into service: graph and record become visible together.
+
+    Args:
+        bundle: What it was made from.
+        graph: ``model.onnx``.
+        record: ``model.json``.
+        features: ``features.onnx``, the way from picture to features alone, if there is one.
 
     Returns:
         The path of ``model.onnx``.
@@ -85,6 +97,8 @@ def write_engine(bundle: Bundle, graph: bytes, record: EngineRecord) -> Path:
         GRAPH_FILE: lambda file: file.write(graph),
         RECORD_FILE: lambda file: file.write(text),
     }
+    if features is not None:
+        contents[FEATURES_FILE] = lambda file: file.write(features)
     with stage(folder, contents):
         pass
     return folder / GRAPH_FILE
@@ -96,19 +110,40 @@ def read_engine(bundle: Bundle) -> bytes:
     Raises:
         BundleError: There is none, it is damaged, or it was made from another bundle.
     """
+    if bundle.graph_id != bundle.base_id:
+        # Retrained weights bring their graph along.
+        with bundle.open(GRAPH_FILE) as file:
+            return file.read()
+    return _read_checked(bundle, GRAPH_FILE, lambda record: record.sha256)
+
+
+def read_features(bundle: Bundle) -> bytes:
+    """The verified ONNX graph from picture to features.
+
+    Raises:
+        BundleError: There is none, it is damaged, or it was made from another bundle.
+    """
+    return _read_checked(bundle, FEATURES_FILE, lambda record: record.features_sha256)
+
+
+def _read_checked(
+    bundle: Bundle, name: str, checksum: Callable[[EngineRecord], str | None]
+) -> bytes:
     folder = bundle.folder / ENGINE_FOLDER
     record = _read_record(bundle, folder)
     while True:
-        if record.bundle_id != bundle.bundle_id:
-            reason = f'made from bundle {record.bundle_id:.12}, this one is {bundle.bundle_id}'
+        if record.bundle_id != bundle.base_id:
+            reason = f'made from bundle {record.bundle_id:.12}, this one is {bundle.base_id}'
             raise _error(bundle, RECORD_FILE, reason)
-        graph = _read(bundle, folder, GRAPH_FILE, _GRAPH_LIMIT)
-        if hashlib.sha256(graph).hexdigest() == record.sha256:
-            return graph
+        if checksum(record) is None:
+            raise _error(bundle, name, 'was not made')
+        data = _read(bundle, folder, name, _GRAPH_LIMIT)
+        if hashlib.sha256(data).hexdigest() == checksum(record):
+            return data
         # An export may have replaced both between the two reads.
         before, record = record, _read_record(bundle, folder)
         if record == before:
-            raise _error(bundle, GRAPH_FILE, f'checksum mismatch with {RECORD_FILE}')
+            raise _error(bundle, name, f'checksum mismatch with {RECORD_FILE}')
 
 
 def _read_record(bundle: Bundle, folder: Path) -> EngineRecord:

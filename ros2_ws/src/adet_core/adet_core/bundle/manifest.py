@@ -24,6 +24,9 @@ SCHEMA_VERSION = 2
 META_FILE = 'meta.json'
 WEIGHTS_FILE = 'model.pth'
 GOLDEN_FILE = 'golden.npz'
+# What retraining goes on from; absent from bundles that were trained before it existed.
+NORMALS_FILE = 'normals.npz'
+PICTURES_FILE = 'pictures.json'
 # What a model learned that retraining replaces; a bundle has one of them or none.
 STATISTICS_FILES = ('stats.npz', 'memory_bank.npz')
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 import errno
 import hashlib
 import os
@@ -18,18 +19,29 @@ import numpy.typing as npt
 
 from adet_core.bundle.arrays import Arrays, read_arrays
 from adet_core.bundle.commit import open_committed
+from adet_core.bundle.decode import decode, parse_json
 from adet_core.bundle.manifest import (
     FileEntry,
     GOLDEN_FILE,
     Manifest,
     META_FILE,
+    NORMALS_FILE,
+    PICTURES_FILE,
     STATISTICS_FILES,
     WEIGHTS_FILE,
+)
+from adet_core.bundle.report import (
+    content_id,
+    KnownPictures,
+    REPORT_FILE,
+    RETRAIN_FOLDER,
+    RetrainReport,
 )
 from adet_core.errors import BundleError
 from adet_core.models import is_model_word
 
 _META_LIMIT = 1 << 20
+_REPORT_LIMIT = 64 << 20
 _FILE_LIMIT = 16 << 30
 _PLAIN_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}')
 _SHA256 = re.compile(r'[0-9a-f]{64}')
@@ -56,17 +68,40 @@ class Bundle:
 
     Attributes:
         folder: Where it lies.
-        manifest: What ``meta.json`` says.
+        manifest: What ``meta.json`` says; of a retrained bundle, with the thresholds and files
+            that took the place of the deployed ones.
         meta: The bytes of ``meta.json``.
-        bundle_id: First 12 hexadecimal digits of the sha256 of ``meta.json``; as that file holds
-            the checksums of all others, it names the whole content.
+        report: What ``retrain/report.json`` says; None for a bundle as it was deployed.
+        base_id: First 12 hexadecimal digits of the sha256 of ``meta.json``.
+        bundle_id: The same, or that of ``report.json``: names the whole content.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, meta: bytes) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, meta: bytes, report: bytes | None = None
+    ) -> None:
+        """Take what was read.
+
+        Raises:
+            ValueError: ``report`` is not a report.
+        """
         self.folder = folder
-        self.manifest = manifest
         self.meta = meta
-        self.bundle_id = hashlib.sha256(meta).hexdigest()[:12]
+        self.base_id = self.bundle_id = content_id(meta)
+        self.manifest = manifest
+        self.report: RetrainReport | None = None
+        self._report_bytes = report
+        if report is not None:
+            found = RetrainReport.from_json(report)
+            if found.base == self.base_id:
+                # Else it was made from a bundle that has since been replaced.
+                self.report, self.bundle_id = found, content_id(report)
+                self.manifest = _retrained(manifest, found)
+
+    @property
+    def graph_id(self) -> str:
+        """The id of what its graph was made from: retrained statistics need no other graph."""
+        own = self.report is not None and WEIGHTS_FILE in self.report.files
+        return self.bundle_id if own else self.base_id
 
     def weights(self) -> bytes:
         """The verified bytes of ``model.pth``; load them with ``weights_only=True``.
@@ -124,7 +159,7 @@ class Bundle:
             BundleError: The file is missing or not as ``meta.json`` describes it.
         """
         try:
-            file = open_committed(self.folder, name)
+            file = open_committed(self._home(name), name)
         except OSError as error:
             raise self._error(name, _os_reason(error)) from None
         with file:
@@ -137,12 +172,53 @@ class Bundle:
             yield file
 
     def is_replaced(self) -> bool:
-        """Whether another bundle lies in the folder since this one was opened."""
+        """Whether something else lies in the folder since this bundle was opened."""
         try:
             with open_committed(self.folder, META_FILE) as file:
-                return file.read(_META_LIMIT + 1) != self.meta
+                changed = file.read(_META_LIMIT + 1) != self.meta
+            return changed or (
+                self.report is not None and _read_report(self.folder) != self._report_bytes
+            )
         except OSError:
             return False
+
+    def normals(self) -> npt.NDArray[np.uint8]:
+        """Good pictures the model was not fitted to, for thresholds of what is learned later.
+
+        Returns:
+            uint8 ``(K, H, W, 3)``, RGB, of the graph's size; K is 0 for a bundle without.
+
+        Raises:
+            BundleError: The file is missing, damaged, or its shape does not fit.
+        """
+        image = self.manifest.image
+        if NORMALS_FILE not in self.manifest.files:
+            return np.empty((0, image.height, image.width, 3), np.uint8)
+        images = self._arrays(NORMALS_FILE, ('images',))['images']
+        if images.dtype != np.uint8 or images.shape[1:] != (image.height, image.width, 3):
+            raise self._error(NORMALS_FILE, f"array 'images' is {images.dtype} {images.shape}")
+        return images
+
+    def known_pictures(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The pictures it was fitted to, and those kept back: sha256 of each file, and its name.
+
+        Raises:
+            BundleError: The file that says so is damaged.
+        """
+        if self.report is not None:
+            return dict(self.report.learned), dict(self.report.held_out)
+        if PICTURES_FILE not in self.manifest.files:
+            return {}, {}
+        with self.open(PICTURES_FILE) as file:
+            try:
+                known = decode(KnownPictures, parse_json(file.read()))
+            except ValueError as error:
+                raise self._error(PICTURES_FILE, str(error)) from None
+        return known.learned, known.held_out
+
+    def _home(self, name: str) -> Path:
+        replaced = self.report is not None and name in self.report.files
+        return self.folder / RETRAIN_FOLDER if replaced else self.folder
 
     def _verify(self, name: str, file: IO[bytes], entry: FileEntry) -> None:
         size = os.fstat(file.fileno()).st_size
@@ -163,11 +239,15 @@ class Bundle:
     def _error(self, name: str, reason: str) -> BundleError:
         if self.is_replaced():
             return BundleError(f'{self.folder}: was replaced since it was opened; try again')
+        home = self._home(name)
+        if home != self.folder:
+            remedy = f'go back to what was deployed: adet retrain {self.folder} --roll-back'
+            return BundleError(f'{home / name}: {reason}; {remedy} {self.base_id}')
         remedy = 'copy the bundle again from the PC (adet deploy RUN_DIR)'
-        return BundleError(f'{self.folder / name}: {reason}; {remedy}')
+        return BundleError(f'{home / name}: {reason}; {remedy}')
 
 
-def open_bundle(folder: Path, *, model: str | None = None) -> Bundle:
+def open_bundle(folder: Path, *, model: str | None = None, in_service: bool = False) -> Bundle:
     """Read ``meta.json`` of a bundle and check that everything it names is there.
 
     Checksums are verified as each file is read, so opening is quick.
@@ -175,12 +255,13 @@ def open_bundle(folder: Path, *, model: str | None = None) -> Bundle:
     Args:
         folder: A ``pytorch`` folder of a run, or ``models/<Model>`` of the robot layout.
         model: The model's word that the caller needs; None takes any.
+        in_service: Take what was retrained from it, if anything was; else it is as deployed.
 
     Raises:
         BundleError: Names the file that is wrong and what to do.
     """
     for attempt in range(_ATTEMPTS):
-        bundle = _read(folder)
+        bundle = _read(folder, in_service=in_service)
         try:
             for name, entry in bundle.manifest.files.items():
                 _check_presence(bundle, name, entry)
@@ -202,7 +283,38 @@ def hash_file(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _read(folder: Path) -> Bundle:
+def file_entry(path: Path) -> FileEntry:
+    """Checksum and length of a file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open('rb') as file:
+        return FileEntry(sha256=hash_file(file), size=path.stat().st_size)
+
+
+def _retrained(manifest: Manifest, report: RetrainReport) -> Manifest:
+    auroc = report.after.image_auroc
+    return replace(
+        manifest,
+        image_threshold=report.image_threshold,
+        pixel_threshold=report.pixel_threshold,
+        score_range=report.score_range,
+        files={**manifest.files, **report.files},
+        # Those of the deployed bundle are not its own.
+        metrics={} if auroc is None else {'image_auroc': auroc},
+    )
+
+
+def _read_report(folder: Path) -> bytes | None:
+    try:
+        with open_committed(folder / RETRAIN_FOLDER, REPORT_FILE) as file:
+            return file.read(_REPORT_LIMIT)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _read(folder: Path, *, in_service: bool) -> Bundle:
     path = folder / META_FILE
     try:
         with open_committed(folder, META_FILE) as file:
@@ -214,10 +326,21 @@ def _read(folder: Path) -> Bundle:
         raise BundleError(f'{path}: larger than {_META_LIMIT} bytes; this is not an adet bundle')
     try:
         manifest = Manifest.from_json(meta)
+        bundle = Bundle(folder, manifest, meta)
         _check_files(manifest)
     except ValueError as error:
         raise BundleError(f'{path}: {error}') from None
-    return Bundle(folder, manifest, meta)
+    if not in_service:
+        return bundle
+    try:
+        bundle = Bundle(folder, manifest, meta, _read_report(folder))
+        _check_files(bundle.manifest)
+    except (OSError, ValueError) as error:
+        reason = _os_reason(error) if isinstance(error, OSError) else error
+        path = folder / RETRAIN_FOLDER / REPORT_FILE
+        remedy = f'go back to what was deployed: adet retrain {folder} --roll-back'
+        raise BundleError(f'{path}: {reason}; {remedy} {bundle.base_id}') from None
+    return bundle
 
 
 def _check_files(manifest: Manifest) -> None:
@@ -237,7 +360,7 @@ def _check_files(manifest: Manifest) -> None:
 
 def _check_presence(bundle: Bundle, name: str, entry: FileEntry) -> None:
     try:
-        with open_committed(bundle.folder, name) as file:
+        with open_committed(bundle._home(name), name) as file:  # noqa: SLF001 - same module
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise bundle._error(name, _os_reason(error)) from None  # noqa: SLF001 - same module

@@ -11,8 +11,8 @@ import shutil
 from typing import IO
 
 from adet_core.bundle.commit import Content, stage, write_synced
-from adet_core.bundle.manifest import FileEntry, Manifest, META_FILE
-from adet_core.bundle.reader import Bundle, hash_file, open_bundle
+from adet_core.bundle.manifest import Manifest, META_FILE
+from adet_core.bundle.reader import Bundle, file_entry, open_bundle
 from adet_core.errors import BundleError
 
 
@@ -32,7 +32,7 @@ def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, Conten
             error came after the commit.
     """
     with stage(folder, contents) as staged:
-        files = {name: _entry(staged / name) for name in contents}
+        files = {name: file_entry(staged / name) for name in contents}
         meta = dataclasses.replace(manifest, files=files).to_json()
         write_synced(staged / META_FILE, lambda file: file.write(meta))
     return open_bundle(folder)
@@ -58,13 +58,8 @@ def copy_bundle(bundle: Bundle, folder: Path) -> Bundle:
     meta = bundle.meta
     with stage(folder, contents) as staged:
         for name, entry in bundle.manifest.files.items():
-            if _entry(staged / name) != entry:
+            if file_entry(staged / name) != entry:
                 msg = f'{bundle.folder / name}: changed while it was copied; deploy again'
                 raise BundleError(msg)
         write_synced(staged / META_FILE, lambda file: file.write(meta))
     return open_bundle(folder)
-
-
-def _entry(path: Path) -> FileEntry:
-    with path.open('rb') as file:
-        return FileEntry(sha256=hash_file(file), size=path.stat().st_size)

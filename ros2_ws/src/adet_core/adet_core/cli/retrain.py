@@ -1,0 +1,149 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""``adet retrain``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+import json
+import os
+from pathlib import Path
+import sys
+import threading
+from typing import Any, TYPE_CHECKING
+
+from adet_core.errors import ConfigError, RejectedError
+
+if TYPE_CHECKING:
+    from adet_core.bundle import Bundle
+    from adet_core.retrain import Outcome
+
+HELP = 'learn new pictures of good parts, check the result and put it into service'
+EXAMPLE = 'adet retrain models/PaDiM --images data/train/VisA_pipe_fryum --incremental'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        'bundle', type=Path, metavar='BUNDLE', help='deployed and exported bundle folder'
+    )
+    parser.add_argument('--images', type=Path, metavar='DIR', help='pictures of good parts')
+    parser.add_argument(
+        '--incremental',
+        action='store_true',
+        help='learn what is new in addition (default: learn the folder from scratch)',
+    )
+    parser.add_argument(
+        '--test-dir',
+        type=Path,
+        metavar='DIR',
+        help='labelled pictures, normal/ and anomaly/, to hold the result to',
+    )
+    parser.add_argument(
+        '--set',
+        action='append',
+        default=[],
+        metavar='KEY=VALUE',
+        help='a setting that differs from that of the training, e.g. false_reject_rate=0.02',
+    )
+    parser.add_argument(
+        '--threads', type=int, default=0, help='of the computation (default 0: one per core)'
+    )
+    parser.add_argument(
+        '--roll-back',
+        nargs='?',
+        const='',
+        metavar='ID',
+        help='instead of learning, put back what was in service before, or the set or bundle ID',
+    )
+    # For the action server: progress as JSON lines, and the end when standard input ends.
+    parser.add_argument('--child', action='store_true', help=argparse.SUPPRESS)
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Retrain or roll back; returns what is in service now."""
+    from adet_core.bundle import roll_back
+    from adet_core.progress import progress_bars
+    from adet_core.retrain import retrain
+
+    if arguments.roll_back is not None:
+        return {'success': True, **_in_service(roll_back(arguments.bundle, arguments.roll_back))}
+    if arguments.images is None:
+        msg = '--images is required: name the folder of the new good pictures'
+        raise ConfigError(msg)
+    options: dict[str, Any] = {
+        'incremental': arguments.incremental,
+        'test_dir': arguments.test_dir,
+        'overrides': arguments.set,
+        'threads': arguments.threads,
+    }
+    if arguments.child:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        return _result(retrain(arguments.bundle, arguments.images, report=_line, **options))
+    with progress_bars() as report:
+        outcome = retrain(arguments.bundle, arguments.images, report=report, **options)
+    if outcome.fault:
+        raise RejectedError(describe(outcome))
+    return _result(outcome)
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print what is in service now."""
+    for line in result.get('unreadable', ()):
+        print(f'skipped: {line}')
+    print(f'in service: {result["bundle_id"]} in {result["bundle_dir"]}')
+    if 'message' in result:
+        print(result['message'])
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    report = outcome.report
+    return {
+        'success': not outcome.fault,
+        'message': describe(outcome),
+        **_in_service(outcome.bundle),
+        'images_used': report.pictures,
+        'held_out': report.after.normals,
+        'threshold': report.image_threshold.value,
+        'before': asdict(report.before),
+        'after': asdict(report.after),
+        'rejected': str(outcome.kept) if outcome.kept else None,
+        'unreadable': list(outcome.unreadable),
+    }
+
+
+def describe(outcome: Outcome) -> str:
+    """One sentence for people."""
+    report, before, after = outcome.report, outcome.report.before, outcome.report.after
+    if outcome.fault:
+        return f'not put into service: {outcome.fault}; it is kept in {outcome.kept}'
+    text = (
+        f'{report.pictures} pictures learned ({report.mode}); threshold {before.threshold:.4g} -> '
+        f'{after.threshold:.4g}; of {after.normals} good pictures kept back {before.rejected} -> '
+        f'{after.rejected} rejected'
+    )
+    if after.marked:
+        text += f'; of {after.marked} marked as fine {before.marked_rejected} -> '
+        text += f'{after.marked_rejected}'
+    if before.image_auroc is not None and after.image_auroc is not None:
+        text += f'; image AUROC {before.image_auroc:.4f} -> {after.image_auroc:.4f}'
+    return text
+
+
+def _in_service(bundle: Bundle) -> dict[str, Any]:
+    return {
+        'bundle_dir': str(bundle.folder),
+        'bundle_id': bundle.bundle_id,
+        'retrained': bundle.report is not None,
+    }
+
+
+def _line(stage: str, done: int, total: int | None) -> None:
+    print(json.dumps({'stage': stage, 'done': done, 'total': total}), flush=True)
+
+
+def _end_with_parent() -> None:
+    """A server that was killed leaves no retraining behind; the files are whole at any instant."""
+    sys.stdin.buffer.read()
+    os._exit(130)

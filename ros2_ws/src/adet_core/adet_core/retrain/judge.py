@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Whether what was learned may go into service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from adet_core.backends import Backend
+from adet_core.bundle import Figures, ScoreRange, Threshold
+from adet_core.metrics import auroc, binomial_upper_bound
+from adet_core.pictures import Image
+from adet_core.progress import Report
+from adet_core.retrain.pictures import Pictures, TestPicture
+from adet_core.retrain.relearned import Relearned
+from adet_core.scoring import AnomalyMap
+from adet_core.thresholds import normal_thresholds, score_range
+
+_TOLERANCE = 1e-3
+
+
+class Scores(NamedTuple):
+    """What one state of a model says of all the pictures of a retraining.
+
+    Attributes:
+        good: Raw scores of the good pictures kept back, float32 ``(N,)``.
+        peaks: The largest values of their maps.
+        marked: Raw scores of pictures an operator had marked as fine.
+        test: Raw scores of the labelled pictures.
+    """
+
+    good: npt.NDArray[np.float32]
+    peaks: npt.NDArray[np.float32]
+    marked: npt.NDArray[np.float32]
+    test: npt.NDArray[np.float32]
+
+
+def ask(
+    backend: Backend,
+    pictures: Pictures,
+    test: Sequence[TestPicture],
+    *,
+    stage: str,
+    report: Report,
+) -> Scores:
+    """Let a model judge all pictures, one at a time."""
+    images: list[Image] = [*pictures.good, *pictures.marked, *(one.image for one in test)]
+    scores, peaks = np.empty((2, len(images)), np.float32)
+    for number, image in enumerate(images):
+        answer = backend.run(image[None])
+        scores[number], peaks[number] = answer.scores[0], answer.maps[0].max()
+        report(stage, number + 1, len(images))
+    good = len(pictures.good)
+    marked = good + len(pictures.marked)
+    return Scores(scores[:good], peaks[:good], scores[good:marked], scores[marked:])
+
+
+def figures(scores: Scores, threshold: float, test: Sequence[TestPicture]) -> Figures:
+    """What a threshold makes of scores; good pictures kept back count for the AUROC, too."""
+    labels = np.array([one.is_anomalous for one in test], np.bool_)
+    everything = np.concatenate([scores.good, scores.test])
+    return Figures(
+        threshold=threshold,
+        normals=len(scores.good),
+        rejected=int((scores.good >= threshold).sum()),
+        image_auroc=auroc(
+            everything, np.concatenate([np.zeros(len(scores.good), np.bool_), labels])
+        ),
+        marked=len(scores.marked),
+        marked_rejected=int((scores.marked >= threshold).sum()),
+    )
+
+
+class Line(NamedTuple):
+    """Where the new set draws its lines."""
+
+    image: Threshold
+    pixel: Threshold
+    score_range: ScoreRange
+
+
+def draw_line(scores: Scores, others: Sequence[float], settings: Mapping[str, Any]) -> Line:
+    """Thresholds from the good pictures kept back.
+
+    Args:
+        scores: Of the new model.
+        others: Scores that widen the score range, e.g. of anomalies.
+        settings: Rates and confidence.
+    """
+    image, pixel = normal_thresholds(
+        scores.good,
+        scores.peaks,
+        settings['false_reject_rate'],
+        confidence=settings['confidence'],
+        uncertain_rate=settings['uncertain_rate'],
+    )
+    every = np.concatenate([scores.good, scores.test, np.array(others, np.float32)])
+    return Line(image, pixel, score_range(every, image.value))
+
+
+def parity_fault(
+    relearned: Relearned, golden: Sequence[Image], span: float, *, report: Report
+) -> str:
+    """Whether the graph, with what was learned, says what that means; a sentence if not.
+
+    Args:
+        relearned: The new set.
+        golden: Prepared pictures.
+        span: Of the score range; a thousandth of it is allowed.
+        report: Told the progress.
+    """
+    allowed = _TOLERANCE * span
+    for number, image in enumerate(golden, start=1):
+        answer = relearned.backend.run(image[None])
+        expected = relearned.reference(image)
+        difference = max(
+            abs(float(answer.scores[0]) - expected.score),
+            _largest(answer.maps[0], expected.anomaly_map),
+        )
+        if not difference <= allowed:
+            return (
+                f'the graph differs from what was learned by {difference:.3g}, allowed '
+                f'{allowed:.3g}; export the bundle again'
+            )
+        report('validate', number, len(golden))
+    return ''
+
+
+def quality_fault(
+    scores: Scores,
+    before: Figures,
+    after: Figures,
+    test: Sequence[TestPicture],
+    settings: Mapping[str, Any],
+) -> str:
+    """Why a new set may not go into service, in one sentence; empty if it may."""
+    target = settings['false_reject_rate']
+    most = max(target, 1 / (after.normals + 1))
+    if after.false_reject_rate > most:
+        return (
+            f'it rejects {after.rejected} of {after.normals} good pictures kept back, more than '
+            f'{most:.1%}'
+        )
+    normal = scores.test[np.array([not one.is_anomalous for one in test], np.bool_)]
+    rejected = int((normal >= after.threshold).sum())
+    if rejected and _lower_bound(rejected, len(normal), settings['confidence']) > most:
+        return (
+            f'it rejects {rejected} of {len(normal)} good test pictures, more than {most:.1%} of '
+            'good parts can explain; are the new pictures like the parts on the line?'
+        )
+    if before.image_auroc is not None and after.image_auroc is not None:
+        loss, allowed = before.image_auroc - after.image_auroc, settings['max_auroc_loss']
+        if loss > allowed:
+            return (
+                f'image AUROC falls from {before.image_auroc:.4f} to {after.image_auroc:.4f}, '
+                f'more than max_auroc_loss {allowed:g}; are there anomalies among the new '
+                'pictures?'
+            )
+    return ''
+
+
+def all_finite(scores: Scores) -> bool:
+    """Whether every score is a number; compared with a threshold, others would pass."""
+    return all(bool(np.isfinite(values).all()) for values in scores)
+
+
+def _largest(one: AnomalyMap, other: AnomalyMap) -> float:
+    with np.errstate(invalid='ignore'):
+        return float(np.nan_to_num(np.abs(one - other), nan=np.inf).max())
+
+
+def _lower_bound(count: int, total: int, confidence: float) -> float:
+    """The lowest rate that ``count`` hits leave credible."""
+    return 1 - binomial_upper_bound(total - count, total, confidence)

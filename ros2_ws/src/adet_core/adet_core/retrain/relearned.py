@@ -1,0 +1,65 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""What every way of relearning ends with, and where the way for torch models is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import cast, NamedTuple
+
+from adet_core.backends import Backend
+from adet_core.bundle import Content
+from adet_core.errors import ConfigError
+from adet_core.pictures import Image
+from adet_core.scoring import AnomalyMap
+
+_GROUP = 'adet.retrain'
+
+
+class Reference(NamedTuple):
+    """What a new set ought to say of a picture, found without the graph.
+
+    Attributes:
+        score: Raw.
+        anomaly_map: float32 ``(H, W)``, raw.
+    """
+
+    score: float
+    anomaly_map: AnomalyMap
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relearned:
+    """A new set that is not in service yet.
+
+    Attributes:
+        contents: The files that replace those of the bundle, and what writes each.
+        backend: Where its graph runs with what was learned.
+        reference: What a prepared picture ought to give.
+        pictures: Behind the model in all.
+    """
+
+    contents: Mapping[str, Content]
+    backend: Backend
+    reference: Callable[[Image], Reference]
+    pictures: int
+
+
+def fine_tuner(model: str) -> Callable[..., Relearned]:
+    """What retrains the weights of a model; the training package has it.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    for entry in entry_points(group=_GROUP):
+        try:
+            return cast('Callable[..., Relearned]', entry.load())
+        except ModuleNotFoundError as error:
+            missing = f' ({error})'
+            break
+    else:
+        missing = ''
+    msg = f'retraining {model} changes its weights, which needs the training package{missing}'
+    raise ConfigError(f'{msg}: pip install ./ros2_ws/src/adet_core ./training')

@@ -1,0 +1,173 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""One retraining, from a folder of good pictures to a bundle in service or a reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+from adet_core.backends import Backend, open_backend
+from adet_core.bundle import (
+    Bundle,
+    keep_rejected,
+    only_retraining,
+    open_bundle,
+    read_engine,
+    RetrainReport,
+    write_retrained,
+)
+from adet_core.errors import BackendError
+from adet_core.progress import Report, silent
+from adet_core.retrain.judge import (
+    all_finite,
+    ask,
+    draw_line,
+    figures,
+    parity_fault,
+    quality_fault,
+)
+from adet_core.retrain.pictures import collect, collect_test, NewPicture
+from adet_core.retrain.relearned import fine_tuner
+from adet_core.retrain.settings import retrain_settings
+from adet_core.retrain.statistics import has_statistics, relearn_statistics
+
+_GOLDEN = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a retraining ended.
+
+    Attributes:
+        bundle: What is in service now.
+        report: The new set, in service or not.
+        fault: Why it is not in service; empty if it is.
+        kept: Where a rejected set lies.
+        unreadable: One line for each picture that was skipped.
+    """
+
+    bundle: Bundle
+    report: RetrainReport
+    fault: str
+    kept: Path | None
+    unreadable: Sequence[str]
+
+
+def retrain(
+    folder: Path,
+    images: Path,
+    *,
+    model: str | None = None,
+    incremental: bool = True,
+    test_dir: Path | None = None,
+    overrides: Sequence[str] = (),
+    threads: int = 0,
+    report: Report = silent,
+) -> Outcome:
+    """Learn new pictures of good parts, check the result, and put it into service.
+
+    What was in service before stays so until the last step, which is a single one; whatever ends
+    this function, at any instant, leaves one of the two whole.
+
+    Args:
+        folder: A deployed and exported bundle.
+        images: Pictures of good parts; those already learned are passed over.
+        model: The model's word that the caller needs; None takes any.
+        incremental: Go on from what is known; else begin anew (a model with weights alone goes
+            on from its weights all the same).
+        test_dir: Labelled pictures to hold the new set to.
+        overrides: ``KEY=VALUE`` words, see `adet_core.retrain.settings`.
+        threads: Of the computation; 0: one per core.
+        report: Told the progress, by stage.
+
+    Raises:
+        BundleError: The bundle or its engine cannot be used, or it is being retrained already.
+        ConfigError: A setting is wrong, or the model cannot be retrained here.
+        DatasetError: A folder is missing, empty or arranged wrongly, or holds nothing new.
+        OSError: The folder cannot be written.
+    """
+    bundle = open_bundle(folder, model=model, in_service=True)
+    settings = retrain_settings(bundle.manifest, overrides)
+    with only_retraining(folder):
+        # Again: somebody else's retraining may have ended in between.
+        bundle = open_bundle(folder, model=model, in_service=True)
+        by_statistics = has_statistics(bundle)
+        pictures = collect(
+            bundle,
+            images,
+            incremental=incremental,
+            share=settings['held_out'],
+            replay=not by_statistics,
+            report=report,
+        )
+        test = collect_test(test_dir, bundle, report)
+        present = _present(bundle, threads)
+        before_scores = ask(present, pictures, test, stage='judge as before', report=report)
+        before = figures(before_scores, bundle.manifest.image_threshold.value, test)
+        del present
+        if by_statistics:
+            new = relearn_statistics(
+                bundle,
+                pictures,
+                settings,
+                incremental=incremental,
+                threads=threads,
+                report=report,
+            )
+        else:
+            new = fine_tuner(bundle.manifest.model)(bundle, pictures, settings, report=report)
+        scores = ask(new.backend, pictures, test, stage='calibrate', report=report)
+        golden = list(bundle.golden().images[:_GOLDEN])
+        if not all_finite(scores):
+            msg = 'what was learned gives scores that are no numbers; nothing was written'
+            raise BackendError(msg)
+        others = [float(new.backend.run(image[None]).scores[0]) for image in golden]
+        line = draw_line(scores, others, settings)
+        after = figures(scores, line.image.value, test)
+        fault = parity_fault(new, golden, line.score_range.span, report=report) or quality_fault(
+            scores, before, after, test, settings
+        )
+        learned, held_out = bundle.known_pictures() if incremental else ({}, {})
+        result = RetrainReport(
+            base=bundle.base_id,
+            previous=bundle.bundle_id,
+            created=datetime.now(timezone.utc).isoformat(timespec='milliseconds'),
+            mode='incremental' if incremental else 'full',
+            pictures=len(pictures.learn),
+            total=new.pictures,
+            image_threshold=line.image,
+            pixel_threshold=line.pixel,
+            score_range=line.score_range,
+            before=before,
+            after=after,
+            settings=settings,
+            learned={**learned, **_names(pictures.learn)},
+            held_out={**held_out, **_names(pictures.held_out)},
+            versions={name: version(name) for name in ('numpy', 'onnxruntime')},
+            rejected=fault,
+        )
+        report('write', 0, 1)
+        keep = settings['keep']
+        kept = None
+        if fault:
+            kept = keep_rejected(bundle, result, new.contents, keep=keep)
+        else:
+            bundle = write_retrained(bundle, result, new.contents, keep=keep)
+        report('write', 1, 1)
+    return Outcome(
+        bundle=bundle, report=result, fault=fault, kept=kept, unreadable=pictures.unreadable
+    )
+
+
+def _present(bundle: Bundle, threads: int) -> Backend:
+    backend = open_backend('auto', read_engine(bundle), threads=threads)
+    backend.bind(bundle.statistics())
+    return backend
+
+
+def _names(pictures: Sequence[NewPicture]) -> dict[str, str]:
+    return {picture.sha256: picture.path.name for picture in pictures}

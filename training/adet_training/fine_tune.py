@@ -1,0 +1,81 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Retraining of models that have weights alone: a bounded number of steps from where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+import tempfile
+from typing import Any
+
+from lightning.pytorch import seed_everything
+
+from adet_core.backends import open_backend
+from adet_core.bundle import Bundle, Golden, GRAPH_FILE
+from adet_core.pictures import Image
+from adet_core.progress import Report, silent
+from adet_core.retrain.pictures import NewPicture, Pictures
+from adet_core.retrain.relearned import Reference, Relearned
+from adet_training.adapter import FitData
+from adet_training.dataset import Sample
+from adet_training.export import load_weights, to_onnx
+from adet_training.fit import answer
+from adet_training.models import load_adapter
+from adet_training.parameters import make_parameters
+from adet_training.quiet import quiet_libraries
+from adet_training.train import model_contents
+
+
+def fine_tune(
+    bundle: Bundle, pictures: Pictures, settings: Mapping[str, Any], *, report: Report
+) -> Relearned:
+    """Train the model of a bundle further, and export it beside the one in service.
+
+    All good pictures of the folder are learned from, new and old, so that the old ones are not
+    forgotten.
+
+    Raises:
+        BundleError: ``model.pth`` is damaged.
+        ConfigError: The model cannot be trained further.
+    """
+    manifest = bundle.manifest
+    adapter = load_adapter(manifest.model)
+    known = adapter.parameters.__dataclass_fields__
+    values = {k: v for k, v in manifest.hyper_parameters.items() if k in known}
+    # What a training needed once may not be on this machine.
+    values = {k: v for k, v in values.items() if k not in {'teacher', 'natural_images'}}
+    steps = settings['steps'] or adapter.retrain_steps
+    with quiet_libraries(), tempfile.TemporaryDirectory(prefix='adet_retrain_') as scratch:
+        parameters = make_parameters(adapter.parameters, {**values, 'steps': steps})
+        module = adapter.resume(parameters, manifest, load_weights(bundle))
+        seed_everything(settings['seed'], verbose=False)
+        data = FitData(_samples([*pictures.learn, *pictures.known]), _good(pictures))
+
+        def tell(stage: str, done: int, total: int | None) -> None:
+            report('fit' if stage == 'training' else stage, done, total)
+
+        adapter.fit_further(module, data, Path(scratch), parameters, tell)
+        images = bundle.golden().images
+        scores, maps = answer(module, list(images), report, 'validate')
+        contents = model_contents(adapter, module, Golden(images, scores, maps))
+        graph = to_onnx(adapter.graph(manifest, adapter.weights(module)), manifest)
+
+    def reference(image: Image) -> Reference:
+        scores, maps = answer(module, [image], silent, 'validate')
+        return Reference(float(scores[0]), maps[0])
+
+    return Relearned(
+        contents={**contents, GRAPH_FILE: lambda file: file.write(graph)},
+        backend=open_backend('auto', graph),
+        reference=reference,
+        pictures=len(data.fit),
+    )
+
+
+def _samples(pictures: Sequence[NewPicture]) -> list[Sample]:
+    return [Sample(one.path, one.image, sha256=one.sha256) for one in pictures]
+
+
+def _good(pictures: Pictures) -> list[Sample]:
+    return [Sample(Path(), image) for image in pictures.good]
