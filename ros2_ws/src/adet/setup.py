@@ -38,8 +38,12 @@ setup(
             'csv_recorder = adet.nodes.csv_recorder:main',
             'image_source = adet.nodes.image_source:main',
             'detector = adet.nodes.detector:main',
+            'retrain_server = adet.nodes.retrain_server:main',
             *(f'{model}_detector = adet.nodes.detector:main' for model in MODELS),
         ],
-        'adet.commands': ['inspect = adet.cli.inspect'],
+        'adet.commands': [
+            'inspect = adet.cli.inspect',
+            'retrain-goal = adet.cli.retrain_goal',
+        ],
     },
 )

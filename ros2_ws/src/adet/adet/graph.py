@@ -45,6 +45,31 @@ class InspectOptions:
     namespace: str = option('namespace of all nodes and topics', default='')
 
 
+@dataclass(frozen=True, kw_only=True)
+class RetrainServerOptions:
+    """Parameters of ``retrain_server``."""
+
+    models_root: str = option('folder of the deployed models', default='models')
+    data_root: str = option('folder of train and test', default='data')
+    allowed_root: str = option(
+        'goals may name folders inside this one only; empty: data_root', default=''
+    )
+    threads: int = option('threads of the retraining; 0: one per core', default=0, minimum=0)
+    niceness: int = option(
+        'how far the retraining stands back behind the inspection, as the command nice has it',
+        default=10,
+        minimum=0,
+        maximum=19,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainOptions(RetrainServerOptions):
+    """Launch arguments of the retraining."""
+
+    namespace: str = option('namespace of the inspection', default='')
+
+
 @dataclass(frozen=True)
 class NodeSpec:
     """One node of a graph.

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from adet_interfaces.msg import AnomalyResult
-from adet_interfaces.srv import LoadBundle
+from adet_interfaces.srv import LoadBundle, MarkResult
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.parameter import Parameter
@@ -24,8 +24,9 @@ from rclpy.task import Future
 from sensor_msgs.msg import Image
 
 from adet import qos, runner
-from adet.conversions import to_image, to_picture, to_result
+from adet.conversions import to_image, to_nanoseconds, to_picture, to_result
 from adet.diagnostics import Diagnostics, Health, Pace
+from adet.frames import FrameKeeper
 from adet.node import WorkerNode
 from adet.parameters import option
 from adet_core.detector import Detector, Inspection
@@ -54,6 +55,20 @@ class DetectorOptions:
     float_range: list[float] = option(
         '32FC1 pictures: the values that count as black and as white', default=[0.0, 1.0]
     )
+    data_root: str = option(
+        'folder of train and test, where pictures that somebody marked are stored', default='data'
+    )
+    save_frames: str = option(
+        'pictures that are stored in review/<category> under data_root for somebody to look at',
+        default='none',
+        choices=('none', 'uncertain', 'anomalous', 'both'),
+    )
+    keep_limit: int = option(
+        'stored pictures of each of these folders at most: a full review loses the oldest, the '
+        'others take no more',
+        default=500,
+        minimum=1,
+    )
 
 
 class DetectorNode(WorkerNode):
@@ -80,7 +95,14 @@ class DetectorNode(WorkerNode):
         folder = Path(own).expanduser() if own else deployed_folder(root, self._model)
         self._folder = folder
         self._float_range = _range(self._options.float_range)
-        self._detector = self._load(self._folder)
+        chosen = self._options
+        self._frames = FrameKeeper(
+            Path(chosen.data_root).expanduser(),
+            save=chosen.save_frames,
+            limit=chosen.keep_limit,
+            float_range=self._float_range,
+        )
+        self._detector = self._load(self._folder, None)
         self._declare_threshold()
         every = self._options.frames == 'every'
         # One place to wait is enough for the newest; where none may be lost, the source keeps the
@@ -108,6 +130,7 @@ class DetectorNode(WorkerNode):
             self._on_load_bundle,
             callback_group=ReentrantCallbackGroup(),
         )
+        self._marking = self.create_service(MarkResult, f'{prefix}/mark', self._on_mark)
         self._diagnostics = Diagnostics(self, self._health, str(self._folder))
         self._subscription = self.create_subscription(
             Image,
@@ -117,13 +140,14 @@ class DetectorNode(WorkerNode):
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 
-    def _load(self, folder: Path) -> Detector:
+    def _load(self, folder: Path, beside: Detector | None) -> Detector:
         return Detector.load(
             folder,
             model=self._model,
             backend=self._options.backend,
             threads=self._options.threads,
             float_range=self._float_range,
+            beside=beside,
         )
 
     def _declare_threshold(self) -> None:
@@ -171,6 +195,7 @@ class DetectorNode(WorkerNode):
         picture = to_picture(message)
         inspection = detector.inspect(picture)
         self._results.publish(to_result(inspection, self._model, message.header))
+        self._frames.remember(message, inspection, detector.bundle.manifest)
         self._show(message, detector, picture, inspection)
 
     def _show(
@@ -202,7 +227,7 @@ class DetectorNode(WorkerNode):
 
         def load() -> None:
             try:
-                loaded.set_result(self._load(folder))
+                loaded.set_result(self._load(folder, self._detector))
             except Exception as error:  # noqa: BLE001 - handed to the caller below
                 loaded.set_exception(error)
             # A waiting coroutine is only looked at when something wakes the executor.
@@ -218,6 +243,26 @@ class DetectorNode(WorkerNode):
             response.success, response.message = True, f'{folder} is in service'
         response.bundle_id = self._detector.bundle.bundle_id
         return response
+
+    def _on_mark(
+        self, request: MarkResult.Request, response: MarkResult.Response
+    ) -> MarkResult.Response:
+        """Store a picture that an operator knows more of than the detector."""
+        stamp = to_nanoseconds(request.stamp)
+        try:
+            path = self._frames.mark(stamp, request.verdict, request.note)
+        except (AdetError, OSError) as error:
+            response.message = str(error)
+        else:
+            response.success, response.path = True, str(path)
+            response.message = f'{path} is used by the next retraining'
+            self.get_logger().info(f'marked as {request.verdict}: {path}')
+        return response
+
+    def stop(self) -> None:
+        """See `WorkerNode.stop`; what is being stored is finished."""
+        super().stop()
+        self._frames.close()
 
     def _swap(self, detector: Detector) -> None:
         old = self._detector
@@ -250,6 +295,8 @@ class DetectorNode(WorkerNode):
             'bundle_folder': detector.bundle.folder,
             'backend': detector.backend.name,
             'threshold': detector.threshold,
+            'saved': self._frames.saved,
+            'not_saved': self._frames.lost,
         }
         return Health('; '.join(problems), values)
 

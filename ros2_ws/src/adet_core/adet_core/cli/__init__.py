@@ -26,13 +26,15 @@ from adet_core import __version__
 from adet_core.errors import AdetError
 
 _TRAINING = 'the training package: pip install ./ros2_ws/src/adet_core ./training'
+_ROS = 'the ROS packages: build ros2_ws with colcon and source it'
 # Commands of the packages that may be absent, and what to install then.
 _ELSEWHERE = {
     'train': _TRAINING,
     'tune': _TRAINING,
     'distill': _TRAINING,
     'export': _TRAINING,
-    'inspect': 'the ROS packages: build ros2_ws with colcon and source it',
+    'inspect': _ROS,
+    'retrain-goal': _ROS,
 }
 
 

@@ -9,7 +9,6 @@ from dataclasses import asdict
 import json
 import os
 from pathlib import Path
-import sys
 import threading
 from typing import Any, TYPE_CHECKING
 
@@ -145,5 +144,7 @@ def _line(stage: str, done: int, total: int | None) -> None:
 
 def _end_with_parent() -> None:
     """A server that was killed leaves no retraining behind; the files are whole at any instant."""
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: its lock would be held when the interpreter ends.
+    while os.read(0, 1):
+        pass
     os._exit(130)

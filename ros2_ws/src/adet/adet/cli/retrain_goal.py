@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""``adet retrain-goal``: what ``ros2 action send_goal /retrain`` does, where ros2 is missing."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from adet_core.errors import ConfigError, RejectedError
+from adet_core.progress import progress_bars, Report
+
+HELP = 'ask a running retrain_server to learn new pictures'
+EXAMPLE = 'adet retrain-goal --model padim'
+_SERVER_S = 10.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare one option for each field of the goal."""
+    parser.add_argument('--model', required=True, help="the model's word")
+    parser.add_argument('--images', default='', metavar='DIR', help='good pictures')
+    parser.add_argument(
+        '--mode', default='', help='incremental (default), full, or rollback to what was before'
+    )
+    parser.add_argument('--test-dir', default='', metavar='DIR', help='labelled pictures')
+    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
+    parser.add_argument('--namespace', default='', help='of the server')
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Send the goal and wait; returns the result."""
+    import os
+
+    import rclpy
+
+    # Unless the user's own environment says otherwise, as `adet inspect` has it.
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    rclpy.init(args=[])
+    try:
+        node = rclpy.create_node('retrain_goal', namespace=arguments.namespace)
+        with progress_bars() as report:
+            return _send(node, arguments, report)
+    finally:
+        rclpy.try_shutdown()
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print what happened."""
+    print(result['message'])
+    print(f'in service: {result["bundle_id"]}')
+
+
+def _send(node: Any, arguments: argparse.Namespace, report: Report) -> dict[str, Any]:
+    from adet_interfaces.action import Retrain
+    import rclpy
+    from rclpy.action import ActionClient
+
+    client = ActionClient(node, Retrain, 'retrain')
+    if not client.wait_for_server(_SERVER_S):
+        msg = 'no retrain_server answers; start one: ros2 launch adet retrain.launch.py'
+        raise ConfigError(msg)
+
+    def tell(message: Any) -> None:
+        feedback = message.feedback
+        report(feedback.stage, round(feedback.progress * 100), 100)
+
+    goal = Retrain.Goal(
+        model=arguments.model,
+        images=arguments.images,
+        mode=arguments.mode,
+        test_dir=arguments.test_dir,
+        overrides=arguments.set,
+    )
+    sent = client.send_goal_async(goal, feedback_callback=tell)
+    rclpy.spin_until_future_complete(node, sent)
+    handle = sent.result()
+    ended = handle.get_result_async()
+    try:
+        rclpy.spin_until_future_complete(node, ended)
+    except KeyboardInterrupt:
+        rclpy.spin_until_future_complete(node, handle.cancel_goal_async(), timeout_sec=5)
+        raise
+    result = ended.result().result
+    if not result.success:
+        raise RejectedError(result.message)
+    return {
+        'success': True,
+        'message': result.message,
+        'bundle_id': result.bundle_id,
+        'images_used': result.images_used,
+        'threshold': result.threshold,
+    }
