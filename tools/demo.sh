@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
 # The main job from beginning to end, in demo/: draw pictures, learn, deploy, export, inspect through real ROS nodes,
-# evaluate. Run it with `make demo`; WEIGHTS=imagenet (needs the network) or WEIGHTS=FILE inspects better than random,
-# MODEL=patchcore with another model.
+# evaluate, learn from a false alarm. Run it with `make demo`; WEIGHTS=imagenet (needs the network) or WEIGHTS=FILE
+# inspects better than random, MODEL=patchcore with another model.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,3 +36,5 @@ adet evaluate --results "$output/result_$model.csv" --report "$output/report"
 
 printf '\nresults   %s\nreport    %s\noverlays  %s\n' \
   "$output/result_$model.csv" "$output/report/report.json" "$run_dir/test_result/images"
+
+tools/demo_retrain.sh

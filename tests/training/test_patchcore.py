@@ -238,7 +238,7 @@ def test_one_neighbour_is_the_largest_distance_without_weight(
 def test_a_patch_of_the_bank_itself_has_distance_0(found: Trained, pictures: np.ndarray) -> None:
     graph = _graph(found)
     with torch.inference_mode():
-        patches = graph._patches(torch.from_numpy(pictures[:1]))[0]
+        patches = graph.features(torch.from_numpy(pictures[:1]))[0]
         scores, maps = graph(
             torch.from_numpy(pictures[:1]), torch.cat([_random_bank(50), patches])
         )

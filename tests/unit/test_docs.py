@@ -76,7 +76,13 @@ OPTIONS = {
     'image_source': ('adet.nodes.image_source', 'ImageSourceOptions'),
     '<model>_detector': ('adet.nodes.detector', 'DetectorOptions'),
     'csv_recorder': ('adet.nodes.csv_recorder', 'CsvRecorderOptions'),
+    'retrain_server': ('adet.graph', 'RetrainServerOptions'),
     'Launch arguments': ('adet.graph', 'InspectOptions'),
+}
+
+LAUNCH_OPTIONS = {
+    'inspect.launch.py': 'Launch arguments',
+    'retrain.launch.py': 'retrain_server',
 }
 
 
@@ -326,9 +332,9 @@ def test_every_adet_command_line_is_one_that_works(page):
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_launch_line_gives_arguments_that_exist(page):
-    known = options_of('Launch arguments')
     for line in blocks_of(page):
         if line.startswith('ros2 launch adet '):
             _, _, _, file, *arguments = shlex.split(line, comments=True)
             assert (NODES / 'launch' / file).is_file(), line
+            known = options_of(LAUNCH_OPTIONS[file])
             assert {argument.partition(':=')[0] for argument in arguments} <= known.keys(), line

@@ -43,6 +43,7 @@ setup(
         ],
         'adet.commands': [
             'inspect = adet.cli.inspect',
+            'mark = adet.cli.mark',
             'retrain-goal = adet.cli.retrain_goal',
         ],
     },

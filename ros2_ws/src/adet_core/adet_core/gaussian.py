@@ -50,11 +50,12 @@ class RunningGaussians:
         sums._products = products
         return sums
 
-    def add(self, features: Floats) -> None:
+    def add(self, features: Floats, *, weight: int = 1) -> None:
         """Take pictures into account.
 
         Args:
             features: float32 ``(B, C, P)``, of the same ``C`` and ``P`` each time.
+            weight: As how many pictures each of them counts.
         """
         at_position = features.transpose(2, 0, 1)
         if not self.count:
@@ -64,9 +65,9 @@ class RunningGaussians:
             self._sums = np.zeros((positions, 1, channels), np.float32)
             self._products = np.zeros((positions, channels, channels), np.float32)
         away = at_position - self._origin
-        self._sums += away.sum(axis=1, keepdims=True)
-        self._products += away.transpose(0, 2, 1) @ away
-        self.count += len(features)
+        self._sums += weight * away.sum(axis=1, keepdims=True)
+        self._products += weight * away.transpose(0, 2, 1) @ away
+        self.count += weight * len(features)
 
     def mean(self) -> Floats:
         """float32 ``(C, P)``."""

@@ -29,19 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Send the goal and wait; returns the result."""
-    import os
+    from adet.cli.client import client_node
 
-    import rclpy
-
-    # Unless the user's own environment says otherwise, as `adet inspect` has it.
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    rclpy.init(args=[])
-    try:
-        node = rclpy.create_node('retrain_goal', namespace=arguments.namespace)
-        with progress_bars() as report:
-            return _send(node, arguments, report)
-    finally:
-        rclpy.try_shutdown()
+    with client_node('retrain_goal', arguments.namespace) as node, progress_bars() as report:
+        return _send(node, arguments, report)
 
 
 def show(result: dict[str, Any]) -> None:

@@ -67,7 +67,7 @@ class RetrainReport:
         created: UTC, ISO 8601.
         mode: ``incremental`` or ``full``.
         pictures: How many were learned from this time.
-        total: Pictures behind the model in all.
+        total: Pictures behind the model in all; a marked one may count several times.
         image_threshold: Takes the place of the bundle's.
         pixel_threshold: Likewise.
         score_range: Likewise.

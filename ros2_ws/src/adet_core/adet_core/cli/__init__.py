@@ -34,6 +34,7 @@ _ELSEWHERE = {
     'distill': _TRAINING,
     'export': _TRAINING,
     'inspect': _ROS,
+    'mark': _ROS,
     'retrain-goal': _ROS,
 }
 

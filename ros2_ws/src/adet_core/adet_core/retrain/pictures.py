@@ -29,11 +29,13 @@ class NewPicture:
         path: Its file.
         sha256: Of the file.
         image: uint8 ``(H, W, 3)``, RGB, of the graph's size.
+        is_marked: An operator marked it as fine.
     """
 
     path: Path
     sha256: str
     image: Image
+    is_marked: bool
 
 
 @dataclass
@@ -45,7 +47,6 @@ class Pictures:
         known: Pictures of the folder that were learned from before; filled on request.
         held_out: Good pictures kept back, new and old.
         normals: Good pictures that came with the bundle, kept back likewise.
-        marked: Those of ``learn`` that an operator marked as fine.
         unreadable: One line for each picture that was skipped.
     """
 
@@ -53,8 +54,12 @@ class Pictures:
     known: list[NewPicture] = field(default_factory=list)
     held_out: list[NewPicture] = field(default_factory=list)
     normals: list[Image] = field(default_factory=list)
-    marked: list[Image] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def marked(self) -> list[Image]:
+        """Those to learn from that an operator marked as fine."""
+        return [picture.image for picture in self.learn if picture.is_marked]
 
     @property
     def good(self) -> list[Image]:
@@ -157,7 +162,8 @@ def _read(path: Path, size: tuple[int, int], skip: Container[str]) -> NewPicture
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 in skip:
         return None
-    return NewPicture(path, sha256, prepare(decode_picture(data, str(path)), size))
+    image = prepare(decode_picture(data, str(path)), size)
+    return NewPicture(path, sha256, image, is_feedback(path))
 
 
 def _sort_in(
@@ -169,10 +175,9 @@ def _sort_in(
 ) -> None:
     if picture.sha256 in learned:
         found.known.append(picture)
-    elif is_feedback(picture.path):
-        found.learn.append(picture)
-        found.marked.append(picture.image)
-    elif picture.sha256 in kept_back or int(picture.sha256[:8], 16) < share * 2**32:
+    elif not picture.is_marked and (
+        picture.sha256 in kept_back or int(picture.sha256[:8], 16) < share * 2**32
+    ):
         found.held_out.append(picture)
     else:
         found.learn.append(picture)

@@ -55,8 +55,13 @@ class Learner(ABC):
         """
 
     @abstractmethod
-    def add(self, features: Floats) -> None:
-        """Take the features of one picture, ``(1, ...)``, into account."""
+    def add(self, features: Floats, *, is_marked: bool) -> None:
+        """Take the features of one picture, ``(1, ...)``, into account.
+
+        Args:
+            features: float32.
+            is_marked: An operator marked the picture as fine: it has to count.
+        """
 
     @abstractmethod
     def statistics(self, report: Report) -> Arrays:
@@ -77,7 +82,7 @@ class GaussianLearner(Learner):
 
     def __init__(self, settings: Mapping[str, Any], old: Arrays, pictures: int) -> None:
         """See `Learner`."""
-        del settings
+        self._marked_weight = settings['marked_weight']
         self._sums = RunningGaussians()
         if old:
             self._sums = RunningGaussians.resumed(old['mean'], old['inv_covariance'], pictures)
@@ -87,9 +92,9 @@ class GaussianLearner(Learner):
         """Behind the statistics in all."""
         return self._sums.count
 
-    def add(self, features: Floats) -> None:
+    def add(self, features: Floats, *, is_marked: bool) -> None:
         """See `Learner`; ``(1, C, P)``."""
-        self._sums.add(features)
+        self._sums.add(features, weight=self._marked_weight if is_marked else 1)
 
     def statistics(self, report: Report) -> Arrays:
         """See `Learner`."""
@@ -131,8 +136,8 @@ class BankLearner(Learner):
         """Behind the bank in all."""
         return self._before + len(self._new)
 
-    def add(self, features: Floats) -> None:
-        """See `Learner`; ``(1, P, D)``."""
+    def add(self, features: Floats, *, is_marked: bool) -> None:  # noqa: ARG002
+        """See `Learner`; ``(1, P, D)``. The coreset takes what is far from the bank anyway."""
         self._new.append(features[0])
 
     def statistics(self, report: Report) -> Arrays:
@@ -204,7 +209,7 @@ def relearn_statistics(
     learner = learner_type(settings, old, before)
     del old
     for number, picture in enumerate(pictures.learn, start=1):
-        learner.add(extractor.features(picture.image[None]))
+        learner.add(extractor.features(picture.image[None]), is_marked=picture.is_marked)
         report('extract', number, len(pictures.learn))
     made = learner.statistics(report)
     backend.bind(made)

@@ -1,0 +1,24 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""A node for the length of one command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import os
+from typing import Any
+
+import rclpy
+
+
+@contextmanager
+def client_node(name: str, namespace: str) -> Iterator[Any]:
+    """A node that calls others; ROS is initialised for the block alone."""
+    # Unless the user's own environment says otherwise, as `adet inspect` has it.
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    rclpy.init(args=[])
+    try:
+        yield rclpy.create_node(name, namespace=namespace)
+    finally:
+        rclpy.try_shutdown()
