@@ -238,8 +238,9 @@ def test_exporting_prints_one_json_object_and_nothing_else(
     # The same bundle gives the same file, wherever and whenever.
     assert read_engine(bundle) == read_engine(open_bundle(deployed.bundle))
     assert {path.name for path in (bundle.folder / 'engine').iterdir()} == {
-        'model.onnx',
+        'features.onnx',
         'model.json',
+        'model.onnx',
     }
 
 

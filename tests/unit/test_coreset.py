@@ -103,6 +103,19 @@ def test_where_features_are_equal_the_cover_is_as_good_as_the_loops(
         assert radius == 0
 
 
+def test_what_is_given_stays_and_the_farthest_from_it_join() -> None:
+    features = _features(1500, 8, 3)
+    chosen = select_coreset(features, 640, seed=0, given=600)
+    assert chosen[:600].tolist() == list(range(600))
+    nearest = np.min([_distances(features, index) for index in range(600)], axis=0)
+    for index in chosen[600:]:
+        assert nearest[index] == pytest.approx(nearest.max(), rel=1e-4)
+        nearest = np.minimum(nearest, _distances(features, index))
+    assert select_coreset(features, 600, seed=0, given=600).tolist() == list(range(600))
+    with pytest.raises(ValueError, match=r'a coreset of 599 cannot .* of which 600 are given'):
+        select_coreset(features, 599, seed=0, given=600)
+
+
 def test_features_that_are_all_the_same_are_chosen_once_each() -> None:
     features = np.full((2000, 7), 3.7, np.float32)
     for size in (1, 5, 600, 2000):

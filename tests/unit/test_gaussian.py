@@ -68,3 +68,41 @@ def test_memory_does_not_grow_with_the_number_of_pictures() -> None:
     _, often = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert often < 1.5 * once
+
+
+def test_sums_are_resumed_from_what_they_gave() -> None:
+    values = features(40, offset=3.0)
+    first, at_once = RunningGaussians(), RunningGaussians()
+    first.add(values[:25])
+    at_once.add(values)
+    resumed = RunningGaussians.resumed(first.mean(), first.inverse_covariance(), first.count)
+    resumed.add(values[25:])
+    assert resumed.count == 40
+    np.testing.assert_allclose(resumed.mean(), at_once.mean(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        resumed.inverse_covariance(), at_once.inverse_covariance(), rtol=5e-3, atol=5e-3
+    )
+
+
+def test_a_weight_counts_as_so_many_equal_pictures() -> None:
+    values = features(12)
+    weighted, repeated = RunningGaussians(), RunningGaussians()
+    weighted.add(values, [1] * 10 + [3, 1])
+    repeated.add(np.concatenate([values, values[10:11], values[10:11]]))
+    assert weighted.count == repeated.count == 14
+    np.testing.assert_allclose(weighted.mean(), repeated.mean(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        weighted.inverse_covariance(), repeated.inverse_covariance(), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_more_positions_than_are_done_at_once() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(9, 3, 150)).astype(np.float32)
+    sums = RunningGaussians()
+    sums.add(values[:4])
+    sums.add(values[4:])
+    for position in (0, 63, 64, 149):
+        covariance = np.cov(values[:, :, position].astype(np.float64), rowvar=False)
+        expected = np.linalg.inv(covariance + 0.01001 * np.eye(3))
+        np.testing.assert_allclose(sums.inverse_covariance()[position], expected, rtol=1e-3)

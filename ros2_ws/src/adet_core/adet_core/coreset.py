@@ -19,11 +19,11 @@ Features = npt.NDArray[np.float32]
 # product of matrices.
 _CANDIDATES = 512
 # Features of one such product, so that its result stays in the processor's cache.
-_ROWS = 2048
+_ROWS = 1024
 
 
 def select_coreset(
-    features: Features, size: int, *, seed: int, report: Report = silent
+    features: Features, size: int, *, seed: int, given: int = 0, report: Report = silent
 ) -> npt.NDArray[np.int64]:
     """Choose features that leave none of the others far from all chosen ones.
 
@@ -37,24 +37,28 @@ def select_coreset(
         features: float32 ``(N, D)``.
         size: How many to choose, 1 to N.
         seed: Of the first choice.
+        given: So many of the first features are chosen beforehand, e.g. an older coreset.
         report: Told the progress; what it raises ends the selection.
 
     Returns:
         int64 ``(size,)``, indices of different features in the order they were chosen.
 
     Raises:
-        ValueError: ``size`` is not between 1 and N.
+        ValueError: ``size`` is not between 1 and N, or less than ``given``.
     """
     count = len(features)
-    if not 1 <= size <= count:
-        msg = f'a coreset of {size} cannot be chosen from {count} features'
+    if not max(1, given) <= size <= count:
+        also = f', of which {given} are given' if given else ''
+        msg = f'a coreset of {size} cannot be chosen from {count} features{also}'
         raise ValueError(msg)
     # Of features around 0 the distances lose fewer digits.
     centred = features - features.mean(axis=0, dtype=np.float64).astype(np.float32)
     norms = np.einsum('nd,nd->n', centred, centred)
     nearest = np.full(count, np.inf, np.float32)
-    chosen = [int(np.random.default_rng(seed).integers(count))]
-    _shrink(nearest, centred, norms, chosen)
+    chosen = list(range(given)) or [int(np.random.default_rng(seed).integers(count))]
+    for first in range(0, len(chosen), _CANDIDATES):
+        _shrink(nearest, centred, norms, chosen[first : first + _CANDIDATES])
+        report('choosing the coreset', 0, size)
     while len(chosen) < size:
         fresh = _choose(centred, norms, nearest, size - len(chosen))
         chosen.extend(fresh)
@@ -103,11 +107,12 @@ def _choose(features: Features, norms: Features, nearest: Features, wanted: int)
 
 def _shrink(nearest: Features, features: Features, norms: Features, chosen: list[int]) -> None:
     """Take newly chosen features into account: ``nearest`` holds squared distances."""
-    centres, lengths = features[chosen], norms[chosen, None]
+    centres, lengths = -2 * features[chosen].T, norms[chosen]
+    # Fresh memory for each product would cost as much as a third of the product.
+    product = np.empty((_ROWS, len(chosen)), np.float32)
     for first in range(0, len(features), _ROWS):
         rows = slice(first, first + _ROWS)
-        away = centres @ features[rows].T
-        away *= -2
+        away = np.matmul(features[rows], centres, out=product[: len(features) - first])
         away += lengths
-        np.minimum(nearest[rows], away.min(axis=0) + norms[rows], out=nearest[rows])
+        np.minimum(nearest[rows], away.min(axis=1) + norms[rows], out=nearest[rows])
     nearest[chosen] = -np.inf

@@ -7,6 +7,7 @@ Defard et al., https://arxiv.org/abs/2011.08785; the sums of two sets of picture
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 import os
 
@@ -18,7 +19,8 @@ Floats = npt.NDArray[np.float32]
 
 # The paper's term that makes every covariance invertible, and Anomalib's for rounding.
 _REGULARISATION = 0.01 + 1e-5
-_AT_ONCE = 128
+# Positions of one step: their matrices stay in a core's cache from one operation to the next.
+_AT_ONCE = 64
 
 
 class RunningGaussians:
@@ -27,6 +29,10 @@ class RunningGaussians:
     Attributes:
         count: Pictures so far.
     """
+
+    _origin: Floats
+    _sums: Floats
+    _products: Floats
 
     def __init__(self) -> None:
         self.count = 0
@@ -44,34 +50,43 @@ class RunningGaussians:
         sums.count = count
         sums._origin = np.ascontiguousarray(mean.T[:, None])
         sums._sums = np.zeros_like(sums._origin)
-        products = _inverted(inverse_covariance)
-        _add_to_diagonal(products, -_REGULARISATION)
-        products *= count - 1
-        sums._products = products
+        sums._products = np.empty_like(inverse_covariance)
+
+        def restore(rows: slice) -> None:
+            products: Floats = np.linalg.inv(inverse_covariance[rows])
+            _add_to_diagonal(products, -_REGULARISATION)
+            np.multiply(products, count - 1, out=sums._products[rows])
+
+        _at_all(len(inverse_covariance), restore)
         return sums
 
-    def add(self, features: Floats, *, weight: int = 1) -> None:
-        """Take pictures into account.
+    def add(self, features: Floats, weights: Sequence[int] | None = None) -> None:
+        """Take pictures into account; several at once cost little more than one.
 
         Args:
             features: float32 ``(B, C, P)``, of the same ``C`` and ``P`` each time.
-            weight: As how many pictures each of them counts.
+            weights: As how many pictures each of them counts; None: as one.
         """
-        at_position = features.transpose(2, 0, 1)
+        count, channels, positions = features.shape
+        factors = np.ones(count, np.float32) if weights is None else np.array(weights, np.float32)
         if not self.count:
             # Sums of what differs from some picture's features lose fewer digits.
-            self._origin = at_position.mean(axis=1, keepdims=True)
-            positions, _, channels = at_position.shape
+            self._origin = np.ascontiguousarray(features.mean(axis=0).T[:, None])
             self._sums = np.zeros((positions, 1, channels), np.float32)
             self._products = np.zeros((positions, channels, channels), np.float32)
-        away = at_position - self._origin
-        self._sums += weight * away.sum(axis=1, keepdims=True)
-        self._products += weight * away.transpose(0, 2, 1) @ away
-        self.count += weight * len(features)
+
+        def add(rows: slice) -> None:
+            away = features[:, :, rows].transpose(2, 0, 1) - self._origin[rows]
+            weighed = away * factors[:, None]
+            self._sums[rows] += weighed.sum(axis=1, keepdims=True)
+            self._products[rows] += weighed.transpose(0, 2, 1) @ away
+
+        _at_all(positions, add)
+        self.count += int(factors.sum())
 
     def mean(self) -> Floats:
         """float32 ``(C, P)``."""
-        average: Floats = self._origin + self._sums / self.count
+        average = self._origin + self._sums / np.float32(self.count)
         return np.ascontiguousarray(average[:, 0].T)
 
     def inverse_covariance(self) -> Floats:
@@ -83,10 +98,17 @@ class RunningGaussians:
         if self.count < 2:
             msg = f'a covariance needs two pictures, there are {self.count}'
             raise ValueError(msg)
-        covariance = self._products - self._sums.transpose(0, 2, 1) @ self._sums / self.count
-        covariance /= self.count - 1
-        _add_to_diagonal(covariance, _REGULARISATION)
-        return _inverted(covariance)
+        inverse = np.empty_like(self._products)
+
+        def invert(rows: slice) -> None:
+            sums = self._sums[rows]
+            covariance: Floats = self._products[rows] - sums.transpose(0, 2, 1) @ sums / self.count
+            covariance /= self.count - 1
+            _add_to_diagonal(covariance, _REGULARISATION)
+            inverse[rows] = np.linalg.inv(covariance)
+
+        _at_all(len(inverse), invert)
+        return inverse
 
 
 def _add_to_diagonal(matrices: Floats, value: float) -> None:
@@ -94,16 +116,12 @@ def _add_to_diagonal(matrices: Floats, value: float) -> None:
     matrices[:, diagonal, diagonal] += value
 
 
-def _inverted(matrices: Floats) -> Floats:
-    """The inverse of each matrix, ``(P, C, C)``."""
-    inverse = np.empty_like(matrices)
+def _at_all(positions: int, work: Callable[[slice], None]) -> None:
+    """Do something at all positions, a few at once.
 
-    def invert(first: int) -> None:
-        rows = slice(first, first + _AT_ONCE)
-        inverse[rows] = np.linalg.inv(matrices[rows])
-
-    # One core for each block of matrices. Several for one small matrix would mostly wait for each
-    # other, and on a busy machine take fifty times as long.
+    One core for each few. Several for one small matrix would mostly wait for each other, and on a
+    busy machine take fifty times as long.
+    """
+    parts = [slice(first, first + _AT_ONCE) for first in range(0, positions, _AT_ONCE)]
     with threadpool_limits(1, 'blas'), ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(invert, range(0, len(matrices), _AT_ONCE)))
-    return inverse
+        list(pool.map(work, parts))

@@ -13,6 +13,7 @@ from adet_core.progress import progress_bars, Report
 HELP = 'ask a running retrain_server to learn new pictures'
 EXAMPLE = 'adet retrain-goal --model padim'
 _SERVER_S = 10.0
+_LOOK_S = 1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +68,11 @@ def _send(node: Any, arguments: argparse.Namespace, report: Report) -> dict[str,
     handle = sent.result()
     ended = handle.get_result_async()
     try:
-        rclpy.spin_until_future_complete(node, ended)
+        while not ended.done():
+            rclpy.spin_until_future_complete(node, ended, timeout_sec=_LOOK_S)
+            if not ended.done() and not client.server_is_ready():
+                msg = 'the retrain_server is gone; start it again, one whole set is in service'
+                raise ConfigError(msg)
     except KeyboardInterrupt:
         rclpy.spin_until_future_complete(node, handle.cancel_goal_async(), timeout_sec=5)
         raise

@@ -190,6 +190,8 @@ class DetectorNode(WorkerNode):
             except AdetError as error:
                 self._refuse(message, detector, error)
             self._pace.add((time.perf_counter() - arrival) * 1e3)
+            # Or a bundle that was swapped out would stay in memory until the next picture.
+            del detector
 
     def _inspect(self, message: Image, detector: Detector) -> None:
         picture = to_picture(message)

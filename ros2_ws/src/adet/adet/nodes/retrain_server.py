@@ -68,7 +68,11 @@ class RetrainServer(AdetNode):
         allowed = self._options.allowed_root
         self._allowed = Path(allowed).expanduser() if allowed else self._data_root
         self._busy = threading.Lock()
+        # The three below belong together.
+        self._state = threading.Lock()
+        self._cancellable: Any = None
         self._child: subprocess.Popen[str] | None = None
+        self._cancelled = False
         self._stopping = False
         self._threads: set[threading.Thread] = set()
         self._group = ReentrantCallbackGroup()
@@ -86,7 +90,7 @@ class RetrainServer(AdetNode):
     def stop(self) -> None:
         """End a retraining that runs; what is in service stays."""
         self._stopping = True
-        self._kill()
+        self._cancel()
         for thread in list(self._threads):
             thread.join()
 
@@ -130,24 +134,31 @@ class RetrainServer(AdetNode):
             self.get_logger().warning(result.message)
         return result
 
-    def _on_cancel(self, _: Any) -> CancelResponse:
-        self._kill()
+    def _on_cancel(self, handle: Any) -> CancelResponse:
+        if handle is not self._cancellable:
+            # What it asked for is in service already, or it is being refused.
+            return CancelResponse.REJECT
+        self._cancel()
         return CancelResponse.ACCEPT
 
-    def _kill(self) -> None:
-        child = self._child
-        if child is not None:
-            # At any instant: what it writes becomes visible in one step.
-            child.kill()
+    def _cancel(self) -> None:
+        with self._state:
+            self._cancelled = True
+            if self._child is not None:
+                # At any instant: what it writes becomes visible in one step.
+                self._child.kill()
 
     def _work(self, handle: Any) -> Retrain.Result:
         if not self._busy.acquire(blocking=False):
             msg = 'a retraining runs already; wait for it to end, or cancel it'
             raise ConfigError(msg)
         try:
+            with self._state:
+                self._cancellable, self._cancelled = handle, self._stopping
             job = self._check(handle.request)
             before = job.bundle.bundle_id
             if job.mode == ROLL_BACK:
+                self._pass_point_of_no_return()
                 after = roll_back(job.bundle.folder)
                 result = Retrain.Result(success=True, message=f'{after.bundle_id} is back')
                 result.threshold = after.manifest.image_threshold.value
@@ -155,6 +166,7 @@ class RetrainServer(AdetNode):
                 result = self._learn(handle, job)
             message = self._swap(handle, job, before)
         finally:
+            self._cancellable = None
             self._busy.release()
         result.message = f'{result.message}; {message}'
         return result
@@ -206,15 +218,17 @@ class RetrainServer(AdetNode):
                 text=True,
             )
             os.setpriority(os.PRIO_PROCESS, child.pid, self._options.niceness)
-            self._child = child
-            try:
-                # It may have been cancelled before there was a child to kill.
-                if handle.is_cancel_requested or self._stopping:
+            with self._state:
+                self._child = child
+                if self._cancelled:
+                    # Before there was a child to kill.
                     child.kill()
+            try:
                 answer = self._follow(handle, child)
                 child.wait()
             finally:
-                self._child = None
+                with self._state:
+                    self._child = None
                 child.kill()
                 child.wait()
                 for pipe in (child.stdin, child.stdout):
@@ -222,9 +236,11 @@ class RetrainServer(AdetNode):
                         pipe.close()
             errors.seek(0)
             told = errors.read().strip().splitlines()
-        if answer is None and (handle.is_cancel_requested or self._stopping):
+        try:
+            self._pass_point_of_no_return()
+        except _Cancelled:
             self._undo(job)
-            raise _Cancelled
+            raise
         if child.returncode < 0:
             self._undo(job)
             msg = f'the retraining was killed by signal {-child.returncode}; is memory short?'
@@ -242,6 +258,12 @@ class RetrainServer(AdetNode):
             before=_figures(answer['before']),
             after=_figures(answer['after']),
         )
+
+    def _pass_point_of_no_return(self) -> None:
+        with self._state:
+            if self._cancelled:
+                raise _Cancelled
+            self._cancellable = None
 
     def _follow(self, handle: Any, child: subprocess.Popen[str]) -> dict[str, Any] | None:
         """Pass the child's progress on; returns its result, if it came to one."""
@@ -294,8 +316,9 @@ class RetrainServer(AdetNode):
         finally:
             self.destroy_client(client)
         if not answer.success:
+            refused = open_bundle(folder, in_service=True).bundle_id
             roll_back(folder, before)
-            msg = f'the detector refuses it ({answer.message}); the old set stays in service'
+            msg = f'the detector refuses {refused} ({answer.message}); {before} stays in service'
             raise RejectedError(msg)
         self._tell(handle, 'swap', 1, 1)
         return f'the {model} detector inspects with {answer.bundle_id}'

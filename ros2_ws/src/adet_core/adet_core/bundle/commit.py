@@ -101,11 +101,20 @@ def remove_committed(folder: Path, name: str) -> Iterator[None]:
 
 
 def write_synced(path: Path, write: Content) -> None:
-    """Write one file and flush it to the disk."""
-    with path.open('wb') as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
+    """Write one file and flush it to the disk.
+
+    Raises:
+        OSError: It cannot be written; names the file.
+    """
+    try:
+        with path.open('wb') as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        # A full disk shows itself at a write, which does not know the name.
+        error.filename = error.filename or str(path)
+        raise
 
 
 def write_atomic(path: Path, data: bytes) -> None:

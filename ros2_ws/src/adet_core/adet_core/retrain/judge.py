@@ -15,7 +15,7 @@ from adet_core.bundle import Figures, ScoreRange, Threshold
 from adet_core.metrics import auroc, binomial_upper_bound
 from adet_core.pictures import Image
 from adet_core.progress import Report
-from adet_core.retrain.pictures import Pictures, TestPicture
+from adet_core.retrain.pictures import LabelledPicture, Pictures
 from adet_core.retrain.relearned import Relearned
 from adet_core.scoring import AnomalyMap
 from adet_core.thresholds import normal_thresholds, score_range
@@ -42,7 +42,7 @@ class Scores(NamedTuple):
 def ask(
     backend: Backend,
     pictures: Pictures,
-    test: Sequence[TestPicture],
+    test: Sequence[LabelledPicture],
     *,
     stage: str,
     report: Report,
@@ -59,7 +59,7 @@ def ask(
     return Scores(scores[:good], peaks[:good], scores[good:marked], scores[marked:])
 
 
-def figures(scores: Scores, threshold: float, test: Sequence[TestPicture]) -> Figures:
+def figures(scores: Scores, threshold: float, test: Sequence[LabelledPicture]) -> Figures:
     """What a threshold makes of scores; good pictures kept back count for the AUROC, too."""
     labels = np.array([one.is_anomalous for one in test], np.bool_)
     everything = np.concatenate([scores.good, scores.test])
@@ -134,17 +134,18 @@ def quality_fault(
     scores: Scores,
     before: Figures,
     after: Figures,
-    test: Sequence[TestPicture],
+    test: Sequence[LabelledPicture],
     settings: Mapping[str, Any],
 ) -> str:
     """Why a new set may not go into service, in one sentence; empty if it may."""
     target = settings['false_reject_rate']
-    most = max(target, 1 / (after.normals + 1))
-    if after.false_reject_rate > most:
+    if after.false_reject_rate > target:
         return (
             f'it rejects {after.rejected} of {after.normals} good pictures kept back, more than '
-            f'{most:.1%}'
+            f'{target:.1%}'
         )
+    # A threshold above n scores promises no better rate than one in n + 1.
+    most = max(target, 1 / (after.normals + 1))
     normal = scores.test[np.array([not one.is_anomalous for one in test], np.bool_)]
     rejected = int((normal >= after.threshold).sum())
     if rejected and _lower_bound(rejected, len(normal), settings['confidence']) > most:

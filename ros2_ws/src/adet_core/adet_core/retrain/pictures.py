@@ -68,7 +68,7 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class TestPicture:
+class LabelledPicture:
     """A labelled picture."""
 
     image: Image
@@ -104,7 +104,8 @@ def collect(
     if not folder.is_dir():
         msg = f'{folder}: no such folder; put pictures of good parts there'
         raise DatasetError(msg)
-    paths = list_pictures(folder)
+    # Marked ones first: of two equal pictures the first one counts.
+    paths = sorted(list_pictures(folder), key=lambda path: not is_feedback(path))
     learned, kept_back = bundle.known_pictures() if incremental else ({}, {})
     size = (bundle.manifest.image.height, bundle.manifest.image.width)
     found = Pictures(normals=list(bundle.normals()) if incremental else [])
@@ -127,7 +128,7 @@ def collect(
     return found
 
 
-def collect_test(folder: Path | None, bundle: Bundle, report: Report) -> list[TestPicture]:
+def collect_test(folder: Path | None, bundle: Bundle, report: Report) -> list[LabelledPicture]:
     """Read labelled pictures, ``normal`` and ``anomaly``; none for None.
 
     Raises:
@@ -148,7 +149,7 @@ def collect_test(folder: Path | None, bundle: Bundle, report: Report) -> list[Te
             raise DatasetError(msg)
         picture = _read(path, size, [])
         assert picture is not None
-        found.append(TestPicture(picture.image, label == LABELS[1]))
+        found.append(LabelledPicture(picture.image, label == LABELS[1]))
         report('load test pictures', number, len(paths))
     return found
 

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
-from adet_core.backends import Backend, open_backend
+from adet_core.backends import open_backend
 from adet_core.bundle import (
     Bundle,
     keep_rejected,
@@ -105,7 +105,9 @@ def retrain(
             report=report,
         )
         test = collect_test(test_dir, bundle, report)
-        present = _present(bundle, threads)
+        statistics = bundle.statistics()
+        present = open_backend('auto', read_engine(bundle), threads=threads)
+        present.bind(statistics)
         before_scores = ask(present, pictures, test, stage='judge as before', report=report)
         before = figures(before_scores, bundle.manifest.image_threshold.value, test)
         del present
@@ -114,7 +116,7 @@ def retrain(
                 bundle,
                 pictures,
                 settings,
-                incremental=incremental,
+                statistics if incremental else {},
                 threads=threads,
                 report=report,
             )
@@ -161,12 +163,6 @@ def retrain(
     return Outcome(
         bundle=bundle, report=result, fault=fault, kept=kept, unreadable=pictures.unreadable
     )
-
-
-def _present(bundle: Bundle, threads: int) -> Backend:
-    backend = open_backend('auto', read_engine(bundle), threads=threads)
-    backend.bind(bundle.statistics())
-    return backend
 
 
 def _names(pictures: Sequence[NewPicture]) -> dict[str, str]:

@@ -25,7 +25,7 @@ _SETTINGS = {
     'confidence': _Setting(0.95, 0.5, 0.999999),
     'uncertain_rate': _Setting(0.0, 0.0, 0.5),
     'max_auroc_loss': _Setting(0.01, 0.0, 1.0),
-    'keep': _Setting(5, 0, 1000),
+    'keep': _Setting(5, 1, 1000),
     'seed': _Setting(0, 0, 2**32 - 1),
     # One false alarm among many pictures would hardly move PaDiM's Gaussians.
     'marked_weight': _Setting(10, 1, 1000),

@@ -9,7 +9,7 @@ set is held to that before it goes into service.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -31,6 +31,8 @@ from adet_core.scoring import AnomalyMap
 Floats = npt.NDArray[np.float32]
 
 _SIGMA = 4.0
+# Pictures through the backbone at once.
+_BATCH = 8
 
 
 class Learner(ABC):
@@ -55,12 +57,12 @@ class Learner(ABC):
         """
 
     @abstractmethod
-    def add(self, features: Floats, *, is_marked: bool) -> None:
-        """Take the features of one picture, ``(1, ...)``, into account.
+    def add(self, features: Floats, are_marked: Sequence[bool]) -> None:
+        """Take pictures into account.
 
         Args:
-            features: float32.
-            is_marked: An operator marked the picture as fine: it has to count.
+            features: float32 ``(B, ...)``.
+            are_marked: Which ones an operator marked as fine: they have to count.
         """
 
     @abstractmethod
@@ -92,9 +94,9 @@ class GaussianLearner(Learner):
         """Behind the statistics in all."""
         return self._sums.count
 
-    def add(self, features: Floats, *, is_marked: bool) -> None:
-        """See `Learner`; ``(1, C, P)``."""
-        self._sums.add(features, weight=self._marked_weight if is_marked else 1)
+    def add(self, features: Floats, are_marked: Sequence[bool]) -> None:
+        """See `Learner`; ``(B, C, P)``."""
+        self._sums.add(features, [self._marked_weight if one else 1 for one in are_marked])
 
     def statistics(self, report: Report) -> Arrays:
         """See `Learner`."""
@@ -112,7 +114,7 @@ class GaussianLearner(Learner):
     ) -> Reference:
         """The Mahalanobis distance at each position."""
         del settings
-        away = (features[0].astype(np.float64) - statistics['mean']).T
+        away = (features[0] - statistics['mean']).T
         weighed = np.matmul(statistics['inv_covariance'], away[..., None])[..., 0]
         distance = np.sqrt((weighed * away).sum(axis=1).clip(min=0))
         found = _enlarge(distance, manifest, cv2.INTER_LINEAR)
@@ -127,18 +129,19 @@ class BankLearner(Learner):
     def __init__(self, settings: Mapping[str, Any], old: Arrays, pictures: int) -> None:
         """See `Learner`."""
         self._settings = settings
-        self._bank: list[Floats] = [old['memory_bank']] if old else []
-        self._new: list[Floats] = []
-        self._before = pictures if old else 0
+        self._patches: list[Floats] = [old['memory_bank']] if old else []
+        self._given = len(old['memory_bank']) if old else 0
+        self._pictures = pictures if old else 0
 
     @property
     def pictures(self) -> int:  # type: ignore[override]
         """Behind the bank in all."""
-        return self._before + len(self._new)
+        return self._pictures
 
-    def add(self, features: Floats, *, is_marked: bool) -> None:  # noqa: ARG002
-        """See `Learner`; ``(1, P, D)``. The coreset takes what is far from the bank anyway."""
-        self._new.append(features[0])
+    def add(self, features: Floats, are_marked: Sequence[bool]) -> None:  # noqa: ARG002
+        """See `Learner`; ``(B, P, D)``. The coreset takes what is far from the bank anyway."""
+        self._patches += list(features)
+        self._pictures += len(features)
 
     def statistics(self, report: Report) -> Arrays:
         """See `Learner`.
@@ -148,15 +151,20 @@ class BankLearner(Learner):
         """
         ratio, most = self._settings['coreset_ratio'], self._settings['max_bank']
         least, seed = self._settings['num_neighbors'], self._settings['seed']
-        patches = np.concatenate([*self._bank, *self._new])
-        fresh = sum(map(len, self._new))
+        patches = np.concatenate(self._patches)
+        self._patches.clear()
         if len(patches) < least:
             msg = f'{len(patches)} patches are fewer than num_neighbors {least}'
             raise ConfigError(f'{msg}; give more pictures')
-        size = len(patches) - fresh + max(int(fresh * ratio), 1)
-        size = min(max(size, least), max(most, least), len(patches))
+        wanted = self._given + max(int((len(patches) - self._given) * ratio), 1)
+        size = min(max(wanted, least), max(most, least), len(patches))
         chosen = select_coreset(
-            patches, size, seed=seed, report=lambda _, done, total: report('fit', done, total)
+            patches,
+            size,
+            seed=seed,
+            # All of the old ones, unless there is no room: then the best of all.
+            given=self._given if size >= wanted else 0,
+            report=lambda _, done, total: report('fit', done, total),
         )
         return {'memory_bank': patches[chosen]}
 
@@ -165,14 +173,13 @@ class BankLearner(Learner):
         cls, features: Floats, statistics: Arrays, settings: Mapping[str, Any], manifest: Manifest
     ) -> Reference:
         """The distance of each patch from the nearest of the bank, and equation 7 of the paper."""
-        patches, bank = features[0].astype(np.float64), statistics['memory_bank']
-        squared = _squared(patches, bank)
-        winners = squared.argmin(axis=1)
+        patches, bank = features[0], statistics['memory_bank']
+        winners = _squared(patches, bank).argmin(axis=1)
         distance = np.linalg.norm(patches - bank[winners], axis=1)
         worst = int(distance.argmax())
         score = float(distance[worst])
         if (count := settings['num_neighbors']) > 1:
-            around = np.argsort(_squared(bank[winners[worst]][None].astype(np.float64), bank)[0])
+            around = np.argsort(_squared(bank[winners[worst]][None], bank)[0])
             away = np.linalg.norm(patches[worst] - bank[around[:count]], axis=1)
             powers = np.exp(away - away.max())
             score *= 1 - powers[0] / powers.sum()
@@ -191,12 +198,20 @@ def relearn_statistics(
     bundle: Bundle,
     pictures: Pictures,
     settings: Mapping[str, Any],
+    old: Arrays,
     *,
-    incremental: bool,
     threads: int,
     report: Report,
 ) -> Relearned:
     """Make new statistics for a model that `has_statistics`.
+
+    Args:
+        bundle: As it is in service.
+        pictures: What to learn.
+        settings: See `adet_core.retrain.settings`.
+        old: Statistics to go on from; empty to begin anew.
+        threads: Of the computation; 0: one per core.
+        report: Told the progress.
 
     Raises:
         AdetError: A file of the bundle or its engine cannot be used, or the pictures are too few.
@@ -204,13 +219,14 @@ def relearn_statistics(
     learner_type = _LEARNERS[bundle.manifest.model]
     extractor = open_backend('auto', read_features(bundle), threads=threads)
     backend = open_backend('auto', read_engine(bundle), threads=threads)
-    old = bundle.statistics() if incremental else {}
     before = bundle.report.total if bundle.report else bundle.manifest.dataset.train
     learner = learner_type(settings, old, before)
     del old
-    for number, picture in enumerate(pictures.learn, start=1):
-        learner.add(extractor.features(picture.image[None]), is_marked=picture.is_marked)
-        report('extract', number, len(pictures.learn))
+    for first in range(0, len(pictures.learn), _BATCH):
+        batch = pictures.learn[first : first + _BATCH]
+        features = extractor.features(np.stack([one.image for one in batch]))
+        learner.add(features, [one.is_marked for one in batch])
+        report('extract', first + len(batch), len(pictures.learn))
     made = learner.statistics(report)
     backend.bind(made)
 
@@ -226,16 +242,16 @@ def relearn_statistics(
     )
 
 
-def _squared(one: npt.NDArray[np.float64], other: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _squared(one: Floats, other: Floats) -> Floats:
     """Squared distances of all rows from all rows, from around their mean."""
-    centre = other.mean(axis=0, dtype=np.float64)
+    centre = other.mean(axis=0)
     one, other = one - centre, other - centre
     lengths = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)
-    squared: npt.NDArray[np.float64] = lengths - 2 * one @ other.T
+    squared: Floats = lengths - 2 * one @ other.T
     return squared
 
 
-def _enlarge(distance: npt.NDArray[np.float64], manifest: Manifest, method: int) -> AnomalyMap:
+def _enlarge(distance: Floats, manifest: Manifest, method: int) -> AnomalyMap:
     """The distances of a square of positions as a smooth map of the picture's size."""
     height, width = manifest.image.height, manifest.image.width
     rows = round((len(distance) * height / width) ** 0.5)

@@ -1,0 +1,106 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""A robot that is to be retrained, and who asks it to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import shutil
+import subprocess
+
+from adet_interfaces.action import Retrain
+from ament_index_python.packages import get_package_prefix
+from rclpy.action import ActionClient
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from adet.conversions import to_image, to_stamp
+from adet_core.bundle import open_bundle
+from adet_core.detector import Detector
+from adet_core.pictures import read_picture
+from adet_core.synth import write_dataset
+
+
+class Robot:
+    """A deployed PaDiM with its data, and pictures it does not know yet."""
+
+    def __init__(self, deployed, root):
+        self.models_root = shutil.copytree(deployed.models_root, root / 'models')
+        self.data_root = shutil.copytree(deployed.data_root, root / 'data')
+        self.bundle = self.models_root / 'PaDiM'
+        self.deployed_id = open_bundle(self.bundle).bundle_id
+        new = root / 'new'
+        write_dataset(
+            new, category='plate', train=15, test_normal=1, test_anomaly=1, size=128, seed=8
+        )
+        for path in (new / 'train' / 'plate').iterdir():
+            shutil.copy(path, self.data_root / 'train' / 'plate' / f'new_{path.name}')
+
+    def in_service(self):
+        """The id of what is in service on disk, after a look at all of it."""
+        return Detector.load(self.bundle).bundle.bundle_id
+
+    @property
+    def parameters(self):
+        return {'models_root': str(self.models_root), 'data_root': str(self.data_root)}
+
+
+class Client:
+    """Sends goals."""
+
+    def __init__(self, ros, name='retrain'):
+        self.ros = ros
+        self.feedback = []
+        self.action = ActionClient(ros.client, Retrain, name)
+        assert self.action.wait_for_server(30)
+
+    def send(self, **goal):
+        """Send a goal; returns its handle."""
+        sent = self.action.send_goal_async(
+            Retrain.Goal(**goal), feedback_callback=lambda m: self.feedback.append(m.feedback)
+        )
+        self.ros.until(sent.done, 'the goal is taken')
+        assert sent.result().accepted
+        return sent.result()
+
+    def result(self, handle):
+        """Wait for the end: status and result."""
+        ended = handle.get_result_async()
+        self.ros.until(ended.done, 'the goal ends')
+        return ended.result().status, ended.result().result
+
+    def run(self, **goal):
+        return self.result(self.send(**goal))
+
+    def until_stage(self, stage):
+        self.ros.until(lambda: any(one.stage == stage for one in self.feedback), stage)
+
+
+def publish(ros, path, stamp, heard):
+    """Let the detector judge a picture; returns the result."""
+    header = Header(stamp=to_stamp(stamp), frame_id='camera')
+    picture = read_picture(path)
+    ros.publisher(Image, 'image_raw').publish(to_image(picture.pixels, picture.encoding, header))
+    ros.until(lambda: any(one.header.stamp == header.stamp for one in heard), 'the result')
+    return next(one for one in heard if one.header.stamp == header.stamp)
+
+
+def children_of(pid):
+    """The retrainings that a process runs."""
+    found = subprocess.run(
+        ['ps', '-ww', '-o', 'pid=,args=', '--ppid', str(pid)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [int(line.split()[0]) for line in found.stdout.splitlines() if '--child' in line]
+
+
+def start_process(name, namespace, parameters, remap=()):
+    """Start a node as a process of its own."""
+    words = [str(Path(get_package_prefix('adet'), 'lib', 'adet', name)), '--ros-args']
+    for key, value in parameters.items():
+        words += ['-p', f'{key}:={value}']
+    for rule in (f'__ns:={namespace}', *remap):
+        words += ['-r', rule]
+    return subprocess.Popen(words)

@@ -1,0 +1,328 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a retraining goes by, what it divides, and what it lets into service; without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import builders
+import cv2
+import numpy as np
+import pytest
+from test_retrained import report_of
+
+from adet_core.backends import Answer
+from adet_core.bundle import Bundle, Figures, write_retrained
+from adet_core.errors import ConfigError, DatasetError
+from adet_core.feedback import keep_frame
+from adet_core.pictures import Picture
+from adet_core.progress import silent
+from adet_core.retrain.judge import (
+    all_finite,
+    ask,
+    draw_line,
+    figures,
+    parity_fault,
+    quality_fault,
+    Scores,
+)
+from adet_core.retrain.pictures import collect, collect_test, LabelledPicture, Pictures
+from adet_core.retrain.relearned import fine_tuner, Reference, Relearned
+from adet_core.retrain.settings import retrain_settings
+from adet_core.retrain.statistics import BankLearner, GaussianLearner
+
+SIZE = builders.SIZE
+PICTURE = np.zeros((SIZE, SIZE, 3), np.uint8)
+
+
+# ---- settings
+
+
+def test_settings_come_from_the_training_unless_somebody_says_else() -> None:
+    manifest = builders.manifest(
+        hyper_parameters={'max_bank': 500, 'false_reject_rate': 0.02, 'steps': 20_000}
+    )
+    found = retrain_settings(manifest, ['held_out=0.5', 'max_bank=70'])
+    assert (found['max_bank'], found['false_reject_rate']) == (70, 0.02)
+    assert (found['held_out'], found['keep']) == (0.5, 5)
+    assert isinstance(found['keep'], int)
+    # The steps of a training are too many.
+    assert found['steps'] == 0
+    assert retrain_settings(manifest, ['steps=7'])['steps'] == 7
+
+
+@pytest.mark.parametrize(
+    ('word', 'reason'),
+    [
+        ('held_out', "'held_out' is no setting of a retraining; give KEY=VALUE with one of: held"),
+        ('num_neighbors=3', "'num_neighbors=3' is no setting of a retraining"),
+        ('held_out=0', "held_out is '0', expected a number, 0.01 to 0.9"),
+        ('held_out=nan', "held_out is 'nan', expected a number"),
+        ('keep=1.5', "keep is '1.5', expected a whole number, 1 to 1000"),
+        ('keep=0', "keep is '0', expected a whole number, 1 to 1000"),
+    ],
+)
+def test_a_wrong_setting_is_named(word: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason.replace('.', r'\.')):
+        retrain_settings(builders.manifest(), [word])
+
+
+def test_a_models_weights_need_the_training_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('adet_core.retrain.relearned.entry_points', lambda **_: [])
+    with pytest.raises(ConfigError, match='retraining vae changes its weights, which needs the'):
+        fine_tuner('vae')
+
+
+# ---- pictures
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return builders.make_bundle(tmp_path / 'PaDiM')
+
+
+def draw(folder: Path, count: int, seed: int = 0) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    paths = [folder / f'{seed}_{number:03}.png' for number in range(count)]
+    for path in paths:
+        assert cv2.imwrite(str(path), rng.integers(0, 256, (9, 9, 3), np.uint8))
+    return paths
+
+
+def divide(bundle: Bundle, folder: Path, **options: Any) -> Pictures:
+    defaults = {'incremental': True, 'share': 0.3, 'replay': False, 'report': silent}
+    return collect(bundle, folder, **{**defaults, **options})
+
+
+def test_a_pictures_content_decides_where_it_goes(bundle: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / 'new'
+    draw(folder, 40)
+    first = divide(bundle, folder)
+    assert 4 <= len(first.held_out) <= 20
+    assert len(first.learn) + len(first.held_out) == 40
+    draw(folder, 20, seed=1)
+    # The same under another name is no new picture.
+    (folder / 'copy.png').write_bytes(first.learn[0].path.read_bytes())
+    second = divide(bundle, folder)
+    assert len(second.learn) + len(second.held_out) == 60
+    names = {one.sha256 for one in second.held_out}
+    assert names >= {one.sha256 for one in first.held_out}
+    assert first.learn[0].image.shape == (SIZE, SIZE, 3)
+
+
+def known(bundle: Bundle, learned: dict[str, str], held_out: dict[str, str]) -> Bundle:
+    """The bundle after a retraining that learned these."""
+    report = report_of(bundle, 5, learned=learned, held_out=held_out)
+    return write_retrained(bundle, report, {}, keep=5)
+
+
+def test_what_was_learned_is_passed_over_and_what_was_kept_back_stays_so(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    folder = tmp_path / 'new'
+    draw(folder, 30)
+    first = divide(bundle, folder)
+    after = known(
+        bundle,
+        {one.sha256: one.path.name for one in first.learn},
+        {one.sha256: one.path.name for one in first.held_out},
+    )
+    with pytest.raises(DatasetError, match='nothing new to learn among 30 pictures; add'):
+        divide(after, folder)
+    draw(folder, 5, seed=1)
+    # Even if fewer were kept back by now.
+    second = divide(after, folder, share=0.01)
+    assert {one.sha256 for one in second.held_out} == {one.sha256 for one in first.held_out}
+    assert (len(second.learn), second.known) == (5, [])
+    replayed = divide(after, folder, replay=True)
+    assert len(replayed.known) == len(first.learn)
+    anew = divide(after, folder, incremental=False)
+    assert len(anew.learn) + len(anew.held_out) == 35
+
+
+def test_a_marked_picture_is_always_learned(bundle: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / 'new'
+    draw(folder, 10)
+    for number in range(20):
+        pixels = np.random.default_rng(number).integers(0, 256, (9, 9, 3), np.uint8)
+        keep_frame(folder, f'frame_{number}', Picture(pixels, 'bgr8'), {}, limit=99)
+    found = divide(bundle, folder, share=0.9)
+    assert len(found.marked) == sum(one.is_marked for one in found.learn) == 20
+    assert not any(one.is_marked for one in found.held_out)
+
+
+def test_somebody_is_kept_back_even_if_content_would_not(bundle: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / 'new'
+    draw(folder, 3)
+    found = divide(bundle, folder, share=1e-9)
+    assert (len(found.learn), len(found.held_out)) == (2, 1)
+    draw(tmp_path / 'two', 2)
+    with pytest.raises(DatasetError, match='2 pictures to learn from and 0 to find the threshold'):
+        divide(bundle, tmp_path / 'two', share=1e-9)
+
+
+def test_pictures_that_cannot_be_read_are_told(bundle: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / 'new'
+    folder.mkdir()
+    (folder / 'bad.png').write_bytes(b'no picture')
+    with pytest.raises(DatasetError, match=r'among 1 pictures; .*bad\.png: cannot be decoded'):
+        divide(bundle, folder)
+    with pytest.raises(DatasetError, match='none: no such folder; put pictures of good parts'):
+        divide(bundle, tmp_path / 'none')
+
+
+def test_test_pictures_need_labels(bundle: Bundle, tmp_path: Path) -> None:
+    draw(tmp_path / 'test' / 'normal', 2)
+    draw(tmp_path / 'test' / 'anomaly', 3)
+    found = collect_test(tmp_path / 'test', bundle, silent)
+    assert [one.is_anomalous for one in found] == [True] * 3 + [False] * 2
+    assert collect_test(None, bundle, silent) == []
+    draw(tmp_path / 'test', 1, seed=4)
+    with pytest.raises(DatasetError, match='has no label; test pictures belong in normal/ or'):
+        collect_test(tmp_path / 'test', bundle, silent)
+    with pytest.raises(DatasetError, match='no such folder; it takes normal/ and anomaly/'):
+        collect_test(tmp_path / 'none', bundle, silent)
+
+
+# ---- the gate
+
+
+class Model:
+    """Scores a picture by its first pixel."""
+
+    name = 'first pixel'
+
+    def run(self, images: np.ndarray) -> Answer:
+        scores = images[:, 0, 0, 0].astype(np.float32)
+        return Answer(scores, np.zeros((len(images), SIZE, SIZE), np.float32) + scores / 2)
+
+
+def picture(score: int) -> np.ndarray:
+    found = PICTURE.copy()
+    found[0, 0] = score
+    return found
+
+
+def scores(good: Any, test: Any = (), marked: Any = ()) -> Scores:
+    values = [np.array(part, np.float32) for part in (good, good, marked, test)]
+    return Scores(*values)
+
+
+def settings(**overrides: Any) -> dict[str, Any]:
+    return {**retrain_settings(builders.manifest(), []), **overrides}
+
+
+def test_every_picture_is_asked_in_its_place() -> None:
+    pictures = Pictures(normals=[picture(1), picture(2)])
+    test = [LabelledPicture(picture(7), is_anomalous=True)]
+    calls: list[Any] = []
+    found = ask(Model(), pictures, test, stage='s', report=lambda *call: calls.append(call))
+    assert found.good.tolist() == [1, 2]
+    assert found.peaks.tolist() == [0.5, 1]
+    assert (found.marked.tolist(), found.test.tolist()) == ([], [7])
+    assert calls[-1] == ('s', 3, 3)
+    line = draw_line(found, [250.0], settings())
+    assert 2 <= line.image.value < 7
+    assert (line.score_range.minimum, line.score_range.maximum) == (1, 250)
+    told = figures(found, line.image.value, test)
+    assert (told.normals, told.rejected, told.image_auroc) == (2, 0, 1.0)
+    assert figures(scores([1.0]), 1.5, []).image_auroc is None
+
+
+def fault(now: Scores, labels: Any = (), before: Any = None, **overrides: Any) -> str:
+    test = [LabelledPicture(PICTURE, bool(label)) for label in labels]
+    threshold = overrides.pop('threshold', 10.0)
+    after = figures(now, threshold, test)
+    return quality_fault(now, before or after, after, test, settings(**overrides))
+
+
+def test_the_gate_counts_false_rejects() -> None:
+    assert fault(scores([1.0] * 20)) == ''
+    assert fault(scores([*[1.0] * 99, 11.0])) == ''
+    assert 'it rejects 2 of 20 good pictures kept back' in fault(scores([*[1.0] * 18, 11.0, 12.0]))
+    assert fault(scores([*[1.0] * 18, 11.0, 12.0]), false_reject_rate=0.1) == ''
+
+
+def test_the_gate_looks_at_good_test_pictures() -> None:
+    good = [1.0] * 99
+    assert fault(scores(good, [*[1.0] * 19, 11.0]), [0] * 20) == ''
+    reason = fault(scores(good, [*[1.0] * 10, *[11.0] * 10]), [0] * 20)
+    assert 'it rejects 10 of 20 good test pictures' in reason
+
+
+def test_the_gate_compares_the_auroc() -> None:
+    good, labels = [1.0, 2.0, 3.0], [1, 1]
+    before = figures(scores(good, [9.0, 9.0]), 10.0, [LabelledPicture(PICTURE, True)] * 2)
+    assert before.image_auroc == 1
+    worse = scores(good, [9.0, 2.5])
+    reason = fault(worse, labels, before)
+    assert 'image AUROC falls from 1.0000 to 0.8333, more than max_auroc_loss 0.01' in reason
+    assert fault(worse, labels, before, max_auroc_loss=0.2) == ''
+    assert fault(worse, labels, Figures(threshold=1, normals=1, rejected=0)) == ''
+
+
+def relearned(score: float, level: float = 0.0) -> Relearned:
+    reference = Reference(score, np.full((SIZE, SIZE), level, np.float32))
+    return Relearned(contents={}, backend=Model(), reference=lambda _: reference, pictures=1)
+
+
+def test_the_gate_holds_the_graph_to_what_was_learned() -> None:
+    golden = [picture(20)]
+    assert parity_fault(relearned(20.0, 10.0), golden, 100.0, report=silent) == ''
+    assert parity_fault(relearned(20.05, 10.05), golden, 100.0, report=silent) == ''
+    for wrong in (relearned(20.2, 10.0), relearned(20.0, 10.2), relearned(np.nan, 10.0)):
+        reason = parity_fault(wrong, golden, 100.0, report=silent)
+        assert 'the graph differs from what was learned' in reason
+    assert all_finite(scores([1.0], [2.0]))
+    assert not all_finite(scores([1.0], [np.nan]))
+
+
+# ---- statistics
+
+
+def test_a_bank_grows_by_its_share_and_never_beyond_its_cap() -> None:
+    rng = np.random.default_rng(0)
+    old = {'memory_bank': rng.normal(size=(50, 4)).astype(np.float32)}
+    new = rng.normal(size=(3, 40, 4)).astype(np.float32)
+
+    def learn(**overrides: Any) -> np.ndarray:
+        learner = BankLearner(settings(coreset_ratio=0.25, **overrides), old, 7)
+        learner.add(new[:2], [False, True])
+        learner.add(new[2:], [False])
+        assert learner.pictures == 10
+        return learner.statistics(silent)['memory_bank']
+
+    grown = learn()
+    assert len(grown) == 50 + 30
+    # All of the old ones.
+    np.testing.assert_array_equal(grown[:50], old['memory_bank'])
+    capped = learn(max_bank=60)
+    assert len(capped) == 60
+    rows = {row.tobytes() for row in old['memory_bank']}
+    kept = sum(row.tobytes() in rows for row in capped)
+    assert 0 < kept < 50
+    anew = BankLearner(settings(coreset_ratio=0.01, num_neighbors=9), {}, 7)
+    anew.add(new[:1], [False])
+    assert anew.pictures == 1
+    assert len(anew.statistics(silent)['memory_bank']) == 9
+    few = BankLearner(settings(), {}, 0)
+    few.add(new[:1, :5], [False])
+    with pytest.raises(ConfigError, match='5 patches are fewer than num_neighbors 9; give more'):
+        few.statistics(silent)
+
+
+def test_a_marked_picture_counts_more_in_a_gaussian() -> None:
+    features = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
+
+    def mean(weight: int, marked: bool) -> np.ndarray:
+        learner = GaussianLearner(settings(marked_weight=weight), {}, 0)
+        learner.add(features, [False, False, False, marked])
+        assert learner.pictures == (3 + weight if marked else 4)
+        return learner.statistics(silent)['mean']
+
+    np.testing.assert_allclose(mean(10, marked=False), features.mean(axis=0), rtol=1e-5)
+    away = [np.abs(mean(weight, marked=True) - features[3]).sum() for weight in (1, 10, 1000)]
+    assert away[0] > away[1] > away[2]
