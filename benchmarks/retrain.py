@@ -1,0 +1,313 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Retraining while the line runs: seconds from goal to service, pause of inspection, memory.
+
+    python benchmarks/retrain.py --rate 0        # nothing is inspected meanwhile
+    python benchmarks/retrain.py --rate 4
+
+A real detector and a real retrain_server, each a process of its own, and goals over ROS: 50 new
+pictures incrementally, and 200 from scratch, of every model in turns, without labelled pictures.
+Each goal is rolled back before the next. The pause is how much longer than usual a picture took
+that was under way when the bundles were swapped; the memory is the detector's largest resident set
+during the goal. Writes retrain.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, ExitStack
+import json
+import os
+from pathlib import Path
+import shutil
+from statistics import median
+import subprocess
+import tempfile
+import threading
+import time
+from typing import Any
+
+from adet_interfaces.action import Retrain
+from adet_interfaces.msg import AnomalyResult
+from ament_index_python.packages import get_package_prefix
+import rclpy
+from rclpy.action import ActionClient
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from adet import qos
+from adet.cli.client import client_node
+from adet.conversions import to_image, to_nanoseconds, to_stamp
+from adet_core.bundle import copy_bundle
+from adet_core.models import deployed_folder
+from adet_core.pictures import read_picture
+from adet_core.progress import progress_bars
+from adet_core.sources import list_pictures
+from adet_core.synth import write_dataset
+from adet_training.export import export
+from adet_training.quiet import quiet_libraries
+from adet_training.train import train, TrainConfig
+from adet_training.versions import library_versions
+
+_CATEGORY = 'plate'
+_TRAINED = 60
+_NEW = 50
+_FULL = 200
+_DEADLINE_S = 600.0
+
+
+def main() -> None:
+    """Train, measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--models', nargs='+', default=['padim', 'patchcore'])
+    parser.add_argument('--backbone-weights', default='random', metavar='FILE')
+    parser.add_argument('--rate', type=float, default=0.0, help='pictures inspected per second')
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--out', type=Path, default=Path('retrain.json'))
+    arguments = parser.parse_args()
+    os.environ.setdefault('ROS_DOMAIN_ID', str(101 + os.getpid() % 100))
+    with tempfile.TemporaryDirectory(prefix='adet_benchmark_') as scratch:
+        roots = _prepare(Path(scratch), arguments.models, arguments.backbone_weights)
+        rounds = _measure(roots, arguments)
+    result = {
+        'rate': arguments.rate,
+        'backbone_weights': arguments.backbone_weights,
+        'trained': _TRAINED,
+        'cores': os.cpu_count(),
+        'versions': library_versions('anomalib', 'torch', 'numpy', 'onnxruntime'),
+        'rounds': rounds,
+    }
+    arguments.out.write_text(json.dumps(result, indent=2) + '\n')
+    _show(rounds)
+
+
+def _prepare(scratch: Path, models: Sequence[str], weights: str) -> dict[str, Path]:
+    """Train each model, and give it 50 pictures it does not know, and 200 to begin anew."""
+    data_root = scratch / 'data'
+    write_dataset(
+        data_root,
+        category=_CATEGORY,
+        train=_FULL + _NEW,
+        test_normal=2,
+        test_anomaly=2,
+        size=256,
+        seed=0,
+    )
+    pictures = list_pictures(data_root / 'train' / _CATEGORY)
+    trained = scratch / 'trained'
+    for path in pictures[:_TRAINED]:
+        target = trained / 'train' / _CATEGORY / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    for name, chosen in (('new', pictures[-_NEW:]), ('full', pictures[:_FULL])):
+        (data_root / name).mkdir()
+        for path in chosen:
+            path.rename(data_root / name / path.name)
+    shutil.rmtree(data_root / 'test')
+    with quiet_libraries(), progress_bars() as report:
+        for model in models:
+            config = TrainConfig(
+                model=model,
+                category=_CATEGORY,
+                data_root=trained,
+                models_root=scratch / 'pc',
+                backbone_weights=weights,
+                settings={},
+            )
+            run = train(config, report=report)
+            export(copy_bundle(run.bundle, deployed_folder(scratch / 'robot', model)))
+    return {'models_root': scratch / 'robot', 'data_root': data_root}
+
+
+def _measure(roots: dict[str, Path], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    found = []
+    with ExitStack() as stack:
+        node = stack.enter_context(client_node('benchmark', ''))
+        stack.enter_context(_spinning(node))
+        stack.enter_context(_process('retrain_server', roots))
+        lines = {
+            model: stack.enter_context(_Line(node, model, roots, arguments.rate))
+            for model in arguments.models
+        }
+        action = ActionClient(node, Retrain, 'retrain')
+        if not action.wait_for_server(_DEADLINE_S):
+            msg = 'the retrain_server did not start'
+            raise SystemExit(msg)
+        for number in range(arguments.rounds):
+            for folder, mode in (('new', 'incremental'), ('full', 'full')):
+                for model, line in lines.items():
+                    row = line.goal(action, roots['data_root'] / folder, mode)
+                    found.append({'round': number, 'model': model, 'mode': mode, **row})
+                    print(json.dumps(found[-1]), flush=True)
+    return found
+
+
+class _Line:
+    """A detector at work, and how long each of its pictures takes."""
+
+    def __init__(self, node: Any, model: str, roots: dict[str, Path], rate: float) -> None:
+        self._model, self._rate, self._roots = model, rate, roots
+        # Pictures of its own: the other models rest.
+        topic = f'{model}/image_raw'
+        self._remap = [f'image_raw:={topic}']
+        self._image = node.create_publisher(Image, topic, qos.every_frame())
+        node.create_subscription(
+            AnomalyResult, f'{model}/result', self._on_result, qos.every_frame()
+        )
+        self._sent: dict[int, float] = {}
+        self._took: list[tuple[float, float, str]] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Line:
+        parameters = {'models_root': self._roots['models_root'], 'frames': 'every'}
+        self._detector = self._stack.enter_context(
+            _process(f'{self._model}_detector', parameters, self._remap)
+        )
+        self._picture = read_picture(list_pictures(self._roots['data_root'] / 'full')[0])
+        self._publish()
+        _until(lambda: self._took, f'the {self._model} detector inspects')
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @contextmanager
+    def _fed(self) -> Iterator[None]:
+        """Pictures come at the rate."""
+        stop = threading.Event()
+
+        def feed() -> None:
+            while not stop.wait(1 / self._rate):
+                self._publish()
+
+        feeder = threading.Thread(target=feed, daemon=True)
+        if self._rate:
+            feeder.start()
+        try:
+            yield
+            time.sleep(2 / self._rate if self._rate else 0)
+        finally:
+            stop.set()
+            if self._rate:
+                feeder.join()
+
+    def _publish(self) -> None:
+        stamp = time.time_ns()
+        header = Header(stamp=to_stamp(stamp), frame_id='camera')
+        message = to_image(self._picture.pixels, self._picture.encoding, header)
+        self._sent[stamp] = time.perf_counter()
+        self._image.publish(message)
+
+    def _on_result(self, message: AnomalyResult) -> None:
+        now = time.perf_counter()
+        sent = self._sent.pop(to_nanoseconds(message.header.stamp), None)
+        if sent is not None:
+            self._took.append((sent, now - sent, message.bundle_id))
+
+    def goal(self, action: Any, images: Path, mode: str) -> dict[str, Any]:
+        """One goal; rolled back afterwards."""
+        process = Path(f'/proc/{self._detector.pid}')
+        resident = _kibibytes(process, 'VmRSS')
+        (process / 'clear_refs').write_text('5')
+        self._took.clear()
+        with self._fed():
+            start = time.perf_counter()
+            result = _run(action, Retrain.Goal(model=self._model, images=str(images), mode=mode))
+            seconds = time.perf_counter() - start
+        peak = _kibibytes(process, 'VmHWM')
+        row = {
+            'seconds': seconds,
+            'learned': result.images_used,
+            'resident_mib': resident / 1024,
+            'peak_mib': peak / 1024,
+            **self._pause(),
+        }
+        _run(action, Retrain.Goal(model=self._model, mode='rollback'))
+        return row
+
+    def _pause(self) -> dict[str, float]:
+        took = list(self._took)
+        after = [number for number, one in enumerate(took) if one[2] != took[0][2]]
+        if not after:
+            return {}
+        usual = median(one[1] for one in took)
+        around = took[max(after[0] - 2, 0) : after[0] + 2]
+        longest = max(one[1] for one in around)
+        return {'picture_ms': usual * 1e3, 'pause_ms': max(longest - usual, 0.0) * 1e3}
+
+
+def _run(action: Any, goal: Any) -> Any:
+    sent = action.send_goal_async(goal)
+    _until(sent.done, 'the goal is taken')
+    ended = sent.result().get_result_async()
+    _until(ended.done, 'the goal ends')
+    result = ended.result().result
+    if not result.success:
+        raise SystemExit(result.message)
+    return result
+
+
+def _until(holds: Any, what: str) -> None:
+    deadline = time.monotonic() + _DEADLINE_S
+    while not holds():
+        if time.monotonic() > deadline:
+            msg = f'waited in vain: {what}'
+            raise SystemExit(msg)
+        time.sleep(0.002)
+
+
+def _kibibytes(process: Path, name: str) -> int:
+    lines = (process / 'status').read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f'{name}:'))
+
+
+@contextmanager
+def _spinning(node: Any) -> Iterator[None]:
+    executor = rclpy.executors.SingleThreadedExecutor()
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        executor.shutdown()
+        thread.join()
+
+
+@contextmanager
+def _process(
+    name: str, parameters: dict[str, Any], remap: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    words = [str(Path(get_package_prefix('adet'), 'lib', 'adet', name)), '--ros-args']
+    for key, value in parameters.items():
+        words += ['-p', f'{key}:={value}']
+    for rule in remap:
+        words += ['-r', rule]
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:  # noqa: S603 - our own
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def _show(rounds: Sequence[dict[str, Any]]) -> None:
+    print('| model | mode | learned | s | pause ms | picture ms | resident MiB | peak MiB |')
+    print('|---|---|---|---|---|---|---|---|')
+    keys = dict.fromkeys((row['model'], row['mode']) for row in rounds)
+    for model, mode in keys:
+        rows = [row for row in rounds if (row['model'], row['mode']) == (model, mode)]
+        names = ('learned', 'seconds', 'pause_ms', 'picture_ms', 'resident_mib', 'peak_mib')
+        cells = [_cell([row[name] for row in rows if name in row]) for name in names]
+        print(f'| {model} | {mode} | ' + ' | '.join(cells) + ' |')
+
+
+def _cell(values: Sequence[float]) -> str:
+    """Median and spread."""
+    if not values:
+        return ''
+    return f'{median(values):.4g} ({min(values):.3g} to {max(values):.3g})'
+
+
+if __name__ == '__main__':
+    main()
