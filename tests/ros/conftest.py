@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 import itertools
+from pathlib import Path
 import threading
 import time
 from typing import Any
@@ -16,9 +17,11 @@ rclpy = pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
+from robot import Client, Robot  # noqa: E402
 
 from adet import qos  # noqa: E402
 from adet.nodes.detector import DetectorNode  # noqa: E402
+from adet.nodes.retrain_server import RetrainServer  # noqa: E402
 
 _DEADLINE_S = 60.0
 _numbers = itertools.count()
@@ -113,3 +116,18 @@ def ros(namespace: str) -> Iterator[Ros]:
     made = Ros(namespace)
     yield made
     made.close()
+
+
+@pytest.fixture
+def robot(deployed: Any, tmp_path: Path) -> Robot:
+    """See `Robot`."""
+    return Robot(deployed, tmp_path)
+
+
+@pytest.fixture
+def client(ros: Ros, robot: Robot) -> Iterator[Client]:
+    """A server for that robot, and who sends it goals."""
+    ros.start(RetrainServer, **robot.parameters)
+    made = Client(ros)
+    yield made
+    made.action.destroy()

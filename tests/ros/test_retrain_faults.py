@@ -20,12 +20,11 @@ pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 from action_msgs.msg import GoalStatus
 from adet_interfaces.msg import AnomalyResult
 from adet_interfaces.srv import LoadBundle
-from robot import children_of, Client, publish, Robot, start_process
+from robot import children_of, Client, publish, start_process
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from adet.conversions import to_image, to_stamp
-from adet.nodes.retrain_server import RetrainServer
 from adet_core.bundle import open_bundle, roll_back
 from adet_core.detector import Detector
 from adet_core.pictures import read_picture
@@ -33,19 +32,6 @@ from adet_core.pictures import read_picture
 pytestmark = pytest.mark.ros
 
 _DEADLINE_S = 60.0
-
-
-@pytest.fixture
-def robot(deployed, tmp_path):
-    return Robot(deployed, tmp_path)
-
-
-@pytest.fixture
-def client(ros, robot):
-    ros.start(RetrainServer, **robot.parameters)
-    made = Client(ros)
-    yield made
-    made.action.destroy()
 
 
 @pytest.fixture

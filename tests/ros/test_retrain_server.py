@@ -15,29 +15,15 @@ pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 from action_msgs.msg import GoalStatus
 from adet_interfaces.msg import AnomalyResult
 from adet_interfaces.srv import LoadBundle, MarkResult
-from robot import Client, publish, Robot
+from robot import publish
 
 from adet.conversions import to_stamp
 from adet.node import AdetNode
-from adet.nodes.retrain_server import RetrainServer
 from adet_core.bundle import kept_sets, open_bundle
 from adet_core.detector import Detector
 from adet_core.pictures import read_picture
 
 pytestmark = pytest.mark.ros
-
-
-@pytest.fixture
-def robot(deployed, tmp_path):
-    return Robot(deployed, tmp_path)
-
-
-@pytest.fixture
-def client(ros, robot):
-    ros.start(RetrainServer, **robot.parameters)
-    made = Client(ros)
-    yield made
-    made.action.destroy()
 
 
 def test_the_short_goal_learns_and_the_detector_goes_on_with_it(ros, robot, client, deployed):

@@ -194,8 +194,10 @@ def _check(found: Pictures, folder: Path, count: int, *, incremental: bool) -> N
         raise DatasetError(f'{msg}parts, or learn all of them anew (mode full)')
     needed = 1 if incremental else _MINIMUM
     if len(found.learn) < needed or not found.good:
-        msg = f'{folder}: {len(found.learn)} pictures to learn from and {len(found.good)} to find '
-        msg += f'the threshold with, at least {needed} and 1 are needed{why}'
+        msg = (
+            f'{folder}: {len(found.learn)} pictures to learn from and {len(found.good)} to find '
+            f'the threshold with, at least {needed} and 1 are needed{why}'
+        )
         raise DatasetError(msg)
 
 
