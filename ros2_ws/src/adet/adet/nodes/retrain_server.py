@@ -90,7 +90,8 @@ class RetrainServer(AdetNode):
     def stop(self) -> None:
         """End a retraining that runs; what is in service stays."""
         self._stopping = True
-        self._cancel()
+        with self._state:
+            self._cancel()
         for thread in list(self._threads):
             thread.join()
 
@@ -135,18 +136,19 @@ class RetrainServer(AdetNode):
         return result
 
     def _on_cancel(self, handle: Any) -> CancelResponse:
-        if handle is not self._cancellable:
-            # What it asked for is in service already, or it is being refused.
-            return CancelResponse.REJECT
-        self._cancel()
+        with self._state:
+            if handle is not self._cancellable:
+                # What it asked for is in service already, or it is being refused.
+                return CancelResponse.REJECT
+            self._cancel()
         return CancelResponse.ACCEPT
 
     def _cancel(self) -> None:
-        with self._state:
-            self._cancelled = True
-            if self._child is not None:
-                # At any instant: what it writes becomes visible in one step.
-                self._child.kill()
+        """With the state held."""
+        self._cancelled = True
+        if self._child is not None:
+            # At any instant: what it writes becomes visible in one step.
+            self._child.kill()
 
     def _work(self, handle: Any) -> Retrain.Result:
         if not self._busy.acquire(blocking=False):
@@ -222,7 +224,7 @@ class RetrainServer(AdetNode):
                 self._child = child
                 if self._cancelled:
                     # Before there was a child to kill.
-                    child.kill()
+                    self._cancel()
             try:
                 answer = self._follow(handle, child)
                 child.wait()
@@ -307,11 +309,15 @@ class RetrainServer(AdetNode):
                 return f'no {model} detector runs; it is in service from its next start on'
             future = client.call_async(LoadBundle.Request(folder=str(folder.resolve())))
             deadline = time.monotonic() + _SWAP_S
-            while not future.done() and not self._stopping and time.monotonic() < deadline:
+            while not future.done():
+                if not client.service_is_ready():
+                    return (
+                        f'the {model} detector went away; it is in service from its next start on'
+                    )
+                if self._stopping or time.monotonic() > deadline:
+                    msg = f'the {model} detector did not answer; call {model}/load_bundle'
+                    raise BundleError(msg)
                 time.sleep(_LOOK_S)
-            if not future.done():
-                msg = f'the {model} detector did not answer; call {model}/load_bundle'
-                raise BundleError(msg)
             answer = future.result()
         finally:
             self.destroy_client(client)
