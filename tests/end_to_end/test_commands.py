@@ -221,7 +221,7 @@ def test_an_interrupted_run_keeps_its_rows(inspect, deployed, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=_DEADLINE_S)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert 'Traceback' not in errors
     rows = list(read_records(results))
     assert 3 <= len(rows) < len(list_pictures(deployed.test_folder))

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+import signal
 import subprocess
 
 import pytest
@@ -15,7 +17,7 @@ pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 from action_msgs.msg import GoalStatus
 from adet_interfaces.msg import AnomalyResult
 from adet_interfaces.srv import LoadBundle, MarkResult
-from robot import publish
+from robot import children_of, publish
 
 from adet.conversions import to_stamp
 from adet.node import AdetNode
@@ -224,3 +226,16 @@ def test_the_commands_do_the_same_where_ros2_is_missing(ros, robot, deployed):
     assert 'Traceback' not in again.stderr
     back = adet('retrain-goal', *place, '--mode', 'rollback')
     assert json.loads(back.stdout)['bundle_id'] == robot.in_service() == robot.deployed_id
+
+
+@pytest.mark.usefixtures('client')
+def test_an_interrupted_command_cancels_what_it_asked_for(ros, robot):
+    words = ['adet', 'retrain-goal', '--model', 'padim', '--namespace', ros.namespace]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as asking:
+        ros.until(lambda: children_of(os.getpid()), 'the retraining begins')
+        asking.send_signal(signal.SIGINT)
+        _, errors = asking.communicate(timeout=60)
+    assert asking.returncode == 130
+    assert 'Traceback' not in errors
+    ros.until(lambda: not children_of(os.getpid()), 'the retraining ends')
+    assert robot.in_service() == robot.deployed_id

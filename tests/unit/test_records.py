@@ -427,13 +427,14 @@ def test_a_row_that_could_not_be_written_can_be_written_later(
     assert list(read_records(path)) == [FULL, _plain(2)]
 
 
-def test_a_writer_killed_at_any_instant_leaves_only_whole_lines(path: Path) -> None:
+def test_a_writer_killed_at_any_instant_loses_no_row_but_its_last(path: Path) -> None:
     chance = random.Random(1)
     stamps = []
     with victims.nursery('rows', path) as process:
         for number in range(1, 16):
             victims.kill_one(process, number, chance)
-            assert path.read_bytes().endswith(b'\n')
+            # Linux may end a write for a killed process between two pages: the row it was at is
+            # torn then, and the next writer takes it out.
             rows = list(read_records(path))
             assert rows == [victims.row(Record, row.stamp_ns) for row in rows]
             stamps = [row.stamp_ns for row in rows]

@@ -19,7 +19,7 @@ from adet.node import AdetNode
 from adet.nodes.csv_recorder import CsvRecorder
 from adet.nodes.detector import DetectorNode
 from adet.nodes.image_source import ImageSource
-from adet.runner import run
+from adet.runner import init, run
 from adet_core.progress import progress_bars
 from adet_core.records import read_records, results_path
 
@@ -39,7 +39,7 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
     earlier = prepare_output(options)
     # Unless the user's own environment says otherwise, the pictures stay on this machine.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    rclpy.init(args=[])
+    init([])
     started_ns = time.time_ns()
     try:
         with progress_bars() as report:

@@ -4,11 +4,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+import signal
 import sys
+import threading
+from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from adet.node import AdetNode
@@ -17,8 +22,22 @@ from adet_core.errors import AdetError
 _LOOK_S = 0.2
 
 
+def init(words: Sequence[str] | None = None) -> None:
+    """Initialise ROS 2 for this process, and leave its signals alone.
+
+    rclpy's own handlers take the context away at once, under whatever a node does at that moment:
+    its next message raises an error, and nothing can be said on the way out.
+
+    Args:
+        words: What the command line says to ROS 2; by default the process's own.
+    """
+    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+
+
 def run(nodes: Sequence[AdetNode], *, on_look: Callable[[], None] = lambda: None) -> bool:
     """Spin nodes until one is done or the process is told to stop; then stop them all.
+
+    To be called in the main thread: SIGINT and SIGTERM end the run.
 
     Args:
         nodes: Created in an initialised context.
@@ -36,21 +55,38 @@ def run(nodes: Sequence[AdetNode], *, on_look: Callable[[], None] = lambda: None
         executor.add_node(node)
         node.done.add_done_callback(lambda _: finished.done() or finished.set_result(None))
     try:
-        while not any(node.done.done() for node in nodes):
-            executor.spin_until_future_complete(finished, timeout_sec=_LOOK_S)
-            on_look()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return False
+        with _told_to_stop() as told:
+            while not told.is_set() and not any(node.done.done() for node in nodes):
+                executor.spin_until_future_complete(finished, timeout_sec=_LOOK_S)
+                on_look()
+        # Looked at before the nodes are stopped: that may end them too.
+        ended = [node for node in nodes if node.done.done()]
     finally:
         for node in nodes:
             node.stop()
         executor.shutdown()
         for node in nodes:
             node.destroy_node()
-    for node in nodes:
-        if node.done.done() and (error := node.done.exception()) is not None:
+    for node in ended:
+        if (error := node.done.exception()) is not None:
             raise error
-    return True
+    return bool(ended)
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """Set by a signal; whatever a node is in the midst of is finished first."""
+    told = threading.Event()
+
+    def tell(*_: Any) -> None:
+        told.set()
+
+    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main(create: Callable[[], AdetNode]) -> int:
@@ -62,13 +98,13 @@ def main(create: Callable[[], AdetNode]) -> int:
     Returns:
         0 when it finished or was told to stop; 1 after an error, whose line is on standard error.
     """
-    rclpy.init()
+    init()
     try:
         run([create()])
     except (AdetError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except KeyboardInterrupt:
         return 0
     finally:
         rclpy.try_shutdown()

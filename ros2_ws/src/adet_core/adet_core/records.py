@@ -89,9 +89,9 @@ def set_aside(path: Path) -> Path:
 
 
 class RecordWriter:
-    """Appends rows, each with a single write, so a killed process leaves only whole lines.
+    """Appends rows, each with a single write: a killed process loses none but its last.
 
-    A file that a crash left with a torn last line is repaired when it is opened.
+    A file that a kill or a power cut left with a torn last line is repaired when it is opened.
 
     Attributes:
         path: The file.

@@ -11,13 +11,15 @@ from typing import Any
 
 import rclpy
 
+from adet.runner import init
+
 
 @contextmanager
 def client_node(name: str, namespace: str) -> Iterator[Any]:
     """A node that calls others; ROS is initialised for the block alone."""
     # Unless the user's own environment says otherwise, as `adet inspect` has it.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    rclpy.init(args=[])
+    init([])
     try:
         yield rclpy.create_node(name, namespace=namespace)
     finally:

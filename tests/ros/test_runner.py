@@ -1,0 +1,50 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""How a node's process ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_node_in_the_midst_of_its_work_ends_in_order(number):
+    """With rclpy's own handlers its next message is an error."""
+    script = textwrap.dedent("""
+        import sys
+        from adet.node import AdetNode
+        from adet.runner import main
+        from std_msgs.msg import Header
+
+        class Busy(AdetNode):
+            def __init__(self):
+                super().__init__('busy')
+                self.publisher = self.create_publisher(Header, 'busy', 10)
+                self.timer = self.create_timer(0.0001, self.work)
+
+            def work(self):
+                for _ in range(50):
+                    self.publisher.publish(Header())
+                print('busy', flush=True)
+
+            def stop(self):
+                self.publisher.publish(Header())
+                print('stopped', flush=True)
+
+        sys.exit(main(Busy))
+    """)
+    with subprocess.Popen(
+        [sys.executable, '-c', script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == 'busy\n'
+        process.send_signal(number)
+        said, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, '')
+    assert said.endswith('stopped\n')
