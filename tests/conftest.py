@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # Before rclpy is imported anywhere: tests hear nobody else, and nobody hears them.
 os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+# Before torch is: so little work is slower on several threads, most of all in several processes.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 CATEGORY = 'plate'
 SIZE = 64
