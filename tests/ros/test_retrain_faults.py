@@ -53,8 +53,13 @@ def test_a_child_killed_at_any_instant_leaves_what_was(ros, robot, client, deplo
     for number in range(1, 11):
         client.feedback.clear()
         handle = client.send(model='padim')
+        ended = handle.get_result_async()
         # Not after so many seconds, which are another instant on every machine.
-        client.until_stage(chance.choice(['load', 'extract', 'fit', 'calibrate', 'validate']))
+        stage = chance.choice(['load', 'extract', 'fit', 'calibrate', 'validate', 'write'])
+        ros.until(
+            lambda e=ended, s=stage: e.done() or any(one.stage == s for one in client.feedback),
+            f'{stage} or the end',
+        )
         time.sleep(chance.uniform(0, 0.2))
         for child in children_of(os.getpid()):
             os.kill(child, 9)

@@ -229,11 +229,12 @@ def test_the_commands_do_the_same_where_ros2_is_missing(ros, robot, deployed):
 
 
 @pytest.mark.usefixtures('client')
-def test_an_interrupted_command_cancels_what_it_asked_for(ros, robot):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_cancels_what_it_asked_for(ros, robot, number):
     words = ['adet', 'retrain-goal', '--model', 'padim', '--namespace', ros.namespace]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as asking:
         ros.until(lambda: children_of(os.getpid()), 'the retraining begins')
-        asking.send_signal(signal.SIGINT)
+        asking.send_signal(number)
         _, errors = asking.communicate(timeout=60)
     assert asking.returncode == 130
     assert 'Traceback' not in errors

@@ -48,3 +48,27 @@ def test_a_node_in_the_midst_of_its_work_ends_in_order(number):
         said, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, '')
     assert said.endswith('stopped\n')
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_node_that_is_told_to_stop_while_it_starts_ends_in_order(number):
+    script = textwrap.dedent("""
+        import sys, time
+        from adet.node import AdetNode
+        from adet.runner import main
+
+        class Slow(AdetNode):
+            def __init__(self):
+                super().__init__('slow')
+                print('loading', flush=True)
+                time.sleep(60)
+
+        sys.exit(main(Slow))
+    """)
+    with subprocess.Popen(
+        [sys.executable, '-c', script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == 'loading\n'
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, '')

@@ -252,8 +252,11 @@ def test_a_new_storage_is_opened_by_many_at_once(
             assert list(pool.map(open_one, [url] * 4)) == [url] * 4
 
 
-def test_two_processes_share_one_study(data_root: Path, tmp_path: Path, space: Path) -> None:
-    url = f'sqlite:///{tmp_path}/study.db'
+@pytest.mark.parametrize('storage', ['sqlite:///{}/study.db', 'journal:{}/study.log'])
+def test_two_processes_share_one_study(
+    storage: str, data_root: Path, tmp_path: Path, space: Path
+) -> None:
+    url = storage.format(tmp_path)
     processes = [
         subprocess.Popen(
             [sys.executable, '-c', PROGRAM, *command],
@@ -282,8 +285,7 @@ def test_two_processes_share_one_study(data_root: Path, tmp_path: Path, space: P
 def test_a_search_that_was_killed_goes_on(
     data_root: Path, tmp_path: Path, space: Path, capsys: Out
 ) -> None:
-    storage = f'journal:{tmp_path}/study.log'
-    command = words(data_root, tmp_path / 'models', space, '--storage', storage, '--no-train')
+    command = words(data_root, tmp_path / 'models', space, '--no-train')
     process = subprocess.Popen(
         [sys.executable, '-c', PROGRAM, *command, '--trials', '500'],
         stdout=subprocess.DEVNULL,

@@ -440,6 +440,9 @@ def test_a_writer_killed_at_any_instant_loses_no_row_but_its_last(path: Path) ->
             stamps = [row.stamp_ns for row in rows]
             assert stamps == sorted(set(stamps))
             assert stamps[-1] // 10**9 == number
+    RecordWriter(path).close()
+    assert path.read_bytes().endswith(b'\n')
+    assert [row.stamp_ns for row in read_records(path)] == stamps
     for number in range(1, 16):
         # The rows of each victim begin at the first and have no gap.
         own = [stamp % 10**9 for stamp in stamps if stamp // 10**9 == number]

@@ -26,11 +26,13 @@ def init(words: Sequence[str] | None = None) -> None:
     """Initialise ROS 2 for this process, and leave its signals alone.
 
     rclpy's own handlers take the context away at once, under whatever a node does at that moment:
-    its next message raises an error, and nothing can be said on the way out.
+    its next message raises an error, and nothing can be said on the way out. Wherever `run` does
+    not take both, SIGTERM is answered as SIGINT is: with KeyboardInterrupt.
 
     Args:
         words: What the command line says to ROS 2; by default the process's own.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
 
 
