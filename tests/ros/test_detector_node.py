@@ -16,7 +16,7 @@ pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
 from adet_interfaces.msg import AnomalyResult
 from adet_interfaces.srv import LoadBundle
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
@@ -28,6 +28,7 @@ from adet.nodes.detector import DetectorNode
 from adet_core.bundle import open_bundle, read_engine, write_bundle, write_engine
 from adet_core.bundle.engine import EngineRecord, Parity
 from adet_core.detector import Detector
+from adet_core.drift import DriftTest
 from adet_core.errors import AdetError, BundleError, ConfigError
 from adet_core.pictures import ENCODINGS, Picture, read_picture
 
@@ -422,3 +423,37 @@ def test_an_operators_threshold_survives_a_swap(ros, deployed, tmp_path):
 def test_a_wrong_parameter_is_one_clear_line(ros, deployed, parameters, error, message):
     with pytest.raises(error, match=message):
         ros.detector(deployed, **parameters)
+
+
+def test_scores_that_drift_are_a_warning_until_a_window_is_as_learned(ros, deployed, monkeypatch):
+    path = sorted((deployed.test_folder / 'normal').glob('*.png'))[0]
+    picture = read_picture(path)
+    score = Detector.load(deployed.bundle).inspect(picture).score
+    # As if good pictures had scored less than this one.
+    learned = np.linspace(0.2, 0.9, 40) * score
+    test = DriftTest(learned.tolist(), threshold=2 * score, window=30)
+    monkeypatch.setattr('adet.nodes.detector._drift_test', lambda _: test)
+    node = ros.detector(deployed, threshold=2 * score)
+    heard = ros.hear(DiagnosticArray, '/diagnostics', 10)
+    results = ros.hear(AnomalyResult, 'padim/result')
+    image = ros.publisher(Image, 'image_raw')
+    name = node.get_fully_qualified_name()
+
+    def told():
+        found = [s for array in heard for s in array.status if s.name == name]
+        return found[-1] if found else None
+
+    for number in range(1, 31):
+        image.publish(message_of(picture, number))
+        ros.until(lambda n=number: len(results) == n, 'the result')
+    status = ros.until(lambda: (s := told()) and 'drift' in s.message and s, 'the warning')
+    assert status.level == DiagnosticStatus.WARN
+    assert 'accepted pictures score higher than the good ones' in status.message
+    values = {entry.key: entry.value for entry in status.values}
+    assert values['drift_test'] == 'on'
+    assert float(values['drift_p_value']) < 1e-3
+
+
+def test_a_bundle_that_knows_too_few_scores_says_that_drift_is_not_tested(ros, deployed):
+    node = ros.detector(deployed)
+    assert node._health().values['drift_test'] == 'off: too few scores of good pictures'

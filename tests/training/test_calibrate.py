@@ -209,7 +209,7 @@ def test_the_band_and_its_origin_are_stored(learn: Learn) -> None:
     assert image['uncertain_from'] < image['value']
     assert '40% of good parts uncertain or rejected on average, from 6 good' in image['detail']
     assert values['pixel_threshold']['uncertain_from'] is None
-    assert values['schema_version'] == 2
+    assert values['schema_version'] == 3
     for name, value in settings.items():
         assert values['hyper_parameters'][name] == value
 

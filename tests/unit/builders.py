@@ -80,7 +80,7 @@ def manifest(**overrides: Any) -> Manifest:
         'pixel_threshold': Threshold(
             value=PIXEL_THRESHOLD, method='f1_optimal', normals=5, anomalies=6, detail='masks'
         ),
-        'score_range': ScoreRange(minimum=0.0, maximum=SPAN),
+        'score_range': ScoreRange(minimum=0.0, maximum=SPAN, normals=(1.0, 2.0)),
         'dataset': DatasetInfo(
             train=12,
             held_out=3,

@@ -72,6 +72,10 @@ MAY_BE_ABSENT = {
     ('pixel_threshold', 'target_false_reject_rate'),
     ('pixel_threshold', 'detail'),
     *((kind, name) for kind in ('image_threshold', 'pixel_threshold') for name in NEW_IN_2),
+    # New in 3.
+    ('score_range', 'normals'),
+    ('score_range', 'normals', 0),
+    ('score_range', 'normals', 1),
     ('metrics', 'image_auroc'),
     ('versions', 'numpy'),
 }
@@ -193,14 +197,16 @@ def test_a_bundle_of_version_1_is_still_read(bundle_folder: Path) -> None:
         for kind in ('image_threshold', 'pixel_threshold'):
             for name in NEW_IN_2:
                 del values[kind][name]
+        del values['score_range']['normals']
 
     edit_meta(bundle_folder, edit)
     read = open_bundle(bundle_folder).manifest
     for threshold in (read.image_threshold, read.pixel_threshold):
         assert [getattr(threshold, name) for name in NEW_IN_2] == [None] * 3
     assert read.image_threshold.value == builders.IMAGE_THRESHOLD
+    assert read.score_range.normals == ()
     # Written again it has the new fields, so it must not claim to be the old version.
-    assert json.loads(read.to_json())['schema_version'] == SCHEMA_VERSION == 2
+    assert json.loads(read.to_json())['schema_version'] == SCHEMA_VERSION == 3
 
 
 @pytest.mark.parametrize('start', [math.nan, math.inf, -math.inf, 5.0, 5.5])

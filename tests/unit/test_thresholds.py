@@ -250,19 +250,19 @@ def test_a_labelled_threshold_needs_both_classes() -> None:
 def test_the_score_range_holds_the_scores_and_the_threshold(
     scores: np.ndarray, threshold: float
 ) -> None:
-    found = score_range(scores, threshold)
+    found = score_range(scores, threshold, scores)
     assert found.minimum <= min(scores.min(), threshold)
     assert found.maximum >= max(scores.max(), threshold)
     assert found.span > 0
 
 
 def test_the_score_range_is_tight() -> None:
-    found = score_range(np.array([2.0, 5.0]), 3.0)
+    found = score_range(np.array([2.0, 5.0]), 3.0, np.array([4.0, 2.0]))
     assert (found.minimum, found.maximum) == (2.0, 5.0)
-    found = score_range(np.array([2.0, 5.0]), 9.0)
+    found = score_range(np.array([2.0, 5.0]), 9.0, np.zeros(0))
     assert (found.minimum, found.maximum) == (2.0, 9.0)
 
 
 def test_equal_scores_get_a_range_around_them() -> None:
-    found = score_range(np.full(3, 7.0), 7.0)
+    found = score_range(np.full(3, 7.0), 7.0, np.full(3, 7.0))
     assert (found.minimum, found.maximum) == (6.5, 7.5)

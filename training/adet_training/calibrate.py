@@ -71,13 +71,14 @@ def calibrate(
     if labelled:
         assert tested is not None
         image, pixel = _from_labels(tested)
+        good = held_out.answers.scores if held_out else _good_scores(tested)
         if rate:
-            good = held_out.answers.scores if held_out else _good_scores(tested)
             image = with_uncertain_band(image, good, rate)
     else:
         assert held_out is not None
+        good = held_out.answers.scores
         image, pixel = normal_thresholds(
-            held_out.answers.scores,
+            good,
             held_out.peaks,
             parameters.false_reject_rate,
             confidence=parameters.confidence,
@@ -85,7 +86,7 @@ def calibrate(
         )
     judged = tested if labelled else held_out
     assert judged is not None
-    return Calibration(image, pixel, score_range(judged.answers.scores, image.value))
+    return Calibration(image, pixel, score_range(judged.answers.scores, image.value, good))
 
 
 def test_metrics(tested: Judged, threshold: float) -> dict[str, float]:

@@ -12,6 +12,9 @@ import numpy as np
 from adet_core.bundle import ScoreRange, Threshold
 from adet_core.metrics import best_f1_threshold, binomial_upper_bound, Labels, Scores
 
+# A bundle stays small, and a distribution is known well enough.
+_KEPT_NORMALS = 256
+
 
 def labelled_threshold(scores: Scores, labels: Labels) -> Threshold:
     """The F1-optimal threshold of labelled pictures.
@@ -157,14 +160,22 @@ def _percent(share: float) -> str:
     return f'{100 * share:.3g}%'
 
 
-def score_range(scores: Scores, threshold: float) -> ScoreRange:
+def score_range(scores: Scores, threshold: float, normals: Scores) -> ScoreRange:
     """The range of raw scores for normalisation, widened to hold the threshold.
 
     Equal scores (one picture, or all alike) give a range around them, so that the normalised
     score stays defined.
+
+    Args:
+        scores: Raw scores of all pictures of the calibration, at least one.
+        threshold: Raw.
+        normals: Raw scores of good pictures that the model was not fitted to.
     """
     low = min(float(scores.min()), threshold)
     high = max(float(scores.max()), threshold)
     if high - low <= 1e-6 * max(abs(high), 1.0):
         low, high = low - 0.5, high + 0.5
-    return ScoreRange(minimum=low, maximum=high)
+    ranked = np.sort(normals).astype(np.float64)
+    if ranked.size > _KEPT_NORMALS:
+        ranked = np.quantile(ranked, np.linspace(0, 1, _KEPT_NORMALS))
+    return ScoreRange(minimum=low, maximum=high, normals=tuple(ranked.tolist()))

@@ -30,6 +30,7 @@ from adet.frames import FrameKeeper
 from adet.node import WorkerNode
 from adet.parameters import option
 from adet_core.detector import Detector, Inspection
+from adet_core.drift import DriftTest
 from adet_core.errors import AdetError, ConfigError
 from adet_core.models import deployed_folder, FOLDERS
 from adet_core.pictures import Picture
@@ -104,6 +105,7 @@ class DetectorNode(WorkerNode):
         )
         self._detector = self._load(self._folder, None)
         self._declare_threshold()
+        self._drift = _drift_test(self._detector)
         every = self._options.frames == 'every'
         # One place to wait is enough for the newest; where none may be lost, the source keeps the
         # number small.
@@ -197,6 +199,8 @@ class DetectorNode(WorkerNode):
         picture = to_picture(message)
         inspection = detector.inspect(picture)
         self._results.publish(to_result(inspection, self._model, message.header))
+        if not inspection.is_anomalous and detector is self._detector:
+            self._drift.add(inspection.score)
         self._frames.remember(message, inspection, detector.bundle.manifest)
         self._show(message, detector, picture, inspection)
 
@@ -273,6 +277,7 @@ class DetectorNode(WorkerNode):
         detector.threshold = old.threshold if own else detector.threshold
         with self.changed:
             self._detector = detector
+            self._drift = _drift_test(detector)
         self.set_parameters([Parameter('threshold', value=detector.threshold)])
         ids = f'{old.bundle.bundle_id} -> {detector.bundle.bundle_id}'
         self.get_logger().info(f'bundle swapped: {ids}')
@@ -289,6 +294,9 @@ class DetectorNode(WorkerNode):
             )
             if count
         ]
+        drift = self._drift.latest
+        if drift is not None and drift.drifts:
+            problems.append(f'drift: {drift}')
         values = {
             **self._pace.figures(),
             'dropped': dropped,
@@ -297,10 +305,16 @@ class DetectorNode(WorkerNode):
             'bundle_folder': detector.bundle.folder,
             'backend': detector.backend.name,
             'threshold': detector.threshold,
+            'drift_test': 'on' if self._drift.works else 'off: too few scores of good pictures',
+            'drift_p_value': '' if drift is None else f'{drift.p_value:.3g}',
             'saved': self._frames.saved,
             'not_saved': self._frames.lost,
         }
         return Health('; '.join(problems), values)
+
+
+def _drift_test(detector: Detector) -> DriftTest:
+    return DriftTest(detector.bundle.manifest.score_range.normals, detector.threshold)
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 """Everything learned lives in a bundle folder, and only this package opens its files."""
 
 from adet_core.bundle.arrays import Arrays, write_arrays
-from adet_core.bundle.commit import Content, write_atomic
+from adet_core.bundle.commit import Content, sync_folder, write_atomic
 from adet_core.bundle.engine import (
     EngineRecord,
     GRAPH_FILE,
@@ -67,6 +67,7 @@ __all__ = [
     'read_engine',
     'read_features',
     'roll_back',
+    'sync_folder',
     'write_arrays',
     'write_atomic',
     'write_bundle',

@@ -5,6 +5,7 @@
 History of the schema:
     1  first version
     2  thresholds say their confidence and false_reject_bound, and may have uncertain_from
+    3  score_range says the scores of good pictures the model was not fitted to
 
 A reader accepts its own version and older ones; a newer one is refused with the remedy (upgrade
 adet). Whoever changes a field raises `SCHEMA_VERSION` and adds a line above.
@@ -20,7 +21,7 @@ from typing import Any
 
 from adet_core.bundle.decode import decode, parse_json
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 META_FILE = 'meta.json'
 WEIGHTS_FILE = 'model.pth'
 GOLDEN_FILE = 'golden.npz'
@@ -113,13 +114,22 @@ class Threshold:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreRange:
-    """Smallest and largest raw score seen at calibration; sets the normalised score's scale."""
+    """The raw scores seen at calibration; they set the normalised score's scale.
+
+    Attributes:
+        minimum: The smallest.
+        maximum: The largest.
+        normals: Of good pictures that the model was not fitted to, ascending: all of them, or so
+            many quantiles; empty in a bundle of an older schema.
+    """
 
     minimum: float
     maximum: float
+    normals: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse an empty range, which would divide by nothing."""
+        _require(all(map(math.isfinite, self.normals)), 'scores of normals', self.normals)
         finite = math.isfinite(self.minimum) and math.isfinite(self.maximum)
         _require(finite and self.maximum > self.minimum, 'score range', self)
 

@@ -99,7 +99,7 @@ def draw_line(scores: Scores, others: Sequence[float], settings: Mapping[str, An
         uncertain_rate=settings['uncertain_rate'],
     )
     every = np.concatenate([scores.good, scores.test, np.array(others, np.float32)])
-    return Line(image, pixel, score_range(every, image.value))
+    return Line(image, pixel, score_range(every, image.value, scores.good))
 
 
 def parity_fault(
