@@ -4,14 +4,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
-from adet.graph import inspection_graph, InspectOptions, prepare_output
+from adet.graph import (
+    EvaluateOptions,
+    inspection_graph,
+    InspectOptions,
+    prepare_output,
+    replay_graph,
+)
 from adet.parameters import from_texts, options_of
-from adet_core.errors import ConfigError
+from adet_core.bags import BagOptions, record_pictures
+from adet_core.errors import BagError, ConfigError
+from adet_core.pictures import Picture
 from adet_core.records import Record, RecordWriter, results_path
+from adet_core.sources import Frame
 
 
 def options(**texts):
@@ -129,3 +139,101 @@ def test_an_output_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(OSError, match='file/out'):
         prepare_output(options(output_dir=str(tmp_path / 'file' / 'out')))
+
+
+class Grey:
+    """Two pictures."""
+
+    is_live = False
+    total = 2
+
+    def __iter__(self):
+        for number in range(2):
+            yield Frame(Picture(np.zeros((4, 4), np.uint8), 'mono8'), f'{number}.png')
+
+
+@pytest.fixture
+def bag(tmp_path):
+    record_pictures(Grey(), tmp_path / 'bag', BagOptions(start_ns=1, topic='line1/image_raw'))
+    return tmp_path / 'bag'
+
+
+def replay(bag, *, installed, **texts):
+    options = from_texts(EvaluateOptions, {'bag': str(bag), **texts})
+    return replay_graph(options, has_ros2_bag=installed)
+
+
+def test_a_bag_is_played_by_ros2_where_that_is_installed(bag):
+    found = replay(bag, installed=True, rate='2', output_dir='out')
+    specs = by_name(found.nodes)
+    assert sorted(specs) == ['csv_recorder', 'padim_detector']
+    assert specs['padim_detector'].remappings == (('image_raw', '/line1/image_raw'),)
+    assert specs['csv_recorder'].remappings == (('image_info', '/line1/image_info'),)
+    assert specs['padim_detector'].parameters['frames'] == 'every'
+    assert specs['csv_recorder'].parameters['expect_info']
+    for spec in specs.values():
+        assert spec.parameters['use_sim_time']
+    assert found.play[:8] == [
+        'ros2',
+        'bag',
+        'play',
+        str(bag),
+        '--clock',
+        '--rate',
+        '2.0',
+        '--disable-keyboard-controls',
+    ]
+    assert found.play[8:] == ['--topics', '/line1/image_raw', '/line1/image_info']
+    assert set(found.qos) == {'/line1/image_raw', '/line1/image_info'}
+    # What a detector that loses nothing subscribes with.
+    assert found.qos['/line1/image_raw']['durability'] == 'transient_local'
+    assert '--results=out/result_padim.csv' in found.evaluate
+    assert f'--replayed={bag}' in found.evaluate
+    assert '--report=out/report' in found.evaluate
+
+
+def test_a_bag_is_played_by_image_source_elsewhere(bag):
+    for found in (replay(bag, installed=False), replay(bag, installed=True, player='adet')):
+        specs = by_name(found.nodes)
+        assert sorted(specs) == ['csv_recorder', 'image_source', 'padim_detector']
+        source = specs['image_source'].parameters
+        assert (source['source'], source['replay_rate'], source['clock']) == (str(bag), 1.0, True)
+        assert source['wait_for'] == 'padim'
+        assert specs['csv_recorder'].parameters['measure_latency']
+        assert found.play == []
+
+
+@pytest.mark.parametrize(
+    ('texts', 'installed', 'message'),
+    [
+        ({}, False, '`ros2 bag play` is not installed; use player:=adet'),
+        ({'rate': '0'}, True, 'rate is 0, and it waits for nobody; use player:=adet'),
+    ],
+)
+def test_what_a_player_cannot_do_is_refused_when_it_is_asked_for(bag, texts, installed, message):
+    with pytest.raises(ConfigError, match=message):
+        replay(bag, installed=installed, player='ros2', **texts)
+    # Left to itself, the other one is taken.
+    assert replay(bag, installed=installed, **texts).play == []
+
+
+def test_compressed_pictures_are_played_by_image_source(tmp_path):
+    record_pictures(Grey(), tmp_path / 'bag', BagOptions(start_ns=1, compression='png'))
+    assert replay(tmp_path / 'bag', installed=True).play == []
+    with pytest.raises(ConfigError, match='the pictures are compressed'):
+        replay(tmp_path / 'bag', installed=True, player='ros2')
+
+
+def test_a_bag_without_those_pictures_is_refused_before_anything_starts(bag):
+    with pytest.raises(BagError, match='no pictures on topic /x'):
+        replay(bag, installed=True, bag_topic='x')
+
+
+def test_a_recording_has_no_latency_unless_the_nodes_live_in_its_time(bag):
+    def measures(**texts):
+        specs = by_name(inspection_graph(options(**texts)))
+        return specs['csv_recorder'].parameters['measure_latency']
+
+    assert measures()
+    assert not measures(source=str(bag))
+    assert measures(source=str(bag), clock='true')

@@ -11,10 +11,13 @@ import pytest
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
 from adet_interfaces.msg import ImageInfo, Recorded
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 from adet.conversions import to_nanoseconds, to_picture, to_stamp
 from adet.nodes.image_source import ImageSource
+from adet_core.any_source import open_source
+from adet_core.bags import BagOptions, record_pictures
 from adet_core.errors import ConfigError, DatasetError
 
 pytestmark = pytest.mark.ros
@@ -152,3 +155,66 @@ def test_a_wrong_parameter_is_one_clear_line(ros, parameters, error, message):
 def test_an_empty_folder_is_refused(ros, tmp_path):
     with pytest.raises(DatasetError, match='holds no pictures; put some there'):
         ros.start(ImageSource, source=str(tmp_path))
+
+
+@pytest.fixture
+def bag(folder, tmp_path):
+    """The same as a recording of last year."""
+    options = BagOptions(start_ns=START_NS, rate=20, frame_id='lens')
+    record_pictures(open_source(str(folder)), tmp_path / 'bag', options)
+    return tmp_path / 'bag'
+
+
+START_NS = 1_700_000_000_000_000_000
+STAMPS = [START_NS + number * 50_000_000 for number in range(5)]
+
+
+def test_pictures_of_a_bag_keep_their_stamps_and_frame(ros, bag):
+    images, infos = ros.hear(Image, 'image_raw'), ros.hear(ImageInfo, 'image_info')
+    recorded = ros.publisher(Recorded, 'recorded')
+    source = ros.start(ImageSource, source=str(bag), publish_rate=0.0, wait_for='padim')
+    for count in range(1, 6):
+        ros.until(lambda: len(infos) >= count, 'info')  # noqa: B023 - called at once
+        acknowledge(recorded, infos[count - 1])
+    ros.until(source.done.done, 'the end')
+    assert source.recorded == 5
+    assert [to_nanoseconds(info.header.stamp) for info in infos] == STAMPS
+    ros.until(lambda: len(images) == 4, 'pictures')
+    assert {image.header.frame_id for image in images} == {'lens'}
+    assert [int(to_picture(image).pixels.max()) for image in images] == [0, 1, 3, 4]
+    assert {info.label for info in infos} == {'normal'}
+    assert '2.png: cannot be decoded' in infos[2].error
+
+
+def test_the_time_of_the_recording_goes_before_its_pictures(ros, bag):
+    # Volatile, as a clock is: the past is of no use.
+    heard = ros.hear(Clock, '/clock', 10)
+    infos = ros.hear(ImageInfo, 'image_info')
+    # Somebody else's clock may be heard too.
+    source = ros.start(ImageSource, source=str(bag), publish_rate=0.0, clock=True, replay_rate=1.0)
+    ros.until(source.done.done, 'the end')
+    ros.until(lambda: len(infos) == 5, 'infos')
+    ros.until(lambda: set(STAMPS) <= {to_nanoseconds(one.clock) for one in heard}, 'the clock')
+
+
+def test_pictures_of_a_bag_come_no_faster_than_they_were_recorded(ros, bag):
+    source = ros.start(ImageSource, source=str(bag), publish_rate=0.0, replay_rate=0.01)
+    infos = ros.hear(ImageInfo, 'image_info')
+    ros.until(lambda: infos, 'the first')
+    # The second is due after five seconds.
+    assert source._published == 1
+    assert not source.done.done()
+
+
+def test_a_bag_played_again_has_other_stamps(ros, bag):
+    infos = ros.hear(ImageInfo, 'image_info')
+    ros.start(ImageSource, source=str(bag), publish_rate=200.0, loop=True)
+    ros.until(lambda: len(infos) >= 12, 'more pictures than there are')
+    stamps = [to_nanoseconds(info.header.stamp) for info in infos]
+    assert stamps[:5] == STAMPS
+    assert len(set(stamps)) == len(stamps)
+
+
+def test_a_topic_that_the_bag_lacks_is_named(ros, bag):
+    with pytest.raises(DatasetError, match='no pictures on topic /other; it has /image_info'):
+        ros.start(ImageSource, source=str(bag), bag_topic='other')

@@ -11,13 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
+from adet_core.any_source import is_live, open_source
 from adet_core.errors import DatasetError
 from adet_core.sources import (
     FolderSource,
-    is_live,
     label_of,
     list_pictures,
-    open_source,
     PICTURE_SUFFIXES,
     VideoSource,
 )
@@ -233,7 +232,7 @@ def test_what_does_not_exist_says_what_may_be_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    message = f'^{spec}: no such folder, file or camera; give a folder, a video file or camera:N'
+    message = f'^{spec}: no such folder, file or camera; give a folder, a video, a bag or camera:N'
     with pytest.raises(DatasetError, match=message if spec else '^source is empty; give a folder'):
         open_source(spec)
 

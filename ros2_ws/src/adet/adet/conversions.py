@@ -18,8 +18,7 @@ from std_msgs.msg import Header
 
 from adet_core import scoring
 from adet_core.detector import Inspection
-from adet_core.errors import PictureError
-from adet_core.pictures import encoding_layout, Picture
+from adet_core.pictures import Picture, unpack_picture
 from adet_core.records import Record
 
 try:
@@ -52,26 +51,18 @@ def to_picture(message: Image) -> Picture:
     Raises:
         PictureError: The encoding is not supported, or the data does not fill the picture.
     """
-    dtype, channels = encoding_layout(message.encoding)
-    item = np.dtype(dtype).itemsize
-    row = message.width * channels * item
-    needed = message.step * (message.height - 1) + row
-    if not message.height or not row or message.step < row or len(message.data) < needed:
-        msg = (
-            f'{message.encoding} picture of {message.width}x{message.height} with step '
-            f'{message.step} has {len(message.data)} bytes, which do not fill it'
-        )
-        raise PictureError(msg)
-    if _bridge is not None:
-        pixels = _bridge.imgmsg_to_cv2(message, desired_encoding='passthrough')
-        return Picture(pixels.reshape(_shape(message, channels)), message.encoding)
-    shape = (message.height, message.width, channels)
-    strides = (message.step, channels * item, item)
-    typed = np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<')
-    pixels = np.ndarray(shape, typed, memoryview(message.data), strides=strides)
-    # OpenCV knows only the machine's own byte order.
-    native = pixels if typed.isnative else pixels.astype(dtype)
-    return Picture(native.reshape(_shape(message, channels)), message.encoding)
+    picture = unpack_picture(
+        memoryview(message.data),
+        message.encoding,
+        height=message.height,
+        width=message.width,
+        step=message.step,
+        is_bigendian=bool(message.is_bigendian),
+    )
+    if _bridge is None:
+        return picture
+    pixels = _bridge.imgmsg_to_cv2(message, desired_encoding='passthrough')
+    return Picture(pixels.reshape(picture.pixels.shape), message.encoding)
 
 
 def to_image(pixels: npt.NDArray[Any], encoding: str, header: Header) -> Image:
@@ -105,7 +96,7 @@ def to_result(inspection: Inspection, model: str, header: Header) -> AnomalyResu
     )
 
 
-def to_record(result: AnomalyResult, info: ImageInfo | None, latency_ms: float) -> Record:
+def to_record(result: AnomalyResult, info: ImageInfo | None, latency_ms: float | None) -> Record:
     """A row from a verdict and, where known, what picture it was."""
     source, label = (info.source, info.label) if info else ('', '')
     row = Record(
@@ -132,8 +123,3 @@ def to_record(result: AnomalyResult, info: ImageInfo | None, latency_ms: float) 
         inference_ms=result.inference_ms,
         latency_ms=latency_ms,
     )
-
-
-def _shape(message: Image, channels: int) -> tuple[int, ...]:
-    size = (message.height, message.width)
-    return size if channels == 1 else (*size, channels)

@@ -4,21 +4,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import logging
 import math
 from pathlib import Path
 from typing import Any
 
 from adet.parameters import option
+from adet_core.any_source import is_bag, is_live
 from adet_core.errors import ConfigError
 from adet_core.models import deployed_folder
 from adet_core.records import RecordWriter, results_path, set_aside
-from adet_core.sources import is_live
 
 PACKAGE = 'adet'
 _logger = logging.getLogger(__name__)
 _TOPIC = 'topic:'
+# As image_source offers its pictures: nothing is lost on the way to a detector that joins late.
+_PLAYED = {
+    'history': 'keep_last',
+    'depth': 100,
+    'reliability': 'reliable',
+    'durability': 'transient_local',
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +34,8 @@ class InspectOptions:
 
     model: str = option('model to inspect with; several are separated by commas', default='padim')
     source: str = option(
-        'picture folder, picture or video file, camera:N, or topic:/NAME of images that another '
-        'node publishes'
+        'picture folder, picture or video file, rosbag, camera:N, or topic:/NAME of images that '
+        'another node publishes'
     )
     models_root: str = option('folder of the deployed models', default='models')
     output_dir: str = option('folder of the result files', default='.')
@@ -42,6 +49,17 @@ class InspectOptions:
     )
     frame_id: str = option('frame of the camera, copied to every result', default='camera')
     loop: bool = option('start again after the last picture', default=False)
+    bag_topic: str = option(
+        'topic of the pictures in a bag; empty: the only one, or image_raw', default=''
+    )
+    replay_rate: float = option(
+        'bags: 1 keeps the times between pictures, 2 halves them; 0: publish_rate alone counts',
+        default=0.0,
+        minimum=0.0,
+    )
+    clock: bool = option(
+        'bags: the nodes live in the time of the recording (use_sim_time)', default=False
+    )
     namespace: str = option('namespace of all nodes and topics', default='')
 
 
@@ -68,6 +86,35 @@ class RetrainOptions(RetrainServerOptions):
     """Launch arguments of the retraining."""
 
     namespace: str = option('namespace of the inspection', default='')
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """Launch arguments of a replay through the live graph."""
+
+    bag: str = option('rosbag to replay')
+    model: str = option('model to inspect with; several are separated by commas', default='padim')
+    models_root: str = option('folder of the deployed models', default='models')
+    output_dir: str = option('folder of the result files', default='.')
+    report_dir: str = option('folder of the report; empty: report in output_dir', default='')
+    backend: str = option('what runs the graph: auto or onnxruntime', default='auto')
+    threads: int = option('threads of one inference; 0: one per core', default=0, minimum=0)
+    bag_topic: str = option(
+        'topic of the pictures in the bag; empty: the only one, or image_raw', default=''
+    )
+    rate: float = option(
+        'how fast: 1 is as recorded; 0 is as fast as the pictures are inspected, which only '
+        'player:=adet can',
+        default=1.0,
+        minimum=0.0,
+    )
+    player: str = option(
+        'ros2: `ros2 bag play`, which waits for nobody; adet: image_source, which loses no '
+        'picture; auto: ros2 where it is installed and can play these pictures',
+        default='auto',
+        choices=('auto', 'ros2', 'adet'),
+    )
+    namespace: str = option('namespace of all nodes and topics', default='')
 
 
 @dataclass(frozen=True)
@@ -98,13 +145,15 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
         msg = f'source is {_TOPIC!r}: name the topic, e.g. topic:/camera/image_raw'
         raise ConfigError(msg)
     topic = options.source[len(_TOPIC) :] if options.source.startswith(_TOPIC) else ''
-    every = _ends(options.source)
+    every = ends(options.source)
     detector: dict[str, Any] = {
         'models_root': options.models_root,
         'backend': options.backend,
         'threads': options.threads,
         'frames': 'every' if every else 'latest',
     }
+    time = {'use_sim_time': True} if options.clock else {}
+    detector.update(time)
     if options.threshold:
         detector['threshold'] = _number(options.threshold)
     remappings = (('image_raw', topic),) if topic else ()
@@ -113,12 +162,17 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
         'publish_rate': options.publish_rate,
         'frame_id': options.frame_id,
         'loop': options.loop,
+        'bag_topic': options.bag_topic,
+        'replay_rate': options.replay_rate,
+        'clock': options.clock,
         'wait_for': ','.join(models),
     }
     recorder = {
         'models': ','.join(models),
         'output_dir': options.output_dir,
         'expect_info': not topic,
+        'measure_latency': options.clock or not is_bag(Path(options.source).expanduser()),
+        **time,
     }
     return [
         NodeSpec('csv_recorder', 'csv_recorder', recorder),
@@ -128,6 +182,103 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
         ),
         *([] if topic else [NodeSpec('image_source', 'image_source', source)]),
     ]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A bag's way through the live graph.
+
+    Attributes:
+        inspection: The graph that judges it.
+        nodes: Its nodes; without a source where ``play`` is the player.
+        play: The command that plays the bag; empty if a node does.
+        qos: For that command: the quality of service of each topic it plays.
+        evaluate: The command that turns the rows into a report.
+    """
+
+    inspection: InspectOptions
+    nodes: list[NodeSpec]
+    play: list[str]
+    qos: dict[str, Any]
+    evaluate: list[str]
+
+
+def replay_graph(options: EvaluateOptions, *, has_ros2_bag: bool) -> Replay:
+    """How to replay a bag through the live graph, and what to do then.
+
+    Args:
+        options: What was asked for.
+        has_ros2_bag: Whether ``ros2 bag play`` is installed.
+
+    Raises:
+        BagError: The bag cannot be read, or has no such pictures.
+        ConfigError: The player cannot do what is asked for, or a model is unknown.
+    """
+    # Nobody else needs its libraries.
+    from adet_core.bags import BagSource
+
+    source = BagSource(Path(options.bag).expanduser(), options.bag_topic)
+    obstacle = _no_ros2_player(options, has_ros2_bag, source.is_compressed)
+    if options.player == 'ros2' and obstacle:
+        msg = f'player is ros2, but {obstacle}; use player:=adet'
+        raise ConfigError(msg)
+    by_ros2 = options.player != 'adet' and not obstacle
+    inspection = InspectOptions(
+        model=options.model,
+        source=f'{_TOPIC}{source.topic}' if by_ros2 else options.bag,
+        models_root=options.models_root,
+        output_dir=options.output_dir,
+        backend=options.backend,
+        threads=options.threads,
+        bag_topic=options.bag_topic,
+        replay_rate=options.rate,
+        clock=True,
+        namespace=options.namespace,
+    )
+    folder = Path(options.output_dir).expanduser()
+    results = [str(results_path(folder, model)) for model in model_names(inspection)]
+    report = options.report_dir or str(folder / 'report')
+    topics = [source.topic, *([source.info_topic] if source.info_topic else [])]
+    play = ['ros2', 'bag', 'play', options.bag, '--clock', '--rate', str(options.rate)]
+    # Results that were recorded too must not mix with those of today.
+    play += ['--disable-keyboard-controls', '--topics', *topics]
+    return Replay(
+        inspection,
+        [
+            _replayed(spec, source.info_topic) if by_ros2 else spec
+            for spec in inspection_graph(inspection)
+        ],
+        play if by_ros2 else [],
+        {topic: dict(_PLAYED) for topic in topics},
+        [
+            'adet',
+            'evaluate',
+            *(f'--results={path}' for path in results),
+            f'--replayed={options.bag}',
+            f'--topic={options.bag_topic}',
+            f'--report={report}',
+        ],
+    )
+
+
+def _no_ros2_player(options: EvaluateOptions, has_ros2_bag: bool, is_compressed: bool) -> str:
+    """Why ``ros2 bag play`` cannot be the player, or ''."""
+    if not has_ros2_bag:
+        return '`ros2 bag play` is not installed'
+    if is_compressed:
+        return 'the pictures are compressed, and detectors take raw ones'
+    if not options.rate:
+        return 'rate is 0, and it waits for nobody'
+    return ''
+
+
+def _replayed(spec: NodeSpec, info_topic: str) -> NodeSpec:
+    """A node that hears a bag: no picture may be replaced by a newer one while it waits."""
+    if spec.executable == 'detector':
+        return replace(spec, parameters={**spec.parameters, 'frames': 'every'})
+    parameters = {**spec.parameters, 'expect_info': bool(info_topic)}
+    remappings = (('image_info', info_topic),) if info_topic else ()
+    return replace(spec, parameters=parameters, remappings=remappings)
 
 
 def prepare_output(options: InspectOptions) -> list[Path]:
@@ -152,7 +303,7 @@ def prepare_output(options: InspectOptions) -> list[Path]:
         writer.close()
         if writer.repaired:
             _logger.warning('%s: removed a torn end left by a crash', path)
-        if writer.recent and _ends(options.source):
+        if writer.recent and ends(options.source):
             renamed.append(set_aside(path))
     return renamed
 
@@ -172,7 +323,7 @@ def model_names(options: InspectOptions) -> list[str]:
     return names
 
 
-def _ends(source: str) -> bool:
+def ends(source: str) -> bool:
     """Whether a source's pictures can be made to wait, and come to an end."""
     return not is_live(source) and not source.startswith(_TOPIC)
 

@@ -14,7 +14,14 @@ import numpy as np
 import rclpy
 from rclpy.parameter import Parameter
 
-from adet.graph import inspection_graph, InspectOptions, model_names, NodeSpec, prepare_output
+from adet.graph import (
+    ends,
+    inspection_graph,
+    InspectOptions,
+    model_names,
+    NodeSpec,
+    prepare_output,
+)
 from adet.node import AdetNode
 from adet.nodes.csv_recorder import CsvRecorder
 from adet.nodes.detector import DetectorNode
@@ -40,7 +47,8 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
     # Unless the user's own environment says otherwise, the pictures stay on this machine.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     init([])
-    started_ns = time.time_ns()
+    # What ends begins with an empty file, and may have stamps of another day.
+    started_ns = 0 if ends(options.source) else time.time_ns()
     try:
         with progress_bars() as report:
             report('starting', 0, 1)

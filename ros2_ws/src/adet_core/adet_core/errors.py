@@ -7,6 +7,7 @@ AdetError               root: its text is one line that says what is wrong and w
   BundleError           a bundle (or the engine made from it) is missing, damaged or foreign
   ConfigError           a parameter, option or file of settings has an impossible value
   DatasetError          a folder of pictures is missing, empty or arranged wrongly
+    BagError            a rosbag cannot be read, or lacks the topic asked for
     PictureError        one picture cannot be read, or has an encoding adet does not know
   ExportError           the exported graph does not agree with the trained model
   RecordError           a CSV of results cannot be read or continued
@@ -32,6 +33,10 @@ class ConfigError(AdetError):
 
 class DatasetError(AdetError):
     """A folder of pictures is missing, empty or not arranged as expected."""
+
+
+class BagError(DatasetError):
+    """A rosbag cannot be read, or does not hold what was asked for."""
 
 
 class PictureError(DatasetError):

@@ -118,6 +118,39 @@ def decode_picture(data: bytes, name: str) -> Picture:
     return Picture(pixels, encodings[pixels.dtype.name])
 
 
+def unpack_picture(
+    data: memoryview, encoding: str, *, height: int, width: int, step: int, is_bigendian: bool
+) -> Picture:
+    """The pixels of a ROS image message, without copying them where its layout allows.
+
+    Args:
+        data: The rows, ``step`` bytes each.
+        encoding: See `ENCODINGS`.
+        height: In pixels.
+        width: In pixels.
+        step: Length of a row in bytes; what is beyond its pixels is passed over.
+        is_bigendian: Byte order of 16 and 32 bit pixels.
+
+    Raises:
+        PictureError: The encoding is not supported, or the data does not fill the picture.
+    """
+    dtype, channels = encoding_layout(encoding)
+    item = np.dtype(dtype).itemsize
+    row = width * channels * item
+    if not height or not row or step < row or len(data) < step * (height - 1) + row:
+        msg = (
+            f'{encoding} picture of {width}x{height} with step {step} has {len(data)} bytes, '
+            'which do not fill it'
+        )
+        raise PictureError(msg)
+    typed = np.dtype(dtype).newbyteorder('>' if is_bigendian else '<')
+    strides = (step, channels * item, item)
+    pixels = np.ndarray((height, width, channels), typed, data, strides=strides)
+    # OpenCV knows only the machine's own byte order.
+    native = pixels if typed.isnative else pixels.astype(dtype)
+    return Picture(native[:, :, 0] if channels == 1 else native, encoding)
+
+
 def prepare(
     picture: Picture,
     size: tuple[int, int],

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 import os
 from pathlib import Path
-import re
 from typing import Protocol
 
 import cv2
@@ -22,7 +21,6 @@ PICTURE_SUFFIXES = frozenset(
 )
 LABELS = ('normal', 'anomaly')
 MASKS_FOLDER = 'masks'
-_CAMERA = re.compile(r'camera:(\d{1,6})')
 
 
 @dataclass(frozen=True)
@@ -34,12 +32,16 @@ class Frame:
         source: File path, ``video.mp4#12`` or ``camera:0``.
         label: ``normal``, ``anomaly`` or empty for unknown.
         error: Empty, or one line that says why there is no picture.
+        stamp_ns: When it was recorded, in nanoseconds; None for pictures that do not say.
+        frame_id: Frame of the camera; empty for pictures that do not say.
     """
 
     picture: Picture | None
     source: str
     label: str = ''
     error: str = ''
+    stamp_ns: int | None = None
+    frame_id: str = ''
 
 
 class FrameSource(Protocol):
@@ -47,7 +49,7 @@ class FrameSource(Protocol):
 
     Attributes:
         is_live: Frames come by themselves and are lost when nobody takes them.
-        total: Number of frames of one pass; None if only the end will tell.
+        total: Number of frames of one pass, as far as it can be told; None if only the end will.
     """
 
     is_live: bool
@@ -55,36 +57,6 @@ class FrameSource(Protocol):
 
     def __iter__(self) -> Iterator[Frame]:
         """Read the frames one after the other."""
-
-
-def is_live(spec: str) -> bool:
-    """Whether ``open_source(spec)`` would be a live source; opens nothing."""
-    return _CAMERA.fullmatch(spec) is not None
-
-
-def open_source(spec: str) -> FrameSource:
-    """Open what a user named.
-
-    Args:
-        spec: A folder, a picture file, a video file, or ``camera:N``.
-
-    Raises:
-        DatasetError: It does not exist, is empty, or is none of these.
-    """
-    if match := _CAMERA.fullmatch(spec):
-        return CameraSource(int(match[1]))
-    if not spec:
-        msg = 'source is empty; give a folder, a video file or camera:N'
-        raise DatasetError(msg)
-    path = Path(spec).expanduser()
-    if path.is_dir():
-        return FolderSource(path)
-    if not path.is_file():
-        msg = f'{spec}: no such folder, file or camera; give a folder, a video file or camera:N'
-        raise DatasetError(msg)
-    if path.suffix.lower() in PICTURE_SUFFIXES:
-        return FolderSource(path.parent, [path])
-    return VideoSource(path)
 
 
 def list_pictures(folder: Path) -> list[Path]:

@@ -35,6 +35,10 @@ class CsvRecorderOptions:
         'image_source sends the pictures and says what they are; false: another node sends them',
         default=True,
     )
+    measure_latency: bool = option(
+        "stamps are of the nodes' clock; false: of a recording, so that their age says nothing",
+        default=True,
+    )
 
 
 class CsvRecorder(AdetNode):
@@ -51,6 +55,7 @@ class CsvRecorder(AdetNode):
         values = self.declare(CsvRecorderOptions)
         models = [name.strip() for name in values.models.split(',')]
         self._expect_info = values.expect_info
+        self._measure_latency = values.measure_latency
         folder = Path(values.output_dir).expanduser()
         self._writers: dict[str, RecordWriter] = {}
         for model in models:
@@ -103,7 +108,7 @@ class CsvRecorder(AdetNode):
 
     def _write(self, result: AnomalyResult, info: ImageInfo | None) -> None:
         age_ns = self.get_clock().now().nanoseconds - to_nanoseconds(result.header.stamp)
-        record = to_record(result, info, age_ns / 1e6)
+        record = to_record(result, info, age_ns / 1e6 if self._measure_latency else None)
         try:
             self._writers[result.model].write(record)
         except OSError as error:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""``image_source``: pictures of a folder, video or camera, never faster than wanted."""
+"""``image_source``: pictures of a folder, video, bag or camera, never faster than wanted."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from adet_interfaces.msg import ImageInfo, Recorded
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -20,8 +21,9 @@ from adet.conversions import to_image, to_nanoseconds, to_stamp
 from adet.diagnostics import Diagnostics, Health
 from adet.node import WorkerNode
 from adet.parameters import option
+from adet_core.any_source import open_source
 from adet_core.errors import ConfigError
-from adet_core.sources import Frame, open_source
+from adet_core.sources import Frame
 
 _KNOWN = 4096
 
@@ -30,13 +32,24 @@ _KNOWN = 4096
 class ImageSourceOptions:
     """Parameters of ``image_source``."""
 
-    source: str = option('picture folder, picture or video file, or camera:N')
+    source: str = option('picture folder, picture or video file, rosbag, or camera:N')
     publish_rate: float = option(
         'pictures per second at most; 0: as fast as they come and are wanted',
         default=10.0,
         minimum=0.0,
     )
-    frame_id: str = option('frame of the camera, copied to every result', default='camera')
+    frame_id: str = option(
+        'frame of the camera, copied to every result; a bag has its own', default='camera'
+    )
+    bag_topic: str = option(
+        'topic of the pictures in a bag; empty: the only one, or image_raw', default=''
+    )
+    replay_rate: float = option(
+        'bags: 1 keeps the times between pictures, 2 halves them; 0: publish_rate alone counts',
+        default=0.0,
+        minimum=0.0,
+    )
+    clock: bool = option('bags: publish the stamps on /clock, for use_sim_time', default=False)
     loop: bool = option('start again after the last picture', default=False)
     wait_for: str = option(
         'models, separated by commas, whose rows must be recorded before a picture has left the '
@@ -64,7 +77,7 @@ class ImageSource(WorkerNode):
         """
         super().__init__('image_source', **options)
         self._options = self.declare(ImageSourceOptions)
-        self._source = open_source(self._options.source)
+        self._source = open_source(self._options.source, topic=self._options.bag_topic)
         self.recorded = 0
         self.total = None if self._options.loop else self._source.total
         live = self._source.is_live
@@ -73,6 +86,11 @@ class ImageSource(WorkerNode):
         images = qos.newest_only() if live else qos.every_frame(self._options.max_in_flight)
         self._image_publisher = self.create_publisher(Image, 'image_raw', images)
         self._info_publisher = self.create_publisher(ImageInfo, 'image_info', qos.every_frame())
+        self._clock_publisher = (
+            self.create_publisher(Clock, '/clock', qos.newest_only())
+            if self._options.clock
+            else None
+        )
         self._subscription = self.create_subscription(
             Recorded, 'recorded', self._on_recorded, qos.every_frame()
         )
@@ -80,7 +98,7 @@ class ImageSource(WorkerNode):
         self._diagnostics = Diagnostics(self, self._health, self._options.source)
         self._in_flight: dict[int, set[str]] = {}
         self._known: dict[int, None] = {}
-        self._started_ns = self._last_ns = self.get_clock().now().nanoseconds
+        self._started_ns = self._last_ns = int(self.get_clock().now().nanoseconds)
         self.start(self._publish_all)
 
     def _publish_all(self) -> None:
@@ -96,33 +114,44 @@ class ImageSource(WorkerNode):
 
     def _paced(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """Hold each frame back until its time has come and there is room in flight."""
-        rate = self._options.publish_rate
         due = time.monotonic()
+        before: Frame | None = None
         for frame in frames:
+            pause = self._pause(before, frame) if before else 0.0
+            # From now, not from when it was due: after a pause there is no burst to catch up.
+            due = max(due, time.monotonic() - pause) + pause
             with self.changed:
                 self.changed.wait_for(self._has_room)
-                while rate and not self.stopping and (wait := due - time.monotonic()) > 0:
+                while not self.stopping and (wait := due - time.monotonic()) > 0:
                     self.changed.wait(wait)
                 if self.stopping:
                     return
-            # From now, not from when it was due: after a pause there is no burst to catch up.
-            due = max(due, time.monotonic() - 1 / rate) + 1 / rate if rate else due
+            before = frame
             yield frame
+
+    def _pause(self, before: Frame, frame: Frame) -> float:
+        """Seconds from one frame to the next."""
+        rate, replay = self._options.publish_rate, self._options.replay_rate
+        pause = 1 / rate if rate else 0.0
+        if not replay or before.stamp_ns is None or frame.stamp_ns is None:
+            return pause
+        # Stamps may go back.
+        return max(pause, (frame.stamp_ns - before.stamp_ns) / 1e9 / replay)
 
     def _has_room(self) -> bool:
         return self.stopping or len(self._in_flight) < self._options.max_in_flight
 
     def _publish(self, frame: Frame) -> None:
-        # The clock may stand still between two frames, or be set back; stamps join rows, so they
-        # have to differ and to rise.
-        self._last_ns = max(self.get_clock().now().nanoseconds, self._last_ns + 1)
-        header = Header(stamp=to_stamp(self._last_ns), frame_id=self._options.frame_id)
-        if self._models:
-            with self.changed:
-                self._in_flight[self._last_ns] = set(self._models)
-                self._known[self._last_ns] = None
-                if len(self._known) > _KNOWN:
-                    del self._known[next(iter(self._known))]
+        stamp = self._stamp(frame)
+        header = Header(stamp=to_stamp(stamp), frame_id=frame.frame_id or self._options.frame_id)
+        with self.changed:
+            if self._models:
+                self._in_flight[stamp] = set(self._models)
+            self._known[stamp] = None
+            if len(self._known) > _KNOWN:
+                del self._known[next(iter(self._known))]
+        if self._clock_publisher is not None:
+            self._clock_publisher.publish(Clock(clock=header.stamp))
         self._published += 1
         info = ImageInfo(header=header, source=frame.source, label=frame.label, error=frame.error)
         self._info_publisher.publish(info)
@@ -132,6 +161,14 @@ class ImageSource(WorkerNode):
         else:
             message = to_image(frame.picture.pixels, frame.picture.encoding, header)
             self._image_publisher.publish(message)
+
+    def _stamp(self, frame: Frame) -> int:
+        """A frame's own stamp, or one of the clock; stamps join rows, so they have to differ."""
+        if frame.stamp_ns is not None and frame.stamp_ns not in self._known:
+            return frame.stamp_ns
+        # The clock may stand still between two frames, or be set back.
+        self._last_ns = max(int(self.get_clock().now().nanoseconds), self._last_ns + 1)
+        return self._last_ns
 
     def _on_recorded(self, message: Recorded) -> None:
         stamp = to_nanoseconds(message.stamp)

@@ -1,0 +1,485 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Bags written, read, cut short, and full of what nobody expects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+import re
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+
+from adet_core.any_source import open_source
+from adet_core.bags import Bag, BagOptions, BagSource, record_pictures, recorded_results
+from adet_core.bags.messages import (
+    COMPRESSED,
+    DEFINITIONS,
+    IMAGE,
+    INFO,
+    known_types,
+    make_header,
+    RESULT,
+)
+from adet_core.cli import main
+from adet_core.errors import BagError, ConfigError
+from adet_core.pictures import Picture
+from adet_core.sources import Frame
+from adet_core.synth import write_dataset
+
+START_NS = 1_700_000_000_000_000_000
+INTERFACES = Path(__file__).parents[2] / 'ros2_ws' / 'src' / 'adet_interfaces' / 'msg'
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labelled pictures."""
+    root = tmp_path_factory.mktemp('data')
+    write_dataset(
+        root,
+        category='plate',
+        train=1,
+        test_normal=3,
+        test_anomaly=4,
+        size=64,
+        seed=2,
+    )
+    return root / 'test' / 'plate'
+
+
+@dataclass
+class Frames:
+    """A source of given frames."""
+
+    frames: list[Frame]
+    is_live: bool = False
+    total: int | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(self.frames)
+
+
+def picture(encoding: str, shape: tuple[int, ...], dtype: Any) -> Picture:
+    values = np.arange(np.prod(shape)).reshape(shape) % 251
+    return Picture(values.astype(dtype), encoding)
+
+
+class Recorder:
+    """Writes the messages of other people's nodes."""
+
+    def __init__(self, path: Path, storage: StoragePlugin = StoragePlugin.MCAP) -> None:
+        self.types = known_types()
+        self.writer = Writer(path, version=9, storage_plugin=storage)
+        self.connections: dict[str, Any] = {}
+        self.now = START_NS
+
+    def __enter__(self) -> Recorder:
+        self.writer.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.writer.close()
+
+    def topic(self, name: str, kind: str) -> None:
+        self.connections[name] = self.writer.add_connection(name, kind, typestore=self.types)
+
+    def write(self, name: str, stamp: int, **fields: Any) -> None:
+        connection = self.connections[name]
+        header = make_header(self.types, stamp, 'lens')
+        message = self.types.types[connection.msgtype](header=header, **fields)
+        self.now += 1_000_000
+        data = self.types.serialize_cdr(message, connection.msgtype)
+        self.writer.write(connection, self.now, data)
+
+    def image(self, name: str, stamp: int, level: int = 0, **fields: Any) -> None:
+        values = {
+            'height': 4,
+            'width': 5,
+            'encoding': 'mono8',
+            'is_bigendian': 0,
+            'step': 5,
+            'data': np.full(20, level, np.uint8),
+        }
+        self.write(name, stamp, **{**values, **fields})
+
+    def info(self, name: str, stamp: int, label: str = 'normal', error: str = '') -> None:
+        self.write(name, stamp, source=f'{stamp}.png', label=label, error=error)
+
+
+def test_the_definitions_are_those_of_the_interfaces() -> None:
+    store = get_typestore(Stores.ROS2_JAZZY)
+    types: dict[str, Any] = {}
+    for kind in DEFINITIONS:
+        path = INTERFACES / f'{kind.rpartition("/")[2]}.msg'
+        types.update(get_types_from_msg(path.read_text(encoding='utf-8'), kind))
+    store.register(types)
+    for kind in DEFINITIONS:
+        assert known_types().hash_rihs01(kind) == store.hash_rihs01(kind)
+
+
+@pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
+@pytest.mark.parametrize('compression', ['none', 'png', 'jpeg'])
+def test_what_is_recorded_is_read_back(
+    folder: Path, tmp_path: Path, storage: str, compression: str
+) -> None:
+    source = open_source(str(folder))
+    options = BagOptions(start_ns=START_NS, rate=4, storage=storage, compression=compression)
+    made = record_pictures(source, tmp_path / 'bag', options)
+    assert (made.pictures, made.unreadable) == (7, 0)
+    read = open_source(str(tmp_path / 'bag'))
+    assert isinstance(read, BagSource)
+    frames = list(read)
+    assert read.total == len(frames) == 7
+    assert (read.doubled, read.backward, read.warnings) == (0, 0, [])
+    for number, (written, found) in enumerate(zip(source, frames, strict=True)):
+        assert (found.source, found.label) == (written.source, written.label)
+        assert found.stamp_ns == START_NS + number * 250_000_000
+        assert found.frame_id == 'camera'
+        assert written.picture is not None
+        assert found.picture is not None
+        assert found.picture.encoding == written.picture.encoding
+        difference = np.abs(found.picture.pixels.astype(int) - written.picture.pixels)
+        assert difference.mean() < (8 if compression == 'jpeg' else 1e-9)
+
+
+def test_a_bag_says_what_ros2_bag_reads(folder: Path, tmp_path: Path) -> None:
+    record_pictures(open_source(str(folder)), tmp_path / 'bag', BagOptions(start_ns=START_NS))
+    text = (tmp_path / 'bag' / 'metadata.yaml').read_text(encoding='utf-8')
+    assert 'version: 8' in text
+    with Reader(tmp_path / 'bag') as reader:
+        topics = {name: (one.msgtype, one.msgcount) for name, one in reader.topics.items()}
+        assert topics == {'/image_raw': (IMAGE, 7), '/image_info': (INFO, 7)}
+        (profile,) = reader.connections[0].ext.offered_qos_profiles
+        assert (profile.reliability.name, profile.durability.name) == (
+            'RELIABLE',
+            'TRANSIENT_LOCAL',
+        )
+
+
+@pytest.mark.parametrize(
+    'given',
+    [
+        picture('mono8', (4, 6), np.uint8),
+        picture('mono16', (4, 6), np.uint16),
+        picture('bgr8', (4, 6, 3), np.uint8),
+        picture('rgba8', (4, 6, 4), np.uint8),
+        picture('32FC1', (4, 6), np.float32),
+    ],
+    ids=lambda one: one.encoding,
+)
+def test_pixels_of_every_layout_survive(tmp_path: Path, given: Picture) -> None:
+    source = Frames([Frame(given, 'a.png')])
+    record_pictures(source, tmp_path / 'bag', BagOptions(start_ns=START_NS))
+    (frame,) = BagSource(tmp_path / 'bag')
+    assert frame.picture is not None
+    assert frame.picture.encoding == given.encoding
+    assert np.array_equal(frame.picture.pixels, given.pixels)
+
+
+def test_a_picture_that_cannot_be_read_stays_one(tmp_path: Path) -> None:
+    source = Frames(
+        [
+            Frame(None, 'broken\udcff.png', 'anomaly', 'cannot be decoded'),
+            Frame(picture('mono8', (4, 6), np.uint8), 'good.png', 'normal'),
+        ]
+    )
+    made = record_pictures(source, tmp_path / 'bag', BagOptions(start_ns=START_NS))
+    assert (made.pictures, made.unreadable) == (1, 1)
+    broken, good = BagSource(tmp_path / 'bag')
+    assert (broken.picture, broken.label, broken.error) == (None, 'anomaly', 'cannot be decoded')
+    assert broken.source == 'broken?.png'
+    assert good.picture is not None
+
+
+def test_stamps_of_a_bag_are_kept_when_it_is_recorded_again(folder: Path, tmp_path: Path) -> None:
+    record_pictures(open_source(str(folder)), tmp_path / 'a', BagOptions(start_ns=START_NS))
+    again = BagOptions(start_ns=1, compression='png', frame_id='other')
+    record_pictures(BagSource(tmp_path / 'a'), tmp_path / 'b', again)
+    first, second = list(BagSource(tmp_path / 'a')), list(BagSource(tmp_path / 'b'))
+    assert [replace(one, picture=None) for one in first] == [
+        replace(one, picture=None) for one in second
+    ]
+
+
+def test_nothing_is_left_where_recording_failed(folder: Path, tmp_path: Path) -> None:
+    deep = Frames([Frame(picture('mono16', (4, 6), np.uint16), 'deep.tif')])
+    options = BagOptions(start_ns=START_NS, compression='jpeg')
+    with pytest.raises(ConfigError, match=r'deep\.tif: mono16 does not go into jpeg'):
+        record_pictures(deep, tmp_path / 'bag', options)
+    with pytest.raises(ConfigError, match='camera'):
+        record_pictures(Frames([], is_live=True), tmp_path / 'bag', options)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / 'bag').mkdir()
+    with pytest.raises(BagError, match='is there already; give another name'):
+        record_pictures(open_source(str(folder)), tmp_path / 'bag', options)
+
+
+@pytest.mark.parametrize('first', ['info', 'image'])
+def test_labels_are_joined_in_whatever_order_they_came(tmp_path: Path, first: str) -> None:
+    with Recorder(tmp_path / 'bag') as bag:
+        bag.topic('/line1/image_raw', IMAGE)
+        bag.topic('/line1/image_info', INFO)
+        for stamp in range(1, 21):
+            if first == 'image':
+                bag.image('/line1/image_raw', stamp, stamp)
+            bag.info('/line1/image_info', stamp, 'anomaly' if stamp % 2 else 'normal')
+            if first == 'info':
+                bag.image('/line1/image_raw', stamp, stamp)
+    frames = list(BagSource(tmp_path / 'bag'))
+    assert [frame.stamp_ns for frame in frames] == list(range(1, 21))
+    assert [frame.label for frame in frames] == ['anomaly', 'normal'] * 10
+    assert [frame.picture.pixels[0, 0] for frame in frames if frame.picture] == list(range(1, 21))
+
+
+def test_pictures_and_labels_that_lost_each_other_are_all_there(tmp_path: Path) -> None:
+    with Recorder(tmp_path / 'bag') as bag:
+        bag.topic('/image_raw', IMAGE)
+        bag.topic('/image_info', INFO)
+        for stamp in range(1, 601):
+            if stamp % 100 != 50:
+                bag.image('/image_raw', stamp)
+            if stamp % 100 != 70:
+                bag.info('/image_info', stamp)
+    frames = list(BagSource(tmp_path / 'bag'))
+    assert sorted(frame.stamp_ns or 0 for frame in frames) == list(range(1, 601))
+    lost = [frame for frame in frames if frame.picture is None]
+    assert [frame.stamp_ns for frame in lost] == [50, 150, 250, 350, 450, 550]
+    assert {frame.error for frame in lost} == {'its picture is not in the bag'}
+    unlabelled = [frame.stamp_ns for frame in frames if not frame.label]
+    assert unlabelled == [70, 170, 270, 370, 470, 570]
+
+
+def test_stamps_that_repeat_or_go_back_are_counted(tmp_path: Path) -> None:
+    with Recorder(tmp_path / 'bag') as bag:
+        bag.topic('/image_raw', IMAGE)
+        for stamp in (10, 20, 20, 5, 30, 10):
+            bag.image('/image_raw', stamp)
+    source = BagSource(tmp_path / 'bag')
+    for _ in range(2):
+        assert [frame.stamp_ns for frame in source] == [10, 20, 5, 30]
+        assert (source.total, source.doubled, source.backward) == (6, 2, 1)
+
+
+def test_a_stamp_that_nobody_set_is_the_time_of_recording(tmp_path: Path) -> None:
+    with Recorder(tmp_path / 'bag') as bag:
+        bag.topic('/image_raw', IMAGE)
+        for _ in range(3):
+            bag.image('/image_raw', 0)
+    stamps = [frame.stamp_ns for frame in BagSource(tmp_path / 'bag')]
+    assert stamps == [START_NS + step * 1_000_000 for step in (1, 2, 3)]
+
+
+def test_pictures_of_no_use_have_their_reason_and_the_rest_goes_on(tmp_path: Path) -> None:
+    with Recorder(tmp_path / 'bag') as bag:
+        bag.topic('/image_raw', IMAGE)
+        bag.image('/image_raw', 1, encoding='yuv422_yuy2')
+        bag.image('/image_raw', 2, step=3)
+        bag.image('/image_raw', 3, height=8, width=2, step=2, data=np.zeros(16, np.uint8))
+        bag.image('/image_raw', 4)
+    first, second, third, fourth = BagSource(tmp_path / 'bag')
+    assert "encoding 'yuv422_yuy2' is not supported; supported: mono8" in first.error
+    assert 'which do not fill it' in second.error
+    assert third.picture is not None
+    assert fourth.picture is not None
+    assert (third.picture.size, fourth.picture.size) == ((8, 2), (4, 5))
+
+
+def test_a_compressed_picture_that_is_none_has_its_reason(tmp_path: Path) -> None:
+    with Recorder(tmp_path / 'bag') as bag:
+        bag.topic('/depth/compressedDepth', COMPRESSED)
+        data = np.frombuffer(b'12 bytes header and so on', np.uint8)
+        bag.write('/depth/compressedDepth', 1, format='32FC1; compressedDepth png', data=data)
+    (frame,) = BagSource(tmp_path / 'bag')
+    assert frame.error.endswith('(32FC1; compressedDepth png): cannot be decoded as a picture')
+
+
+def test_topics_are_chosen_or_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / 'bag'
+    with Recorder(path) as bag:
+        for name in ('/left/image_rect', '/right/image_rect'):
+            bag.topic(name, IMAGE)
+            bag.image(name, 1)
+        bag.topic('/image_info', INFO)
+    told = r'/image_info \(adet_interfaces/msg/ImageInfo\), /left/image_rect \(sensor_msgs/msg/Im'
+    with pytest.raises(
+        BagError, match=rf'several topics of pictures; choose one .* it has {told}'
+    ):
+        BagSource(path)
+    with pytest.raises(BagError, match=rf'no pictures on topic /image_info; it has {told}'):
+        BagSource(path, 'image_info')
+    assert BagSource(path, 'left/image_rect').topic == '/left/image_rect'
+
+
+def test_a_bag_without_pictures_says_what_it_has(tmp_path: Path) -> None:
+    with Recorder(tmp_path / 'bag') as bag:
+        bag.topic('/image_info', INFO)
+        bag.info('/image_info', 1)
+    with pytest.raises(BagError, match='no topic of pictures; it has /image_info'):
+        BagSource(tmp_path / 'bag')
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """A bag of several chunks: 40 pictures of 0.2 MB."""
+    frames = [
+        Frame(Picture(np.full((256, 256, 3), level, np.uint8), 'bgr8'), f'{level}.png', 'normal')
+        for level in range(40)
+    ]
+    path = tmp_path / 'many'
+    record_pictures(Frames(frames), path, BagOptions(start_ns=START_NS))
+    return path
+
+
+@pytest.mark.parametrize('share', [0.3, 0.6, 0.99, 0.9999])
+@pytest.mark.parametrize('has_metadata', [True, False])
+def test_a_recording_cut_short_is_read_as_far_as_it_goes(
+    many: Path, share: float, has_metadata: bool
+) -> None:
+    storage = many / 'many.mcap'
+    data = storage.read_bytes()
+    storage.write_bytes(data[: int(len(data) * share)])
+    if not has_metadata:
+        (many / 'metadata.yaml').unlink()
+    source = BagSource(many)
+    frames = list(source)
+    levels = [frame.picture.pixels[0, 0, 0] for frame in frames if frame.picture]
+    assert levels == list(range(len(levels)))
+    # No more than the last chunk is lost.
+    assert 40 * share - 6 < len(levels) <= 40
+    first, second = source.warnings
+    assert str(many) in first
+    assert 'ros2 bag reindex' in first
+    assert 'read as far as it goes. Mend it with: mcap recover' in second
+
+
+def test_a_recording_without_metadata_is_read(many: Path) -> None:
+    (many / 'metadata.yaml').unlink()
+    source = open_source(str(many))
+    assert isinstance(source, BagSource)
+    assert len(list(source)) == 40
+    (warning,) = source.warnings
+    assert 'has no metadata.yaml, as its recording was cut short' in warning
+    # The file alone is a bag too, and lacks nothing.
+    assert BagSource(many / 'many.mcap').warnings == []
+
+
+def test_damage_in_the_midst_ends_the_reading_with_a_warning(many: Path) -> None:
+    storage = many / 'many.mcap'
+    data = bytearray(storage.read_bytes())
+    # The length of a message in the fourth chunk or so.
+    place = data.index(bytes([20]) * 64) - 200
+    data[place : place + 200] = b'\xff' * 200
+    storage.write_bytes(data)
+    source = BagSource(many)
+    frames = list(source)
+    assert 10 < len(frames) < 40
+    (warning,) = source.warnings
+    assert warning.startswith(f'{many}: damaged (')
+    assert warning.endswith('); the rest of it is not read')
+
+
+def test_a_torn_sqlite_bag_is_refused_with_the_remedy(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / 'bag'
+    options = BagOptions(start_ns=START_NS, storage='sqlite3')
+    record_pictures(open_source(str(folder)), path, options)
+    storage = path / 'bag.db3'
+    whole = storage.read_bytes()
+    storage.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BagError, match=r'bag\.db3: cut short .* sqlite3 .*bag\.db3 \.recover'):
+        BagSource(path)
+    storage.write_bytes(whole)
+    (path / 'bag.db3-wal').write_bytes(b'rows of a killed recorder')
+    with pytest.raises(BagError, match='holds messages of a recorder that was killed'):
+        BagSource(path)
+
+
+@pytest.mark.parametrize(
+    ('name', 'data'), [('bag.mcap', b''), ('bag.mcap', b'no bag'), ('bag.db3', b'no bag' * 400)]
+)
+def test_what_is_no_bag_is_one_line(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(BagError) as caught:
+            Bag(path)
+        assert name in str(caught.value)
+        assert '\n' not in str(caught.value)
+
+
+def test_metadata_that_names_other_files_is_made_good_for(many: Path) -> None:
+    (many / 'many.mcap').rename(many / 'other.mcap')
+    source = BagSource(many)
+    assert len(list(source)) == 40
+    assert 'Some database files are missing' in source.warnings[0]
+
+
+def test_the_parts_of_a_split_recording_come_in_order(tmp_path: Path) -> None:
+    path = tmp_path / 'bag'
+    path.mkdir()
+    for part in (0, 1, 2, 10):
+        with Recorder(tmp_path / f'bag_{part}') as bag:
+            bag.topic('/image_raw', IMAGE)
+            bag.image('/image_raw', part + 1)
+        shutil.move(tmp_path / f'bag_{part}' / f'bag_{part}.mcap', path)
+    assert [frame.stamp_ns for frame in BagSource(path)] == [1, 2, 3, 11]
+
+
+def result(score: float, **fields: Any) -> dict[str, Any]:
+    region = known_types().types['adet_interfaces/msg/Region']
+    values = {
+        'model': 'padim',
+        'bundle_id': 'abc',
+        'score': score,
+        'normalised_score': 0.7,
+        'threshold': 2.0,
+        'is_anomalous': score >= 2,
+        'is_uncertain': False,
+        'regions': [region(x=1, y=2, width=3, height=4, score=5.0)],
+        'inference_ms': 8.0,
+        'error': '',
+    }
+    return {**values, **fields}
+
+
+@pytest.mark.parametrize('storage', list(StoragePlugin))
+def test_recorded_results_become_rows(tmp_path: Path, storage: StoragePlugin) -> None:
+    with Recorder(tmp_path / 'bag', storage) as bag:
+        bag.topic('/line1/image_info', INFO)
+        bag.topic('/line1/padim/result', RESULT)
+        for stamp, score in ((1, 1.0), (2, 3.0), (3, None), (4, 2.5)):
+            bag.info('/line1/image_info', stamp, 'normal' if stamp == 1 else 'anomaly')
+            if score is not None:
+                bag.write('/line1/padim/result', stamp, **result(score))
+        bag.write('/line1/padim/result', 5, **result(0.0, error='no such encoding'))
+    found = recorded_results(Bag(tmp_path / 'bag'))
+    assert list(found) == ['/line1/padim']
+    rows = found['/line1/padim']
+    assert [row.stamp_ns for row in rows] == [1, 2, 3, 4, 5]
+    assert [row.score for row in rows] == [1.0, 3.0, None, 2.5, None]
+    assert [row.label for row in rows] == ['normal', 'anomaly', 'anomaly', 'anomaly', '']
+    assert [row.error for row in rows] == ['', '', 'no result in the bag', '', 'no such encoding']
+    assert rows[1].regions[0].width == 3
+    assert rows[0].source == '1.png'
+
+
+def test_a_bag_without_results_says_what_to_do(many: Path) -> None:
+    with pytest.raises(BagError, match='no results of a detector; inspect its pictures with --bu'):
+        recorded_results(Bag(many))
+
+
+def test_the_command_records(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ['record', '--images', str(folder), '--bag', str(tmp_path / 'bag')]
+    assert main([*words, '--storage', 'sqlite3', '--compression', 'png', '--rate', '5']) == 0
+    out = capsys.readouterr().out
+    assert re.search(r'bag: 7 pictures on /image_raw/compressed\n', out)
+    assert main(words) == 1
+    assert 'is there already' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words, '--rate', '0'])
