@@ -32,9 +32,9 @@ step "inspect the test pictures: image_source -> ${model}_detector -> csv_record
 adet inspect --model "$model" --source "$data/test/$category" --models-root "$models" --output-dir "$output"
 
 step "evaluate"
-adet evaluate --results "$output/result_$model.csv" --report "$output/report"
+adet evaluate --results "$output/result_$model.csv" --bundle "$bundle" --report "$output/report"
 
 printf '\nresults   %s\nreport    %s\noverlays  %s\n' \
-  "$output/result_$model.csv" "$output/report/report.json" "$run_dir/test_result/images"
+  "$output/result_$model.csv" "$output/report/report.html" "$run_dir/test_result/images"
 
 tools/demo_retrain.sh

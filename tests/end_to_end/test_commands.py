@@ -18,6 +18,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
+from adet_core.bags import BagSource
 from adet_core.detector import Detector
 from adet_core.pictures import read_picture
 from adet_core.records import read_records, RecordWriter
@@ -76,6 +77,7 @@ def test_from_drawn_pictures_to_figures(tmp_path):
     # The whole way over DDS gives what the trained model itself gave.
     assert figures['image_auroc'] == pytest.approx(trained['image_auroc'])
     assert figures['image_f1'] == pytest.approx(trained['image_f1'])
+    assert figures.pop('report') == str(output / 'report' / 'report.html')
     assert json.loads((output / 'report' / 'report.json').read_text()) == figures
 
 
@@ -226,6 +228,33 @@ def test_an_interrupted_run_keeps_its_rows(inspect, deployed, tmp_path):
     rows = list(read_records(results))
     assert 3 <= len(rows) < len(list_pictures(deployed.test_folder))
     assert all(row.score is not None for row in rows)
+
+
+def test_a_bag_replayed_through_the_nodes_gives_the_scores_of_the_direct_run(
+    inspect, deployed, tmp_path
+):
+    bag = tmp_path / 'bag'
+    adet('record', '--images', deployed.test_folder, '--bag', bag)
+    report = tmp_path / 'direct'
+    direct = json_of(
+        adet('evaluate', '--bag', bag, '--bundle', deployed.bundle, '--report', report, '--json')
+    )
+    replayed = json_of(adet(*inspect, '--source', bag, '--clock', '--replay-rate', 20, '--json'))
+    assert replayed['models']['padim']['rows'] == direct['images'] == 16
+    results = tmp_path / 'out' / 'result_padim.csv'
+    rows = list(read_records(results))
+    detector = Detector.load(deployed.bundle)
+    frames = list(BagSource(bag))
+    assert [row.stamp_ns for row in rows] == [frame.stamp_ns for frame in frames]
+    for row, frame in zip(rows, frames, strict=True):
+        assert row.score == pytest.approx(detector.inspect(frame.picture).score, rel=1e-8)
+        assert (row.source, row.label) == (frame.source, frame.label)
+        # In the time of the recording, which stands still between two pictures.
+        assert 0 <= row.latency_ms < 2000
+    again = json_of(adet('evaluate', '--results', results, '--replayed', bag, '--json'))
+    assert again['missing'] == again['doubled'] == 0
+    for figure in ('images', 'image_auroc', 'image_f1', 'false_reject_rate', 'false_accept_rate'):
+        assert again[figure] == pytest.approx(direct[figure])
 
 
 def test_two_runs_into_one_folder_are_refused(inspect, deployed, tmp_path):

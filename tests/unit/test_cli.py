@@ -334,6 +334,7 @@ def results(tmp_path: Path) -> Path:
                 label=label,
                 model='padim',
                 score=score,
+                threshold=2.5 if judged else None,
                 is_anomalous=score > 2.5 if judged else None,
                 inference_ms=10.0 if judged else None,
                 error='' if judged else 'cannot be decoded',
@@ -343,6 +344,7 @@ def results(tmp_path: Path) -> Path:
     return path
 
 
+# What scripts outside the project read.
 FIGURES = {
     'images': 4,
     'missing': 1,
@@ -357,17 +359,23 @@ FIGURES = {
 }
 
 
+def figures_of(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: result[name] for name in FIGURES}
+
+
 def test_results_become_figures(results: Path, capsys: Out) -> None:
-    assert _json(capsys, 'evaluate', '--results', str(results)) == FIGURES
+    result = _json(capsys, 'evaluate', '--results', str(results))
+    assert figures_of(result) == figures_of(result['models']['padim']) == FIGURES
     assert list(results.parent.glob('report*')) == []
 
 
 def test_a_report_holds_the_same_figures(results: Path, tmp_path: Path, capsys: Out) -> None:
     report = tmp_path / 'a' / 'report'
     result = _json(capsys, 'evaluate', '--results', str(results), '--report', str(report))
-    assert result == FIGURES
-    assert json.loads((report / 'report.json').read_text()) == FIGURES
-    assert [path.name for path in report.iterdir()] == ['report.json']
+    assert result.pop('report') == str(report / 'report.html')
+    assert figures_of(result) == FIGURES
+    assert json.loads((report / 'report.json').read_text()) == result
+    assert sorted(path.name for path in report.iterdir()) == ['report.html', 'report.json']
 
 
 def test_figures_are_shown_as_a_table(results: Path, capsys: Out) -> None:
@@ -377,10 +385,10 @@ def test_figures_are_shown_as_a_table(results: Path, capsys: Out) -> None:
         key.strip(): value.strip()
         for key, _, value in (s.partition('│') for s in text.splitlines())
     }
-    assert rows['image auroc'] == '0.750'
-    assert rows['images'] == '4'
-    assert rows['false reject rate'] == '0.500'
-    assert rows['latency p99'] == '10.0 ms'
+    assert rows['image AUROC'] == '0.750'
+    assert rows['pictures'] == '4'
+    assert rows['false-reject rate'] == '50.0% (1.3% to 98.7%)'
+    assert rows['inference p50, p95, p99'] == '10.0, 10.0, 10.0 ms'
 
 
 def test_figures_that_need_labels_say_so(tmp_path: Path, capsys: Out) -> None:
@@ -394,6 +402,7 @@ def test_figures_that_need_labels_say_so(tmp_path: Path, capsys: Out) -> None:
             label='',
             model='m',
             score=1.0,
+            threshold=0.5,
             is_anomalous=True,
             inference_ms=3.0,
         )
@@ -401,7 +410,7 @@ def test_figures_that_need_labels_say_so(tmp_path: Path, capsys: Out) -> None:
     writer.close()
     assert _json(capsys, 'evaluate', '--results', str(path))['image_auroc'] is None
     assert main(['evaluate', '--results', str(path)]) == 0
-    assert capsys.readouterr().out.count('needs labels') == 4
+    assert capsys.readouterr().out.count('needs labels') == 5
 
 
 def test_results_that_are_not_there_say_how_to_make_them(tmp_path: Path, capsys: Out) -> None:

@@ -71,6 +71,7 @@ WORDS = {
     'dict[str, float]': 'object of number',
     'dict[str, str]': 'object of string',
     'dict[str, FileEntry]': 'object of FileEntry',
+    'tuple[float, ...]': 'list of number',
 }
 OPTIONS = {
     'image_source': ('adet.nodes.image_source', 'ImageSourceOptions'),
@@ -78,11 +79,14 @@ OPTIONS = {
     'csv_recorder': ('adet.nodes.csv_recorder', 'CsvRecorderOptions'),
     'retrain_server': ('adet.graph', 'RetrainServerOptions'),
     'Launch arguments': ('adet.graph', 'InspectOptions'),
+    'Replay': ('adet.graph', 'EvaluateOptions'),
 }
+NO_NODES = ('Launch arguments', 'Replay')
 
 LAUNCH_OPTIONS = {
     'inspect.launch.py': 'Launch arguments',
     'retrain.launch.py': 'retrain_server',
+    'evaluate.launch.py': 'Replay',
 }
 
 
@@ -182,7 +186,7 @@ def test_every_column_of_the_results_is_described_in_order():
 def test_every_figure_of_the_evaluation_is_described_in_order():
     from adet_core.evaluation import Evaluation
 
-    rows = rows_of(section_of('results.md', 'adet evaluate'))
+    rows = rows_of(section_of('evaluation.md', 'adet evaluate'))
     assert [row[0] for row in rows] == [field.name for field in fields(Evaluation)]
 
 
@@ -191,14 +195,15 @@ def test_every_option_is_described_with_type_and_default(place):
     expected = [(n, kind, as_text(value)) for n, (kind, value) in options_of(place).items()]
     if place == '<model>_detector':
         expected.append(('threshold', 'float', "the bundle's own"))
-    rows = rows_of(section_of('ros_interface.md', place))
+    page = 'evaluation.md' if place == 'Replay' else 'ros_interface.md'
+    rows = rows_of(section_of(page, place))
     assert [tuple(row[:3]) for row in rows] == expected
 
 
 def test_the_parameter_file_holds_every_parameter_with_its_default():
     text = INSPECT_YAML.read_text(encoding='utf-8')
     values = yaml.safe_load(text)
-    nodes = [place for place in OPTIONS if place != 'Launch arguments']
+    nodes = [place for place in OPTIONS if place not in NO_NODES]
     assert list(values) == [f'/**/{node.replace("<model>", "padim")}' for node in nodes]
     for node, content in zip(nodes, values.values(), strict=True):
         given, declared = content['ros__parameters'], options_of(node)

@@ -10,14 +10,13 @@ import hashlib
 import os
 from pathlib import Path
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from adet_core.errors import DatasetError, PictureError
+from adet_core.masks import find_mask, Mask, read_mask
 from adet_core.pictures import Image, prepare, read_picture
 from adet_core.progress import Report, silent
-from adet_core.sources import label_of, list_pictures, MASKS_FOLDER, PICTURE_SUFFIXES
+from adet_core.sources import label_of, list_pictures
 
 # A spread needs two pictures.
 _MINIMUM = 2
@@ -31,14 +30,14 @@ class Sample:
         path: Its file.
         image: uint8 ``(H, W, 3)``, RGB, of the graph's size.
         is_anomalous: Its label.
-        mask: bool ``(H, W)``, True where anomalous; None if nobody marked it.
+        mask: Of the graph's size; None if nobody marked it.
         sha256: Of the file.
     """
 
     path: Path
     image: Image
     is_anomalous: bool = False
-    mask: npt.NDArray[np.bool_] | None = None
+    mask: Mask | None = None
     sha256: str = ''
 
 
@@ -188,27 +187,12 @@ class _Reader:
             return Sample(path, image, mask=np.zeros(self._size, np.bool_))
         return Sample(path, image, is_anomalous=True, mask=self._mask(path))
 
-    def _mask(self, path: Path) -> npt.NDArray[np.bool_] | None:
-        # Beside the folder that gave the label: normally labels itself holds both.
-        home = next(parent for parent in path.parents if parent.name == 'anomaly')
-        folder = home.parent / MASKS_FOLDER
-        name = path.relative_to(home).with_suffix('')
-        found = [folder / name.with_suffix(suffix) for suffix in sorted(PICTURE_SUFFIXES)]
-        mask_path = next((candidate for candidate in found if candidate.is_file()), None)
+    def _mask(self, path: Path) -> Mask | None:
+        mask_path = find_mask(path)
         if mask_path is None:
             return None
-        pixels = cv2.imread(str(mask_path), cv2.IMREAD_GRAYSCALE)
-        if pixels is None:
-            msg = f'{mask_path}: cannot be decoded as a mask'
-            raise DatasetError(msg)
         self._add_to_fingerprint(mask_path)
-        mask = np.asarray(pixels) > 0
-        # Area averaging keeps a hairline that nearest-neighbour sampling would step over.
-        share: npt.NDArray[np.float32] = cv2.resize(
-            mask.astype(np.float32), self._size[::-1], interpolation=cv2.INTER_AREA
-        )
-        mostly: npt.NDArray[np.bool_] = share >= 0.5
-        return mostly if mostly.any() else share > 0
+        return read_mask(mask_path, self._size)
 
     def _add_to_fingerprint(self, path: Path) -> str:
         # A name is bytes, whatever the encoding it was made in.

@@ -42,6 +42,19 @@ def auroc(scores: Scores, labels: Labels) -> float | None:
     return _area(anomalous, np.ones(anomalous.size), scores[~labels], 1.0)
 
 
+def average_precision(scores: Scores, labels: Labels) -> float | None:
+    """Mean precision over the anomalous pictures, each at its own score; None without any.
+
+    The step-wise sum of precision over recall, as scikit-learn has it; equal scores are one step.
+    """
+    anomalous, normal = np.sort(scores[labels]), np.sort(scores[~labels])
+    if anomalous.size == 0:
+        return None
+    hits = anomalous.size - np.searchsorted(anomalous, anomalous, side='left')
+    false_alarms = normal.size - np.searchsorted(normal, anomalous, side='left')
+    return float(np.mean(hits / (hits + false_alarms)))
+
+
 def rates_at(threshold: float, scores: Scores, labels: Labels) -> Rates:
     """F1, false-reject and false-accept rate when ``score >= threshold`` means anomalous."""
     flagged = scores >= threshold
@@ -112,6 +125,23 @@ def binomial_upper_bound(count: int, total: int, confidence: float) -> float:
         else:
             high = rate
     return high
+
+
+def binomial_interval(count: int, total: int, confidence: float) -> tuple[float, float]:
+    """The rates that ``count`` hits in ``total`` trials leave credible, from both sides.
+
+    The exact interval of Clopper and Pearson: it holds the true rate at least as often as
+    ``confidence`` says, whatever that rate is. Arguments, errors and reference are those of
+    `binomial_upper_bound`.
+
+    Returns:
+        The lowest and the highest share.
+    """
+    one_sided = (1 + confidence) / 2
+    return (
+        1 - binomial_upper_bound(total - count, total, one_sided),
+        binomial_upper_bound(count, total, one_sided),
+    )
 
 
 class PixelMetrics(NamedTuple):

@@ -5,35 +5,102 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
-import json
 from pathlib import Path
+import sys
 from typing import Any
 
-HELP = 'turn recorded results into figures'
-EXAMPLE = 'adet evaluate --results output/result_padim.csv --report output/report'
+from adet_core.cli.arguments import count
+from adet_core.errors import ConfigError
+
+HELP = 'turn a bag, pictures or recorded results into figures and a report'
+EXAMPLE = 'adet evaluate --bag drive.mcap --bundle models/PaDiM --report output/report'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        '--results',
+        type=Path,
+        action='append',
+        metavar='CSV',
+        help='what csv_recorder wrote; may be given several times',
+    )
+    source.add_argument(
+        '--bag',
+        type=Path,
+        metavar='BAG',
+        help='rosbag2 folder or file: its pictures with --bundle, else the results recorded in it',
+    )
+    source.add_argument('--images', metavar='DIR', help='picture folder or video, with --bundle')
     parser.add_argument(
-        '--results', type=Path, required=True, metavar='CSV', help='what csv_recorder wrote'
+        '--bundle',
+        type=Path,
+        action='append',
+        default=[],
+        metavar='B',
+        help='deployed and exported bundle; several are compared on the same pictures',
     )
     parser.add_argument(
-        '--report', type=Path, metavar='DIR', help='folder for report.json (default: none written)'
+        '--replayed',
+        type=Path,
+        metavar='BAG',
+        help='with --results: the bag that was inspected, for its labels and pictures; those '
+        'without a row are counted',
+    )
+    parser.add_argument(
+        '--topic', default='', metavar='T', help='pictures of the bag (default: the only topic)'
+    )
+    parser.add_argument(
+        '--report',
+        type=Path,
+        metavar='DIR',
+        help='folder for report.html and report.json (default: none written)',
+    )
+    parser.add_argument(
+        '--backend', default='auto', metavar='NAME', help='what runs the graphs: auto, onnxruntime'
+    )
+    parser.add_argument(
+        '--threads', type=count, default=0, metavar='N', help='of an inference; 0: one per core'
     )
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Evaluate; returns the figures."""
-    from adet_core.bundle import write_atomic
-    from adet_core.evaluation import evaluate
-    from adet_core.records import read_records
+    from adet_core.any_source import open_source
+    from adet_core.bags import BagSource
+    from adet_core.progress import progress_bars
+    from adet_core.report import to_dict, write_report
+    from adet_core.study import load_detectors, study_bag, study_results, study_source
 
-    result = asdict(evaluate(read_records(arguments.results)))
-    if arguments.report:
-        text = json.dumps(result, indent=2, allow_nan=False) + '\n'
-        write_atomic(arguments.report / 'report.json', text.encode())
+    if arguments.images and not arguments.bundle:
+        msg = '--images needs --bundle: name the bundle that is to inspect them'
+        raise ConfigError(msg)
+    with progress_bars() as report:
+        detectors = load_detectors(
+            arguments.bundle, backend=arguments.backend, threads=arguments.threads
+        )
+        if arguments.images:
+            source = open_source(arguments.images)
+            study = study_source(source, arguments.images, detectors, report=report)
+        elif arguments.bag and detectors:
+            bag = BagSource(arguments.bag, arguments.topic)
+            study = study_source(bag, str(arguments.bag), detectors, report=report)
+        elif arguments.bag:
+            study = study_bag(arguments.bag, topic=arguments.topic, report=report)
+        else:
+            replayed = arguments.replayed
+            study = study_results(
+                arguments.results,
+                detectors,
+                replayed=BagSource(replayed, arguments.topic) if replayed else None,
+                report=report,
+            )
+        result = to_dict(study.models, study.warnings)
+        if arguments.report:
+            result['report'] = str(write_report(arguments.report, study))
+    for warning in study.warnings:
+        print(f'warning: {warning}', file=sys.stderr)
     return result
 
 
@@ -42,21 +109,12 @@ def show(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table('figure', 'value', title='evaluation', show_edge=False)
-    latency = result['latency_ms']
-    for name, value in result.items():
-        if name == 'uncertain':
-            # Most bundles have no uncertain band.
-            if value:
-                table.add_row(name, f'{value} ({value / result["images"]:.1%})')
-        elif name != 'latency_ms':
-            table.add_row(name.replace('_', ' '), _text(value))
-    for name, value in latency.items():
-        table.add_row(f'latency {name}', f'{value:.1f} ms')
+    from adet_core.report import figure_rows
+
+    models = result['models']
+    table = Table('figure', *models, title='evaluation', show_edge=False)
+    for name, values in figure_rows(list(models.values())):
+        table.add_row(name, *values)
     Console().print(table)
-
-
-def _text(value: float | None) -> str:
-    if value is None:
-        return 'needs labels'
-    return str(value) if isinstance(value, int) else f'{value:.3f}'
+    if 'report' in result:
+        print(result['report'])

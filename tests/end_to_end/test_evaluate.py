@@ -1,0 +1,323 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation of pictures, bags and recorded rows with a real detector, and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+import json
+from pathlib import Path
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from adet_core.any_source import open_source
+from adet_core.bags import BagOptions, BagSource, record_pictures
+from adet_core.bundle import Bundle, copy_bundle, open_bundle
+from adet_core.cli import main
+from adet_core.detector import Detector
+from adet_core.errors import ConfigError, DatasetError
+from adet_core.masks import find_mask, read_mask
+from adet_core.records import Record, RecordWriter
+from adet_core.report import write_report
+from adet_core.sources import Frame, list_pictures
+from adet_core.study import load_detectors, Study, study_results, study_source
+
+START_NS = 1_700_000_000_000_000_000
+
+
+@pytest.fixture(scope='module')
+def bag(deployed: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The test pictures as a bag."""
+    path = tmp_path_factory.mktemp('bags') / 'bag'
+    record_pictures(open_source(str(deployed.test_folder)), path, BagOptions(start_ns=START_NS))
+    return path
+
+
+@pytest.fixture(scope='module')
+def detectors(deployed: Any) -> dict[str, Detector]:
+    return load_detectors([deployed.bundle])
+
+
+@pytest.fixture(scope='module')
+def study(bag: Path, detectors: dict[str, Detector]) -> Study:
+    return study_source(BagSource(bag), 'bag', detectors)
+
+
+class Live:
+    """A camera."""
+
+    is_live = True
+    total = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        yield from ()
+
+
+def scores(study: Study, name: str = 'padim') -> list[float | None]:
+    return [row.score for row in study.models[name].rows]
+
+
+def write_rows(path: Path, rows: list[Record]) -> Path:
+    writer = RecordWriter(path)
+    for row in rows:
+        writer.write(row)
+    writer.close()
+    return path
+
+
+def test_a_bag_and_its_folder_get_the_same_scores_each_time(
+    deployed: Any, detectors: dict[str, Detector], study: Study, bag: Path
+) -> None:
+    folder = study_source(open_source(str(deployed.test_folder)), 'pictures', detectors)
+    again = study_source(BagSource(bag), 'bag', detectors)
+    assert scores(folder) == scores(study) == scores(again)
+    found = study.models['padim'].figures
+    assert (found.images, found.normals, found.anomalies) == (16, 6, 10)
+    assert replace(found, latency_ms={}, images_per_second=None) == replace(
+        folder.models['padim'].figures, latency_ms={}, images_per_second=None
+    )
+    assert [row.stamp_ns for row in folder.models['padim'].rows] == list(range(1, 17))
+    assert study.models['padim'].rows[0].stamp_ns == START_NS
+
+
+def test_masks_that_lie_beside_the_pictures_give_pixel_metrics(
+    deployed: Any, detectors: dict[str, Detector], study: Study
+) -> None:
+    metrics = pytest.importorskip('sklearn.metrics')
+    detector = detectors['padim']
+    maps, masks = [], []
+    for frame in open_source(str(deployed.test_folder)):
+        assert frame.picture is not None
+        anomaly_map = detector.inspect(frame.picture).anomaly_map
+        mask_file = find_mask(Path(frame.source))
+        mask = (
+            read_mask(mask_file, anomaly_map.shape)
+            if mask_file
+            else np.zeros(anomaly_map.shape, np.bool_)
+        )
+        maps.append(anomaly_map.ravel())
+        masks.append(mask.ravel())
+    found = study.models['padim'].figures
+    expected = metrics.roc_auc_score(np.concatenate(masks), np.concatenate(maps))
+    assert found.pixel_auroc == pytest.approx(expected, abs=1e-6)
+    assert found.aupro is not None
+    assert open_bundle(deployed.run_dir / 'pytorch').manifest.metrics['aupro'] == pytest.approx(
+        found.aupro, abs=0.02
+    )
+
+
+def test_a_picture_that_cannot_be_inspected_is_missing_and_the_rest_goes_on(
+    deployed: Any, detectors: dict[str, Detector], tmp_path: Path
+) -> None:
+    folder = tmp_path / 'mixed'
+    shutil.copytree(deployed.test_folder / 'normal', folder / 'normal')
+    (folder / 'normal' / 'broken.png').write_bytes(b'no picture')
+    cv2.imwrite(str(folder / 'tiny.png'), np.zeros((3, 5), np.uint8))
+    found = study_source(open_source(str(folder)), 'pictures', detectors).models['padim']
+    assert (found.figures.images, found.figures.missing, found.figures.labelled) == (7, 1, 6)
+    (missing,) = [row for row in found.rows if row.error]
+    assert missing.source.endswith('broken.png')
+    assert missing.score is None
+
+
+def test_bundles_of_one_model_are_told_apart_by_their_ids(deployed: Any, tmp_path: Path) -> None:
+    copy = copy_bundle(open_bundle(deployed.bundle), tmp_path / 'PaDiM')
+    with pytest.raises(ConfigError, match='the same bundle was named before'):
+        load_detectors([deployed.bundle, deployed.bundle])
+    assert copy.bundle_id == open_bundle(deployed.bundle).bundle_id
+
+
+def test_a_camera_is_no_source_for_an_evaluation(detectors: dict[str, Detector]) -> None:
+    camera = Live()
+    with pytest.raises(DatasetError, match='camera:0: a camera never ends; record a bag'):
+        study_source(camera, 'camera:0', detectors)
+
+
+def test_rows_are_completed_by_the_bag_that_was_replayed(
+    study: Study, bag: Path, tmp_path: Path
+) -> None:
+    rows = [replace(row, label='', source='') for row in study.models['padim'].rows]
+    path = write_rows(tmp_path / 'result_padim.csv', rows[:-2])
+    alone = study_results([path], {}).models['padim'].figures
+    assert (alone.images, alone.missing, alone.labelled) == (14, 0, 0)
+    found = study_results([path], {}, replayed=BagSource(bag)).models['padim']
+    assert (found.figures.images, found.figures.missing, found.figures.labelled) == (14, 2, 14)
+    assert [row.error for row in found.rows[-2:]] == ['has no row', 'has no row']
+
+
+def test_drift_and_overlays_need_the_bundle_that_made_the_rows(
+    detectors: dict[str, Detector], study: Study, tmp_path: Path
+) -> None:
+    own = detectors['padim']
+    manifest = own.bundle.manifest
+    # Six pictures were kept back: too few to compare with.
+    assert len(manifest.score_range.normals) == 6
+    low = manifest.score_range.minimum
+    learned = replace(manifest.score_range, normals=tuple(low + n / 100 for n in range(30)))
+    bundle = Bundle(own.bundle.folder, replace(manifest, score_range=learned), own.bundle.meta)
+    detector = Detector(bundle, own.backend)
+    row = replace(study.models['padim'].rows[0], threshold=1e9, is_anomalous=False, score=1e6)
+    rows = [replace(row, stamp_ns=number) for number in range(1, 101)]
+    path = write_rows(tmp_path / 'result_padim.csv', rows)
+    found = study_results([path], {'padim': detector})
+    assert [alarm.stamp_ns for alarm in found.models['padim'].figures.drift or ()] == [50, 100]
+    assert (found.models['padim'].detector, found.warnings) == (detector, [])
+    path = write_rows(tmp_path / 'b.csv', [replace(row, bundle_id='another') for row in rows])
+    found = study_results([path], {'padim': detector})
+    assert found.models['padim'].figures.drift is None
+    assert found.models['padim'].detector is None
+    assert 'padim: its rows are of bundle another, and' in found.warnings[0]
+
+
+def test_the_report_is_whole_and_safe(study: Study, tmp_path: Path) -> None:
+    hostile = '</script><script>alert(1)</script>'
+    page = write_report(tmp_path / 'report', replace(study, source=hostile, warnings=[hostile]))
+    html = page.read_text(encoding='utf-8')
+    # Ours are the data, plotly and the page's own; a name makes no further one.
+    own = re.sub(r'<script>/\*\*.*?plotly.*?</script>', '', html, count=1, flags=re.DOTALL)
+    assert hostile not in own
+    assert '&lt;/script&gt;&lt;script&gt;alert(1)' in own
+    assert 'src="http' not in own
+    assert 'href=' not in own
+    figures = json.loads((tmp_path / 'report' / 'report.json').read_text(encoding='utf-8'))
+    assert figures['image_auroc'] == study.models['padim'].figures.image_auroc
+    assert figures['models']['padim']['images'] == 16
+    assert figures['warnings'] == [hostile]
+    shown = html.count('src="data:image/jpeg;base64,')
+    wrong = [
+        row for row in study.models['padim'].rows if row.is_anomalous != (row.label != 'normal')
+    ]
+    hits = [
+        row for row in study.models['padim'].rows if row.is_anomalous and row.label == 'anomaly'
+    ]
+    assert shown == len(wrong) + min(len(hits), 6)
+
+
+def test_a_report_of_rows_alone_says_which_pictures_are_gone(
+    study: Study, deployed: Any, tmp_path: Path
+) -> None:
+    rows = list(study.models['padim'].rows)
+    pictures = list_pictures(deployed.test_folder)
+    assert rows[0].source == str(pictures[0])
+    here = write_rows(tmp_path / 'here.csv', rows)
+    page = write_report(tmp_path / 'a', study_results([here], {}))
+    assert 'the picture is not at hand' not in page.read_text(encoding='utf-8')
+    gone = write_rows(tmp_path / 'gone.csv', [replace(row, source='/gone.png') for row in rows])
+    page = write_report(tmp_path / 'b', study_results([gone], {}))
+    assert 'the picture is not at hand' in page.read_text(encoding='utf-8')
+    assert 'data:image/jpeg' not in page.read_text(encoding='utf-8')
+
+
+def test_frames_of_a_video_are_shown(study: Study, tmp_path: Path) -> None:
+    video = tmp_path / 'film.avi'
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*'MJPG'), 5, (64, 64))
+    for level in (0, 90, 180):
+        writer.write(np.full((64, 64, 3), level, np.uint8))
+    writer.release()
+    row = study.models['padim'].rows[0]
+    rows = [
+        replace(row, stamp_ns=number, source=f'{video}#{number}', label='') for number in (0, 2)
+    ]
+    path = write_rows(tmp_path / 'result_padim.csv', rows)
+    found = study_results([path], {}).find_pictures([0, 2])
+    assert {stamp: round(float(one.pixels.mean()), -1) for stamp, one in found.items()} == {
+        0: 0,
+        2: 180,
+    }
+
+
+def test_the_command_takes_pictures_bags_and_rows(
+    deployed: Any, bag: Path, study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_rows(tmp_path / 'result_padim.csv', list(study.models['padim'].rows))
+    for words in (
+        ['--images', str(deployed.test_folder), '--bundle', str(deployed.bundle)],
+        ['--bag', str(bag), '--bundle', str(deployed.bundle), '--topic', 'image_raw'],
+        ['--results', str(path), '--replayed', str(bag)],
+    ):
+        assert main(['evaluate', *words, '--report', str(tmp_path / 'r'), '--json']) == 0
+        result = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert result['image_auroc'] == pytest.approx(study.models['padim'].figures.image_auroc)
+        assert result['missing'] == result['doubled'] == 0
+        assert result['report'] == str(tmp_path / 'r' / 'report.html')
+    assert main(['evaluate', '--results', str(path)]) == 0
+    assert 'false-reject rate' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['--images', '.'], '--images needs --bundle: name the bundle that is to inspect them'),
+        (['--bag', 'none.mcap'], 'none.mcap: no such bag'),
+        (['--bag', 'BAG', '--bundle', 'none'], 'none/meta.json: missing'),
+        (
+            ['--bag', 'BAG', '--bundle', 'BUNDLE', '--topic', 'x'],
+            'no pictures on topic /x; it has',
+        ),
+        (['--bag', 'BAG'], 'no results of a detector; inspect its pictures with --bundle'),
+    ],
+)
+def test_a_mistake_is_one_line(
+    words: list[str],
+    message: str,
+    bag: Path,
+    deployed: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = {'BAG': str(bag), 'BUNDLE': str(deployed.bundle)}
+    assert main(['evaluate', *(names.get(word, word) for word in words)]) == 1
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith('error')]
+    assert message in line
+
+
+def test_a_warning_of_a_torn_bag_is_shown_and_kept(
+    deployed: Any, bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torn = shutil.copytree(bag, tmp_path / 'torn')
+    (torn / 'metadata.yaml').unlink()
+    words = ['--bag', str(torn), '--bundle', str(deployed.bundle), '--json']
+    assert main(['evaluate', *words]) == 0
+    out, err = capsys.readouterr()
+    (warning,) = json.loads(out.splitlines()[-1])['warnings']
+    assert 'has no metadata.yaml' in warning
+    assert f'warning: {warning}' in err
+
+
+def test_memory_does_not_grow_with_the_bag(tmp_path: Path) -> None:
+    """Ten times the pictures, and as much memory."""
+    script = textwrap.dedent("""
+        import resource, sys
+        from pathlib import Path
+        import numpy as np
+        from adet_core.bags import BagOptions, BagSource, record_pictures
+        from adet_core.pictures import Picture
+        from adet_core.sources import Frame
+
+        class Frames:
+            is_live, total = False, None
+            def __iter__(self):
+                for level in range(int(sys.argv[2])):
+                    pixels = np.full((512, 512, 3), level % 251, np.uint8)
+                    yield Frame(Picture(pixels, 'bgr8'), f'{level}.png')
+
+        path = Path(sys.argv[1], sys.argv[2])
+        record_pictures(Frames(), path, BagOptions(start_ns=1))
+        assert sum(1 for _ in BagSource(path)) == int(sys.argv[2])
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    """)
+    peaks = []
+    for count in (30, 300):
+        command = [sys.executable, '-c', script, str(tmp_path), str(count)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        peaks.append(int(done.stdout) / 1024)
+    # 200 MB more pictures.
+    assert peaks[1] - peaks[0] < 40
