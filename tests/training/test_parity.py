@@ -215,8 +215,7 @@ def test_data_with_nothing_in_it_to_learn_gives_numbers_all_the_same(
     # What an export would be held to.
     weights = torch.load(io.BytesIO(bundle.weights()), weights_only=True)
     graph = load_adapter(model).graph(manifest, weights)
-    with torch.inference_mode():
-        scores, maps = graph.module.eval()(torch.from_numpy(golden.images), **statistics)
+    scores, maps = graph(torch.from_numpy(golden.images), statistics)
     tolerance = 1e-3 * manifest.score_range.span
     np.testing.assert_allclose(scores[:, 0], golden.scores, rtol=0, atol=tolerance)
     np.testing.assert_allclose(maps[:, 0], golden.maps, rtol=0, atol=tolerance)

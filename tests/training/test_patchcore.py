@@ -20,17 +20,21 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from adet_core.backends import open_backend
-from adet_core.bundle import read_engine
+from adet_core.bundle import Bundle, read_engine
 from adet_core.coreset import cover_radius, select_coreset
 from adet_core.errors import BackendError, ConfigError
 from adet_core.pictures import prepare, read_picture
 from adet_core.sources import list_pictures
+from adet_training.adapter import Graph
 from adet_training.backbone import make_network
+from adet_training.export import export, load_weights
 from adet_training.models.patchcore import (
     ADAPTER,
     PatchcoreFeatures,
     PatchcoreGraph,
     PatchcoreParameters,
+    PrepareBank,
+    principal_components,
 )
 
 if TYPE_CHECKING:
@@ -72,14 +76,18 @@ def _anomalibs_answer(
     return answer.pred_score.numpy().ravel(), answer.anomaly_map[:, 0].numpy()
 
 
-def _graph(found: Trained, size: int = SIZE, **settings: Any) -> PatchcoreGraph:
+def _graph(
+    found: Trained, size: int = SIZE, basis: torch.Tensor | None = None, **settings: Any
+) -> Graph:
     manifest = found.robot.manifest
     manifest = replace(manifest, image=replace(manifest.image, height=size, width=size))
     network = make_network('resnet18', ('layer2', 'layer3'))
     extractor = found.module.model.feature_extractor.feature_extractor
     network.load_state_dict(extractor.state_dict())
     features = PatchcoreFeatures(manifest, network)
-    return PatchcoreGraph(manifest, features, PatchcoreParameters(**settings)).eval()
+    module = PatchcoreGraph(manifest, features, PatchcoreParameters(**settings), basis)
+    bank = {'memory_bank': _random_bank(9)}
+    return Graph(module, bank, prepare=PrepareBank(basis), features=features)
 
 
 def _random_bank(length: int, seed: int = 0) -> torch.Tensor:
@@ -181,9 +189,10 @@ def test_the_bank_is_an_input_of_any_length(found: Trained) -> None:
         for value in model.graph.input
     }
     assert shapes['image'] == ['N', SIZE, SIZE, 3]
-    length, channels = shapes['memory_bank']
+    length, channels = shapes['bank']
     assert isinstance(length, str)
     assert channels == CHANNELS
+    assert shapes['search'] == [CHANNELS + 1, length]
     assert not {node.op_type for node in model.graph.node} & {'If', 'Loop', 'Scan'}
 
 
@@ -226,24 +235,78 @@ def test_one_neighbour_is_the_largest_distance_without_weight(
     found: Trained, pictures: np.ndarray
 ) -> None:
     bank, graph = _random_bank(50), _graph(found, num_neighbors=1)
-    with torch.inference_mode():
-        scores, maps = graph(torch.from_numpy(pictures), bank)
+    scores, maps = graph(torch.from_numpy(pictures), {'memory_bank': bank})
     expected, expected_maps = _anomalibs_answer(found, bank, pictures, num_neighbors=1)
     np.testing.assert_allclose(scores[:, 0], expected, rtol=1e-3)
     np.testing.assert_allclose(maps[:, 0], expected_maps, rtol=1e-3, atol=1e-4)
-    weighted = _graph(found, num_neighbors=9)(torch.from_numpy(pictures), bank)[0]
+    nine = _graph(found, num_neighbors=9)
+    weighted = nine(torch.from_numpy(pictures), {'memory_bank': bank})[0]
     assert (weighted < scores).all()
 
 
 def test_a_patch_of_the_bank_itself_has_distance_0(found: Trained, pictures: np.ndarray) -> None:
     graph = _graph(found)
-    with torch.inference_mode():
-        patches = graph.features(torch.from_numpy(pictures[:1]))[0]
-        scores, maps = graph(
-            torch.from_numpy(pictures[:1]), torch.cat([_random_bank(50), patches])
-        )
+    patches = _patches(graph, pictures[:1])
+    bank = torch.cat([_random_bank(50), patches])
+    scores, maps = graph(torch.from_numpy(pictures[:1]), {'memory_bank': bank})
     assert scores.item() < 1e-6
     assert maps.max() < 1e-6
+
+
+# ---- the search in fewer channels
+
+
+def _patches(graph: Graph, images: np.ndarray) -> torch.Tensor:
+    assert graph.features is not None
+    with torch.inference_mode():
+        return graph.features(torch.from_numpy(images)).flatten(0, 1)
+
+
+@pytest.mark.parametrize('neighbours', [1, 9])
+def test_a_search_in_few_channels_gives_the_exact_score_and_a_map_from_above(
+    found: Trained, pictures: np.ndarray, neighbours: int
+) -> None:
+    seen = _patches(_graph(found), pictures[:3])
+    noise = torch.randn(20, *seen.shape, generator=torch.Generator().manual_seed(0))
+    bank = {'memory_bank': (seen + noise * seen.std() / 4).flatten(0, 1)}
+    basis = principal_components(bank['memory_bank'], 48)
+    torch.testing.assert_close(basis.T @ basis, torch.eye(48))
+    images = torch.from_numpy(pictures)
+    exact, exact_maps = _graph(found, num_neighbors=neighbours)(images, bank)
+    scores, maps = _graph(found, basis=basis, num_neighbors=neighbours)(images, bank)
+    torch.testing.assert_close(scores, exact, rtol=1e-5, atol=1e-5)
+    above = maps - exact_maps
+    assert above.min() > -1e-4
+    # It is no exact one, or this would test nothing.
+    assert 1e-3 < above.max() < 0.1 * exact_maps.max()
+
+
+def test_a_large_bank_brings_its_search_channels_along(
+    learn: Learn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('adet_training.models.patchcore._LARGE_BANK', 30)
+    run = learn({'search_channels': 16, 'coreset_ratio': 0.5}, model='patchcore')
+    weights = load_weights(run.bundle)
+    assert weights['search_basis'].shape == (CHANNELS, 16)
+    span = run.bundle.manifest.score_range.span
+
+    def search_of(bundle: Bundle) -> tuple[int, float]:
+        """In how many channels its engine searches, and how far its map may be off."""
+        allowed = export(bundle).parity.map_tolerance
+        model = onnx.load_from_string(read_engine(bundle))
+        (search,) = (one for one in model.graph.input if one.name == 'search')
+        return search.type.tensor_type.shape.dim[0].dim_value - 1, (allowed or 0) / span
+
+    monkeypatch.setattr('adet_training.models.patchcore._MAP_TOLERANCE', 10.0)
+    assert search_of(run.bundle) == (16, pytest.approx(10))
+    # Where the map is too far off, all channels are searched.
+    monkeypatch.setattr('adet_training.models.patchcore._MAP_TOLERANCE', 1e-6)
+    assert search_of(run.bundle) == (CHANNELS, pytest.approx(1e-3))
+    wrong = {**weights, 'search_basis': torch.zeros(7, 3)}
+    with pytest.raises(ConfigError, match='search_basis is not made for 384 channels; train ag'):
+        ADAPTER.graph(run.bundle.manifest, wrong)
+    exact = learn({'search_channels': 0, 'coreset_ratio': 0.5}, model='patchcore')
+    assert 'search_basis' not in load_weights(exact.bundle)
 
 
 # ---- memory
@@ -278,10 +341,9 @@ def test_pieces_give_the_answer_of_the_whole_in_bounded_memory(
     monkeypatch.setattr('adet_training.models.patchcore._DISTANCES', 64 * 3001)
     chunked = _graph(found, size, max_bank=3001)
 
-    with torch.inference_mode():
-        expected = whole(images, bank)
-        with Shapes() as shapes:
-            answer = chunked(images, bank)
+    expected = whole(images, {'memory_bank': bank})
+    with Shapes() as shapes:
+        answer = chunked(images, {'memory_bank': bank})
 
     for one, other in zip(answer, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
@@ -345,9 +407,9 @@ def test_a_background_without_texture_is_no_trouble(
             cv2.imwrite(str(path), picture)
     bundle = learn({'coreset_ratio': ratio}, model='patchcore', data_root=own_few).bundle
     weights = torch.load(bundle.folder / 'model.pth', weights_only=True)
-    module = ADAPTER.graph(bundle.manifest, weights).module.eval()
+    graph = ADAPTER.graph(bundle.manifest, weights)
     golden, bank = bundle.golden(), torch.from_numpy(bundle.statistics()['memory_bank'])
     with torch.inference_mode():
-        _, maps = module(torch.from_numpy(golden.images), bank)
+        _, maps = graph(torch.from_numpy(golden.images), {'memory_bank': bank})
     tolerance = 1e-3 * bundle.manifest.score_range.span
     np.testing.assert_allclose(maps[:, 0], golden.maps, rtol=0, atol=tolerance)

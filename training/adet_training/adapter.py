@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -30,17 +30,40 @@ class Graph:
 
     Attributes:
         module: Called with the image batch (uint8 ``(N, H, W, 3)``, RGB) and the statistics in
-            order, returns the score ``(N, 1)`` and the anomaly map ``(N, 1, H, W)``, float32.
-        statistics: Name and example of each further input, in order.
-        growing: Names of the statistics whose first dimension may have any length.
+            order, as stored or as prepared, returns the score ``(N, 1)`` and the anomaly map
+            ``(N, 1, H, W)``, float32.
+        statistics: Name and example of each of the bundle's statistics, in order.
+        growing: Name of each array, stored or prepared, that has a dimension of any length, and
+            which one; they all share that length.
+        prepare: Called with the statistics once, when they are bound; what it returns takes their
+            place. None: the module takes them as they are.
+        prepared: Names of what ``prepare`` returns, in order.
+        map_tolerance: How far the map may be from the trained model's own, as a share of the score
+            range; 0: as little as the score.
+        exact: Makes a slower graph for bundles where this one's map is farther off; None: there is
+            none.
         features: Called with the image batch, returns what `adet_core.relearn` makes statistics
             of; None for a model that it cannot relearn.
     """
 
     module: nn.Module
     statistics: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    growing: frozenset[str] = frozenset()
+    growing: Mapping[str, int] = field(default_factory=dict)
+    prepare: nn.Module | None = None
+    prepared: Sequence[str] = ()
     features: nn.Module | None = None
+    map_tolerance: float = 0.0
+    exact: Callable[[], Graph] | None = None
+
+    def __call__(
+        self, image: torch.Tensor, statistics: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score and map, as a runtime gives them that binds the statistics first."""
+        stored = [statistics[name] for name in self.statistics]
+        given = stored if self.prepare is None else self.prepare(*stored)
+        with torch.inference_mode():
+            answer: tuple[torch.Tensor, torch.Tensor] = self.module.eval()(image, *given)
+        return answer
 
 
 class FitData(NamedTuple):

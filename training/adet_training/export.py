@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 import hashlib
 import io
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from adet_core.backends import open_backend
+from adet_core.backends import open_backend, PREPARATION_KEY
 from adet_core.bundle import (
     Bundle,
     EngineRecord,
@@ -55,11 +56,16 @@ def export(bundle: Bundle, *, report: Report = silent) -> Export:
     """
     report('exporting the graph', 0, 3)
     graph = load_adapter(bundle.manifest.model).graph(bundle.manifest, load_weights(bundle))
-    onnx_bytes = to_onnx(graph, bundle.manifest)
-    report('exporting the graph', 1, 3)
     features = features_to_onnx(graph, bundle.manifest) if graph.features else None
+    report('exporting the graph', 1, 3)
+    try:
+        onnx_bytes, parity = _checked(graph, bundle)
+    except ExportError:
+        if graph.exact is None:
+            raise
+        report('exporting the exact graph', 1, 3)
+        onnx_bytes, parity = _checked(graph.exact(), bundle)
     report('exporting the graph', 2, 3)
-    parity = check_parity(onnx_bytes, bundle)
     record = EngineRecord(
         bundle_id=bundle.bundle_id,
         sha256=hashlib.sha256(onnx_bytes).hexdigest(),
@@ -74,38 +80,79 @@ def export(bundle: Bundle, *, report: Report = silent) -> Export:
     return Export(path, parity)
 
 
+def _checked(graph: Graph, bundle: Bundle) -> tuple[bytes, Parity]:
+    onnx_bytes = to_onnx(graph, bundle.manifest)
+    return onnx_bytes, check_parity(onnx_bytes, bundle, map_tolerance=graph.map_tolerance)
+
+
 def to_onnx(graph: Graph, manifest: Manifest) -> bytes:
     """Turn a graph into an ONNX model; the number of pictures stays free, their size is fixed.
 
-    So does the length of statistics that grow.
+    So does the length of statistics that grow. What prepares statistics goes along in the model's
+    metadata, as a model of its own.
     """
-    lengths = [
-        {0: torch.export.Dim(f'{name}_length')} if name in graph.growing else None
-        for name in graph.statistics
-    ]
-    return _to_onnx(graph.module, manifest, graph.statistics, lengths, ['score', 'anomaly_map'])
+    length = torch.export.Dim('length')
+    dims = {name: {axis: length} for name, axis in graph.growing.items()}
+    stored = list(graph.statistics.values())
+    if graph.prepare is None:
+        names, arrays, metadata = list(graph.statistics), stored, {}
+    else:
+        with torch.no_grad():
+            names, arrays = list(graph.prepared), list(graph.prepare(*stored))
+        shapes = [dims.get(name) for name in graph.statistics]
+        preparation = _to_onnx(
+            graph.prepare, stored, shapes, list(graph.statistics), graph.prepared
+        )
+        metadata = {PREPARATION_KEY: base64.b64encode(preparation).decode()}
+    return _picture_to_onnx(
+        graph.module,
+        manifest,
+        dict(zip(names, arrays, strict=True)),
+        [dims.get(name) for name in names],
+        ['score', 'anomaly_map'],
+        metadata,
+    )
 
 
 def features_to_onnx(graph: Graph, manifest: Manifest) -> bytes:
     """Turn the way from picture to features into an ONNX model of its own."""
     assert graph.features is not None
-    return _to_onnx(graph.features, manifest, {}, [], ['features'])
+    return _picture_to_onnx(graph.features, manifest, {}, [], ['features'])
 
 
-def _to_onnx(
+def _picture_to_onnx(
     module: nn.Module,
     manifest: Manifest,
     statistics: Mapping[str, torch.Tensor],
     lengths: Sequence[Any],
     outputs: Sequence[str],
+    metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     example = torch.zeros(2, manifest.image.height, manifest.image.width, 3, dtype=torch.uint8)
+    return _to_onnx(
+        module,
+        [example, *statistics.values()],
+        [{0: torch.export.Dim('N')}, *lengths],
+        ['image', *statistics],
+        outputs,
+        metadata,
+    )
+
+
+def _to_onnx(
+    module: nn.Module,
+    examples: Sequence[torch.Tensor],
+    dynamic: Sequence[Any],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    metadata: Mapping[str, str] | None = None,
+) -> bytes:
     program = torch.onnx.export(
         module.eval(),
-        (example, *statistics.values()),
-        input_names=['image', *statistics],
-        output_names=outputs,
-        dynamic_shapes=({0: torch.export.Dim('N')}, *lengths),
+        tuple(examples),
+        input_names=list(inputs),
+        output_names=list(outputs),
+        dynamic_shapes=tuple(dynamic),
         opset_version=OPSET,
         dynamo=True,
         external_data=False,
@@ -126,14 +173,21 @@ def _to_onnx(
         *parts.output,
     ):
         del part.metadata_props[:]
+    for key, value in (metadata or {}).items():
+        model.metadata_props.add(key=key, value=value)
     return bytes(model.SerializeToString())
 
 
-def check_parity(onnx_bytes: bytes, bundle: Bundle) -> Parity:
+def check_parity(onnx_bytes: bytes, bundle: Bundle, *, map_tolerance: float = 0.0) -> Parity:
     """Compare a graph with the trained model's own answers to the golden pictures.
 
+    Args:
+        onnx_bytes: The graph.
+        bundle: What it was made from.
+        map_tolerance: See `adet_training.adapter.Graph`.
+
     Returns:
-        The differences, which are within 1e-3 of the score range.
+        The differences; those of the scores are within 1e-3 of the score range.
 
     Raises:
         BundleError: The golden pictures or the statistics are missing or damaged.
@@ -142,6 +196,7 @@ def check_parity(onnx_bytes: bytes, bundle: Bundle) -> Parity:
     golden = bundle.golden()
     backend = open_backend('onnxruntime', onnx_bytes)
     backend.bind(bundle.statistics())
+    span = bundle.manifest.score_range.span
     score_difference = map_difference = 0.0
     for image, score, anomaly_map in zip(*golden, strict=True):
         answer = backend.run(image[None])
@@ -151,13 +206,14 @@ def check_parity(onnx_bytes: bytes, bundle: Bundle) -> Parity:
         pictures=len(golden.scores),
         score_difference=score_difference,
         map_difference=map_difference,
-        tolerance=_TOLERANCE * bundle.manifest.score_range.span,
+        tolerance=_TOLERANCE * span,
+        map_tolerance=max(_TOLERANCE, map_tolerance) * span,
     )
     if not parity.holds:
         msg = (
             f'{bundle.folder}: the exported graph differs from the trained model (score by '
             f'{score_difference:.3g}, map by {map_difference:.3g}, allowed '
-            f'{parity.tolerance:.3g}); '
+            f'{parity.tolerance:.3g} and {parity.map_tolerance:.3g}); '
             'nothing was written; train again, and report this if it stays'
         )
         raise ExportError(msg)

@@ -128,7 +128,13 @@ class PadimAdapter(Adapter[PadimParameters]):
             'mean': torch.zeros(channels, positions),
             'inv_covariance': torch.eye(channels).expand(positions, -1, -1).contiguous(),
         }
-        return Graph(PadimGraph(manifest, features), examples, features=features)
+        return Graph(
+            PadimGraph(manifest, features),
+            examples,
+            prepare=PrepareGaussians(),
+            prepared=('centre', 'upper', 'lower')[: 1 + min(channels, 2)],
+            features=features,
+        )
 
 
 class _Module(Padim):  # type: ignore[misc]  # anomalib has no types
@@ -205,6 +211,26 @@ class PadimFeatures(nn.Module):
         return torch.cat(kept, dim=1).flatten(2)
 
 
+class PrepareGaussians(nn.Module):
+    """The inverse covariances without what symmetry says twice: a quarter less to read."""
+
+    def forward(
+        self, mean: torch.Tensor, inv_covariance: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """``centre`` ``(C, P)``, ``upper`` ``(P, h, C)`` and ``lower`` ``(P, C - h, C - h)``.
+
+        With x = (a, b), cut at ``h``: x S x = a upper x + b lower b. A single channel has no
+        ``lower``.
+        """
+        half = (inv_covariance.shape[1] + 1) // 2
+        first, second = inv_covariance[:, :half], inv_covariance[:, half:]
+        both = first[:, :, half:] + second[:, :, :half].permute(0, 2, 1)
+        upper = torch.cat([first[:, :, :half], both], dim=2)
+        # An output is no input, whatever it is called.
+        centre = mean.clone()
+        return (centre, upper, second[:, :, half:]) if len(second[0]) else (centre, upper)
+
+
 class PadimGraph(nn.Module):
     """From uint8 picture to score and map, in operations every runtime has."""
 
@@ -216,20 +242,29 @@ class PadimGraph(nn.Module):
         self.upsample = SmoothUpsample(features.size, size, sigma=_SIGMA)
 
     def forward(
-        self, image: torch.Tensor, mean: torch.Tensor, inv_covariance: torch.Tensor
+        self,
+        image: torch.Tensor,
+        centre: torch.Tensor,
+        upper: torch.Tensor,
+        lower: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Score pictures.
 
         Args:
             image: uint8 ``(N, H, W, 3)``, RGB.
-            mean: float32 ``(C, P)``.
-            inv_covariance: float32 ``(P, C, C)``.
+            centre: As `PrepareGaussians` makes it; likewise the others.
+            upper: Likewise.
+            lower: Likewise.
 
         Returns:
             Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32.
         """
-        delta = (self.features(image) - mean).permute(2, 0, 1)
-        squared = (torch.matmul(delta, inv_covariance) * delta).sum(dim=2)
+        delta = (self.features(image) - centre).permute(2, 0, 1)
+        half = upper.shape[1]
+        squared = (torch.matmul(delta[..., :half], upper) * delta).sum(dim=2)
+        if lower is not None:
+            rest = delta[..., half:]
+            squared = squared + (torch.matmul(rest, lower) * rest).sum(dim=2)
         distance = squared.clamp(min=0).sqrt().permute(1, 0)
         anomaly_map = self.upsample(distance.reshape(-1, 1, *self.features.size))
         return anomaly_map.amax(dim=(2, 3)), anomaly_map

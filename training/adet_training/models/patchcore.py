@@ -24,6 +24,7 @@ from torchvision.transforms.v2 import Normalize
 
 from adet_core.bundle import Manifest
 from adet_core.coreset import select_coreset
+from adet_core.errors import ConfigError
 from adet_core.progress import Report
 from adet_training.adapter import Adapter, FitData, Graph
 from adet_training.backbone import (
@@ -40,6 +41,13 @@ from adet_training.parameters import check, make_parameters, Parameters
 _SIGMA = 4.0
 # Distances computed at a time: 128 MiB of them, whatever the picture's size.
 _DISTANCES = 1 << 25
+# In a smaller bank the search among all channels is as quick.
+_LARGE_BANK = 4096
+# Farthest patches whose nearest feature is looked for among all channels.
+_RECHECKED = 16
+# Of the score range: how far a map of a search among fewer channels may be off.
+_MAP_TOLERANCE = 0.1
+_BASIS = 'search_basis'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +60,9 @@ class PatchcoreParameters(Parameters):
         coreset_ratio: Share of all patches that the memory bank keeps.
         max_bank: Patches that it keeps at most: time and memory of an inspection grow with them.
         num_neighbors: Patches of the bank that weigh the score, as in the paper; 1 is no weight.
+        search_channels: A large bank is searched in so many principal components, which takes less
+            than half the time, and the farthest patches again in all channels, which gives the
+            exact score; the map is an upper bound. 0: all is searched in all channels.
     """
 
     backbone: str = 'resnet18'
@@ -59,6 +70,7 @@ class PatchcoreParameters(Parameters):
     coreset_ratio: float = 0.1
     max_bank: int = 10_000
     num_neighbors: int = 9
+    search_channels: int = 128
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -73,6 +85,7 @@ class PatchcoreParameters(Parameters):
             self.max_bank,
             f'{least} (num_neighbors) to 1000000',
         )
+        check(self.search_channels >= 0, 'search_channels', self.search_channels, '0 or more')
 
 
 class PatchcoreAdapter(Adapter[PatchcoreParameters]):
@@ -120,8 +133,12 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
         super().fit(module, data, folder, parameters, report)
 
     def weights(self, module: _Module) -> Weights:
-        """The backbone."""
-        return extractor_weights(module.model.feature_extractor)
+        """The backbone, and the principal components that a large bank is searched in."""
+        tensors = extractor_weights(module.model.feature_extractor)
+        bank, channels = module.model.memory_bank, module.settings.search_channels
+        if 0 < channels < bank.shape[1] and len(bank) >= _LARGE_BANK:
+            tensors[_BASIS] = principal_components(bank.cpu(), channels)
+        return tensors
 
     def statistics(self, module: _Module) -> dict[str, npt.NDArray[np.float32]]:
         """``memory_bank`` ``(K, D)``: features of ``K`` patches."""
@@ -138,13 +155,26 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
         values = {k: v for k, v in manifest.hyper_parameters.items() if k in known}
         parameters = make_parameters(PatchcoreParameters, values)
         features = PatchcoreFeatures(manifest, network_of(manifest, weights))
+        basis = weights.get(_BASIS)
+        if basis is not None and (basis.ndim != 2 or len(basis) != features.channels):
+            msg = f'model.pth: {_BASIS} is not made for {features.channels} channels; train again'
+            raise ConfigError(msg)
+        # Two: a length of one would be taken for a broadcast.
         bank = torch.zeros(max(2, parameters.num_neighbors), features.channels)
         return Graph(
-            PatchcoreGraph(manifest, features, parameters),
+            PatchcoreGraph(manifest, features, parameters, basis),
             {'memory_bank': bank},
-            growing=frozenset({'memory_bank'}),
+            growing={'memory_bank': 0, 'bank': 0, 'search': 1},
+            prepare=PrepareBank(basis),
+            prepared=('centre', 'bank', 'search'),
             features=features,
+            map_tolerance=0.0 if basis is None else _MAP_TOLERANCE,
+            exact=None if basis is None else lambda: self.graph(manifest, _without_basis(weights)),
         )
+
+
+def _without_basis(weights: Weights) -> Weights:
+    return {name: tensor for name, tensor in weights.items() if name != _BASIS}
 
 
 class _Module(Patchcore):  # type: ignore[misc]  # anomalib has no types
@@ -208,15 +238,51 @@ class PatchcoreFeatures(nn.Module):
         return torch.cat(same, dim=1).flatten(2).permute(0, 2, 1)
 
 
+class PrepareBank(nn.Module):
+    """What the search needs of a memory bank, made once.
+
+    The nearest feature b of a patch x is the one with the largest x . b - |b|^2 / 2; with a column
+    more on both sides that is a product of matrices. Both are taken from the bank's mean, so that
+    it loses fewer digits.
+    """
+
+    def __init__(self, basis: torch.Tensor | None) -> None:
+        """Take the directions that are searched in, ``(D, k)``; None: all."""
+        super().__init__()
+        self.basis: torch.Tensor | None
+        self.register_buffer('basis', basis, persistent=False)
+
+    def forward(self, memory_bank: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """``centre`` ``(1, D)``, ``bank`` ``(K, D)`` from there, and ``search`` ``(k + 1, K)``."""
+        centre = memory_bank.mean(dim=0, keepdim=True)
+        bank = memory_bank - centre
+        halves = (bank * bank).sum(dim=1, keepdim=True) * -0.5
+        seen = bank if self.basis is None else torch.matmul(bank, self.basis)
+        return centre, bank, torch.cat([seen, halves], dim=1).permute(1, 0)
+
+
 class PatchcoreGraph(nn.Module):
     """From uint8 picture to score and map, in operations every runtime has."""
 
     def __init__(
-        self, manifest: Manifest, features: PatchcoreFeatures, parameters: PatchcoreParameters
+        self,
+        manifest: Manifest,
+        features: PatchcoreFeatures,
+        parameters: PatchcoreParameters,
+        basis: torch.Tensor | None,
     ) -> None:
-        """Prepare for the picture size of the manifest."""
+        """Prepare for the picture size of the manifest.
+
+        Args:
+            manifest: Of the bundle.
+            features: From picture to patches.
+            parameters: Of the bundle.
+            basis: As `PrepareBank` has it.
+        """
         super().__init__()
         self.features = features
+        self.basis: torch.Tensor | None
+        self.register_buffer('basis', basis, persistent=False)
         self._neighbors = parameters.num_neighbors
         self._chunk = max(_DISTANCES // parameters.max_bank, 64)
         # The map repeats a patch's distance over its pixels, then blurs them.
@@ -224,73 +290,97 @@ class PatchcoreGraph(nn.Module):
         self.upsample = SmoothUpsample(features.size, size, sigma=_SIGMA, mode='nearest')
 
     def forward(
-        self, image: torch.Tensor, memory_bank: torch.Tensor
+        self,
+        image: torch.Tensor,
+        centre: torch.Tensor,
+        bank: torch.Tensor,
+        search: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Score pictures.
 
         Args:
             image: uint8 ``(N, H, W, 3)``, RGB.
-            memory_bank: float32 ``(K, D)``; ``K`` is at least the number of neighbours.
+            centre: As `PrepareBank` makes it; likewise the others.
+            bank: ``K`` is at least the number of neighbours.
+            search: Likewise.
 
         Returns:
             Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32.
         """
-        patches = self.features(image)
-        bank = _Bank(memory_bank)
+        patches = self.features(image) - centre
+        seen = patches if self.basis is None else torch.matmul(patches, self.basis)
+        asked = torch.cat([seen, torch.ones_like(seen[..., :1])], dim=2)
         nearest = torch.cat(
-            [bank.nearest(part) for part in torch.split(patches, self._chunk, dim=1)], dim=1
+            [
+                torch.matmul(part, search).argmax(dim=2)
+                for part in torch.split(asked, self._chunk, dim=1)
+            ],
+            dim=1,
         )
-        winners = functional.embedding(nearest, memory_bank)
         # From the difference itself, which keeps the digits that the search may lose.
-        distance = _length(patches - winners)
+        distance = _length(patches - functional.embedding(nearest, bank))
+        halves = search[-1:]
+        if self.basis is not None:
+            distance, nearest = self._recheck(patches, distance, nearest, bank, halves)
         anomaly_map = self.upsample(distance.reshape(-1, 1, *self.features.size))
-        return self._score(patches, winners, distance, bank), anomaly_map
+        return self._score(patches, distance, nearest, bank, halves), anomaly_map
+
+    def _recheck(
+        self,
+        patches: torch.Tensor,
+        distance: torch.Tensor,
+        nearest: torch.Tensor,
+        bank: torch.Tensor,
+        halves: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The farthest patches' exact distance and nearest feature in the place of those found.
+
+        A distance found in fewer channels is that to some feature, so never less than the exact
+        one. If the farthest patch is one of these afterwards, no other can be farther; else the
+        score is an upper bound, too.
+        """
+        farthest = distance.topk(min(_RECHECKED, distance.shape[1]), dim=1).indices
+        some = self._pick(patches, farthest)
+        exact = _closeness(some, bank, halves).argmax(dim=2)
+        away = _length(some - functional.embedding(exact, bank))
+        return distance.scatter(1, farthest, away), nearest.scatter(1, farthest, exact)
 
     def _score(
         self,
         patches: torch.Tensor,
-        winners: torch.Tensor,
         distance: torch.Tensor,
-        bank: _Bank,
+        nearest: torch.Tensor,
+        bank: torch.Tensor,
+        halves: torch.Tensor,
     ) -> torch.Tensor:
         """Equation 7 of the paper: the farthest patch's distance, less in lonely company."""
         if self._neighbors == 1:
             return distance.amax(dim=1, keepdim=True)
         worst = distance.argmax(dim=1, keepdim=True)
-        at = worst[..., None].expand(-1, -1, self.features.channels)
-        patch, winner = patches.gather(1, at), winners.gather(1, at)
-        around = bank.neighbors(winner, self._neighbors)
-        away = _length(patch - functional.embedding(around, bank.features))
+        patch = self._pick(patches, worst)
+        winner = functional.embedding(nearest.gather(1, worst), bank)
+        around = _closeness(winner, bank, halves).flatten(1).topk(self._neighbors, dim=1).indices
+        away = _length(patch - functional.embedding(around, bank))
         weight = 1 - functional.softmax(away, dim=1)[:, :1]
         return weight * distance.amax(dim=1, keepdim=True)
 
+    def _pick(self, patches: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+        """Some of the patches, ``(N, P, D)`` and ``(N, n)`` to ``(N, n, D)``."""
+        return patches.gather(1, which[..., None].expand(-1, -1, self.features.channels))
 
-class _Bank:
-    """The memory bank, made ready for a search by one product of matrices.
 
-    The nearest feature b of a patch x is the one with the largest x . b - |b|^2 / 2; with a column
-    more on both sides that is a product. Both are taken from the bank's mean, so that it loses
-    fewer digits.
-    """
+def principal_components(bank: torch.Tensor, count: int) -> torch.Tensor:
+    """Directions in which a bank spreads most, float32 ``(D, count)``, orthonormal."""
+    centred = bank.double() - bank.double().mean(dim=0)
+    # In ascending order.
+    _, directions = torch.linalg.eigh(centred.T @ centred)
+    chosen: torch.Tensor = directions[:, -count:].float().contiguous()
+    return chosen
 
-    def __init__(self, features: torch.Tensor) -> None:
-        self.features = features
-        self._mean = features.mean(dim=0, keepdim=True)
-        centred = features - self._mean
-        halves = (centred * centred).sum(dim=1, keepdim=True) * -0.5
-        self._augmented = torch.cat([centred, halves], dim=1).permute(1, 0)
 
-    def nearest(self, patches: torch.Tensor) -> torch.Tensor:
-        """Index of the nearest feature of each patch, ``(N, P, D)`` to ``(N, P)``."""
-        return self._closeness(patches).argmax(dim=2)
-
-    def neighbors(self, patch: torch.Tensor, count: int) -> torch.Tensor:
-        """Indices of the nearest features, nearest first, ``(N, 1, D)`` to ``(N, count)``."""
-        return self._closeness(patch).flatten(1).topk(count, dim=1).indices
-
-    def _closeness(self, patches: torch.Tensor) -> torch.Tensor:
-        ones = torch.ones_like(patches[..., :1])
-        return torch.matmul(torch.cat([patches - self._mean, ones], dim=2), self._augmented)
+def _closeness(patches: torch.Tensor, bank: torch.Tensor, halves: torch.Tensor) -> torch.Tensor:
+    """Higher where nearer, ``(N, n, D)`` and ``(K, D)`` to ``(N, n, K)``."""
+    return torch.matmul(patches, bank.permute(1, 0)) + halves
 
 
 def _distances(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

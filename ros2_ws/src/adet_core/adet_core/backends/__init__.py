@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 from adet_core.errors import BackendError, ConfigError
 
+PREPARATION_KEY = 'adet_preparation'
+"""Metadata of a graph: another one, base64, from a bundle's statistics to what this one takes."""
+
 
 class Answer(NamedTuple):
     """What the graph says of a batch of ``N`` pictures.
@@ -34,7 +37,7 @@ class Backend(Protocol):
         """For people: the library and device, e.g. ``onnxruntime (CPU)``."""
 
     def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
-        """Set (or replace) the statistics used from the next `run` on.
+        """Set (or replace) the statistics used from the next `run` on, as the bundle has them.
 
         Raises:
             BackendError: A name, shape or type is not what the graph takes.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 import copy
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from adet_core.backends import Answer, check_statistics
+from adet_core.backends import Answer, check_statistics, PREPARATION_KEY
 from adet_core.errors import BackendError
 
 IMAGE_INPUT = 'image'
@@ -37,8 +38,8 @@ class OnnxRuntimeBackend:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
-        # Waiting threads would otherwise spin on cores that the other nodes need.
-        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+        # Between pictures waiting threads would otherwise spin on cores that others need.
+        options.add_session_config_entry('session.force_spinning_stop', '1')
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=_providers())
         except Exception as error:  # noqa: BLE001 - its error types are not importable
@@ -48,6 +49,10 @@ class OnnxRuntimeBackend:
             msg = f'the graph has no input {IMAGE_INPUT!r}; it was not exported by adet'
             raise BackendError(msg)
         self._image_shape = shapes.pop(IMAGE_INPUT)
+        self._preparation = _preparation(self._session, options)
+        if self._preparation is not None:
+            inputs = self._preparation.get_inputs()
+            shapes = {entry.name: tuple(entry.shape) for entry in inputs}
         self._statistics_shapes = shapes
         self._outputs = {entry.name for entry in self._session.get_outputs()}
         self._unbind()
@@ -72,16 +77,28 @@ class OnnxRuntimeBackend:
     def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
         """See `adet_core.backends.Backend.bind`."""
         check_statistics(self._statistics_shapes, statistics)
+        arrays = self._prepared(statistics)
         device = 'cuda' if 'CUDA' in self.name else 'cpu'
         values = {
             name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device)
-            for name, array in statistics.items()
+            for name, array in arrays.items()
         }
         for name, value in values.items():
             self._binding.bind_ortvalue_input(name, value)
         # On the CPU they are the arrays' own memory, which has to outlive the binding.
         self._statistics = list(values.values())
         self._bound = True
+
+    def _prepared(
+        self, statistics: Mapping[str, npt.NDArray[np.float32]]
+    ) -> Mapping[str, npt.NDArray[np.float32]]:
+        if self._preparation is None:
+            return statistics
+        names = [entry.name for entry in self._preparation.get_outputs()]
+        try:
+            return dict(zip(names, self._preparation.run(names, statistics), strict=True))
+        except Exception as error:  # noqa: BLE001 - its error types are not importable
+            raise BackendError(f'cannot prepare the statistics: {_first_line(error)}') from None
 
     def run(self, images: npt.NDArray[np.uint8]) -> Answer:
         """See `adet_core.backends.Backend.run`."""
@@ -120,6 +137,21 @@ class OnnxRuntimeBackend:
         except Exception as error:  # noqa: BLE001 - its error types are not importable
             raise BackendError(f'inference failed: {_first_line(error)}') from None
         return answers
+
+
+def _preparation(
+    session: onnxruntime.InferenceSession, options: onnxruntime.SessionOptions
+) -> onnxruntime.InferenceSession | None:
+    """The graph that goes along with another one, for the CPU; it is run once in a while."""
+    text = session.get_modelmeta().custom_metadata_map.get(PREPARATION_KEY)
+    if text is None:
+        return None
+    try:
+        graph = base64.b64decode(text, validate=True)
+        return onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
+    except Exception as error:  # noqa: BLE001 - as above
+        msg = f'cannot load what prepares the statistics: {_first_line(error)}'
+        raise BackendError(msg) from None
 
 
 def _providers() -> list[str]:

@@ -36,18 +36,21 @@ class Parity:
         pictures: How many were compared.
         score_difference: Largest absolute difference of raw scores.
         map_difference: Largest absolute difference anywhere in the anomaly maps.
-        tolerance: The difference that was allowed for both.
+        tolerance: The difference of scores that was allowed.
+        map_tolerance: Of maps; None in a record of an older adet: as for scores.
     """
 
     pictures: int
     score_difference: float
     map_difference: float
     tolerance: float
+    map_tolerance: float | None = None
 
     @property
     def holds(self) -> bool:
         """Whether the graph may be used."""
-        return self.score_difference <= self.tolerance and self.map_difference <= self.tolerance
+        allowed = self.tolerance if self.map_tolerance is None else self.map_tolerance
+        return self.score_difference <= self.tolerance and self.map_difference <= allowed
 
 
 @dataclass(frozen=True, kw_only=True)
