@@ -23,7 +23,6 @@ import os
 from pathlib import Path
 import shutil
 from statistics import median
-import subprocess
 import tempfile
 import threading
 import time
@@ -31,9 +30,8 @@ from typing import Any
 
 from adet_interfaces.action import Retrain
 from adet_interfaces.msg import AnomalyResult
-from ament_index_python.packages import get_package_prefix
+from live import DEADLINE_S, kibibytes, running, spinning, until
 import numpy as np
-import rclpy
 from rclpy.action import ActionClient
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -56,7 +54,6 @@ _CATEGORY = 'plate'
 _TRAINED = 60
 _NEW = 50
 _FULL = 200
-_DEADLINE_S = 600.0
 
 
 def main() -> None:
@@ -126,14 +123,14 @@ def _measure(roots: dict[str, Path], arguments: argparse.Namespace) -> list[dict
     found = []
     with ExitStack() as stack:
         node = stack.enter_context(client_node('benchmark', ''))
-        stack.enter_context(_spinning(node))
-        stack.enter_context(_process('retrain_server', roots))
+        stack.enter_context(spinning(node))
+        stack.enter_context(running('retrain_server', roots))
         lines = {
             model: stack.enter_context(_Line(node, model, roots, arguments.rate))
             for model in arguments.models
         }
         action = ActionClient(node, Retrain, 'retrain')
-        if not action.wait_for_server(_DEADLINE_S):
+        if not action.wait_for_server(DEADLINE_S):
             msg = 'the retrain_server did not start'
             raise SystemExit(msg)
         for number in range(arguments.rounds):
@@ -164,11 +161,11 @@ class _Line:
     def __enter__(self) -> _Line:
         parameters = {'models_root': self._roots['models_root'], 'frames': 'every'}
         self._detector = self._stack.enter_context(
-            _process(f'{self._model}_detector', parameters, self._remap)
+            running(f'{self._model}_detector', parameters, self._remap)
         )
         self._picture = read_picture(list_pictures(self._roots['data_root'] / 'full')[0])
         self._publish()
-        _until(lambda: self._took, f'the {self._model} detector inspects')
+        until(lambda: self._took, f'the {self._model} detector inspects')
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -209,15 +206,14 @@ class _Line:
 
     def goal(self, action: Any, images: Path, mode: str) -> dict[str, Any]:
         """One goal; rolled back afterwards."""
-        process = Path(f'/proc/{self._detector.pid}')
-        resident = _kibibytes(process, 'VmRSS')
-        (process / 'clear_refs').write_text('5')
+        resident = kibibytes(self._detector.pid, 'VmRSS')
+        Path(f'/proc/{self._detector.pid}/clear_refs').write_text('5')
         self._took.clear()
         with self._fed():
             start = time.perf_counter()
             result = _run(action, Retrain.Goal(model=self._model, images=str(images), mode=mode))
             seconds = time.perf_counter() - start
-        peak = _kibibytes(process, 'VmHWM')
+        peak = kibibytes(self._detector.pid, 'VmHWM')
         row = {
             'seconds': seconds,
             'learned': result.images_used,
@@ -247,56 +243,13 @@ class _Line:
 
 def _run(action: Any, goal: Any) -> Any:
     sent = action.send_goal_async(goal)
-    _until(sent.done, 'the goal is taken')
+    until(sent.done, 'the goal is taken')
     ended = sent.result().get_result_async()
-    _until(ended.done, 'the goal ends')
+    until(ended.done, 'the goal ends')
     result = ended.result().result
     if not result.success:
         raise SystemExit(result.message)
     return result
-
-
-def _until(holds: Any, what: str) -> None:
-    deadline = time.monotonic() + _DEADLINE_S
-    while not holds():
-        if time.monotonic() > deadline:
-            msg = f'waited in vain: {what}'
-            raise SystemExit(msg)
-        time.sleep(0.002)
-
-
-def _kibibytes(process: Path, name: str) -> int:
-    lines = (process / 'status').read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f'{name}:'))
-
-
-@contextmanager
-def _spinning(node: Any) -> Iterator[None]:
-    executor = rclpy.executors.SingleThreadedExecutor()
-    executor.add_node(node)
-    thread = threading.Thread(target=executor.spin, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        executor.shutdown()
-        thread.join()
-
-
-@contextmanager
-def _process(
-    name: str, parameters: dict[str, Any], remap: Sequence[str] = ()
-) -> Iterator[subprocess.Popen[bytes]]:
-    words = [str(Path(get_package_prefix('adet'), 'lib', 'adet', name)), '--ros-args']
-    for key, value in parameters.items():
-        words += ['-p', f'{key}:={value}']
-    for rule in remap:
-        words += ['-r', rule]
-    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:  # noqa: S603 - our own
-        try:
-            yield process
-        finally:
-            process.terminate()
 
 
 def _show(rounds: Sequence[dict[str, Any]]) -> None:

@@ -1,0 +1,276 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""One picture at a time through adet and through what Anomalib offers, in turns.
+
+    python benchmarks/inference.py --models padim patchcore efficientad vae
+    python benchmarks/inference.py --models patchcore --set backbone=wide_resnet50_2
+
+Each model is trained by `adet train` on drawn pictures and exported by `adet export`. Anomalib's
+side is Anomalib's own module with the same weights and statistics: in torch, by TorchInferencer,
+as its ONNX export in ONNX Runtime, and as its OpenVINO export (where openvino is installed). All
+begin with the same decoded picture in memory and end with score and map. The share of the peak is
+that of the fastest product of two square matrices on as many threads, and counts the operations of
+the model as adet exports it. Writes inference.json and prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+import json
+import os
+from pathlib import Path
+from statistics import median, quantiles
+import tempfile
+import time
+from typing import Any
+
+from anomalib.deploy import TorchInferencer
+from anomalib.post_processing import PostProcessor
+from anomalib.pre_processing import PreProcessor
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.transforms.v2 import Normalize
+
+from adet_core.bundle import Bundle
+from adet_core.detector import Detector
+from adet_core.pictures import Picture, read_picture
+from adet_core.progress import progress_bars
+from adet_core.sources import list_pictures
+from adet_core.synth import write_dataset
+from adet_training.export import export, load_weights
+from adet_training.models import load_adapter
+from adet_training.parameters import make_parameters, parse_settings
+from adet_training.quiet import quiet_libraries
+from adet_training.train import train, TrainConfig
+from adet_training.versions import library_versions
+
+Answer = Callable[[Picture], object]
+_WARM_UP = 3
+_REST_S = 0.05
+_DRAWN = 'plate'
+
+
+def main() -> None:
+    """Train, measure, print and write."""
+    arguments = _parse()
+    os.environ['TRUST_REMOTE_CODE'] = '1'
+    torch.set_num_threads(arguments.threads)
+    with tempfile.TemporaryDirectory(prefix='adet_benchmark_') as scratch, quiet_libraries():
+        root = Path(scratch)
+        bundles = _bundles(arguments, root)
+        pictures = [read_picture(path) for path in list_pictures(root / 'data' / 'test')][:20]
+        ways: dict[str, dict[str, Answer]] = {}
+        work = {}
+        for name, bundle in bundles.items():
+            ways[name] = _ways(bundle, root / name, arguments.threads)
+            work[name] = _operations(bundle)
+        times, peaks = _measure(ways, pictures, arguments.rounds)
+    result = {
+        'threads': arguments.threads,
+        'cores': os.cpu_count(),
+        'settings': arguments.set,
+        'backbone_weights': arguments.backbone_weights,
+        'versions': library_versions('anomalib', 'torch', 'onnxruntime', 'openvino', 'numpy'),
+        'peak_gflops': peaks,
+        'models': {name: {'gflop': work[name] / 1e9, 'ms': one} for name, one in times.items()},
+    }
+    arguments.out.write_text(json.dumps(result, indent=2) + '\n')
+    print(_table(times, work, median(peaks)))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        '--models', nargs='+', default=['padim', 'patchcore', 'efficientad', 'vae']
+    )
+    parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
+    parser.add_argument('--backbone-weights', default='random')
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--rounds', type=int, default=30)
+    parser.add_argument('--out', type=Path, default=Path('inference.json'))
+    return parser.parse_args()
+
+
+def _bundles(arguments: argparse.Namespace, root: Path) -> dict[str, Bundle]:
+    write_dataset(
+        root / 'data', category=_DRAWN, train=60, test_normal=10, test_anomaly=10, size=256, seed=0
+    )
+    found = {}
+    with progress_bars() as report:
+        for name in arguments.models:
+            # How well they learn is not the question; a bank of 10 000 is.
+            settings = {
+                'patchcore': ['coreset_ratio=0.2'],
+                'efficientad': ['steps=2', 'distill_pieces=8'],
+                'vae': ['steps=2', 'image_size=256'],
+            }.get(name, [])
+            config = TrainConfig(
+                model=name,
+                category=_DRAWN,
+                data_root=root / 'data',
+                models_root=root / 'models',
+                backbone_weights=arguments.backbone_weights,
+                settings=parse_settings([*settings, *arguments.set]),
+            )
+            found[name] = train(config, report=report).bundle
+            export(found[name], report=report)
+    return found
+
+
+def _ways(bundle: Bundle, folder: Path, threads: int) -> dict[str, Answer]:
+    """All that can judge a picture with this bundle, by name."""
+    detector = Detector.load(bundle.folder, threads=threads)
+    module = _anomalib(bundle)
+    size = (bundle.manifest.image.height, bundle.manifest.image.width)
+
+    @torch.inference_mode()
+    def eager(picture: Picture) -> object:
+        batch = module.pre_processor(torch.from_numpy(_batch(picture)))
+        return module.post_processor(module.model(batch))
+
+    ways: dict[str, Answer] = {'adet': detector.inspect, 'torch': eager}
+    if bundle.manifest.model == 'vae':
+        # Anomalib has none like it.
+        return ways
+    inferencer = TorchInferencer(module.to_torch(folder), device='cpu')
+    ways['TorchInferencer'] = lambda picture: inferencer.predict(_rgb(picture))
+    # Without this its PatchCore takes pairs of pictures only.
+    single = {'dynamic_shapes': None}
+    path = module.to_onnx(folder, input_size=size, **single)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    ways['anomalib ONNX'] = lambda picture: session.run(None, {'input': _batch(picture)})
+    try:
+        import openvino
+    except ModuleNotFoundError:
+        print('no OpenVINO column: pip install openvino')
+        return ways
+    compiled = openvino.Core().compile_model(
+        module.to_openvino(folder, input_size=size, onnx_kwargs=single),
+        'CPU',
+        {'INFERENCE_NUM_THREADS': threads, 'PERFORMANCE_HINT': 'LATENCY'},
+    )
+    ways['anomalib OpenVINO'] = lambda picture: compiled(_batch(picture))
+    return ways
+
+
+def _anomalib(bundle: Bundle) -> Any:
+    """Anomalib's module with the weights, statistics and thresholds of a bundle."""
+    manifest, weights = bundle.manifest, load_weights(bundle)
+    adapter = load_adapter(manifest.model)
+    known = adapter.parameters.__dataclass_fields__
+    values = {key: value for key, value in manifest.hyper_parameters.items() if key in known}
+    parameters = make_parameters(adapter.parameters, values)
+    if manifest.model in {'efficientad', 'vae'}:
+        module = adapter.resume(parameters, manifest, weights)
+    else:
+        module = adapter.build(parameters, adapter.backbone(parameters, 'random', seed=0))
+        statistics = {n: torch.from_numpy(array) for n, array in bundle.statistics().items()}
+        extractor = module.model.feature_extractor.feature_extractor
+        prefix = 'backbone.'
+        tensors = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
+        extractor.load_state_dict(tensors)
+        module.pre_processor = PreProcessor(
+            Normalize(list(manifest.image.mean), list(manifest.image.std))
+        )
+        if manifest.model == 'padim':
+            module.model.idx = weights['idx']
+            module.model.gaussian.mean = statistics['mean']
+            module.model.gaussian.inv_covariance = statistics['inv_covariance']
+        else:
+            module.model.memory_bank = statistics['memory_bank']
+            # Ours is slower and keeps more digits.
+            del module.model.euclidean_dist
+    post = PostProcessor()
+    for prefix, threshold in (
+        ('image', manifest.image_threshold),
+        ('pixel', manifest.pixel_threshold),
+    ):
+        setattr(post, f'_{prefix}_threshold', torch.tensor(threshold.value))
+        setattr(post, f'{prefix}_min', torch.tensor(manifest.score_range.minimum))
+        setattr(post, f'{prefix}_max', torch.tensor(manifest.score_range.maximum))
+    module.post_processor = post
+    return module.eval()
+
+
+def _rgb(picture: Picture) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(picture.pixels[:, :, ::-1])
+
+
+def _batch(picture: Picture) -> npt.NDArray[np.float32]:
+    """As Anomalib's models take it: float32 ``(1, 3, H, W)``, RGB, 0 to 1."""
+    channels = picture.pixels[:, :, ::-1].transpose(2, 0, 1)[None]
+    batch: npt.NDArray[np.float32] = np.multiply(
+        channels, np.float32(1 / 255), dtype=np.float32, order='C'
+    )
+    return batch
+
+
+def _operations(bundle: Bundle) -> int:
+    """Floating-point operations of convolutions and products of matrices for one picture."""
+    manifest = bundle.manifest
+    graph = load_adapter(manifest.model).graph(manifest, load_weights(bundle))
+    picture = torch.zeros(1, manifest.image.height, manifest.image.width, 3, dtype=torch.uint8)
+    statistics = {name: torch.from_numpy(array) for name, array in bundle.statistics().items()}
+    if graph.prepare is not None:
+        prepared = graph.prepare(*(statistics[name] for name in graph.statistics))
+        statistics = dict(zip(graph.prepared, prepared, strict=True))
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        graph.module(picture, *statistics.values())
+    return int(counter.get_total_flops())
+
+
+def _measure(
+    ways: Mapping[str, Mapping[str, Answer]], pictures: list[Picture], rounds: int
+) -> tuple[dict[str, dict[str, list[float]]], list[float]]:
+    """Milliseconds of each way, all in turns; and the peak, as often."""
+    times: dict[str, dict[str, list[float]]] = {
+        name: {way: [] for way in ways[name]} for name in ways
+    }
+    peaks = []
+    one, other = torch.rand(2, 1536, 1536)
+    for number in range(_WARM_UP + rounds):
+        picture = pictures[number % len(pictures)]
+        for name in ways:
+            for way, answer in ways[name].items():
+                # The threads of the one before still spin for a while.
+                time.sleep(_REST_S)
+                start = time.perf_counter()
+                answer(picture)
+                if number >= _WARM_UP:
+                    times[name][way].append((time.perf_counter() - start) * 1e3)
+        start = time.perf_counter()
+        torch.matmul(one, other)
+        peaks.append(2 * 1536**3 / (time.perf_counter() - start) / 1e9)
+    return times, peaks[_WARM_UP:]
+
+
+def _table(
+    times: Mapping[str, Mapping[str, list[float]]], work: Mapping[str, int], peak: float
+) -> str:
+    ways = list(dict.fromkeys(way for one in times.values() for way in one))
+    heads = ['model', *(f'{way}, ms' for way in ways), 'adet of the peak']
+    lines = ['| ' + ' | '.join(heads) + ' |', '|' + '---|' * len(heads)]
+    for name, one in times.items():
+        ours = one['adet']
+        cells = [f'{median(ours):.1f}']
+        for way in ways[1:]:
+            if way not in one:
+                cells.append('-')
+                continue
+            # Neighbours in time are slowed alike.
+            ratios = [theirs / mine for theirs, mine in zip(one[way], ours, strict=True)]
+            low, middle, high = quantiles(ratios, n=4)
+            cells.append(f'{median(one[way]):.1f}: {middle:.2f} ({low:.2f} to {high:.2f})')
+        cells.append(f'{work[name] / median(ours) / 1e6 / peak:.0%}')
+        lines.append('| ' + ' | '.join([name, *cells]) + ' |')
+    return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""What ROS costs: a detector process beside a loop that does nothing but inspect, in turns.
+
+    python benchmarks/ros_path.py --models-root models --model padim
+
+Detector and csv_recorder are processes of their own; the pictures, 640 x 480 in colour, come from
+a third. Per round: frames per second with two pictures on their way, and of the bare loop in
+another process; at five pictures per second the time from publishing to the row, less the
+inference in it; seconds from the start of a detector to its first verdict; its resident memory.
+Writes ros_path.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+import json
+from multiprocessing import get_context
+import os
+from pathlib import Path
+from statistics import median
+import tempfile
+import time
+from typing import Any
+
+from adet_interfaces.msg import AnomalyResult, Recorded
+from live import kibibytes, running, spinning, until
+import numpy as np
+import numpy.typing as npt
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from adet import qos
+from adet.cli.client import client_node
+from adet.conversions import to_image, to_nanoseconds, to_stamp
+from adet_core.detector import Detector
+from adet_core.models import deployed_folder
+from adet_core.pictures import Picture
+from adet_core.records import read_records, results_path
+
+_IN_FLIGHT = 2
+_SLOW_HZ = 5.0
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--models-root', type=Path, required=True)
+    parser.add_argument('--model', default='padim')
+    parser.add_argument('--pictures', type=int, default=200)
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--out', type=Path, default=Path('ros_path.json'))
+    arguments = parser.parse_args()
+    os.environ.setdefault('ROS_DOMAIN_ID', str(101 + os.getpid() % 100))
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    rounds = []
+    with ExitStack() as stack:
+        # Its own process, which never hears of ROS.
+        bare = stack.enter_context(ProcessPoolExecutor(1, get_context('spawn')))
+        node = stack.enter_context(client_node('benchmark', ''))
+        stack.enter_context(spinning(node))
+        path = _Path(node, arguments.models_root, arguments.model)
+        for number in range(arguments.rounds):
+            folder = str(deployed_folder(arguments.models_root, arguments.model))
+            row = {
+                'round': number,
+                **path.measure(arguments.pictures),
+                'bare_hz': bare.submit(_bare_loop, folder, arguments.pictures).result(),
+            }
+            rounds.append(row)
+            print(json.dumps(row), flush=True)
+    arguments.out.write_text(
+        json.dumps({'cores': os.cpu_count(), 'rounds': rounds}, indent=2) + '\n'
+    )
+    shares = [row['ros_hz'] / row['bare_hz'] for row in rounds]
+    print('| figure | median (spread) |\n|---|---|')
+    for name in ('ros_hz', 'bare_hz', 'overhead_ms', 'first_verdict_s', 'resident_mib'):
+        print(f'| {name} | {_spread([row[name] for row in rounds])} |')
+    print(f'| ros_hz / bare_hz | {_spread(shares)} |')
+
+
+def _pictures() -> list[Picture]:
+    """Textured pictures, always the same."""
+    coarse = np.random.default_rng(0).integers(0, 255, (8, 60, 80, 3), np.uint8)
+    block: npt.NDArray[np.uint8] = np.ones((8, 8, 1), np.uint8)
+    return [Picture(np.kron(one, block), 'bgr8') for one in coarse]
+
+
+def _bare_loop(folder: str, count: int) -> float:
+    """Pictures per second of a detector and nothing else."""
+    detector, pictures = Detector.load(Path(folder)), _pictures()
+    start = time.perf_counter()
+    for number in range(count):
+        detector.inspect(pictures[number % len(pictures)])
+    return count / (time.perf_counter() - start)
+
+
+class _Path:
+    """Pictures go out, rows come back."""
+
+    def __init__(self, node: Any, models_root: Path, model: str) -> None:
+        self._models_root, self._model = models_root, model
+        self._pictures = _pictures()
+        self._images = node.create_publisher(Image, 'image_raw', qos.every_frame())
+        self._judged: set[int] = set()
+        self._recorded: set[int] = set()
+        node.create_subscription(
+            AnomalyResult,
+            f'{model}/result',
+            lambda message: self._judged.add(to_nanoseconds(message.header.stamp)),
+            qos.every_frame(),
+        )
+        node.create_subscription(
+            Recorded,
+            'recorded',
+            lambda message: self._recorded.add(to_nanoseconds(message.stamp)),
+            qos.every_frame(),
+        )
+
+    def measure(self, count: int) -> dict[str, float]:
+        """One round, with processes of its own."""
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+            recorder = {'models': self._model, 'output_dir': folder, 'expect_info': 'false'}
+            stack.enter_context(running('csv_recorder', recorder))
+            first = self._publish(0)
+            start = time.perf_counter()
+            detector = stack.enter_context(
+                running(
+                    f'{self._model}_detector',
+                    {'models_root': self._models_root, 'frames': 'every'},
+                )
+            )
+            until(lambda: first in self._judged, 'the first verdict')
+            first_verdict = time.perf_counter() - start
+            until(lambda: first in self._recorded, 'the first row')
+            start = time.perf_counter()
+            sent: list[int] = []
+            for number in range(count):
+                until(
+                    lambda: sum(s not in self._recorded for s in sent[-4:]) < _IN_FLIGHT, 'a row'
+                )
+                sent.append(self._publish(number))
+            until(lambda: sent[-1] in self._recorded, 'the last row')
+            rate = count / (time.perf_counter() - start)
+            slow = set()
+            for number in range(max(count // 5, 10)):
+                slow.add(self._publish(number))
+                time.sleep(1 / _SLOW_HZ)
+            until(lambda: slow <= self._recorded, 'the last row')
+            resident = kibibytes(detector.pid, 'VmRSS') / 1024
+            rows = read_records(results_path(Path(folder), self._model))
+            extra = [
+                row.latency_ms - row.inference_ms
+                for row in rows
+                if row.stamp_ns in slow and row.latency_ms and row.inference_ms
+            ]
+        return {
+            'ros_hz': rate,
+            'overhead_ms': median(extra),
+            'first_verdict_s': first_verdict,
+            'resident_mib': resident,
+        }
+
+    def _publish(self, number: int) -> int:
+        picture, stamp = self._pictures[number % len(self._pictures)], time.time_ns()
+        header = Header(stamp=to_stamp(stamp), frame_id='camera')
+        self._images.publish(to_image(picture.pixels, picture.encoding, header))
+        return stamp
+
+
+def _spread(values: list[float]) -> str:
+    return f'{median(values):.4g} ({min(values):.4g} to {max(values):.4g})'
+
+
+if __name__ == '__main__':
+    main()
