@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 from typing import Any
 
@@ -12,7 +13,13 @@ from builders import make_graph, SIZE
 import numpy as np
 import pytest
 
-from adet_core.backends import Backend, BACKENDS, check_statistics, open_backend
+from adet_core.backends import (
+    Backend,
+    BACKENDS,
+    check_statistics,
+    open_backend,
+    PREPARATION_KEY,
+)
 from adet_core.errors import BackendError, ConfigError
 
 
@@ -149,6 +156,50 @@ def test_a_graph_without_picture_is_a_backend_error() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
     with pytest.raises(BackendError, match="no input 'image'; it was not exported by adet"):
         open_backend('auto', model.SerializeToString())
+
+
+def _with_preparation(text: str) -> bytes:
+    import onnx
+
+    model = onnx.load_from_string(make_graph())
+    model.metadata_props.add(key=PREPARATION_KEY, value=text)
+    return bytes(model.SerializeToString())
+
+
+def _preparation() -> str:
+    """A graph from half the mean and the weights to what the graph takes, as metadata."""
+    from onnx import helper, TensorProto
+
+    def values(*names: str) -> list[Any]:
+        shapes = {'half': [SIZE, SIZE, 3], 'mean': [SIZE, SIZE, 3]}
+        made = helper.make_tensor_value_info
+        return [made(name, TensorProto.FLOAT, shapes.get(name, [3])) for name in names]
+
+    nodes = [
+        helper.make_node('Add', ['half', 'half'], ['mean']),
+        helper.make_node('Identity', ['weights'], ['inv_covariance']),
+    ]
+    outputs = values('mean', 'inv_covariance')
+    graph = helper.make_graph(nodes, 'preparation', values('half', 'weights'), outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
+    return base64.b64encode(model.SerializeToString()).decode()
+
+
+def test_statistics_are_prepared_as_the_graph_says() -> None:
+    backend = open_backend('onnxruntime', _with_preparation(_preparation()), threads=1)
+    for one in (backend, backend.fork()):
+        for seed in (0, 1):
+            arrays = builders.statistics(seed)
+            one.bind({'half': arrays['mean'] / 2, 'weights': arrays['inv_covariance']})
+            _assert_right(one, _pictures(2), arrays)
+    with pytest.raises(BackendError, match=r"takes the statistics \['half', 'weights'\]"):
+        backend.bind(builders.statistics())
+
+
+@pytest.mark.parametrize('text', ['?', 'AAAA', ''])
+def test_a_preparation_that_cannot_be_loaded_is_a_backend_error(text: str) -> None:
+    with pytest.raises(BackendError, match='cannot load what prepares the statistics: '):
+        open_backend('onnxruntime', _with_preparation(text))
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
