@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+import re
 import signal
 import subprocess
 import sys
@@ -72,3 +75,41 @@ def test_a_node_that_is_told_to_stop_while_it_starts_ends_in_order(number):
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, '')
+
+
+def _say(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    script = textwrap.dedent("""
+        import os
+        from adet.runner import init
+        import rclpy
+
+        init([])
+        rclpy.create_node('any')
+        for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
+            print(os.environ.get(name))
+    """)
+    words = [sys.executable, '-c', script]
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+
+
+def test_a_node_brings_shared_memory_that_holds_whole_pictures():
+    own = {name: value for name, value in os.environ.items() if not name.startswith('FAST')}
+    # Fast DDS would say here what it does not understand in the file.
+    first, second = _say(own).stdout.split()
+    assert first == second
+    (size,) = re.findall('<segment_size>(.*)</segment_size>', Path(first).read_text('utf-8'))
+    assert int(size) > 4 * 1920 * 1080
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('FASTRTPS_DEFAULT_PROFILES_FILE', '/own.xml'),
+        ('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4'),
+    ],
+)
+def test_what_the_user_says_of_transports_stays(name: str, value: str):
+    own = {key: one for key, one in os.environ.items() if not key.startswith('FAST')}
+    # After what Fast DDS says of a file that is not there.
+    said = _say({**own, name: value}).stdout.split()[-2:]
+    assert said == [value if name.startswith('FASTRTPS') else 'None', 'None']

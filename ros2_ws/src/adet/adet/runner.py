@@ -6,11 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+import os
+from pathlib import Path
 import signal
 import sys
 import threading
 from typing import Any
 
+from ament_index_python.packages import get_package_share_directory
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
@@ -20,6 +23,9 @@ from adet.node import AdetNode
 from adet_core.errors import AdetError
 
 _LOOK_S = 0.2
+# Until Jazzy, and after it.
+_PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+_TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
 
 
 def init(words: Sequence[str] | None = None) -> None:
@@ -29,10 +35,16 @@ def init(words: Sequence[str] | None = None) -> None:
     its next message raises an error, and nothing can be said on the way out. Wherever `run` does
     not take both, SIGTERM is answered as SIGINT is: with KeyboardInterrupt.
 
+    Fast DDS gets shared memory that holds whole pictures (``config/fastdds.xml``), unless the
+    environment says something of its transports already.
+
     Args:
         words: What the command line says to ROS 2; by default the process's own.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if not any(name in os.environ for name in (*_PROFILES, _TRANSPORTS)):
+        path = Path(get_package_share_directory('adet'), 'config', 'fastdds.xml')
+        os.environ.update(dict.fromkeys(_PROFILES, str(path)))
     rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
 
 
