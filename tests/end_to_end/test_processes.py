@@ -162,20 +162,71 @@ def test_a_node_that_cannot_start_says_why_in_one_line(graph, name, parameters, 
     assert 'Traceback' not in output
 
 
-def test_the_launch_file_runs_the_same_graph(deployed, tmp_path):
+def launch(deployed, output: Path, **arguments: object) -> subprocess.Popen[str]:
+    """``ros2 launch adet inspect.launch.py``, in a session of its own."""
     if shutil.which('ros2') is None:
         pytest.skip('ros2 launch is not installed here: the launch file is not run')
-    words = ['ros2', 'launch', 'adet', 'inspect.launch.py', 'namespace:=launched']
-    words += [f'source:={deployed.test_folder}', f'models_root:={deployed.models_root}']
-    environment = {**os.environ, 'ROS_LOG_DIR': str(tmp_path / 'log')}
-    done = subprocess.run(
-        [*words, f'output_dir:={tmp_path}'],
-        env=environment,
+    given = {
+        'source': deployed.test_folder,
+        'models_root': deployed.models_root,
+        'output_dir': output,
+        **arguments,
+    }
+    return subprocess.Popen(
+        ['ros2', 'launch', 'adet', 'inspect.launch.py', *(f'{k}:={v}' for k, v in given.items())],
+        env={**os.environ, 'ROS_LOG_DIR': str(output / 'log')},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def kill_in_session(leader: int, name: str) -> None:
+    """Kill the one process of a session whose command line has a word."""
+    found = subprocess.run(
+        ['ps', '-ww', '-o', 'pid=,args=', '--sid', str(leader)],
         capture_output=True,
         text=True,
-        timeout=_DEADLINE_S,
-        check=False,
+        check=True,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert 'process has died' not in done.stdout + done.stderr
+    (pid,) = [int(line.split()[0]) for line in found.stdout.splitlines() if f'/{name} ' in line]
+    os.kill(pid, signal.SIGKILL)
+
+
+def wait_for_rows(path: Path, number: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + _DEADLINE_S
+    while lines_of(path) < number:
+        assert process.poll() is None, f'ended before row {number}'
+        assert time.monotonic() < deadline, f'no row {number}'
+        time.sleep(0.01)
+
+
+def test_the_launch_file_runs_the_same_graph(deployed, tmp_path):
+    launched = launch(deployed, tmp_path, namespace='launched')
+    output, _ = launched.communicate(timeout=_DEADLINE_S)
+    assert launched.returncode == 0, output
+    assert 'process has died' not in output
     check_exact(tmp_path / 'result_padim.csv', deployed.test_folder)
+
+
+def test_a_launch_with_respawn_survives_the_death_of_its_nodes(deployed, tmp_path):
+    results = tmp_path / 'result_padim.csv'
+    launched = launch(
+        deployed, tmp_path, namespace='respawned', respawn='true', publish_rate='2.0'
+    )
+    for number, name in ((2, 'detector'), (5, 'csv_recorder')):
+        wait_for_rows(results, number, launched)
+        kill_in_session(launched.pid, name)
+    output, _ = launched.communicate(timeout=_DEADLINE_S)
+    assert launched.returncode == 0, output
+    assert output.count('process has died') == 2
+    check_exact(results, deployed.test_folder)
+
+
+def test_a_launch_without_respawn_ends_with_its_first_node(deployed, tmp_path):
+    launched = launch(deployed, tmp_path, namespace='brittle', loop='true', publish_rate='5.0')
+    wait_for_rows(tmp_path / 'result_padim.csv', 2, launched)
+    kill_in_session(launched.pid, 'detector')
+    output, _ = launched.communicate(timeout=_DEADLINE_S)
+    assert 'was required: shutting down launched system' in output

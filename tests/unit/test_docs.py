@@ -78,7 +78,7 @@ OPTIONS = {
     '<model>_detector': ('adet.nodes.detector', 'DetectorOptions'),
     'csv_recorder': ('adet.nodes.csv_recorder', 'CsvRecorderOptions'),
     'retrain_server': ('adet.graph', 'RetrainServerOptions'),
-    'Launch arguments': ('adet.graph', 'InspectOptions'),
+    'Launch arguments': ('adet.graph', 'InspectLaunchOptions'),
     'Replay': ('adet.graph', 'EvaluateOptions'),
 }
 NO_NODES = ('Launch arguments', 'Replay')

@@ -64,6 +64,15 @@ class InspectOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InspectLaunchOptions(InspectOptions):
+    """Launch arguments of an inspection: what processes of their own make possible besides."""
+
+    respawn: bool = option(
+        'start a detector or recorder that has ended again; never image_source', default=False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RetrainServerOptions:
     """Parameters of ``retrain_server``."""
 

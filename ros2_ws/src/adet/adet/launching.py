@@ -15,19 +15,25 @@ from launch_ros.parameter_descriptions import ParameterValue
 from adet.graph import NodeSpec, PACKAGE
 from adet.parameters import default_of, options_of
 
+# A node that cannot start at all, as of a broken bundle, leaves time for the others.
+_RESPAWN_DELAY_S = 2.0
+
 
 def declare_arguments(kind: type[Any]) -> list[DeclareLaunchArgument]:
     """A launch argument for every option of a dataclass."""
     return [_argument(spec) for spec in options_of(kind)]
 
 
-def start_node(spec: NodeSpec, namespace: str, on_exit: list[Action]) -> Node:
+def start_node(
+    spec: NodeSpec, namespace: str, on_exit: list[Action], *, respawn: bool = False
+) -> Node:
     """A node of a graph.
 
     Args:
         spec: The node.
         namespace: Where it lives.
-        on_exit: What its end leads to.
+        on_exit: What its end leads to; nothing where it is started again.
+        respawn: Start it again whenever it ends, until the launch is shut down.
     """
     return Node(
         package=PACKAGE,
@@ -43,7 +49,10 @@ def start_node(spec: NodeSpec, namespace: str, on_exit: list[Action]) -> Node:
         ],
         remappings=list(spec.remappings),
         output='screen',
-        on_exit=on_exit,
+        respawn=respawn,
+        respawn_delay=_RESPAWN_DELAY_S,
+        # launch does these at every end, also before a process is started again.
+        on_exit=None if respawn else on_exit,
     )
 
 
