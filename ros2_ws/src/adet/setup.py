@@ -42,6 +42,7 @@ setup(
             *(f'{model}_detector = adet.nodes.detector:main' for model in MODELS),
         ],
         'adet.commands': [
+            'health = adet.cli.health',
             'inspect = adet.cli.inspect',
             'mark = adet.cli.mark',
             'retrain-goal = adet.cli.retrain_goal',

@@ -33,6 +33,7 @@ _ELSEWHERE = {
     'tune': _TRAINING,
     'distill': _TRAINING,
     'export': _TRAINING,
+    'health': _ROS,
     'inspect': _ROS,
     'mark': _ROS,
     'retrain-goal': _ROS,
