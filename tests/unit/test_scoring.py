@@ -57,7 +57,7 @@ def test_a_value_at_the_threshold_belongs_to_a_region() -> None:
     anomaly_map[4, 5] = 0.7
     threshold = float(np.float32(0.7))
     assert find_regions(anomaly_map, threshold, (20, 30)) == (Region(5, 4, 1, 1, threshold),)
-    assert find_regions(anomaly_map, np.nextafter(np.float32(0.7), 1), (20, 30)) == ()
+    assert find_regions(anomaly_map, np.nextafter(np.float32(0.7), np.float32(1)), (20, 30)) == ()
 
 
 def test_diagonal_neighbours_are_one_region() -> None:

@@ -108,7 +108,7 @@ def decode_picture(data: bytes, name: str) -> Picture:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         pixels = None
-    if pixels is None:
+    if pixels is None or _is_cut_jpeg(data):
         raise PictureError(f'{name}: cannot be decoded as a picture')
     if pixels.ndim == 3:
         return Picture(_to_8bit(pixels), 'bgr8')
@@ -116,6 +116,11 @@ def decode_picture(data: bytes, name: str) -> Picture:
     if pixels.dtype.name not in encodings:
         raise PictureError(f'{name}: has {pixels.dtype} pixels, which adet does not read')
     return Picture(pixels, encodings[pixels.dtype.name])
+
+
+def _is_cut_jpeg(data: bytes) -> bool:
+    """A JPEG whose last scan has no end: OpenCV 4.6, as ROS has it, fills it up with grey."""
+    return data.startswith(b'\xff\xd8') and data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda')
 
 
 def unpack_picture(

@@ -19,7 +19,11 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 def write_arrays(file: IO[bytes], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write arrays uncompressed: loading is then bounded by the file's size, and fast."""
-    np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    # As np.savez does; before numpy 2.1, as ROS has it, that cannot be told to refuse pickles.
+    with zipfile.ZipFile(file, 'w', zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f'{name}.npy', 'w', force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
 
 def read_arrays(file: IO[bytes], names: tuple[str, ...] | None = None) -> Arrays:
