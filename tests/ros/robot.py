@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 import shutil
 import subprocess
@@ -96,11 +97,16 @@ def children_of(pid):
     return [int(line.split()[0]) for line in found.stdout.splitlines() if '--child' in line]
 
 
-def start_process(name, namespace, parameters, remap=()):
-    """Start a node as a process of its own."""
+@contextmanager
+def killed_after(name, namespace, parameters, remap=()):
+    """A node as a process of its own, which is killed at the end of the block."""
     words = [str(Path(get_package_prefix('adet'), 'lib', 'adet', name)), '--ros-args']
     for key, value in parameters.items():
         words += ['-p', f'{key}:={value}']
     for rule in (f'__ns:={namespace}', *remap):
         words += ['-r', rule]
-    return subprocess.Popen(words)
+    with subprocess.Popen(words) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
