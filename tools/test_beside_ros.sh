@@ -9,10 +9,10 @@ cd "$(dirname "$0")/.."
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 "${PYTHON:-python3}" -m venv "$scratch/venv"
-sed -E '/^(numpy|opencv-python-headless)==/d' constraints.txt > "$scratch/constraints.txt"
-"$scratch/venv/bin/pip" install --quiet --constraint "$scratch/constraints.txt" \
-  numpy==1.26.4 opencv-python-headless==4.6.0.66 onnxruntime rich threadpoolctl mcap rosbags jinja2 plotly \
-  hypothesis onnx pytest pytest-timeout pyyaml
+names=$(sed -n 's/==.*//p' docker/steps/beside_ros.txt | sort -u | paste -sd '|')
+{ grep -v -E "^($names|opencv-python-headless)==" constraints.txt && cat docker/steps/beside_ros.txt; } > "$scratch/constraints.txt"
+"$scratch/venv/bin/pip" install --quiet --constraint "$scratch/constraints.txt" opencv-python-headless==4.6.0.66 \
+  numpy onnxruntime rich threadpoolctl mcap rosbags jinja2 plotly hypothesis onnx pytest pytest-timeout pyyaml
 "$scratch/venv/bin/pip" install --quiet --no-deps ./ros2_ws/src/adet_core
 
 # The others need ROS, torch or the tools of .venv.
