@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 import subprocess
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -14,6 +16,7 @@ from adet.nodes.csv_recorder import CsvRecorder
 
 # Longer than a node takes to be found and to speak; a healthy inspection is not waited for.
 _WITHIN = ('--within', '30')
+_HEALTH_CHECK = Path(__file__).parents[2] / 'deploy' / 'health.sh'
 
 
 def health(*words):
@@ -80,3 +83,12 @@ def test_a_warning_is_no_reason_to_restart(inspection):
     timer.cancel()
     assert done.returncode == 0, done.stderr
     assert f'{name}: 3 dropped\n' in done.stdout
+
+
+def test_the_health_check_of_a_container_asks_for_its_own_inspection(inspection):
+    def check(namespace):
+        env = {**os.environ, 'ADET_MODEL': 'padim', 'ADET_NAMESPACE': namespace}
+        return subprocess.run([_HEALTH_CHECK], env=env, timeout=120, check=False).returncode
+
+    assert check(inspection.namespace) == 0
+    assert check('elsewhere') == 1
