@@ -52,10 +52,19 @@ def test_retrain_learns_what_lies_in_the_category(folder):
 def test_convtrt_exports(folder):
     engine = folder / 'models' / 'PaDiM' / 'engine'
     shutil.rmtree(engine)
-    words = ('--model', 'padim', '--meta_json', 'models/PaDiM/meta.json', '--opset', '18')
+    words = (
+        '--model',
+        'padim',
+        '--meta_json',
+        'models/PaDiM/meta.json',
+        '--fp16',
+        '--opset',
+        '18',
+    )
     done = call(folder, 'convtrt.py', *words, '--stats', 'models/PaDiM/stats.npz')
     assert done.returncode == 0, done.stderr
-    assert 'note: --opset is not used: ' in done.stderr
+    for option in ('--opset', '--fp16'):
+        assert f'note: {option} is not used: ' in done.stderr
     assert (engine / 'model.onnx').is_file()
 
 
