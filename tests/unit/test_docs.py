@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import fields
 import importlib
 from itertools import pairwise
@@ -15,6 +15,7 @@ import shlex
 from typing import Any
 
 import pytest
+from shell_blocks import blocks_of, PAGE_IDS, PAGES, ROOT
 import yaml
 
 from adet_core import cli
@@ -38,10 +39,8 @@ from adet_core.pictures import ENCODINGS
 from adet_core.records import COLUMNS
 from adet_core.sources import PICTURE_SUFFIXES
 
-ROOT = Path(__file__).parents[2]
 NODES = ROOT / 'ros2_ws' / 'src' / 'adet'
 INSPECT_YAML = NODES / 'config' / 'inspect.yaml'
-PAGES = sorted([*ROOT.glob('docs/*.md'), ROOT / 'models' / 'README.md', *ROOT.glob('README.md')])
 
 BUNDLE_CLASSES = (
     Manifest,
@@ -83,6 +82,8 @@ OPTIONS = {
 }
 NO_NODES = ('Launch arguments', 'Replay')
 
+MARK = re.compile(r'run|not run: .+|tested by (?P<file>\S+)::(?P<name>\w+)')
+
 LAUNCH_OPTIONS = {
     'inspect.launch.py': 'Launch arguments',
     'retrain.launch.py': 'retrain_server',
@@ -110,13 +111,6 @@ def rows_of(text: str) -> list[list[str]]:
     rows = [[cell.strip().strip('`') for cell in line.strip('|').split('|')] for line in lines]
     heads = [number - 1 for number, row in enumerate(rows) if set(row[0]) == {'-'}]
     return [row for n, row in enumerate(rows) if n not in heads and set(row[0]) != {'-'}]
-
-
-def blocks_of(page: Path) -> Iterator[str]:
-    """The lines of the code blocks, continued ones joined, split where a shell would."""
-    for block in re.findall(r'^```\w*\n(.*?)^```', page.read_text('utf-8'), re.M | re.S):
-        for line in block.replace('\\\n', ' ').splitlines():
-            yield from (part.strip().removeprefix('$ ') for part in re.split(r'&&|\|', line))
 
 
 def nodes_of(paths: Iterable[Path]) -> list[ast.AST]:
@@ -298,7 +292,7 @@ def test_every_quoted_error_is_one_the_program_gives():
             assert len(piece) < 3 or piece in said, f'{piece!r} of {line!r}'
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize('page', PAGES, ids=PAGE_IDS)
 def test_every_link_leads_somewhere(page):
     for target in re.findall(r'\]\(([^)\s]+)\)', page.read_text(encoding='utf-8')):
         path = target.partition('#')[0]
@@ -312,12 +306,30 @@ def test_the_index_names_every_page():
     assert [name for name in sorted(pages) if f']({name})' not in text] == []
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_adet_command_line_is_one_that_works(page):
-    for line in blocks_of(page):
-        # A drawing names commands too.
-        if not line.startswith('adet ') or '──' in line:
+def command_lines(page: Path, start: str) -> list[str]:
+    """The commands of a page that begin so, as typed."""
+    blocks = [block for block in blocks_of(page) if block.language == 'sh']
+    return [line for block in blocks for line in block.lines() if line.startswith(start)]
+
+
+@pytest.mark.parametrize('page', PAGES, ids=PAGE_IDS)
+def test_every_block_of_commands_is_run_or_says_why_not(page):
+    for block in blocks_of(page):
+        if block.language != 'sh':
+            assert not re.search(r'^(adet|ros2|make) ', block.text, re.M), block.place
             continue
+        mark = MARK.fullmatch(block.mark)
+        assert mark, f'{block.place}: {block.mark!r}, see tests/shell_blocks.py'
+        if mark['file']:
+            text = (ROOT / mark['file']).read_text(encoding='utf-8')
+            assert f'def {mark["name"]}(' in text, block.place
+        for file in re.findall(r'(?:tests|docs)/[\w/]+\.\w+', block.mark):
+            assert (ROOT / file).is_file(), block.place
+
+
+@pytest.mark.parametrize('page', PAGES, ids=PAGE_IDS)
+def test_every_adet_command_line_is_one_that_works(page):
+    for line in command_lines(page, 'adet '):
         # A placeholder for a number has to be one; for anything else it may be.
         words = [
             '1' if re.fullmatch(r'[A-Z][A-Z_]*|<.*>', word) else word
@@ -335,11 +347,39 @@ def test_every_adet_command_line_is_one_that_works(page):
         assert not problem, line
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize('page', PAGES, ids=PAGE_IDS)
+def test_every_option_in_the_text_is_one_of_its_command(page, capsys):
+    for line in re.findall(r'`adet ([^`]*)`', page.read_text('utf-8')):
+        command, *words = shlex.split(line)
+        try:
+            cli._parse([command, '--help'])
+        except AdetError:
+            # The command of a package that is not installed here.
+            continue
+        except SystemExit as end:
+            problem = end.code
+        assert not problem, line
+        known = re.findall(r'--[a-z-]+', capsys.readouterr().out)
+        assert [word for word in words if word.startswith('--') and word not in known] == [], line
+
+
+@pytest.mark.parametrize('page', PAGES, ids=PAGE_IDS)
 def test_every_launch_line_gives_arguments_that_exist(page):
-    for line in blocks_of(page):
-        if line.startswith('ros2 launch adet '):
-            _, _, _, file, *arguments = shlex.split(line, comments=True)
-            assert (NODES / 'launch' / file).is_file(), line
-            known = options_of(LAUNCH_OPTIONS[file])
-            assert {argument.partition(':=')[0] for argument in arguments} <= known.keys(), line
+    for line in command_lines(page, 'ros2 launch adet '):
+        _, _, _, file, *arguments = shlex.split(line, comments=True)
+        assert (NODES / 'launch' / file).is_file(), line
+        known = options_of(LAUNCH_OPTIONS[file])
+        assert {argument.partition(':=')[0] for argument in arguments} <= known.keys(), line
+
+
+@pytest.mark.parametrize('page', PAGES, ids=PAGE_IDS)
+def test_every_ros2_run_line_names_an_executable_and_its_parameters(page):
+    setup = (NODES / 'setup.py').read_text('utf-8')
+    for line in command_lines(page, 'ros2 run adet '):
+        _, _, _, executable, *words = shlex.split(line, comments=True)
+        kind = re.sub(r'^\w+_detector$', '<model>_detector', executable)
+        node = '<model>_detector' if kind == 'detector' else kind
+        assert f"'{kind} = ".replace('<model>', '{model}') in setup, line
+        given = {after.split(':=')[0] for word, after in pairwise(words) if word == '-p'}
+        parameters = {name for name in given if not name.startswith('qos_overrides.')}
+        assert parameters <= {*options_of(node), 'threshold'}, line

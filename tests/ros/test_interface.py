@@ -1,0 +1,230 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the running nodes offer is what the reference, the layouts and the security policy say."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+import re
+import time
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from adet_interfaces.msg import AnomalyResult
+import pytest
+from rclpy.action import get_action_server_names_and_types_by_node
+from shell_blocks import ROOT
+import yaml
+
+from adet.nodes.csv_recorder import CsvRecorder
+from adet.nodes.image_source import ImageSource
+from adet.nodes.retrain_server import RetrainServer
+from adet_core.any_source import open_source
+from adet_core.bags import BagOptions, record_pictures
+
+pytestmark = pytest.mark.ros
+
+CONFIG = ROOT / 'ros2_ws' / 'src' / 'adet' / 'config'
+NODES = ('image_source', 'padim_detector', 'csv_recorder', 'retrain_server')
+# Every node of rclpy has these, whoever wrote it.
+RCLPY_TOPICS = {'/rosout', '/parameter_events'}
+RCLPY_SERVICE = re.compile(r'\w+/(\w*parameter\w*|get_type_description)')
+PROFILES = {
+    'every frame': ('RELIABLE', 'TRANSIENT_LOCAL'),
+    'newest only': ('RELIABLE', 'VOLATILE'),
+    'reliable, depth 10': ('RELIABLE', 'VOLATILE'),
+}
+
+
+class Offer(NamedTuple):
+    """What one running node has, names without the test's namespace."""
+
+    publishes: set[str]
+    subscribes: set[str]
+    serves: set[str]
+    acts: set[str]
+
+
+class Graph:
+    """The running nodes, as DDS shows them."""
+
+    def __init__(self, client, namespace):
+        self._client, self._namespace = client, namespace
+
+    def offer(self, node):
+        where = (node, self._namespace)
+        subscriptions = self._client.get_subscriber_names_and_types_by_node(*where)
+        services = self._names(self._client.get_service_names_and_types_by_node(*where))
+        return Offer(
+            self._names(self._client.get_publisher_names_and_types_by_node(*where)),
+            self._names(subscriptions),
+            {name for name in services if '/_action/' not in name},
+            self._names(get_action_server_names_and_types_by_node(self._client, *where)),
+        )
+
+    def profiles(self, topic, kind):
+        """Reliability and durability of each end of a topic, by node."""
+        full = topic if topic.startswith('/') else f'{self._namespace}/{topic}'
+        ends = getattr(self._client, f'get_{kind}_info_by_topic')(full)
+        return {
+            end.node_name: (end.qos_profile.reliability.name, end.qos_profile.durability.name)
+            for end in ends
+            if end.node_namespace == self._namespace
+        }
+
+    def _names(self, found):
+        return {
+            name.removeprefix(f'{self._namespace}/')
+            for name, _ in found
+            if '/_action/' not in name or 'send_goal' in name
+        }
+
+
+@pytest.fixture
+def graph(ros, deployed, tmp_path):
+    """All nodes of adet, over a bag and in its time, so that they have all topics there are."""
+    source = open_source(str(deployed.test_folder))
+    record_pictures(source, tmp_path / 'bag', BagOptions(start_ns=time.time_ns()))
+    clocked = {'use_sim_time': True}
+    roots = {'models_root': str(deployed.models_root), 'data_root': str(deployed.data_root)}
+    ros.start(CsvRecorder, output_dir=str(tmp_path), **clocked)
+    ros.detector(deployed, **clocked)
+    ros.start(RetrainServer, **roots, **clocked)
+    bag = str(tmp_path / 'bag')
+    ros.start(ImageSource, source=bag, clock=True, loop=True, wait_for='padim')
+    made = Graph(ros.client, ros.namespace)
+
+    def whole():
+        found = ros.client.get_node_names_and_namespaces()
+        return {(node, ros.namespace) for node in NODES} <= set(found) and made.offer(
+            'retrain_server'
+        ).acts
+
+    ros.until(whole, 'all nodes')
+    return made
+
+
+def concrete(name: str) -> str:
+    return name.strip('` ').replace('<model>', 'padim')
+
+
+def topics_of_the_reference():
+    """Topic, the nodes that publish and that read it, and its quality of service."""
+    page = (ROOT / 'docs' / 'ros_interface.md').read_text(encoding='utf-8')
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip('|').split('|')]
+        if len(cells) == 5 and '/msg/' in cells[1]:
+            yield concrete(cells[0]), cells[2], cells[3], cells[4]
+
+
+def test_every_topic_of_every_node_is_in_the_reference_with_its_profile(graph):
+    rows = list(topics_of_the_reference())
+    for node in NODES:
+        word = 'detector' if node.endswith('_detector') else node
+        published = {topic for topic, source, _, _ in rows if word in source}
+        read = {topic for topic, _, target, _ in rows if word in target}
+        offer = graph.offer(node)
+        assert offer.publishes - RCLPY_TOPICS == published, node
+        assert offer.subscribes - RCLPY_TOPICS - {'/clock'} == read, node
+    for topic, _, _, profile in rows:
+        expected = PROFILES.get(profile, PROFILES['every frame'])
+        ends = graph.profiles(topic, 'publishers')
+        assert ends, topic
+        assert set(ends.values()) == {expected}, topic
+
+
+def test_every_service_and_action_is_in_the_reference(graph):
+    page = (ROOT / 'docs' / 'ros_interface.md').read_text(encoding='utf-8')
+    named = {concrete(name) for name in re.findall(r'`[^`\n]+`', page)}
+    for node in NODES:
+        offer = graph.offer(node)
+        services = {name for name in offer.serves if not RCLPY_SERVICE.fullmatch(name)}
+        assert services | offer.acts <= named, node
+
+
+def allowed(profile, tag, attribute):
+    """Names of a policy's profile, as `Graph` gives them."""
+    node = profile.get('node')
+    return {
+        (item.text or '').replace('~/', f'{node}/')
+        for group in profile.findall(tag)
+        if group.get(attribute) == 'ALLOW'
+        for item in group
+    }
+
+
+def profiles_of(enclave):
+    policy = ElementTree.parse(CONFIG / 'sros2_policy.xml')
+    found = policy.findall(f".//enclave[@path='{enclave}']/profiles/profile")
+    return {profile.get('node'): profile for profile in found}
+
+
+def test_the_security_policy_allows_what_the_nodes_do_and_no_more(graph):
+    profiles = profiles_of('/adet/robot')
+    assert set(profiles) == set(NODES)
+    for node, profile in profiles.items():
+        offer = graph.offer(node)
+        slashed = {f'/{name}' for name in ('rosout', 'parameter_events', 'diagnostics', 'clock')}
+        assert allowed(profile, 'topics', 'publish') == offer.publishes, node
+        assert allowed(profile, 'topics', 'subscribe') - {'/clock'} == offer.subscribes - slashed
+        assert offer.serves <= allowed(profile, 'services', 'reply'), node
+        extra = allowed(profile, 'services', 'reply') - offer.serves
+        # Humble has no such service, and a node may be told to leave it out.
+        assert extra <= {f'{node}/get_type_description'}, node
+        assert allowed(profile, 'actions', 'execute') == offer.acts, node
+
+
+def test_the_operator_of_the_policy_may_use_what_there_is(graph):
+    operator = profiles_of('/adet/operator')['operator']
+    offers = [graph.offer(node) for node in NODES]
+    published = set().union(*(offer.publishes for offer in offers))
+    served = set().union(*(offer.serves for offer in offers))
+    acting = set().union(*(offer.acts for offer in offers))
+    assert allowed(operator, 'topics', 'subscribe') <= published
+    assert allowed(operator, 'services', 'request') <= served
+    assert allowed(operator, 'actions', 'call') == acting
+    # And retraining puts its result into service.
+    requests = allowed(profiles_of('/adet/robot')['retrain_server'], 'services', 'request')
+    assert requests == {'padim/load_bundle'}
+
+
+def strings_in(value):
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from strings_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings_in(inner)
+    elif isinstance(value, str):
+        yield value
+
+
+def names_in(layout: Path) -> set[str]:
+    """Topics of a layout file, with fields where it plots them."""
+    text = layout.read_text(encoding='utf-8')
+    values = list(strings_in(yaml.safe_load(text)))
+    if layout.suffix == '.perspective':
+        values = [ast.literal_eval(value) for value in values if value[0] in '\'"{']
+    return {value for value in values if isinstance(value, str) and value.startswith('/')}
+
+
+@pytest.mark.parametrize('name', ['adet.rviz', 'adet.foxglove.json', 'adet.perspective'])
+def test_a_layout_shows_topics_that_are_published(graph, name):
+    published = set().union(*(graph.offer(node).publishes for node in NODES))
+    published = {topic if topic.startswith('/') else f'/{topic}' for topic in published}
+    shown = names_in(CONFIG / name)
+    assert '/padim/overlay' in shown
+    for value in shown:
+        topic, _, field = re.fullmatch(r'(/padim/\w+|/\w+)(?:([./])(\w+))?', value).groups()
+        assert topic in published, value
+        if field:
+            assert topic == '/padim/result'
+            assert field in AnomalyResult.get_fields_and_field_types(), value
+
+
+def test_a_foxglove_layout_places_every_panel_once():
+    layout = json.loads((CONFIG / 'adet.foxglove.json').read_text(encoding='utf-8'))
+    placed = [value for value in strings_in(layout['layout']) if '!' in value]
+    assert sorted(placed) == sorted(layout['configById'])
