@@ -4,9 +4,9 @@
 
 A comment that readers do not see stands above each block of shell commands:
 
-    <!-- run -->                                  run by tests/end_to_end/test_docs_commands.py
-    <!-- tested by tests/FILE.py::test_name -->   the same commands are run by that test
-    <!-- not run: needs a camera -->              nobody runs it, and why
+    <!-- run -->                                   tests/end_to_end/test_docs_commands.py does
+    <!-- tested by tests/FILE.py::test_name -->    that test runs the same commands
+    <!-- not run: needs a camera -->               nobody does, and why
 
 Every command line is parsed all the same, by tests/unit/test_docs.py.
 """

@@ -42,7 +42,6 @@ RUN = [page for page, script in SCRIPTS.items() if script]
 @pytest.fixture
 def desk(deployed, tmp_path):
     """A user's folder: pictures, a finished run, the bundle on the robot, a result file."""
-
     shutil.copytree(deployed.data_root / 'train' / 'plate', tmp_path / 'data/train/MyLine_bracket')
     shutil.copytree(deployed.test_folder, tmp_path / 'data/test/MyLine_bracket')
     shutil.copytree(deployed.bundle, tmp_path / 'models/PaDiM')
