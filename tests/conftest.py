@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import os
 from pathlib import Path
 from typing import NamedTuple, TYPE_CHECKING
@@ -43,6 +44,14 @@ class Deployed(NamedTuple):
     @property
     def test_folder(self) -> Path:
         return self.data_root / 'test' / CATEGORY
+
+
+@pytest.fixture(scope='session', autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the machine's key and timings out of the home of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_STATE_HOME', str(tmp_path_factory.mktemp('state')))
+        yield
 
 
 @pytest.fixture(scope='session')

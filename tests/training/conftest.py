@@ -130,3 +130,14 @@ def trained(few_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Tra
         return Trained(run, built[-1], robot)
 
     return get
+
+
+@pytest.fixture
+def traced(deployed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let exports of ``deployed`` begin with its graphs: to trace them takes ten seconds."""
+    from adet_core.bundle import open_bundle, read_engine, read_features
+
+    bundle = open_bundle(deployed.bundle)
+    graph, features = read_engine(bundle), read_features(bundle)
+    monkeypatch.setattr('adet_training.export.to_onnx', lambda *_: graph)
+    monkeypatch.setattr('adet_training.export.features_to_onnx', lambda *_: features)

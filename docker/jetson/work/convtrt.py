@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``adet export``, with the command line of the Jetson tutorial.
 
-    python3 convtrt.py --model patchcore
+    python3 convtrt.py --model patchcore --fp16
 
 See docs/coming_from_the_jetson_tutorial.md.
 """
@@ -21,10 +21,8 @@ from adet_core.errors import AdetError
 _UNUSED = {
     'opset': 'adet export takes the one that all its backends read',
     'out_dir': 'the engine goes to engine/ in the bundle',
-    **dict.fromkeys(
-        ('fp16', 'workspace', 'use_dla', 'allow_gpu_fallback', 'save_timing'),
-        'adet makes no TensorRT engine yet, ONNX Runtime runs the graph in fp32',
-    ),
+    'allow_gpu_fallback': 'layers that a DLA cannot run go to the GPU',
+    'save_timing': 'timings are kept without being asked for',
 }
 
 
@@ -34,19 +32,26 @@ def main() -> int:
     parser.add_argument('--weights_pth', type=Path)
     parser.add_argument('--memory_bank', type=Path)
     parser.add_argument('--stats', type=Path)
-    for name in ('opset', 'out_dir', 'workspace', 'use_dla', 'save_timing'):
+    parser.add_argument('--fp16', action='store_true', help='adet export --precision fp16')
+    parser.add_argument('--workspace', type=int, metavar='MiB', help='adet export --workspace')
+    parser.add_argument('--use_dla', type=int, metavar='CORE', help='adet export --dla')
+    for name in ('opset', 'out_dir', 'save_timing'):
         parser.add_argument(f'--{name}', help='taken, and not used')
-    for name in ('fp16', 'allow_gpu_fallback'):
-        parser.add_argument(
-            f'--{name}', action='store_const', const=True, help='taken, and not used'
-        )
+    parser.add_argument(
+        '--allow_gpu_fallback', action='store_const', const=True, help='taken, and not used'
+    )
     arguments = parser.parse_args()
     try:
         folder = bundle_folder(arguments, 'weights_pth', 'memory_bank', 'stats')
     except AdetError as error:
         return fail(error)
     say_unused(arguments, _UNUSED)
-    return cli.main(['export', str(folder)])
+    words = ['export', str(folder), '--precision', 'fp16' if arguments.fp16 else 'fp32']
+    if arguments.workspace is not None:
+        words += ['--workspace', str(arguments.workspace)]
+    if arguments.use_dla is not None:
+        words += ['--dla', str(arguments.use_dla)]
+    return cli.main(words)
 
 
 if __name__ == '__main__':

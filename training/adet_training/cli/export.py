@@ -8,8 +8,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from adet_core.bundle import open_bundle
-from adet_core.progress import progress_bars
+from adet_core.bundle import BuildOptions, Bundle, open_bundle, read_engine
+from adet_core.cli.arguments import count
+from adet_core.errors import BackendError
+from adet_core.parity import BANDS
+from adet_core.progress import progress_bars, Report
+from adet_core.tensorrt import build_for, find_flavour, find_gpu
 
 HELP = 'make the graph that the nodes run from a bundle, and check it'
 EXAMPLE = 'adet export models/PaDiM'
@@ -19,7 +23,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument('bundle', type=Path, metavar='BUNDLE', help='a bundle folder')
     parser.add_argument(
-        '--precision', choices=['fp32'], default='fp32', help='of the graph (default: %(default)s)'
+        '--precision',
+        choices=list(BANDS),
+        default='fp32',
+        help='of the graph (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--data-root',
+        type=Path,
+        default=Path('data'),
+        metavar='DIR',
+        help='for int8: holds train/, to calibrate on, and test/ (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--workspace',
+        type=count,
+        default=BuildOptions.workspace_mib,
+        metavar='MiB',
+        help='memory that a layer of a TensorRT engine may use (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--dla',
+        type=count,
+        metavar='CORE',
+        help='let TensorRT use this deep learning accelerator, in fp16 (default: the GPU alone)',
+    )
+    parser.add_argument(
+        '--max-batch',
+        type=count,
+        default=BuildOptions.max_batch,
+        metavar='N',
+        help='pictures of one run of a TensorRT engine at most (default: %(default)s)',
     )
     parser.add_argument(
         '--onnx-only', action='store_true', help='make engine/model.onnx and no other engine'
@@ -30,21 +64,61 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Export; returns where the graph is and how well it agrees."""
     # Before torch is imported, which takes seconds: a wrong folder is answered at once.
     bundle = open_bundle(arguments.bundle)
+    options = BuildOptions(
+        workspace_mib=arguments.workspace,
+        dla_core=BuildOptions.dla_core if arguments.dla is None else arguments.dla,
+        max_batch=arguments.max_batch,
+    )
     from adet_training.quiet import quiet_libraries
 
     with progress_bars() as report, quiet_libraries():
+        from adet_training.dataset import load_category
         from adet_training.export import export
 
-        exported = export(bundle, report=report)
+        manifest, data = bundle.manifest, None
+        if arguments.precision == 'int8':
+            size = manifest.image.height
+            data = load_category(arguments.data_root, manifest.category, size, report=report)
+        exported = export(
+            bundle, precision=arguments.precision, data=data, options=options, report=report
+        )
+        plan, note = _build(bundle, report) if not arguments.onnx_only else (None, '')
+    accuracy = exported.accuracy
     return {
         'onnx': str(exported.path),
+        'plan': plan,
+        'plan_note': note,
         'bundle_id': bundle.bundle_id,
         'precision': arguments.precision,
         'pictures': exported.parity.pictures,
         'score_difference': exported.parity.score_difference,
         'map_difference': exported.parity.map_difference,
         'tolerance': exported.parity.tolerance,
+        'image_auroc_fp32': accuracy[0] if accuracy else None,
+        'image_auroc': accuracy[1] if accuracy else None,
     }
+
+
+def _build(bundle: Bundle, report: Report) -> tuple[str | None, str]:
+    """Build TensorRT's engine where there is a TensorRT; its path if so, and a word about it."""
+    try:
+        flavour = find_flavour()
+    except BackendError as error:
+        return None, str(error)
+    gpu, note = None, 'it is run and compared at the first start'
+    try:
+        gpu = find_gpu()
+    except BackendError as error:
+        if flavour.needs_gpu:
+            return None, str(error)
+        note = f'{error}; this shows that TensorRT takes the graph, a robot builds its own'
+    try:
+        return str(build_for(bundle, read_engine(bundle), flavour, gpu, report=report)[2]), note
+    except BackendError as error:
+        msg = (
+            f'{error}; the graph is exported: with --onnx-only the robot builds its engine itself'
+        )
+        raise BackendError(msg) from None
 
 
 def show(result: dict[str, Any]) -> None:
@@ -53,5 +127,15 @@ def show(result: dict[str, Any]) -> None:
     print(
         f'agrees with the trained model on {result["pictures"]} pictures: score within '
         f'{result["score_difference"]:.2g}, map within {result["map_difference"]:.2g} '
-        f'(allowed {result["tolerance"]:.2g})'
+        + (
+            f'(allowed {result["tolerance"]:.2g})'
+            if result['precision'] == 'fp32'
+            else f'(no verdict changed farther than {result["tolerance"]:.2g} from the threshold)'
+        )
     )
+    if result['image_auroc'] is not None:
+        print(f'image AUROC {result["image_auroc"]:.4f}, in fp32 {result["image_auroc_fp32"]:.4f}')
+    if result['plan']:
+        print(f'built {result["plan"]}: {result["plan_note"]}')
+    elif result['plan_note']:
+        print(f'no TensorRT engine: {result["plan_note"]}')

@@ -39,7 +39,10 @@ class InspectOptions:
     )
     models_root: str = option('folder of the deployed models', default='models')
     output_dir: str = option('folder of the result files', default='.')
-    backend: str = option('what runs the graph: auto or onnxruntime', default='auto')
+    backend: str = option('what runs the graph: auto, onnxruntime or tensorrt', default='auto')
+    no_build: bool = option(
+        'take no TensorRT engine that would have to be built first', default=False
+    )
     threads: int = option('threads of one inference; 0: one per core', default=0, minimum=0)
     threshold: str = option("raw score of the verdict; empty: the bundle's own", default='')
     publish_rate: float = option(
@@ -106,7 +109,7 @@ class EvaluateOptions:
     models_root: str = option('folder of the deployed models', default='models')
     output_dir: str = option('folder of the result files', default='.')
     report_dir: str = option('folder of the report; empty: report in output_dir', default='')
-    backend: str = option('what runs the graph: auto or onnxruntime', default='auto')
+    backend: str = option('what runs the graph: auto, onnxruntime or tensorrt', default='auto')
     threads: int = option('threads of one inference; 0: one per core', default=0, minimum=0)
     bag_topic: str = option(
         'topic of the pictures in the bag; empty: the only one, or image_raw', default=''
@@ -158,6 +161,7 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
     detector: dict[str, Any] = {
         'models_root': options.models_root,
         'backend': options.backend,
+        'no_build': options.no_build,
         'threads': options.threads,
         'frames': 'every' if every else 'latest',
     }

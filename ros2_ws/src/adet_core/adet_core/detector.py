@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 import hashlib
 import math
@@ -14,12 +15,14 @@ import time
 import numpy as np
 import numpy.typing as npt
 
-from adet_core.backends import Answer, Backend, open_backend
+from adet_core.backends import Answer, Backend, open_backend, TENSORRT
 from adet_core.bundle import Bundle, open_bundle, read_engine
 from adet_core.errors import BackendError
 from adet_core.overlay import draw_overlay
 from adet_core.pictures import Image, Picture, prepare, to_bgr
+from adet_core.progress import Report, silent
 from adet_core.scoring import AnomalyMap, find_regions, normalise_score, Region
+from adet_core.tensorrt import EngineError, open_tensorrt
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Detector:
     Attributes:
         bundle: What it inspects with.
         backend: Where its graph runs.
+        backend_reason: Why ``auto`` did not take TensorRT; empty if it did, or was not asked.
         graph_sha256: Of the graph, once loaded from a folder.
         threshold: Raw score at or above which a picture is anomalous; may be set at any time.
     """
@@ -79,6 +83,7 @@ class Detector:
         """
         self.bundle = bundle
         self.backend = backend
+        self.backend_reason = ''
         self.graph_sha256 = ''
         self.threshold = bundle.manifest.image_threshold.value
         self._float_range = float_range
@@ -96,17 +101,22 @@ class Detector:
         threads: int = 0,
         float_range: tuple[float, float] = (0.0, 1.0),
         beside: Detector | None = None,
+        build: bool = True,
+        report: Report = silent,
     ) -> Detector:
         """Open a bundle folder, as it is in service, with its exported engine.
 
         Args:
             folder: A bundle folder that ``adet export`` has been run on.
             model: The model's word the caller needs; None takes any.
-            backend: See `adet_core.backends.open_backend`.
-            threads: Likewise.
+            backend: ``tensorrt``; a key of `adet_core.backends.BACKENDS`; or ``auto``, which
+                takes TensorRT where that works.
+            threads: See `adet_core.backends.open_backend`.
             float_range: For 32FC1 pictures.
             beside: A detector of the same backend: where both have the same graph, it is not
                 loaded a second time.
+            build: Whether TensorRT may build an engine, which takes minutes on a small board.
+            report: Told the progress of that.
 
         Raises:
             BackendError: The graph cannot be run here.
@@ -115,13 +125,26 @@ class Detector:
         bundle = open_bundle(folder, model=model, in_service=True)
         graph = read_engine(bundle)
         checksum = hashlib.sha256(graph).hexdigest()
+        reason = ''
+
+        def make(engine: Backend) -> Detector:
+            detector = cls(bundle, engine, float_range=float_range)
+            detector.graph_sha256, detector.backend_reason = checksum, reason
+            return detector
+
         if beside is not None and beside.graph_sha256 == checksum:
-            engine = beside.backend.fork()
-        else:
-            engine = open_backend(backend, graph, threads=threads)
-        detector = cls(bundle, engine, float_range=float_range)
-        detector.graph_sha256 = checksum
-        return detector
+            reason = beside.backend_reason
+            # A bank may have grown beyond what the engine was built for: then it is built anew.
+            with suppress(EngineError):
+                return make(beside.backend.fork())
+        if backend in {'auto', TENSORRT}:
+            try:
+                return make(open_tensorrt(bundle, graph, build=build, report=report))
+            except BackendError as error:
+                if backend == TENSORRT:
+                    raise
+                reason = f'not TensorRT: {error}'
+        return make(open_backend(backend, graph, threads=threads))
 
     def inspect(self, picture: Picture) -> Inspection:
         """Judge one picture of any size and supported encoding.

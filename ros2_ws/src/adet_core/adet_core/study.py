@@ -56,14 +56,21 @@ class Study:
 
 
 def load_detectors(
-    bundles: Sequence[Path], *, backend: str = 'auto', threads: int = 0
+    bundles: Sequence[Path],
+    *,
+    backend: str = 'auto',
+    threads: int = 0,
+    report: Report = silent,
 ) -> dict[str, Detector]:
     """Detectors of bundles, by their models' words; where these are equal, with the bundles' ids.
 
     Raises:
         AdetError: A bundle or the backend cannot be used, or a bundle is named twice.
     """
-    loaded = [(path, Detector.load(path, backend=backend, threads=threads)) for path in bundles]
+    loaded = [
+        (path, Detector.load(path, backend=backend, threads=threads, report=report))
+        for path in bundles
+    ]
     words = [detector.bundle.manifest.model for _, detector in loaded]
     found: dict[str, Detector] = {}
     for path, detector in loaded:

@@ -31,11 +31,12 @@ from adet.node import WorkerNode
 from adet.parameters import option
 from adet_core.detector import Detector, Inspection
 from adet_core.drift import DriftTest
-from adet_core.errors import AdetError, ConfigError
+from adet_core.errors import AdetError, BackendError, ConfigError
 from adet_core.models import deployed_folder, FOLDERS
 from adet_core.pictures import Picture
 
 _SUFFIX = '_detector'
+_TELL_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,10 @@ class DetectorOptions:
     model: str = option("the model's word; empty: as the executable is called", default='')
     models_root: str = option('folder of the deployed models', default='models')
     bundle: str = option("bundle folder; empty: the model's own under models_root", default='')
-    backend: str = option('what runs the graph: auto or onnxruntime', default='auto')
+    backend: str = option('what runs the graph: auto, onnxruntime or tensorrt', default='auto')
+    no_build: bool = option(
+        'take no TensorRT engine that would have to be built first', default=False
+    )
     threads: int = option('threads of one inference; 0: one per core', default=0, minimum=0)
     frames: str = option(
         'latest: a picture that comes too soon replaces the one that waits; '
@@ -114,9 +118,7 @@ class DetectorNode(WorkerNode):
         self._pace = Pace()
         self._make_topics(every)
         detector = self._detector
-        self.get_logger().info(
-            f'bundle {detector.bundle.bundle_id} of {folder} on {detector.backend.name}'
-        )
+        self._say_backend(f'bundle {detector.bundle.bundle_id} of {folder}', detector)
         self.start(self._inspect_all)
 
     def _make_topics(self, every: bool) -> None:
@@ -150,7 +152,21 @@ class DetectorNode(WorkerNode):
             threads=self._options.threads,
             float_range=self._float_range,
             beside=beside,
+            build=not self._options.no_build,
+            report=self._tell,
         )
+
+    def _tell(self, stage: str, done: int, total: int | None) -> None:
+        """Told of the building of an engine, from another thread; an error ends it."""
+        if self.stopping:
+            msg = f'{stage} was given up: the node is stopping'
+            raise BackendError(msg)
+        text = f'{stage}: {done} of {total}' if total else f'{stage}, which may take minutes'
+        self.get_logger().info(text, throttle_duration_sec=_TELL_S)
+
+    def _say_backend(self, what: str, detector: Detector) -> None:
+        reason = f' ({detector.backend_reason})' if detector.backend_reason else ''
+        self.get_logger().info(f'{what} on {detector.backend.name}{reason}')
 
     def _declare_threshold(self) -> None:
         description = 'raw score at or above which a picture is anomalous; may be set at any time'
@@ -280,7 +296,7 @@ class DetectorNode(WorkerNode):
             self._drift = _drift_test(detector)
         self.set_parameters([Parameter('threshold', value=detector.threshold)])
         ids = f'{old.bundle.bundle_id} -> {detector.bundle.bundle_id}'
-        self.get_logger().info(f'bundle swapped: {ids}')
+        self._say_backend(f'bundle swapped: {ids}', detector)
 
     def _health(self) -> Health:
         with self.changed:
@@ -304,6 +320,7 @@ class DetectorNode(WorkerNode):
             'bundle': detector.bundle.bundle_id,
             'bundle_folder': detector.bundle.folder,
             'backend': detector.backend.name,
+            'backend_reason': detector.backend_reason,
             'threshold': detector.threshold,
             'drift_test': 'on' if self._drift.works else 'off: too few scores of good pictures',
             'drift_p_value': '' if drift is None else f'{drift.p_value:.3g}',

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, cast, NamedTuple, Protocol
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from adet_core.errors import BackendError, ConfigError
 
+IMAGE_INPUT = 'image'
 PREPARATION_KEY = 'adet_preparation'
 """Metadata of a graph: another one, base64, from a bundle's statistics to what this one takes."""
 
@@ -64,6 +65,9 @@ class Backend(Protocol):
         """
 
 
+TENSORRT = 'tensorrt'
+"""A backend that `adet_core.detector` opens: it needs the bundle, where its engines lie."""
+
 # Resolved when asked for, so that a machine needs only the libraries it uses. 'auto' takes the
 # first that works.
 BACKENDS: Mapping[str, str] = {
@@ -84,7 +88,7 @@ def open_backend(name: str, graph: bytes, *, threads: int = 0) -> Backend:
         ConfigError: There is no backend of that name.
     """
     if name != 'auto' and name not in BACKENDS:
-        msg = f'unknown backend {name!r}; known: auto, {", ".join(BACKENDS)}'
+        msg = f'unknown backend {name!r}; known: auto, {", ".join([*BACKENDS, TENSORRT])}'
         raise ConfigError(msg)
     reasons = []
     for candidate in BACKENDS if name == 'auto' else [name]:
@@ -124,3 +128,19 @@ def check_statistics(expected: Mapping[str, tuple[Any, ...]], given: Mapping[str
         if not fits:
             msg = f'statistics {name!r} have shape {actual}, the graph takes {tuple(shape)}'
             raise BackendError(f'{msg}; export the bundle again')
+
+
+def check_images(images: npt.NDArray[Any], shape: Sequence[Any]) -> None:
+    """Check that pictures are what a graph takes.
+
+    Args:
+        images: Of any shape.
+        shape: ``(H, W, 3)`` of the graph.
+
+    Raises:
+        BackendError: They are of another shape, or not uint8.
+    """
+    if images.dtype != np.uint8 or images.shape[1:] != tuple(shape):
+        expected = 'x'.join(str(length) for length in shape)
+        msg = f'the graph takes uint8 pictures of {expected}, got {images.dtype} {images.shape}'
+        raise BackendError(msg)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 import copy
 from typing import Any
@@ -13,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from adet_core.backends import Answer, check_statistics, PREPARATION_KEY
+from adet_core.backends import Answer, check_images, IMAGE_INPUT
+from adet_core.backends.preparation import first_line, Preparation
 from adet_core.errors import BackendError
 
-IMAGE_INPUT = 'image'
 _ERRORS_ONLY = 3
 
 
@@ -43,17 +42,13 @@ class OnnxRuntimeBackend:
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=_providers())
         except Exception as error:  # noqa: BLE001 - its error types are not importable
-            raise BackendError(f'cannot load the graph: {_first_line(error)}') from None
-        shapes = {entry.name: tuple(entry.shape) for entry in self._session.get_inputs()}
-        if IMAGE_INPUT not in shapes:
+            raise BackendError(f'cannot load the graph: {first_line(error)}') from None
+        pictures = [one.shape for one in self._session.get_inputs() if one.name == IMAGE_INPUT]
+        if not pictures:
             msg = f'the graph has no input {IMAGE_INPUT!r}; it was not exported by adet'
             raise BackendError(msg)
-        self._image_shape = shapes.pop(IMAGE_INPUT)
-        self._preparation = _preparation(self._session, options)
-        if self._preparation is not None:
-            inputs = self._preparation.get_inputs()
-            shapes = {entry.name: tuple(entry.shape) for entry in inputs}
-        self._statistics_shapes = shapes
+        self._picture = tuple(pictures[0][1:])
+        self._preparation = Preparation(self._session, options)
         self._outputs = {entry.name for entry in self._session.get_outputs()}
         self._unbind()
 
@@ -72,12 +67,11 @@ class OnnxRuntimeBackend:
     def _unbind(self) -> None:
         self._binding = self._session.io_binding()
         self._statistics: list[onnxruntime.OrtValue] = []
-        self._bound = not self._statistics_shapes
+        self._bound = not self._preparation.shapes
 
     def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
         """See `adet_core.backends.Backend.bind`."""
-        check_statistics(self._statistics_shapes, statistics)
-        arrays = self._prepared(statistics)
+        arrays = self._preparation(statistics)
         device = 'cuda' if 'CUDA' in self.name else 'cpu'
         values = {
             name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device)
@@ -88,17 +82,6 @@ class OnnxRuntimeBackend:
         # On the CPU they are the arrays' own memory, which has to outlive the binding.
         self._statistics = list(values.values())
         self._bound = True
-
-    def _prepared(
-        self, statistics: Mapping[str, npt.NDArray[np.float32]]
-    ) -> Mapping[str, npt.NDArray[np.float32]]:
-        if self._preparation is None:
-            return statistics
-        names = [entry.name for entry in self._preparation.get_outputs()]
-        try:
-            return dict(zip(names, self._preparation.run(names, statistics), strict=True))
-        except Exception as error:  # noqa: BLE001 - its error types are not importable
-            raise BackendError(f'cannot prepare the statistics: {_first_line(error)}') from None
 
     def run(self, images: npt.NDArray[np.uint8]) -> Answer:
         """See `adet_core.backends.Backend.run`."""
@@ -115,17 +98,12 @@ class OnnxRuntimeBackend:
 
     def _run(self, images: npt.NDArray[np.uint8], outputs: Sequence[str]) -> list[Any]:
         if not self._bound:
-            msg = f'the graph needs the statistics {sorted(self._statistics_shapes)}: bind them'
+            msg = f'the graph needs the statistics {sorted(self._preparation.shapes)}: bind them'
             raise BackendError(msg)
         if missing := set(outputs) - self._outputs:
             msg = f'the graph has no output {sorted(missing)[0]!r}; export the bundle again'
             raise BackendError(msg)
-        if images.dtype != np.uint8 or images.shape[1:] != tuple(self._image_shape[1:]):
-            expected = 'x'.join(str(length) for length in self._image_shape[1:])
-            msg = (
-                f'the graph takes uint8 pictures of {expected}, got {images.dtype} {images.shape}'
-            )
-            raise BackendError(msg)
+        check_images(images, self._picture)
         contiguous = np.ascontiguousarray(images)
         try:
             self._binding.bind_cpu_input(IMAGE_INPUT, contiguous)
@@ -135,23 +113,8 @@ class OnnxRuntimeBackend:
             self._session.run_with_iobinding(self._binding)
             answers: list[Any] = self._binding.copy_outputs_to_cpu()
         except Exception as error:  # noqa: BLE001 - its error types are not importable
-            raise BackendError(f'inference failed: {_first_line(error)}') from None
+            raise BackendError(f'inference failed: {first_line(error)}') from None
         return answers
-
-
-def _preparation(
-    session: onnxruntime.InferenceSession, options: onnxruntime.SessionOptions
-) -> onnxruntime.InferenceSession | None:
-    """The graph that goes along with another one, for the CPU; it is run once in a while."""
-    text = session.get_modelmeta().custom_metadata_map.get(PREPARATION_KEY)
-    if text is None:
-        return None
-    try:
-        graph = base64.b64decode(text, validate=True)
-        return onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
-    except Exception as error:  # noqa: BLE001 - as above
-        msg = f'cannot load what prepares the statistics: {_first_line(error)}'
-        raise BackendError(msg) from None
 
 
 def _providers() -> list[str]:
@@ -159,7 +122,3 @@ def _providers() -> list[str]:
     return [
         name for name in ('CUDAExecutionProvider', 'CPUExecutionProvider') if name in available
     ]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

@@ -3,28 +3,32 @@
 """The ``engine`` folder: what was made from a bundle to run it, and from which bundle it was made.
 
 An engine is a cache, not part of the bundle: it is only used when ``model.json`` says that it was
-made from the very bundle beside it and the graph's checksum holds.
+made from the very bundle beside it and the graph's checksum holds. A plan is what TensorRT built
+from a graph, for one machine; who may use it, `adet_core.tensorrt` decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 import hashlib
 import json
+import math
 from pathlib import Path
+from typing import IO
 
-from adet_core.bundle.commit import open_committed, stage
+from adet_core.bundle.commit import open_committed, stage, write_synced
 from adet_core.bundle.decode import decode, parse_json
 from adet_core.bundle.reader import Bundle
-from adet_core.errors import BundleError
+from adet_core.errors import BundleError, ConfigError
 
 ENGINE_FOLDER = 'engine'
 GRAPH_FILE = 'model.onnx'
+PLAN_FILE = 'model.plan'
 FEATURES_FILE = 'features.onnx'
 RECORD_FILE = 'model.json'
 # One protobuf cannot be larger, and nothing of ours comes near it: statistics are inputs.
-_GRAPH_LIMIT = 2 << 30
+_LIMIT = 2 << 30
 _RECORD_LIMIT = 1 << 20
 
 
@@ -36,8 +40,10 @@ class Parity:
         pictures: How many were compared.
         score_difference: Largest absolute difference of raw scores.
         map_difference: Largest absolute difference anywhere in the anomaly maps.
-        tolerance: The difference of scores that was allowed.
+        tolerance: The difference of scores that was allowed; in a lower precision, how far from
+            the threshold a verdict is sure.
         map_tolerance: Of maps; None in a record of an older adet: as for scores.
+        flips: Sure verdicts that changed; None in fp32, where the differences count.
     """
 
     pictures: int
@@ -45,12 +51,73 @@ class Parity:
     map_difference: float
     tolerance: float
     map_tolerance: float | None = None
+    flips: int | None = None
 
     @property
     def holds(self) -> bool:
         """Whether the graph may be used."""
+        if self.flips is not None:
+            return self.flips == 0 and math.isfinite(self.score_difference + self.map_difference)
         allowed = self.tolerance if self.map_tolerance is None else self.map_tolerance
         return self.score_difference <= self.tolerance and self.map_difference <= allowed
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """What a plan is built with.
+
+    Attributes:
+        workspace_mib: Memory that a layer may use beside its tensors, in MiB.
+        dla_core: Core of the deep learning accelerator; -1 is the GPU.
+        max_batch: Pictures of one run at most.
+    """
+
+    workspace_mib: int = 1024
+    dla_core: int = -1
+    max_batch: int = 1
+
+    def check(self) -> None:
+        """Look at the ranges.
+
+        Raises:
+            ConfigError: Names what makes no sense.
+        """
+        for name, least in (('workspace_mib', 1), ('dla_core', -1), ('max_batch', 1)):
+            if (value := getattr(self, name)) < least:
+                msg = f'{name} is {value}, must be {least} or more'
+                raise ConfigError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRecord:
+    """What ``model.plan`` was built from and for.
+
+    Attributes:
+        graph_sha256: Of the graph.
+        plan_sha256: Of ``model.plan``.
+        library: ``tensorrt`` or ``tensorrt_rtx``.
+        version: Of the library.
+        gpu: Name of the GPU; empty where there was none.
+        capability: Compute capability of that GPU, e.g. ``8.7``; empty likewise.
+        precision: As that of the graph.
+        options: What it was built with.
+        lengths: Of each free axis of the statistics, e.g. ``bank:0``: the least and the largest
+            that it takes.
+        parity: The check made when it was first run; None until then.
+        seal: HMAC-SHA256 of all others with the machine's key.
+    """
+
+    graph_sha256: str
+    plan_sha256: str
+    library: str
+    version: str
+    gpu: str
+    capability: str
+    precision: str
+    options: BuildOptions
+    lengths: dict[str, tuple[int, ...]]
+    parity: Parity | None = None
+    seal: str = ''
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +127,14 @@ class EngineRecord:
     Attributes:
         bundle_id: The bundle the graph was exported from.
         sha256: Of ``model.onnx``.
-        precision: ``fp32``.
+        precision: ``fp32``, ``fp16`` or ``int8``.
         opset: ONNX operator set.
         parity: The check made at export.
         versions: Library name to version, as exported.
         features_sha256: Of ``features.onnx``; None for a model that is not relearned from
             features.
+        options: What plans are built with, wherever that is.
+        plan: What ``model.plan`` was built from; None if there is none.
     """
 
     bundle_id: str
@@ -75,6 +144,8 @@ class EngineRecord:
     parity: Parity
     versions: dict[str, str]
     features_sha256: str | None = None
+    options: BuildOptions = BuildOptions()
+    plan: PlanRecord | None = None
 
 
 def write_engine(
@@ -95,16 +166,60 @@ def write_engine(
         OSError: The folder cannot be written; the old engine is untouched.
     """
     folder = bundle.folder / ENGINE_FOLDER
-    text = (json.dumps(asdict(record), indent=2, allow_nan=False) + '\n').encode()
     contents: dict[str, Callable[..., object]] = {
         GRAPH_FILE: lambda file: file.write(graph),
-        RECORD_FILE: lambda file: file.write(text),
+        RECORD_FILE: _writer(record),
     }
     if features is not None:
         contents[FEATURES_FILE] = lambda file: file.write(features)
     with stage(folder, contents):
         pass
     return folder / GRAPH_FILE
+
+
+def write_plan(bundle: Bundle, plan: bytes, record: PlanRecord) -> Path:
+    """Put a plan beside the graph; it becomes visible together with what it was built from.
+
+    Returns:
+        The path of ``model.plan``.
+
+    Raises:
+        BundleError: There is no engine to add it to.
+        OSError: The folder cannot be written; the old plan is untouched.
+    """
+    folder = bundle.folder / ENGINE_FOLDER
+    with stage(folder, {PLAN_FILE: lambda file: file.write(plan)}) as staging:
+        # Under the folder's lock: an export may have written another one just before.
+        whole = replace(_read_record(bundle, folder), plan=record)
+        write_synced(staging / RECORD_FILE, _writer(whole))
+    return folder / PLAN_FILE
+
+
+def read_plan(bundle: Bundle) -> bytes:
+    """The bytes of ``model.plan``, whatever they are.
+
+    Raises:
+        BundleError: There is no such file.
+    """
+    return _read(bundle, bundle.folder / ENGINE_FOLDER, PLAN_FILE, _LIMIT)
+
+
+def read_record(bundle: Bundle) -> EngineRecord:
+    """All of ``model.json``.
+
+    Raises:
+        BundleError: It is missing or damaged.
+    """
+    return _read_record(bundle, bundle.folder / ENGINE_FOLDER)
+
+
+def read_precision(bundle: Bundle) -> str:
+    """What the graph in service is in; one that was trained further on the robot is in fp32.
+
+    Raises:
+        BundleError: ``model.json`` is missing or damaged.
+    """
+    return read_record(bundle).precision if bundle.graph_id == bundle.base_id else 'fp32'
 
 
 def read_engine(bundle: Bundle) -> bytes:
@@ -140,7 +255,7 @@ def _read_checked(
             raise _error(bundle, RECORD_FILE, reason)
         if checksum(record) is None:
             raise _error(bundle, name, 'was not made')
-        data = _read(bundle, folder, name, _GRAPH_LIMIT)
+        data = _read(bundle, folder, name, _LIMIT)
         if hashlib.sha256(data).hexdigest() == checksum(record):
             return data
         # An export may have replaced both between the two reads.
@@ -166,6 +281,11 @@ def _read(bundle: Bundle, folder: Path, name: str, limit: int) -> bytes:
     if len(data) > limit:
         raise _error(bundle, name, f'larger than {limit} bytes')
     return data
+
+
+def _writer(record: EngineRecord) -> Callable[[IO[bytes]], object]:
+    text = (json.dumps(asdict(record), indent=2, allow_nan=False) + '\n').encode()
+    return lambda file: file.write(text)
 
 
 def _error(bundle: Bundle, name: str, reason: str) -> BundleError:

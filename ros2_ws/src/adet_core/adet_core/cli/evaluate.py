@@ -58,7 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='folder for report.html and report.json (default: none written)',
     )
     parser.add_argument(
-        '--backend', default='auto', metavar='NAME', help='what runs the graphs: auto, onnxruntime'
+        '--backend',
+        default='auto',
+        metavar='NAME',
+        help='what runs the graphs: auto, onnxruntime, tensorrt',
     )
     parser.add_argument(
         '--threads', type=count, default=0, metavar='N', help='of an inference; 0: one per core'
@@ -78,7 +81,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError(msg)
     with progress_bars() as report:
         detectors = load_detectors(
-            arguments.bundle, backend=arguments.backend, threads=arguments.threads
+            arguments.bundle,
+            backend=arguments.backend,
+            threads=arguments.threads,
+            report=report,
         )
         if arguments.images:
             source = open_source(arguments.images)

@@ -13,14 +13,13 @@ import numpy.typing as npt
 from adet_core.backends import Backend
 from adet_core.bundle import Figures, ScoreRange, Threshold
 from adet_core.metrics import auroc, binomial_upper_bound
+from adet_core.parity import BANDS
 from adet_core.pictures import Image
 from adet_core.progress import Report
 from adet_core.retrain.pictures import LabelledPicture, Pictures
 from adet_core.retrain.relearned import Relearned
 from adet_core.scoring import AnomalyMap
 from adet_core.thresholds import normal_thresholds, score_range
-
-_TOLERANCE = 1e-3
 
 
 class Scores(NamedTuple):
@@ -103,24 +102,30 @@ def draw_line(scores: Scores, others: Sequence[float], settings: Mapping[str, An
 
 
 def parity_fault(
-    relearned: Relearned, golden: Sequence[Image], span: float, *, report: Report
+    relearned: Relearned,
+    golden: Sequence[Image],
+    span: float,
+    *,
+    precision: str = 'fp32',
+    report: Report,
 ) -> str:
     """Whether the graph, with what was learned, says what that means; a sentence if not.
 
     Args:
         relearned: The new set.
         golden: Prepared pictures.
-        span: Of the score range; a thousandth of it is allowed.
+        span: Of the score range.
+        precision: Of the graph: how far off scores may be, and in fp32 also maps; see
+            `adet_core.parity.BANDS`.
         report: Told the progress.
     """
-    allowed = _TOLERANCE * span
+    allowed = BANDS[precision] * span
     for number, image in enumerate(golden, start=1):
         answer = relearned.backend.run(image[None])
         expected = relearned.reference(image)
-        difference = max(
-            abs(float(answer.scores[0]) - expected.score),
-            _largest(answer.maps[0], expected.anomaly_map),
-        )
+        difference = abs(float(answer.scores[0]) - expected.score)
+        if precision == 'fp32':
+            difference = max(difference, _largest(answer.maps[0], expected.anomaly_map))
         if not difference <= allowed:
             return (
                 f'the graph differs from what was learned by {difference:.3g}, allowed '

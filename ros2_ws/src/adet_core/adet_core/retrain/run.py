@@ -17,6 +17,7 @@ from adet_core.bundle import (
     only_retraining,
     open_bundle,
     read_engine,
+    read_precision,
     RetrainReport,
     write_retrained,
 )
@@ -130,9 +131,13 @@ def retrain(
         others = [float(new.backend.run(image[None]).scores[0]) for image in golden]
         line = draw_line(scores, others, settings)
         after = figures(scores, line.image.value, test)
-        fault = parity_fault(new, golden, line.score_range.span, report=report) or quality_fault(
-            scores, before, after, test, settings
-        )
+        fault = parity_fault(
+            new,
+            golden,
+            line.score_range.span,
+            precision=read_precision(bundle) if by_statistics else 'fp32',
+            report=report,
+        ) or quality_fault(scores, before, after, test, settings)
         learned, held_out = bundle.known_pictures() if incremental else ({}, {})
         result = RetrainReport(
             base=bundle.base_id,

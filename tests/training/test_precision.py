@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""`adet export` in lower precision and with engines: what it says, keeps and refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from adet_core.bundle import copy_bundle, open_bundle, read_record
+from adet_core.cli import main
+from adet_core.errors import BackendError, ConfigError, ExportError
+from adet_core.tensorrt import find_flavour
+from adet_training.export import check_parity, export
+
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures('traced')]
+
+
+@pytest.fixture
+def bundle(deployed, tmp_path):
+    """A bundle to export."""
+    return copy_bundle(open_bundle(deployed.bundle), tmp_path / 'PaDiM')
+
+
+def test_an_export_in_int8_says_how_well_it_does(bundle, data_root, capsys):
+    words = ['export', str(bundle.folder), '--precision', 'int8', '--data-root', str(data_root)]
+    assert main([*words, '--workspace', '64', '--onnx-only', '--json']) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result['precision'] == 'int8'
+    assert result['plan'] is None
+    assert 0 <= result['image_auroc_fp32'] <= 1
+    assert abs(result['image_auroc'] - result['image_auroc_fp32']) < 0.1
+    record = read_record(bundle)
+    assert (record.precision, record.options.workspace_mib) == ('int8', 64)
+    assert record.parity.flips == 0
+
+
+def test_an_export_builds_an_engine_where_there_is_a_tensorrt(bundle, capsys):
+    pytest.importorskip('tensorrt_rtx')
+    assert main(['export', str(bundle.folder), '--precision', 'fp16']) == 0
+    out = capsys.readouterr().out
+    path = bundle.folder / 'engine' / 'model.plan'
+    assert f'built {path}: ' in out
+    assert 'no verdict changed farther than' in out
+    assert path.stat().st_size > 10_000
+    assert read_record(bundle).plan.precision == 'fp16'
+
+
+def test_an_export_without_tensorrt_says_so(bundle, capsys, monkeypatch):
+    monkeypatch.setattr('adet_core.tensorrt.flavour._NAMES', ('no_such_tensorrt',))
+    assert main(['export', str(bundle.folder)]) == 0
+    assert 'no TensorRT engine: TensorRT is not installed' in capsys.readouterr().out
+    assert not (bundle.folder / 'engine' / 'model.plan').exists()
+
+
+def test_a_tensorrt_that_needs_a_gpu_leaves_the_engine_to_the_robot(bundle, capsys, monkeypatch):
+    pytest.importorskip('tensorrt_rtx')
+
+    def find():
+        raise BackendError('no GPU can be used')
+
+    monkeypatch.setattr('adet_training.cli.export.find_gpu', find)
+    monkeypatch.setattr(
+        'adet_training.cli.export.find_flavour',
+        lambda: find_flavour()._replace(name='tensorrt'),
+    )
+    assert main(['export', str(bundle.folder)]) == 0
+    assert 'no TensorRT engine: no GPU can be used' in capsys.readouterr().out
+    assert not (bundle.folder / 'engine' / 'model.plan').exists()
+
+
+def test_an_engine_that_cannot_be_built_leaves_the_graph(bundle, capsys):
+    pytest.importorskip('tensorrt_rtx')
+    assert main(['export', str(bundle.folder), '--dla', '0']) == 1
+    error = capsys.readouterr().err
+    assert (
+        'error: a DLA core takes fp16, the graph is fp32; export it as fp16; the graph is' in error
+    )
+    assert read_record(bundle).options.dla_core == 0
+
+
+def test_int8_needs_the_pictures_it_was_trained_on(bundle, tmp_path, capsys):
+    words = ['export', str(bundle.folder), '--precision', 'int8', '--data-root', str(tmp_path)]
+    assert main(words) == 1
+    assert f'error: {tmp_path}/train/plate: no such folder' in capsys.readouterr().err
+    with pytest.raises(ConfigError, match='int8 is calibrated on pictures'):
+        export(bundle, precision='int8')
+
+
+def test_a_precision_that_is_not_known_is_refused(bundle, capsys):
+    with pytest.raises(ConfigError, match="precision is 'fp8', must be one of: fp32, fp16, int8"):
+        export(bundle, precision='fp8')
+    with pytest.raises(SystemExit):
+        main(['export', str(bundle.folder), '--precision', 'fp8'])
+    assert "invalid choice: 'fp8'" in capsys.readouterr().err
+
+
+def test_a_graph_whose_verdicts_change_is_not_exported(bundle, monkeypatch):
+    golden = bundle.golden()
+    # Those of other pictures: good ones are called bad, and bad ones good.
+    wrong = golden._replace(scores=golden.scores[::-1].copy())
+    monkeypatch.setattr('adet_core.bundle.Bundle.golden', lambda _: wrong)
+    monkeypatch.setattr('adet_training.export.check_parity', check_lower)
+    with pytest.raises(ExportError, match=r'4 verdicts changed, .* nothing was written'):
+        export(bundle, precision='fp16')
+    assert not (bundle.folder / 'engine').exists()
+
+
+def check_lower(graph, bundle, precision='fp32', **options):
+    """The check, for lower precision alone."""
+    return check_parity(graph, bundle, precision, **options) if precision != 'fp32' else None

@@ -1,0 +1,273 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every model's graph in every precision: what is lowered, how it agrees, engines of it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import shutil
+import signal
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+from onnx import helper, TensorProto
+import pytest
+
+from adet_core.bundle import BuildOptions, open_bundle, read_engine
+from adet_core.errors import BackendError, ConfigError
+from adet_core.tensorrt import build_for, build_plan, find_flavour, Flavour
+from adet_core.tensorrt.build import _choose_types, _network_flags
+from adet_core.tensorrt.plans import load_plan
+from adet_training.export import check_parity, prepared
+from adet_training.precision import lower
+
+pytestmark = pytest.mark.training
+
+MODELS = ('padim', 'patchcore', 'efficientad', 'vae')
+OPTIONS = BuildOptions(workspace_mib=256)
+
+
+@pytest.fixture(scope='module')
+def flavour():
+    try:
+        return find_flavour()
+    except BackendError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def robot(trained, tmp_path):
+    """A model's bundle, to be written to."""
+
+    def copy(model):
+        return open_bundle(shutil.copytree(trained(model).robot.folder, tmp_path / model))
+
+    return copy
+
+
+@pytest.fixture(scope='module')
+def lowered(trained):
+    """A model's graph in a lower precision, and its bundle."""
+
+    @functools.cache
+    def get(model, precision):
+        bundle = trained(model).robot
+        graph = read_engine(bundle)
+        images = list(bundle.golden().images)
+        return lower(graph, precision, images, prepared(bundle, graph)), bundle
+
+    return get
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_every_model_becomes_an_engine(flavour, robot, model):
+    bundle = robot(model)
+    graph = read_engine(bundle)
+    stages = []
+    plan, record, path = build_for(
+        bundle, graph, flavour, None, report=lambda *told: stages.append(told)
+    )
+    assert path == bundle.folder / 'engine' / 'model.plan'
+    assert path.read_bytes() == plan
+    assert record.graph_sha256 == hashlib.sha256(graph).hexdigest()
+    assert record.parity is None
+    assert load_plan(bundle, {'library': flavour.name, 'gpu': ''})[0] == plan
+    # A bank may grow to twice its length without another engine.
+    length = len(bundle.statistics().get('memory_bank', ()))
+    axes = ['bank:0', 'search:1'] if model == 'patchcore' else []
+    assert sorted(record.lengths) == axes
+    for axis in axes:
+        least, most = record.lengths[axis]
+        assert least <= length <= 2 * length <= most
+    assert {stage for stage, _, _ in stages} == {'building the engine'}
+    assert any(done == total for _, done, total in stages)
+
+
+def inputs_of(graph):
+    """Of each node: its kind, its own and those of its inputs that are in floating point."""
+    model = onnx.shape_inference.infer_shapes(onnx.load_from_string(graph))
+    parts = model.graph
+    kinds = {one.name: one.data_type for one in parts.initializer}
+    for one in [*parts.value_info, *parts.input, *parts.output]:
+        kinds[one.name] = one.type.tensor_type.elem_type
+    known = (TensorProto.FLOAT, TensorProto.FLOAT16)
+    return [
+        (node.op_type, [kinds[name] for name in node.input if kinds.get(name) in known])
+        for node in parts.node
+    ]
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_only_the_networks_are_in_float16(lowered, model):
+    graph, bundle = lowered(model, 'fp16')
+    nodes = inputs_of(graph)
+    convolutions = [kinds for kind, kinds in nodes if kind in {'Conv', 'ConvTranspose'}]
+    assert convolutions
+    assert {kind for kinds in convolutions for kind in kinds} == {TensorProto.FLOAT16}
+    summed = [kinds for kind, kinds in nodes if kind in {'MatMul', 'Gemm', 'Sqrt', 'ReduceMax'}]
+    assert summed
+    assert {kind for kinds in summed for kind in kinds} == {TensorProto.FLOAT}
+    # Into each network and out of it, and nowhere between.
+    casts = sum(kind == 'Cast' for kind, _ in nodes)
+    assert casts <= 8
+    assert check_parity(graph, bundle, 'fp16').flips == 0
+
+
+@pytest.mark.parametrize('model', MODELS)
+def test_all_convolutions_but_the_first_are_in_int8(lowered, model):
+    graph, bundle = lowered(model, 'int8')
+    nodes = onnx.load_from_string(graph).graph.node
+    makers = {name: node for node in nodes for name in node.output}
+    convolutions = [node for node in nodes if node.op_type == 'Conv']
+    quantised = [
+        all(
+            makers.get(name) and makers[name].op_type == 'DequantizeLinear'
+            for name in one.input[:2]
+        )
+        for one in convolutions
+    ]
+    # An EfficientAD is three networks.
+    assert quantised.count(False) == (3 if model == 'efficientad' else 1)
+    assert any(quantised)
+    assert check_parity(graph, bundle, 'int8').flips == 0
+
+
+@pytest.mark.parametrize('precision', ['fp16', 'int8'])
+@pytest.mark.parametrize('model', MODELS)
+def test_every_model_becomes_an_engine_in_lower_precision(flavour, lowered, model, precision):
+    graph, bundle = lowered(model, precision)
+    full = read_engine(bundle)
+    inputs = prepared(bundle, full)
+    shapes = {name: array.shape for name, array in inputs.items()}
+    plan, _ = build_plan(flavour, graph, shapes, precision, OPTIONS)
+    if precision == 'fp16':
+        assert len(plan) < len(build_plan(flavour, full, shapes, 'fp32', OPTIONS)[0])
+
+
+def test_a_build_that_is_interrupted_leaves_nothing(flavour, robot):
+    bundle = robot('padim')
+    before = sorted(path.name for path in (bundle.folder / 'engine').iterdir())
+    heard = threading.Event()
+
+    def interrupt(*_):
+        heard.set()
+        raise KeyboardInterrupt
+
+    def press(*told):
+        if told[1] == 1:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            # In the midst of the build: it cannot go on before.
+            assert heard.wait(60)
+
+    handler = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            build_for(bundle, read_engine(bundle), flavour, None, report=press)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert sorted(path.name for path in (bundle.folder / 'engine').iterdir()) == before
+
+
+def test_what_is_raised_while_progress_is_told_ends_the_build(flavour, robot):
+    def refuse(*told):
+        if told[1]:
+            raise BackendError('the node is stopping')
+
+    bundle = robot('vae')
+    with pytest.raises(BackendError, match='the node is stopping'):
+        build_for(bundle, read_engine(bundle), flavour, None, report=refuse)
+    assert not (bundle.folder / 'engine' / 'model.plan').exists()
+
+
+def graph_with(**tensor):
+    """A graph whose weight is described so."""
+    weight = TensorProto(name='weight', data_type=TensorProto.FLOAT, dims=[1], **tensor)
+    image = helper.make_tensor_value_info('image', TensorProto.UINT8, ['N', 8, 8, 3])
+    score = helper.make_tensor_value_info('score', TensorProto.FLOAT, ['N', 8, 8, 3])
+    nodes = [
+        helper.make_node('Cast', ['image'], ['float'], to=TensorProto.FLOAT),
+        helper.make_node('Mul', ['float', 'weight'], ['score']),
+    ]
+    graph = helper.make_graph(nodes, 'graph', [image], [score], [weight])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
+
+
+def test_a_graph_with_data_outside_of_itself_is_refused(flavour, tmp_path, monkeypatch):
+    secret = tmp_path / 'secret'
+    secret.write_bytes(np.ones(1, np.float32).tobytes())
+    monkeypatch.chdir(tmp_path)
+    for location in ('secret', '../secret', str(secret)):
+        model = graph_with(data_location=TensorProto.EXTERNAL)
+        entry = model.graph.initializer[0].external_data.add()
+        entry.key, entry.value = 'location', location
+        with pytest.raises(BackendError, match='cannot read the graph'):
+            build_plan(flavour, model.SerializeToString(), {}, 'fp32', OPTIONS)
+
+
+def test_what_is_no_graph_is_refused(flavour):
+    with pytest.raises(BackendError, match='cannot read the graph'):
+        build_plan(flavour, b'no graph', {}, 'fp32', OPTIONS)
+
+
+def test_a_statistic_that_the_bundle_lacks_is_named(flavour, robot):
+    graph = read_engine(robot('patchcore'))
+    with pytest.raises(BackendError, match="takes the statistics 'centre'"):
+        build_plan(flavour, graph, {}, 'fp32', OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ('precision', 'message'),
+    [('fp16', 'there is no DLA core 7'), ('int8', 'a DLA core takes fp16, the graph is int8')],
+)
+def test_an_accelerator_that_cannot_be_used_is_refused(flavour, precision, message):
+    graph = graph_with(raw_data=np.ones(1, np.float32).tobytes()).SerializeToString()
+    with pytest.raises(BackendError, match=message):
+        build_plan(flavour, graph, {}, precision, BuildOptions(dla_core=7))
+
+
+@pytest.mark.parametrize('dla_core', [-1, 0])
+@pytest.mark.parametrize(('version', 'typed'), [('8.6', False), ('10.3', True), ('11', True)])
+def test_what_sets_the_types_of_layers(version, typed, dla_core):
+    """There is neither of these versions here: only what they are told can be looked at."""
+    flags = [] if version == '11' else ['FP16', 'INT8', 'OBEY_PRECISION_CONSTRAINTS']
+    api = SimpleNamespace(
+        BuilderFlag=SimpleNamespace(TF32='TF32', **{flag: flag for flag in flags}),
+        NetworkDefinitionCreationFlag=SimpleNamespace(
+            EXPLICIT_BATCH=0, **({'STRONGLY_TYPED': 1} if typed else {})
+        ),
+        float32='float32',
+    )
+    flavour = Flavour('tensorrt', version, api)
+    layers = [layer(kind) for kind in ('float32', 'float16', 'int32')]
+    network = SimpleNamespace(num_layers=len(layers), get_layer=layers.__getitem__)
+    given = []
+    config = SimpleNamespace(clear_flag=lambda _: None, set_flag=given.append)
+    options = BuildOptions(dla_core=dla_core)
+    by_flags = version == '8.6' or (version == '10.3' and dla_core >= 0)
+    assert _network_flags(flavour, options) == (1 if by_flags else 2)
+    _choose_types(flavour, network, config, 'fp16', options)
+    assert given == (['FP16', 'OBEY_PRECISION_CONSTRAINTS'] if by_flags else [])
+    pinned = [one.precision for one in layers]
+    assert pinned == (['float32', None, None] if by_flags else [None] * 3)
+
+
+def layer(kind):
+    """A layer with one output of some type."""
+    output = SimpleNamespace(dtype=kind)
+    return SimpleNamespace(num_outputs=1, get_output=lambda _: output, precision=None)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'workspace_mib': 0}, 'workspace_mib is 0, must be 1 or more'),
+        ({'max_batch': 0}, 'max_batch is 0, must be 1 or more'),
+        ({'dla_core': -2}, 'dla_core is -2, must be -1 or more'),
+    ],
+)
+def test_options_that_make_no_sense_are_named(flavour, options, message):
+    with pytest.raises(ConfigError, match=message):
+        build_plan(flavour, b'', {}, 'fp32', BuildOptions(**options))

@@ -1,0 +1,350 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Engines in service: which one is taken, how it is checked, and how it is run from many threads.
+
+Where there is no GPU, `host_gpu` stands in for it; the tests marked ``gpu`` need a real one.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+import gc
+import shutil
+
+from host_gpu import HostCuda, HostTensorRt
+import numpy as np
+import pytest
+
+from adet_core.bundle import BuildOptions, copy_bundle, open_bundle, read_engine, read_record
+from adet_core.detector import Detector
+from adet_core.errors import BackendError
+from adet_core.pictures import read_picture
+from adet_core.sources import list_pictures
+from adet_core.tensorrt import build_plan, find_flavour, find_gpu, Gpu, open_tensorrt
+from adet_core.tensorrt.build import length_range
+from adet_training.export import export
+
+pytestmark = pytest.mark.training
+
+
+@pytest.fixture
+def robot(deployed, tmp_path):
+    """A PaDiM's folder, to be written to."""
+    return shutil.copytree(deployed.bundle, tmp_path / 'PaDiM')
+
+
+class Host:
+    """A machine with the GPU that is none.
+
+    Attributes:
+        cuda: Its GPU.
+        builds: How many engines were built.
+    """
+
+    def __init__(self, monkeypatch):
+        pytest.importorskip('tensorrt_rtx')
+        real = find_flavour()
+        self.cuda, self.builds = HostCuda(), 0
+        self.api = HostTensorRt(real.api, self.cuda)
+        self._patch, self._flavour = monkeypatch, real._replace(api=self.api)
+        monkeypatch.setattr('adet_core.tensorrt.open.find_flavour', lambda: self._flavour)
+        monkeypatch.setattr('adet_core.tensorrt.open.build_plan', self._build)
+        self.has('Orin', '8.7')
+
+    def has(self, name, capability):
+        """Exchange its GPU."""
+        gpu = Gpu(name, capability, self.cuda, self.cuda)
+        self._patch.setattr('adet_core.tensorrt.open.find_gpu', lambda: gpu)
+
+    def upgrade(self, version):
+        """Exchange its TensorRT."""
+        self._flavour = self._flavour._replace(version=version)
+
+    def _build(self, flavour, graph, shapes, precision, options, **others):
+        self.builds += 1
+        plan, timings = build_plan(flavour, graph, shapes, precision, options, **others)
+        # Two builds of one graph are the same bytes, but not to TensorRT.
+        plan += self.builds.to_bytes(2, 'big')
+        ranges = {name: [tuple(shape)] * 3 for name, shape in shapes.items()}
+        for name, axis in (('bank', 0), ('search', 1)):
+            if name in shapes:
+                ranges[name] = list(
+                    zip(
+                        *(
+                            length_range(n) if place == axis else (n,) * 3
+                            for place, n in enumerate(shapes[name])
+                        ),
+                        strict=True,
+                    )
+                )
+        self.api.built[plan] = (graph, _Ranges(ranges, options.max_batch))
+        return plan, timings
+
+
+class _Ranges(dict):
+    """Also of the pictures, whose size is the graph's."""
+
+    def __init__(self, ranges, batch):
+        super().__init__(ranges)
+        self._batch = batch
+
+    def __missing__(self, name):
+        assert name == 'image'
+        return [(n, 64, 64, 3) for n in (1, 1, self._batch)]
+
+
+@pytest.fixture
+def host(monkeypatch):
+    return Host(monkeypatch)
+
+
+def pictures(deployed, count=6):
+    return [read_picture(path) for path in list_pictures(deployed.test_folder)[:count]]
+
+
+def scores(detector, found):
+    return [detector.inspect(picture).score for picture in found]
+
+
+def test_an_engine_is_built_compared_and_kept(host, robot, deployed):
+    stages = []
+    detector = Detector.load(robot, report=lambda *told: stages.append(told))
+    assert detector.backend.name.startswith('tensorrt_rtx ')
+    assert '(Orin, fp32, scores within ' in detector.backend.name
+    assert detector.backend_reason == ''
+    assert stages[0] == ('building the engine', 0, None)
+    record = read_record(open_bundle(robot)).plan
+    assert record.parity.holds
+    assert record.parity.pictures == len(open_bundle(robot).golden().scores)
+    found = pictures(deployed)
+    expected = scores(Detector.load(robot, backend='onnxruntime'), found)
+    np.testing.assert_allclose(scores(detector, found), expected, rtol=1e-5)
+    again = Detector.load(robot, build=False)
+    assert again.backend.name == detector.backend.name
+    assert host.builds == 1
+
+
+@pytest.mark.usefixtures('traced')
+@pytest.mark.parametrize('change', ['gpu', 'capability', 'version', 'export', 'plan'])
+def test_an_engine_that_is_stale_or_broken_is_built_again(host, robot, change):
+    Detector.load(robot)
+    plan = robot / 'engine' / 'model.plan'
+    before = plan.read_bytes()
+    if change in {'gpu', 'capability'}:
+        host.has(*(('Xavier', '8.7') if change == 'gpu' else ('Orin', '9.0')))
+    elif change == 'version':
+        host.upgrade('99.0')
+    elif change == 'plan':
+        plan.write_bytes(before[:-1])
+    else:
+        export(open_bundle(robot), options=BuildOptions(max_batch=2))
+    with pytest.raises(BackendError, match=r'; nothing may be built here: leave --no-build out'):
+        Detector.load(robot, backend='tensorrt', build=False)
+    assert Detector.load(robot).backend_reason == ''
+    assert host.builds == 2
+    assert plan.read_bytes() != before
+
+
+def test_without_building_onnx_runtime_is_taken_and_says_why(host, robot):
+    detector = Detector.load(robot, build=False)
+    assert detector.backend.name.startswith('onnxruntime')
+    assert detector.backend_reason.startswith('not TensorRT: no engine has been built yet;')
+    assert host.builds == 0
+
+
+def test_an_engine_that_disagrees_is_not_used(host, robot, monkeypatch):
+    run = host.api.deserialize_cuda_engine
+
+    def wrong(plan):
+        engine = run(plan)
+        answer = engine.session.run
+        # As a kernel that is chosen badly may do.
+        engine.session = Answers(engine.session, lambda *a: [x + 1 for x in answer(*a)])
+        return engine
+
+    monkeypatch.setattr(host.api, 'deserialize_cuda_engine', wrong)
+    for _ in range(2):
+        with pytest.raises(
+            BackendError, match=r'the fp32 engine of .* differs .*: it is not used'
+        ):
+            Detector.load(robot, backend='tensorrt')
+    detector = Detector.load(robot)
+    assert detector.backend.name.startswith('onnxruntime')
+    assert 'it is not used' in detector.backend_reason
+    assert read_record(open_bundle(robot)).plan.parity is None
+    assert host.builds == 1
+
+
+class Answers:
+    """An ONNX Runtime session whose answers are exchanged."""
+
+    def __init__(self, session, run):
+        self.get_inputs, self.get_outputs, self.run = session.get_inputs, session.get_outputs, run
+
+
+@pytest.mark.usefixtures('traced')
+def test_an_engine_in_fp16_says_how_far_it_drifts(host, deployed, tmp_path):
+    bundle = copy_bundle(open_bundle(deployed.bundle), tmp_path / 'robot' / 'PaDiM')
+    export(bundle, precision='fp16')
+    detector = Detector.load(bundle.folder)
+    assert '(Orin, fp16, scores within ' in detector.backend.name
+    assert read_record(bundle).plan.parity.flips == 0
+    assert read_record(bundle).plan.parity.score_difference > 0
+    assert host.builds == 1
+
+
+def test_statistics_are_replaced_without_another_engine(host, trained, tmp_path):
+    folder = shutil.copytree(trained('patchcore').robot.folder, tmp_path / 'PatchCore')
+    bundle = open_bundle(folder)
+    graph = read_engine(bundle)
+    first = open_tensorrt(bundle, graph)
+    bank = bundle.statistics()['memory_bank']
+    golden = bundle.golden()
+    first.bind({'memory_bank': bank})
+    other = first.fork()
+    other.bind({'memory_bank': np.concatenate([bank, bank[::-1] + 1])})
+    np.testing.assert_allclose(first.run(golden.images).scores, golden.scores, rtol=1e-3)
+    used = host.cuda.used
+    for _ in range(3):
+        # What is far from all pictures changes no score.
+        other.bind({'memory_bank': np.concatenate([bank, bank + 1])})
+    # Twice the bank, and the one before is given back.
+    assert host.cuda.used == used
+    np.testing.assert_allclose(other.run(golden.images).scores, golden.scores, rtol=1e-3)
+    with pytest.raises(BackendError, match=r"the engine takes 'bank' of .* has to be built again"):
+        other.bind({'memory_bank': np.repeat(bank, 1 + 16384 // len(bank), axis=0)})
+    np.testing.assert_allclose(other.run(golden.images).scores, golden.scores, rtol=1e-3)
+    assert host.builds == 1
+
+
+def test_two_threads_run_two_forks(host, robot, deployed):
+    first = Detector.load(robot)
+    second = Detector.load(robot, beside=first)
+    assert host.builds == 1
+    found = pictures(deployed)
+    expected = scores(first, found)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(scores, one, found * 5) for one in (first, second)]
+        assert [one.result() for one in both] == [expected * 5] * 2
+
+
+def test_memory_is_given_back_by_whatever_thread_is_the_last(host, robot):
+    first = Detector.load(robot)
+    used = host.cuda.used
+    detectors = [Detector.load(robot, beside=first) for _ in range(3)]
+    assert host.cuda.used > used
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(detectors.clear).result()
+    gc.collect()
+    assert host.cuda.used == used
+
+
+@pytest.mark.usefixtures('host', 'traced')
+def test_pictures_come_in_batches_of_the_engine(deployed, tmp_path):
+    bundle = copy_bundle(open_bundle(deployed.bundle), tmp_path / 'robot' / 'PaDiM')
+    export(bundle, options=BuildOptions(max_batch=3))
+    detector = Detector.load(bundle.folder)
+    golden = bundle.golden()
+    images = np.concatenate([golden.images, golden.images])
+    answer = detector.backend.run(images)
+    np.testing.assert_allclose(answer.scores, np.tile(golden.scores, 2), rtol=1e-3)
+    np.testing.assert_allclose(answer.maps, np.tile(golden.maps, (2, 1, 1)), atol=1e-3, rtol=1e-3)
+
+
+def test_a_device_without_memory_is_named(host, robot):
+    first = Detector.load(robot)
+    host.cuda.limit = host.cuda.used + 1000
+    with pytest.raises(BackendError, match=r'Orin is out of memory .*; run fewer models'):
+        first.backend.fork()
+    # The one in service goes on.
+    assert np.isfinite(first.backend.run(np.zeros((1, 64, 64, 3), np.uint8)).scores).all()
+
+
+def test_a_lost_device_is_an_error_for_every_picture(host, robot, deployed):
+    detector = Detector.load(robot)
+    host.cuda.lost = 'cuStreamSynchronize failed: unspecified launch failure'
+    for picture in pictures(deployed, 2):
+        with pytest.raises(BackendError, match=r'Orin failed .*launch failure.*; start the node'):
+            detector.inspect(picture)
+
+
+@pytest.mark.usefixtures('host')
+def test_pictures_that_do_not_fit_are_refused(robot):
+    backend = Detector.load(robot).backend
+    with pytest.raises(BackendError, match='the graph takes uint8 pictures of 64x64x3'):
+        backend.run(np.zeros((1, 32, 64, 3), np.uint8))
+    with pytest.raises(BackendError, match='the graph needs the statistics'):
+        backend.fork().run(np.zeros((1, 64, 64, 3), np.uint8))
+    with pytest.raises(BackendError, match='gives no features'):
+        backend.features(np.zeros((1, 64, 64, 3), np.uint8))
+
+
+def test_a_machine_without_tensorrt_says_so(robot, monkeypatch):
+    monkeypatch.setattr('adet_core.tensorrt.flavour._NAMES', ('no_such_tensorrt',))
+    detector = Detector.load(robot)
+    assert detector.backend.name.startswith('onnxruntime')
+    assert detector.backend_reason.startswith('not TensorRT: TensorRT is not installed (No module')
+    with pytest.raises(BackendError, match='TensorRT is not installed'):
+        Detector.load(robot, backend='tensorrt')
+
+
+def test_a_machine_without_a_gpu_says_so(robot):
+    pytest.importorskip('tensorrt_rtx')
+    if not isinstance(GPU, str):
+        pytest.skip('there is one')
+    assert Detector.load(robot).backend_reason == f'not TensorRT: {GPU}'
+
+
+# ---- with a real one
+
+
+def _gpu():
+    try:
+        find_flavour()
+        return find_gpu()
+    except BackendError as error:
+        return str(error)
+
+
+GPU = _gpu()
+
+
+@pytest.fixture
+def gpu():
+    if isinstance(GPU, str):
+        pytest.skip(GPU)
+    return GPU
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
+@pytest.mark.parametrize('model', ['padim', 'patchcore', 'efficientad', 'vae'])
+@pytest.mark.usefixtures('gpu')
+def test_every_engine_gives_the_scores_of_the_trained_model(trained, tmp_path, model, precision):
+    bundle = copy_bundle(trained(model).robot, tmp_path / model)
+    export(bundle, precision=precision)
+    detector = Detector.load(bundle.folder, backend='tensorrt')
+    assert read_record(bundle).plan.parity.holds
+    golden = bundle.golden()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(detector.backend.run, golden.images).result()
+    allowed = {'fp32': 1e-3, 'fp16': 0.05}[precision] * bundle.manifest.score_range.span
+    np.testing.assert_allclose(answer.scores, golden.scores, atol=allowed)
+    Detector.load(bundle.folder, backend='tensorrt', build=False)
+
+
+@pytest.mark.gpu
+def test_a_real_device_gives_memory_back(gpu, robot):
+    first = Detector.load(robot, backend='tensorrt')
+
+    def free():
+        gc.collect()
+        with gpu.current():
+            return gpu.cuda.mem_get_info()[0]
+
+    # The first fork may set things up that stay.
+    Detector.load(robot, beside=first)
+    before = free()
+    for _ in range(20):
+        Detector.load(robot, beside=first)
+    assert free() >= before - (8 << 20)

@@ -1,0 +1,231 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Lower precision as types in the graph, so that every runtime takes it the same way.
+
+Only the networks are lowered: what lies between the first and the last convolution of a way
+through the graph. Picture preparation, norms, distances and what is summed up stay in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+import tempfile
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper, TensorProto
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    quantize_static,
+    QuantType,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from adet_core.backends import IMAGE_INPUT
+from adet_core.backends.preparation import Statistics
+from adet_core.progress import Report, silent
+
+_CONVOLUTIONS = ('Conv', 'ConvTranspose')
+# Inside of a network they still sum up over everything.
+_SUMS = ('Gemm', 'MatMul')
+
+
+def lower(
+    graph: bytes,
+    precision: str,
+    images: Sequence[npt.NDArray[np.uint8]],
+    statistics: Statistics,
+    *,
+    report: Report = silent,
+) -> bytes:
+    """A graph in ``fp32``, ``fp16`` or ``int8``; see `to_float16` and `to_int8`."""
+    if precision == 'fp16':
+        return to_float16(graph)
+    if precision == 'int8':
+        return to_int8(graph, images, statistics, report=report)
+    return graph
+
+
+def to_float16(graph: bytes) -> bytes:
+    """The same graph with its networks in float16; inputs and outputs stay as they are.
+
+    By hand: onnxruntime's converter brings what it is told to leave alone back to float16 after
+    every node, so that distances would be rounded and could overflow.
+    """
+    model = onnx.shape_inference.infer_shapes(onnx.load_from_string(graph))
+    parts = model.graph
+    inner = set(_Network(model).inner)
+    values = [*parts.value_info, *parts.input]
+    floats = {one.name for one in values if one.type.tensor_type.elem_type == TensorProto.FLOAT}
+    weights = {one.name: one for one in parts.initializer if one.data_type == TensorProto.FLOAT}
+    halves: dict[str, str] = {}
+    nodes: list[Any] = []
+
+    def half(name: str) -> str:
+        """The name of a tensor in float16, which is made if need be."""
+        if name not in halves:
+            halves[name] = f'{name}_fp16'
+            if name in weights:
+                values = numpy_helper.to_array(weights[name]).astype(np.float16)
+                parts.initializer.append(numpy_helper.from_array(values, halves[name]))
+            else:
+                nodes.append(_cast(name, halves[name], TensorProto.FLOAT16))
+        return halves[name]
+
+    for node in parts.node:
+        if node.name not in inner or node.op_type in _SUMS:
+            nodes.append(node)
+            continue
+        # Resize has scales behind its data, which stay in float32.
+        count = 1 if node.op_type == 'Resize' else len(node.input)
+        for place, name in enumerate(node.input[:count]):
+            if name in floats or name in weights:
+                node.input[place] = half(name)
+        nodes.append(node)
+        for place, name in enumerate(node.output):
+            if name in floats:
+                halves[name] = node.output[place] = f'{name}_fp16'
+                nodes.append(_cast(halves[name], name, TensorProto.FLOAT))
+    used = {name for node in nodes for name in node.input}
+    used |= {one.name for one in parts.output}
+    del parts.node[:], parts.value_info[:]
+    parts.node.extend(node for node in nodes if node.op_type != 'Cast' or node.output[0] in used)
+    kept = [one for one in parts.initializer if one.name in used]
+    del parts.initializer[:]
+    parts.initializer.extend(kept)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def to_int8(
+    graph: bytes,
+    images: Sequence[npt.NDArray[np.uint8]],
+    statistics: Statistics,
+    *,
+    report: Report = silent,
+) -> bytes:
+    """The same graph with convolutions in int8, by QuantizeLinear and DequantizeLinear.
+
+    Weights are scaled per channel, activations symmetrically as TensorRT needs it. The first
+    convolution of a network stays in float32: it is the most sensitive and costs little.
+
+    Args:
+        graph: In float32.
+        images: uint8 ``(H, W, 3)`` RGB of the graph's size, of good parts: what values occur is
+            measured on them, and on what they would be in other light (see `widen`).
+        statistics: The graph's other inputs.
+        report: Told the progress.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        source, target = Path(scratch, 'source.onnx'), Path(scratch, 'target.onnx')
+        source.write_bytes(graph)
+        quant_pre_process(str(source), str(source), skip_symbolic_shape=True)
+        network = _Network(onnx.load(source))
+        quantize_static(
+            str(source),
+            str(target),
+            _Pictures(widen(images), statistics, report),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=[_CONVOLUTIONS[0]],
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            nodes_to_exclude=network.first,
+            calibrate_method=CalibrationMethod.MinMax,
+            # As TensorRT takes it: zero at zero, and no bias in integers.
+            extra_options={
+                'ActivationSymmetric': True,
+                'AddQDQPairToWeight': True,
+                'QuantizeBias': False,
+            },
+        )
+        return target.read_bytes()
+
+
+def widen(images: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.uint8]]:
+    """Pictures, and what they would be in other light.
+
+    What lies beyond the values that were measured is cut off, and a good part does not show all
+    that a bad one may: with an EfficientAD bright spots were off by three score ranges. Noise goes
+    too far: then too few steps are left for what there is, and a PatchCore lost five points.
+
+    Args:
+        images: uint8 ``(H, W, 3)``.
+
+    Returns:
+        Three of each.
+    """
+    found = []
+    for image in images:
+        values = image.astype(np.float32)
+        bright, harsh = 1.5 * values, 1.5 * values - 0.5 * values.mean()
+        found += [image, *(other.clip(0, 255).astype(np.uint8) for other in (bright, harsh))]
+    return found
+
+
+def _cast(source: str, target: str, kind: int) -> onnx.NodeProto:
+    return helper.make_node('Cast', [source], [target], name=f'{target}_cast', to=kind)
+
+
+class _Network:
+    """What of a graph belongs to a network: all between two of its convolutions.
+
+    Attributes:
+        inner: Names of those nodes, convolutions included.
+        first: Names of the convolutions that have none before them.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        nodes = list(model.graph.node)
+        behind = _reached(nodes, lambda node: node.input, lambda node: node.output)
+        before = _reached(nodes[::-1], lambda node: node.output, lambda node: node.input)
+        self.inner, self.first = [], []
+        for node in nodes:
+            is_behind = any(name in behind for name in node.input)
+            is_before = any(name in before for name in node.output)
+            if node.op_type in _CONVOLUTIONS:
+                self.inner.append(node.name)
+                if not is_behind:
+                    self.first.append(node.name)
+            elif is_behind and is_before:
+                self.inner.append(node.name)
+
+
+def _reached(nodes: Iterable[Any], from_: Any, to: Any) -> set[str]:
+    """The tensors that can be reached from a convolution, in the order of the nodes."""
+    reached: set[str] = set()
+    for node in nodes:
+        if node.op_type in _CONVOLUTIONS or any(name in reached for name in from_(node)):
+            reached.update(to(node))
+    return reached
+
+
+class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    """Feeds a graph with pictures, one by one."""
+
+    def __init__(
+        self,
+        images: Sequence[npt.NDArray[np.uint8]],
+        statistics: Statistics,
+        report: Report,
+    ) -> None:
+        self._feeds = self._feed(images, statistics, report)
+
+    def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
+        """Called by the calibration; None ends it."""
+        return next(self._feeds, None)
+
+    @staticmethod
+    def _feed(
+        images: Sequence[npt.NDArray[np.uint8]],
+        statistics: Statistics,
+        report: Report,
+    ) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        for number, image in enumerate(images, start=1):
+            yield {IMAGE_INPUT: image[None], **statistics}
+            report('calibrating', number, len(images))
