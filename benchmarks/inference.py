@@ -4,19 +4,23 @@
 
     python benchmarks/inference.py --models padim patchcore efficientad vae
     python benchmarks/inference.py --models patchcore --set backbone=wide_resnet50_2
+    python benchmarks/inference.py --bundles models/EfficientAD --precision int8 --data-root data
 
-Each model is trained by `adet train` on drawn pictures and exported by `adet export`. Anomalib's
+Each model is trained by `adet train` on drawn pictures, unless bundles are named, and exported by
+`adet export`. Anomalib's
 side is Anomalib's own module with the same weights and statistics: in torch, by TorchInferencer,
 as its ONNX export in ONNX Runtime, and as its OpenVINO export (where openvino is installed). All
-begin with the same decoded picture in memory and end with score and map. The share of the peak is
-that of the fastest product of two square matrices on as many threads, and counts the operations of
-the model as adet exports it. Writes inference.json and prints a table.
+begin with the same decoded picture in memory and end with score and map. Anomalib's side is in
+fp32 whatever ours is in. The share of the peak is that of the fastest product of two square
+matrices on as many threads, and counts the operations of the model as adet exports it. Writes
+inference.json and prints a table.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 import json
 import os
 from pathlib import Path
@@ -35,12 +39,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms.v2 import Normalize
 
-from adet_core.bundle import Bundle
+from adet_core.bundle import Bundle, copy_bundle, open_bundle
 from adet_core.detector import Detector
+from adet_core.parity import BANDS
 from adet_core.pictures import Picture, read_picture
-from adet_core.progress import progress_bars
+from adet_core.progress import progress_bars, Report
 from adet_core.sources import list_pictures
 from adet_core.synth import write_dataset
+from adet_training.dataset import load_category
 from adet_training.export import export, load_weights
 from adet_training.models import load_adapter
 from adet_training.parameters import make_parameters, parse_settings
@@ -61,7 +67,20 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory(prefix='adet_benchmark_') as scratch, quiet_libraries():
         root = Path(scratch)
-        bundles = _bundles(arguments, root)
+        write_dataset(
+            root / 'data',
+            category=_DRAWN,
+            train=60,
+            test_normal=10,
+            test_anomaly=10,
+            size=256,
+            seed=0,
+        )
+        with progress_bars() as report:
+            learn = _named if arguments.bundles else _trained
+            bundles = learn(arguments, root, report)
+            for bundle in bundles.values():
+                _export(bundle, arguments, report)
         pictures = [read_picture(path) for path in list_pictures(root / 'data' / 'test')][:20]
         ways: dict[str, dict[str, Answer]] = {}
         work = {}
@@ -87,7 +106,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         '--models', nargs='+', default=['padim', 'patchcore', 'efficientad', 'vae']
     )
+    parser.add_argument('--bundles', nargs='+', type=Path, metavar='DIR')
+    parser.add_argument('--data-root', type=Path, default=Path('data'), metavar='DIR')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
+    parser.add_argument('--precision', choices=list(BANDS), default='fp32')
     parser.add_argument('--backbone-weights', default='random')
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--rounds', type=int, default=30)
@@ -95,30 +117,44 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _bundles(arguments: argparse.Namespace, root: Path) -> dict[str, Bundle]:
-    write_dataset(
-        root / 'data', category=_DRAWN, train=60, test_normal=10, test_anomaly=10, size=256, seed=0
-    )
+def _trained(arguments: argparse.Namespace, root: Path, report: Report) -> dict[str, Bundle]:
     found = {}
-    with progress_bars() as report:
-        for name in arguments.models:
-            # How well they learn is not the question; a bank of 10 000 is.
-            settings = {
-                'patchcore': ['coreset_ratio=0.2'],
-                'efficientad': ['steps=2', 'distill_pieces=8'],
-                'vae': ['steps=2', 'image_size=256'],
-            }.get(name, [])
-            config = TrainConfig(
-                model=name,
-                category=_DRAWN,
-                data_root=root / 'data',
-                models_root=root / 'models',
-                backbone_weights=arguments.backbone_weights,
-                settings=parse_settings([*settings, *arguments.set]),
-            )
-            found[name] = train(config, report=report).bundle
-            export(found[name], report=report)
+    for name in arguments.models:
+        # How well they learn is not the question; a bank of 10 000 is.
+        settings = {
+            'patchcore': ['coreset_ratio=0.2'],
+            'efficientad': ['steps=2', 'distill_pieces=8'],
+            'vae': ['steps=2', 'image_size=256'],
+        }.get(name, [])
+        config = TrainConfig(
+            model=name,
+            category=_DRAWN,
+            data_root=root / 'data',
+            models_root=root / 'models',
+            backbone_weights=arguments.backbone_weights,
+            settings=parse_settings([*settings, *arguments.set]),
+        )
+        found[name] = train(config, report=report).bundle
     return found
+
+
+def _named(arguments: argparse.Namespace, root: Path, _: Report) -> dict[str, Bundle]:
+    bundles = [open_bundle(folder) for folder in arguments.bundles]
+    return {
+        one.manifest.model: copy_bundle(one, root / 'robot' / one.manifest.model)
+        for one in bundles
+    }
+
+
+def _export(bundle: Bundle, arguments: argparse.Namespace, report: Report) -> None:
+    manifest, data = bundle.manifest, None
+    if arguments.precision != 'fp32':
+        # What to calibrate with; how well it judges then, `adet export` tells.
+        data = load_category(
+            arguments.data_root, manifest.category, manifest.image.height, report=report
+        )
+        data = replace(data, test=[])
+    export(bundle, precision=arguments.precision, data=data, report=report)
 
 
 def _ways(bundle: Bundle, folder: Path, threads: int) -> dict[str, Answer]:
@@ -163,7 +199,8 @@ def _anomalib(bundle: Bundle) -> Any:
     """Anomalib's module with the weights, statistics and thresholds of a bundle."""
     manifest, weights = bundle.manifest, load_weights(bundle)
     adapter = load_adapter(manifest.model)
-    known = adapter.parameters.__dataclass_fields__
+    # Open files are for learning, and cannot be saved for TorchInferencer.
+    known = set(adapter.parameters.__dataclass_fields__) - {'natural_images'}
     values = {key: value for key, value in manifest.hyper_parameters.items() if key in known}
     parameters = make_parameters(adapter.parameters, values)
     if manifest.model in {'efficientad', 'vae'}:
