@@ -22,6 +22,7 @@ import yaml
 from adet_core import cli
 from adet_core.bundle import (
     BackboneSpec,
+    BuildOptions,
     DatasetInfo,
     EngineRecord,
     Figures,
@@ -29,6 +30,7 @@ from adet_core.bundle import (
     KnownPictures,
     Manifest,
     Parity,
+    PlanRecord,
     RetrainReport,
     ScoreRange,
     Threshold,
@@ -53,6 +55,8 @@ BUNDLE_CLASSES = (
     DatasetInfo,
     EngineRecord,
     Parity,
+    PlanRecord,
+    BuildOptions,
     RetrainReport,
     Figures,
     KnownPictures,
@@ -72,6 +76,10 @@ WORDS = {
     'dict[str, str]': 'object of string',
     'dict[str, FileEntry]': 'object of FileEntry',
     'tuple[float, ...]': 'list of number',
+    'int | None': 'integer or null',
+    'Parity | None': 'Parity or null',
+    'PlanRecord | None': 'PlanRecord or null',
+    'dict[str, tuple[int, ...]]': 'object of list of integer',
 }
 OPTIONS = {
     'image_source': ('adet.nodes.image_source', 'ImageSourceOptions'),
