@@ -55,11 +55,15 @@ class Client:
         self.action = ActionClient(ros.client, Retrain, name)
         assert self.action.wait_for_server(30)
 
-    def send(self, **goal):
-        """Send a goal; returns its handle."""
-        sent = self.action.send_goal_async(
+    def ask(self, **goal):
+        """Send a goal; returns the future of its handle."""
+        return self.action.send_goal_async(
             Retrain.Goal(**goal), feedback_callback=lambda m: self.feedback.append(m.feedback)
         )
+
+    def send(self, **goal):
+        """Send a goal; returns its handle."""
+        sent = self.ask(**goal)
         self.ros.until(sent.done, 'the goal is taken')
         assert sent.result().accepted
         return sent.result()

@@ -87,8 +87,8 @@ def test_a_server_killed_at_any_instant_leaves_no_child_and_a_whole_bundle(
         place = f'{ros.namespace}/server{number}'
         with killed_after('retrain_server', place, robot.parameters, [to_detector]) as server:
             client = Client(ros, f'{place}/retrain')
-            client.send(model='padim')
-            # Its feedback may be lost: DDS does not always survive that others were killed.
+            client.ask(model='padim')
+            # Its answers may be lost: DDS does not always survive that others were killed.
             ros.until(lambda s=server: children_of(s.pid), 'the retraining begins')
             time.sleep(chance.uniform(0, 2.5))
             children = children_of(server.pid)
