@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from pathlib import Path
@@ -15,15 +16,21 @@ import pytest
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
 from action_msgs.msg import GoalStatus
+from adet_interfaces.action import Retrain
 from adet_interfaces.msg import AnomalyResult
 from adet_interfaces.srv import LoadBundle, MarkResult
+import rclpy
+from rclpy.action import ActionServer
 from robot import children_of, publish
 
+from adet.cli import retrain_goal
 from adet.conversions import to_stamp
 from adet.node import AdetNode
 from adet_core.bundle import kept_sets, open_bundle
 from adet_core.detector import Detector
+from adet_core.errors import ConfigError
 from adet_core.pictures import read_picture
+from adet_core.progress import silent
 
 pytestmark = pytest.mark.ros
 
@@ -240,3 +247,19 @@ def test_an_interrupted_command_cancels_what_it_asked_for(ros, robot, number):
     assert 'Traceback' not in errors
     ros.until(lambda: not children_of(os.getpid()), 'the retraining ends')
     assert robot.in_service() == robot.deployed_id
+
+
+def test_a_client_whose_answer_is_lost_is_told(ros, monkeypatch):
+    monkeypatch.setattr(retrain_goal, '_SERVER_S', 2.0)
+    parser = argparse.ArgumentParser()
+    retrain_goal.add_arguments(parser)
+    # Nobody spins the server, so it never answers.
+    deaf, client = (
+        rclpy.create_node(name, namespace=ros.namespace) for name in ('deaf', 'asking')
+    )
+    server = ActionServer(deaf, Retrain, 'retrain', lambda _: None)
+    with pytest.raises(ConfigError, match='did not say whether it took the goal'):
+        retrain_goal._send(client, parser.parse_args(['--model', 'padim']), silent)
+    server.destroy()
+    deaf.destroy_node()
+    client.destroy_node()

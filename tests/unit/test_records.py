@@ -489,5 +489,6 @@ def test_a_file_is_written_once_per_process_too(path: Path) -> None:
     writer.write(FULL)
     writer.close()
     writer.close()
+    writer.sync()
     _write(path, FAILED)
     assert list(read_records(path)) == [FULL, FAILED]

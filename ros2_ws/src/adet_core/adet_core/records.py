@@ -132,8 +132,9 @@ class RecordWriter:
         self.recent.append(record.stamp_ns)
 
     def sync(self) -> None:
-        """Flush to the disk, so that the rows survive a power cut."""
-        os.fsync(self._descriptor)
+        """Flush to the disk, so that the rows survive a power cut; nothing once it is closed."""
+        if self._descriptor >= 0:
+            os.fsync(self._descriptor)
 
     def close(self) -> None:
         """Flush and close; further calls do nothing."""

@@ -64,7 +64,11 @@ def _send(node: Any, arguments: argparse.Namespace, report: Report) -> dict[str,
         overrides=arguments.set,
     )
     sent = client.send_goal_async(goal, feedback_callback=tell)
-    rclpy.spin_until_future_complete(node, sent)
+    rclpy.spin_until_future_complete(node, sent, timeout_sec=_SERVER_S)
+    if not sent.done():
+        # DDS may lose the answer where a server was found that has not found the client yet.
+        msg = 'the retrain_server did not say whether it took the goal; its log does'
+        raise ConfigError(msg)
     handle = sent.result()
     ended = handle.get_result_async()
     try:
