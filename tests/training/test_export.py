@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 from dataclasses import replace
 import io
+from itertools import pairwise
 from pathlib import Path
 import pickle
 import re
@@ -213,8 +214,13 @@ def test_the_graph_passes_onnx_own_checker(model: onnx.ModelProto) -> None:
 
 
 def test_inputs_and_outputs_have_their_names_types_and_a_free_number_of_pictures(
-    model: onnx.ModelProto,
+    model: onnx.ModelProto, bundle: Bundle
 ) -> None:
+    idx = torch.load(io.BytesIO(bundle.weights()), weights_only=True)['idx']
+    ends = (0, 64, 192, 448)
+    one, two, three = (int(((idx >= a) & (idx < b)).sum()) for a, b in pairwise(ends))
+    assert one + two + three == FEATURES
+
     def describe(values: Any) -> dict[str, tuple[int, list[Any]]]:
         return {
             value.name: (
@@ -227,9 +233,13 @@ def test_inputs_and_outputs_have_their_names_types_and_a_free_number_of_pictures
     uint8, float32 = onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT
     assert describe(model.graph.input) == {
         'image': (uint8, ['N', SIZE, SIZE, 3]),
-        'centre': (float32, [FEATURES, POSITIONS]),
-        'upper': (float32, [POSITIONS, FEATURES // 2, FEATURES]),
-        'lower': (float32, [POSITIONS, FEATURES // 2, FEATURES // 2]),
+        # What a layer of half the rows and columns has in common is there once.
+        'centre0': (float32, [one, POSITIONS]),
+        'root0': (float32, [POSITIONS, FEATURES, one]),
+        'centre1': (float32, [two, POSITIONS // 4]),
+        'root1': (float32, [POSITIONS // 4, two + three, two]),
+        'centre2': (float32, [three, POSITIONS // 16]),
+        'root2': (float32, [POSITIONS // 16, three, three]),
     }
     assert describe(model.graph.output) == {
         'score': (float32, ['N', 1]),
@@ -242,7 +252,8 @@ def test_statistics_are_inputs_and_not_part_of_the_file(
 ) -> None:
     constants = [*model.graph.initializer]
     constants += [a.t for n in model.graph.node for a in n.attribute if a.name == 'value']
-    assert not {tensor.name for tensor in constants} & {'centre', 'upper', 'lower'}
+    inputs = {entry.name for entry in model.graph.input}
+    assert not {tensor.name for tensor in constants} & inputs
     weights = torch.load(io.BytesIO(bundle.weights()), weights_only=True)
     largest = max(tensor.numel() for tensor in weights.values())
     assert max(int(np.prod(tensor.dims)) for tensor in constants) <= largest
@@ -277,7 +288,7 @@ def test_tensorrt_parses_the_graph(graph: bytes) -> None:
     parsed = parser.parse(graph)
     assert parsed, [parser.get_error(number).desc() for number in range(parser.num_errors)]
     names = [network.get_input(number).name for number in range(network.num_inputs)]
-    assert names == ['image', 'centre', 'upper', 'lower']
+    assert names == ['image', 'centre0', 'root0', 'centre1', 'root1', 'centre2', 'root2']
 
 
 def test_the_record_holds_the_check_that_was_made(deployed: Any, bundle: Bundle) -> None:

@@ -34,6 +34,7 @@ from adet_core.parity import BANDS, measure_parity
 from adet_core.progress import Report, silent
 from adet_training.adapter import Graph
 from adet_training.backbone import load_tensors, Weights
+from adet_training.cholesky import TRANSLATIONS
 from adet_training.dataset import Category, Sample
 from adet_training.models import load_adapter
 from adet_training.precision import lower
@@ -199,12 +200,13 @@ def _to_onnx(
     metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     program = torch.onnx.export(
-        module.eval(),
+        _Listed(module).eval(),
         tuple(examples),
         input_names=list(inputs),
         output_names=list(outputs),
-        dynamic_shapes=tuple(dynamic),
+        dynamic_shapes=(tuple(dynamic),),
         opset_version=OPSET,
+        custom_translation_table=TRANSLATIONS,
         dynamo=True,
         external_data=False,
         verbose=False,
@@ -227,6 +229,18 @@ def _to_onnx(
     for key, value in (metadata or {}).items():
         model.metadata_props.add(key=key, value=value)
     return bytes(model.SerializeToString())
+
+
+class _Listed(nn.Module):
+    """A module whose tensors are one list, however many its forward names."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        """Call it."""
+        return self.module(*tensors)
 
 
 def check_parity(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, cast, NamedTuple
 
 from anomalib.models import Padim
 from anomalib.pre_processing import PreProcessor
@@ -33,6 +33,7 @@ from adet_training.backbone import (
     network_of,
     Weights,
 )
+from adet_training.cholesky import cholesky_rows
 from adet_training.layers import NormalisePicture, SmoothUpsample
 from adet_training.parameters import check, Parameters
 
@@ -128,11 +129,12 @@ class PadimAdapter(Adapter[PadimParameters]):
             'mean': torch.zeros(channels, positions),
             'inv_covariance': torch.eye(channels).expand(positions, -1, -1).contiguous(),
         }
+        levels = range(len(features.levels))
         return Graph(
             PadimGraph(manifest, features),
             examples,
-            prepare=PrepareGaussians(),
-            prepared=('centre', 'upper', 'lower')[: 1 + min(channels, 2)],
+            prepare=PrepareGaussians(features),
+            prepared=[f'{name}{level}' for level in levels for name in ('centre', 'root')],
             features=features,
         )
 
@@ -165,11 +167,26 @@ def _check_idx(idx: torch.Tensor, channels: int) -> None:
         raise ConfigError(f'{msg}, in ascending order; train again')
 
 
+class Level(NamedTuple):
+    """The kept channels of one layer.
+
+    Attributes:
+        layer: Its number.
+        channels: How many are kept.
+        grid: Rows and columns of positions between which they differ.
+    """
+
+    layer: int
+    channels: int
+    grid: tuple[int, int]
+
+
 class PadimFeatures(nn.Module):
     """From uint8 picture to the kept channels of all layers, at the positions of the finest.
 
     Attributes:
         size: Rows and columns of the finest layer.
+        levels: The layers that channels are kept of, finest first.
     """
 
     def __init__(self, manifest: Manifest, network: nn.Module, idx: torch.Tensor) -> None:
@@ -187,48 +204,69 @@ class PadimFeatures(nn.Module):
         with torch.no_grad():
             maps: Sequence[torch.Tensor] = network(torch.zeros(1, 3, image.height, image.width))
         self.size = (maps[0].shape[2], maps[0].shape[3])
-        self._layers: list[int] = []
-        first = 0
+        self.levels: list[Level] = []
+        first, grid = 0, self.size
         for number, features in enumerate(maps):
             last = first + features.shape[1]
             kept = idx[(idx >= first) & (idx < last)] - first
             # With few features a layer may have none, and no runtime likes empty tensors.
             if len(kept):
-                self._layers.append(number)
+                own = (features.shape[2], features.shape[3])
+                # Only then are all positions within one of its own the same to it.
+                grid = own if not (grid[0] % own[0] or grid[1] % own[1]) else grid
+                self.levels.append(Level(number, len(kept), grid))
                 self.register_buffer(f'_kept{number}', kept, persistent=False)
             first = last
 
+    def kept(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """The kept channels of each level, ``(N, n, rows, columns)`` of its grid."""
+        features = self.network(self.normalise(image))
+        # Channels are picked before enlarging: the same values, a quarter of the work.
+        return [
+            _enlarge(features[layer].index_select(1, self.get_buffer(f'_kept{layer}')), grid)
+            for layer, _, grid in self.levels
+        ]
+
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Features ``(N, C, P)`` of uint8 pictures ``(N, H, W, 3)``, RGB; ``P`` positions."""
-        features = self.network(self.normalise(image))
-        kept = []
-        for number in self._layers:
-            # Channels are picked before enlarging: the same values, a quarter of the work.
-            chosen = features[number].index_select(1, self.get_buffer(f'_kept{number}'))
-            if number:
-                chosen = functional.interpolate(chosen, size=self.size)
-            kept.append(chosen)
-        return torch.cat(kept, dim=1).flatten(2)
+        same = [_enlarge(one, self.size) for one in self.kept(image)]
+        return torch.cat(same, dim=1).flatten(2)
 
 
 class PrepareGaussians(nn.Module):
-    """The inverse covariances without what symmetry says twice: a quarter less to read."""
+    """The inverse covariances as sums of squares, without what neighbours have in common.
 
-    def forward(
-        self, mean: torch.Tensor, inv_covariance: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        """``centre`` ``(C, P)``, ``upper`` ``(P, h, C)`` and ``lower`` ``(P, C - h, C - h)``.
+    A layer of half the rows and columns has one value at four positions, as has everything that
+    was learned of it alone. So of S = U'U, with the Cholesky factor U from above, the rows of the
+    finest layer belong to each position, those of the next one to each four of them: a fifth of
+    the numbers that S has, and the same distance but for rounding.
+    """
 
-        With x = (a, b), cut at ``h``: x S x = a upper x + b lower b. A single channel has no
-        ``lower``.
+    def __init__(self, features: PadimFeatures) -> None:
+        """Prepare for the levels of a graph."""
+        super().__init__()
+        self._size, self._levels = features.size, features.levels
+
+    def forward(self, mean: torch.Tensor, inv_covariance: torch.Tensor) -> list[torch.Tensor]:
+        """For each level ``centre`` ``(n, P)`` and ``root`` ``(P, m, n)``.
+
+        ``P`` is the number of positions of its grid, ``n`` that of its channels, ``m`` that of its
+        own and all coarser levels' channels.
         """
-        half = (inv_covariance.shape[1] + 1) // 2
-        first, second = inv_covariance[:, :half], inv_covariance[:, half:]
-        both = first[:, :, half:] + second[:, :, :half].permute(0, 2, 1)
-        upper = torch.cat([first[:, :, :half], both], dim=2)
-        # An output is no input, whatever it is called.
-        centre = mean.clone()
-        return (centre, upper, second[:, :, half:]) if len(second[0]) else (centre, upper)
+        found: list[torch.Tensor] = []
+        means, rest, at = mean.permute(1, 0), inv_covariance, self._size
+        across, before = None, 0
+        for _, channels, grid in self._levels:
+            means = _thin(means, at, grid)[:, before:]
+            rest = _thin(rest, at, grid)[:, before:, before:]
+            if across is not None:
+                # What the finer channels tell of these is taken out.
+                across = _thin(across, at, grid)
+                rest = rest.double() - torch.matmul(across.permute(0, 2, 1), across)
+            root = cholesky_rows(rest[:, :channels].double())
+            found += [means[:, :channels].permute(1, 0).clone(), root.permute(0, 2, 1).float()]
+            across, before, at = root[:, :, channels:], channels, grid
+        return found
 
 
 class PadimGraph(nn.Module):
@@ -242,32 +280,46 @@ class PadimGraph(nn.Module):
         self.upsample = SmoothUpsample(features.size, size, sigma=_SIGMA)
 
     def forward(
-        self,
-        image: torch.Tensor,
-        centre: torch.Tensor,
-        upper: torch.Tensor,
-        lower: torch.Tensor | None = None,
+        self, image: torch.Tensor, *statistics: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Score pictures.
 
         Args:
             image: uint8 ``(N, H, W, 3)``, RGB.
-            centre: As `PrepareGaussians` makes it; likewise the others.
-            upper: Likewise.
-            lower: Likewise.
+            *statistics: As `PrepareGaussians` makes them.
 
         Returns:
             Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32.
         """
-        delta = (self.features(image) - centre).permute(2, 0, 1)
-        half = upper.shape[1]
-        squared = (torch.matmul(delta[..., :half], upper) * delta).sum(dim=2)
-        if lower is not None:
-            rest = delta[..., half:]
-            squared = squared + (torch.matmul(rest, lower) * rest).sum(dim=2)
-        distance = squared.clamp(min=0).sqrt().permute(1, 0)
-        anomaly_map = self.upsample(distance.reshape(-1, 1, *self.features.size))
+        kept = self.features.kept(image)
+        centres, roots = statistics[::2], statistics[1::2]
+        delta = squared = None
+        for (_, _, grid), one, centre, root in reversed(
+            list(zip(self.features.levels, kept, centres, roots, strict=True))
+        ):
+            own = one - centre.reshape(1, -1, *grid)
+            # Its own channels come before those of the coarser levels.
+            delta = own if delta is None else torch.cat([own, _enlarge(delta, grid)], dim=1)
+            parts = torch.matmul(delta.flatten(2).permute(2, 0, 1), root)
+            here = (parts * parts).sum(dim=2).permute(1, 0).reshape(-1, 1, *grid)
+            squared = here if squared is None else here + _enlarge(squared, grid)
+        assert squared is not None
+        anomaly_map = self.upsample(_enlarge(squared, self.features.size).sqrt())
         return anomaly_map.amax(dim=(2, 3)), anomaly_map
+
+
+def _enlarge(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Repeat values, as Anomalib's PaDiM brings its layers to one size."""
+    return maps if maps.shape[2:] == size else functional.interpolate(maps, size=size)
+
+
+def _thin(values: torch.Tensor, before: tuple[int, int], grid: tuple[int, int]) -> torch.Tensor:
+    """Of all positions that fall together in a coarser grid, the first: ``(P, ...)``."""
+    if before == grid:
+        return values
+    (height, width), (rows, columns), rest = before, grid, values.shape[1:]
+    cells = values.reshape(rows, height // rows, columns, width // columns, *rest)
+    return cells[:, 0, :, 0].reshape(rows * columns, *rest)
 
 
 ADAPTER = PadimAdapter()
