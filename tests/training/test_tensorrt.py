@@ -14,12 +14,15 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 from onnx import helper, TensorProto
+import onnxruntime
 import pytest
 
 from adet_core.bundle import BuildOptions, open_bundle, read_engine
 from adet_core.errors import BackendError, ConfigError
+from adet_core.parity import BANDS
 from adet_core.tensorrt import build_for, build_plan, find_flavour, Flavour
 from adet_core.tensorrt.build import _choose_types, _network_flags
+from adet_core.tensorrt.older import to_older
 from adet_core.tensorrt.plans import load_plan
 from adet_training.export import check_parity, prepared
 from adet_training.precision import lower
@@ -145,6 +148,51 @@ def test_every_model_becomes_an_engine_in_lower_precision(flavour, lowered, mode
     plan, _ = build_plan(flavour, graph, shapes, precision, OPTIONS)
     if precision == 'fp16':
         assert len(plan) < len(build_plan(flavour, full, shapes, 'fp32', OPTIONS)[0])
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'fp16', 'int8'])
+@pytest.mark.parametrize('model', MODELS)
+def test_an_older_tensorrt_is_given_the_same_graph_as_it_reads_it(
+    flavour, lowered, model, precision
+):
+    graph, bundle = lowered(model, precision)
+    older = to_older(graph)
+    assert {
+        one.version for one in onnx.load_from_string(older).opset_import if not one.domain
+    } == {17}
+    inputs = {'image': bundle.golden().images[:1], **prepared(bundle, read_engine(bundle))}
+    before, after = (onnxruntime.InferenceSession(one).run(None, inputs) for one in (graph, older))
+    for one, other in zip(before, after, strict=True):
+        # Where ONNX Runtime rounds to float16 differs between the sets.
+        tolerance = BANDS['fp16'] * bundle.manifest.score_range.span if precision == 'fp16' else 0
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
+    if precision == 'fp32':
+        shapes = {name: array.shape for name, array in inputs.items()}
+        build_plan(flavour, older, shapes, precision, OPTIONS)
+
+
+def test_only_an_older_tensorrt_is_given_another_graph():
+    reads = {
+        version: Flavour(name, version, None).reads_opset_18
+        for name, version in [
+            ('tensorrt', '8.6.2'),
+            ('tensorrt', '10.3.0'),
+            ('tensorrt', '11.0.0.1'),
+            ('tensorrt_rtx', '1.7.1'),
+        ]
+    }
+    assert [version for version, newer in reads.items() if not newer] == ['8.6.2']
+
+
+def test_what_an_older_tensorrt_cannot_be_told_is_named():
+    model = graph_with(raw_data=np.ones(1, np.float32).tobytes())
+    model.graph.node[0].op_type = 'BitwiseNot'
+    with pytest.raises(BackendError, match='operator set 17: there is no BitwiseNot'):
+        to_older(model.SerializeToString())
+    model.graph.node[0].op_type = 'Cast'
+    model.graph.node[1].input.append('weight')
+    with pytest.raises(BackendError, match='operator set 17: Node'):
+        to_older(model.SerializeToString())
 
 
 def test_a_build_that_is_interrupted_leaves_nothing(flavour, robot):

@@ -36,6 +36,11 @@ class Flavour(NamedTuple):
         return self.name != _FOR_RTX
 
     @property
+    def reads_opset_18(self) -> bool:
+        """Whether it reads the graph's operator set: from TensorRT 9 on."""
+        return int(self.version.partition('.')[0]) >= 9 or self.name == _FOR_RTX
+
+    @property
     def can_choose_types(self) -> bool:
         """Whether builder flags may give layers other types than the graph: up to TensorRT 10."""
         return hasattr(self.api.BuilderFlag, 'FP16')
