@@ -22,6 +22,7 @@ setup(
         'mcap>=1',
         'numpy>=1.23',
         'opencv-python-headless>=4.8',
+        'onnx>=1.16',
         'onnxruntime>=1.16',
         'plotly>=5',
         'rich>=12',

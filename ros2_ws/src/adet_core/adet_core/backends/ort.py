@@ -14,8 +14,10 @@ import onnxruntime
 
 from adet_core.backends import Answer, check_images, IMAGE_INPUT
 from adet_core.backends.preparation import first_line, Preparation
+from adet_core.backends.winograd import use_winograd
 from adet_core.errors import BackendError
 
+_CPU = 'CPUExecutionProvider'
 _ERRORS_ONLY = 3
 
 
@@ -39,8 +41,12 @@ class OnnxRuntimeBackend:
         options.log_severity_level = _ERRORS_ONLY
         # Between pictures waiting threads would otherwise spin on cores that others need.
         options.add_session_config_entry('session.force_spinning_stop', '1')
+        providers = _providers()
         try:
-            self._session = onnxruntime.InferenceSession(graph, options, providers=_providers())
+            if providers == [_CPU]:
+                # It has no such convolutions of its own, unlike CUDA.
+                graph = use_winograd(graph)
+            self._session = onnxruntime.InferenceSession(graph, options, providers=providers)
         except Exception as error:  # noqa: BLE001 - its error types are not importable
             raise BackendError(f'cannot load the graph: {first_line(error)}') from None
         pictures = [one.shape for one in self._session.get_inputs() if one.name == IMAGE_INPUT]
@@ -119,6 +125,4 @@ class OnnxRuntimeBackend:
 
 def _providers() -> list[str]:
     available = onnxruntime.get_available_providers()
-    return [
-        name for name in ('CUDAExecutionProvider', 'CPUExecutionProvider') if name in available
-    ]
+    return [name for name in ('CUDAExecutionProvider', _CPU) if name in available]
