@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import replace
 import io
 from itertools import pairwise
+import json
 from pathlib import Path
 import pickle
 import re
@@ -116,18 +116,36 @@ class Session:
     def __init__(self, graph: bytes, folder: Path) -> None:
         self.statistics = dict(np.load(folder / 'stats.npz'))
         self._session = onnxruntime.InferenceSession(graph, providers=['CPUExecutionProvider'])
-        text = self._session.get_modelmeta().custom_metadata_map['adet_preparation']
-        self._preparation = onnxruntime.InferenceSession(base64.b64decode(text))
+        text = self._session.get_modelmeta().custom_metadata_map['adet_levels']
+        height, width, *self._levels = json.loads(text)
+        self._size = (height, width)
 
     def __call__(self, images: np.ndarray, **other: np.ndarray) -> Answers:
-        names = [output.name for output in self._preparation.get_outputs()]
-        prepared = self._preparation.run(names, {**self.statistics, **other})
-        inputs = {'image': images, **dict(zip(names, prepared, strict=True))}
+        inputs = {'image': images, **self._prepared(**{**self.statistics, **other})}
         scores, maps = self._session.run(['score', 'anomaly_map'], inputs)
         assert scores.shape == (len(images), 1)
         assert maps.shape == (len(images), 1, SIZE, SIZE)
         assert scores.dtype == maps.dtype == np.float32
         return Answers(scores[:, 0], maps[:, 0])
+
+    def _prepared(self, mean: np.ndarray, inv_covariance: np.ndarray) -> dict[str, np.ndarray]:
+        """As docs/bundle.md says, from the Cholesky factor of each position."""
+        (height, width), first, found = self._size, 0, {}
+        roots = np.linalg.cholesky(inv_covariance.astype(np.float64)).reshape(
+            height, width, *inv_covariance.shape[1:]
+        )
+        means = mean.reshape(-1, height, width)
+        for number, (channels, rows, columns) in enumerate(self._levels):
+            steps = np.s_[:: height // rows, :: width // columns]
+            last = first + channels
+            found[f'centre{number}'] = means[first:last][:, steps[0], steps[1]].reshape(
+                channels, -1
+            )
+            found[f'root{number}'] = roots[steps].reshape(-1, *roots.shape[2:])[
+                :, first:, first:last
+            ]
+            first = last
+        return {name: np.ascontiguousarray(part, np.float32) for name, part in found.items()}
 
 
 @pytest.fixture(scope='module')
@@ -206,6 +224,30 @@ def test_the_graph_equals_the_model_whatever_the_settings(
 
 
 # ---- what the file holds
+
+
+@pytest.mark.parametrize('what', ['unlike its neighbours', 'not positive definite'])
+def test_inverse_covariances_that_share_nothing_are_read_as_they_are(
+    bundle: Bundle, tmp_path: Path, what: str
+) -> None:
+    inverse = bundle.statistics()['inv_covariance'].copy()
+    if what == 'unlike its neighbours':
+        inverse *= np.random.default_rng(0).uniform(0.5, 2, (POSITIONS, 1, 1)).astype(np.float32)
+    else:
+        inverse[7] -= 2 * np.linalg.eigvalsh(inverse[7])[0] * np.eye(FEATURES, dtype=np.float32)
+    statistics = {**bundle.statistics(), 'inv_covariance': inverse}
+    weights = torch.load(io.BytesIO(bundle.weights()), weights_only=True)
+    exact = load_adapter('padim').graph(bundle.manifest, weights).exact
+    assert exact is not None
+    tensors = {name: torch.from_numpy(array) for name, array in statistics.items()}
+    scores, maps = exact()(torch.from_numpy(bundle.golden().images), tensors)
+    golden = {'scores': scores[:, 0].numpy(), 'maps': maps[:, 0].numpy()}
+
+    changed = _rebuilt(bundle, tmp_path / 'changed', statistics=statistics, golden=golden)
+    assert export(changed).parity.holds
+
+    found = onnx.load_from_string(read_engine(open_bundle(changed.folder)))
+    assert [one.name for one in found.graph.input] == ['image', *statistics]
 
 
 def test_the_graph_passes_onnx_own_checker(model: onnx.ModelProto) -> None:

@@ -36,7 +36,8 @@ class Graph:
         growing: Name of each array, stored or prepared, that has a dimension of any length, and
             which one; they all share that length.
         prepare: Called with the statistics once, when they are bound; what it returns takes their
-            place. None: the module takes them as they are.
+            place. A module becomes a graph of its own. None: the statistics are taken as they are.
+        metadata: What runtimes are told, if ``prepare`` is something that they do themselves.
         prepared: Names of what ``prepare`` returns, in order.
         map_tolerance: How far the map may be from the trained model's own, as a share of the score
             range; 0: as little as the score.
@@ -49,7 +50,8 @@ class Graph:
     module: nn.Module
     statistics: Mapping[str, torch.Tensor] = field(default_factory=dict)
     growing: Mapping[str, int] = field(default_factory=dict)
-    prepare: nn.Module | None = None
+    prepare: Callable[..., Sequence[torch.Tensor]] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
     prepared: Sequence[str] = ()
     features: nn.Module | None = None
     map_tolerance: float = 0.0

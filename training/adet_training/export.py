@@ -28,13 +28,12 @@ from adet_core.bundle import (
     WEIGHTS_FILE,
     write_engine,
 )
-from adet_core.errors import BundleError, ConfigError, ExportError
+from adet_core.errors import BackendError, BundleError, ConfigError, ExportError
 from adet_core.metrics import auroc
 from adet_core.parity import BANDS, measure_parity
 from adet_core.progress import Report, silent
 from adet_training.adapter import Graph
 from adet_training.backbone import load_tensors, Weights
-from adet_training.cholesky import TRANSLATIONS
 from adet_training.dataset import Category, Sample
 from adet_training.models import load_adapter
 from adet_training.precision import lower
@@ -95,7 +94,7 @@ def export(
     report('exporting the graph', 1, 3)
     try:
         onnx_bytes, parity = _checked(graph, bundle)
-    except ExportError:
+    except (BackendError, ExportError):
         if graph.exact is None:
             raise
         report('exporting the exact graph', 1, 3)
@@ -152,10 +151,13 @@ def to_onnx(graph: Graph, manifest: Manifest) -> bytes:
         with torch.no_grad():
             names, arrays = list(graph.prepared), list(graph.prepare(*stored))
         shapes = [dims.get(name) for name in graph.statistics]
-        preparation = _to_onnx(
-            graph.prepare, stored, shapes, list(graph.statistics), graph.prepared
-        )
-        metadata = {PREPARATION_KEY: base64.b64encode(preparation).decode()}
+        if isinstance(graph.prepare, nn.Module):
+            preparation = _to_onnx(
+                graph.prepare, stored, shapes, list(graph.statistics), graph.prepared
+            )
+            metadata = {PREPARATION_KEY: base64.b64encode(preparation).decode()}
+        else:
+            metadata = dict(graph.metadata)
     return _picture_to_onnx(
         graph.module,
         manifest,
@@ -206,7 +208,6 @@ def _to_onnx(
         output_names=list(outputs),
         dynamic_shapes=(tuple(dynamic),),
         opset_version=OPSET,
-        custom_translation_table=TRANSLATIONS,
         dynamo=True,
         external_data=False,
         verbose=False,
@@ -286,9 +287,8 @@ def check_parity(
 
 def prepared(bundle: Bundle, onnx_bytes: bytes) -> Statistics:
     """What a bundle's graph takes beside pictures, by name."""
-    options = onnxruntime.SessionOptions()
-    session = onnxruntime.InferenceSession(onnx_bytes, options, providers=['CPUExecutionProvider'])
-    return Preparation(session, options)(bundle.statistics())
+    session = onnxruntime.InferenceSession(onnx_bytes, providers=['CPUExecutionProvider'])
+    return Preparation(session)(bundle.statistics())
 
 
 def _accuracy(

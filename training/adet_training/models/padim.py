@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast, NamedTuple
+from typing import Any, cast
 
 from anomalib.models import Padim
 from anomalib.pre_processing import PreProcessor
@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional
 from torchvision.transforms.v2 import Normalize
 
+from adet_core.backends.levels import Level, Levels, LEVELS_KEY
 from adet_core.bundle import Manifest
 from adet_core.errors import ConfigError
 from adet_core.gaussian import RunningGaussians
@@ -33,7 +34,6 @@ from adet_training.backbone import (
     network_of,
     Weights,
 )
-from adet_training.cholesky import cholesky_rows
 from adet_training.layers import NormalisePicture, SmoothUpsample
 from adet_training.parameters import check, Parameters
 
@@ -129,13 +129,24 @@ class PadimAdapter(Adapter[PadimParameters]):
             'mean': torch.zeros(channels, positions),
             'inv_covariance': torch.eye(channels).expand(positions, -1, -1).contiguous(),
         }
-        levels = range(len(features.levels))
+        levels = features.levels
+
+        plain = Graph(PlainPadimGraph(manifest, features), examples, features=features)
+
+        def prepare(*statistics: torch.Tensor) -> list[torch.Tensor]:
+            found = levels.prepare(*(tensor.numpy() for tensor in statistics))
+            return [torch.from_numpy(array) for array in found.values()]
+
         return Graph(
             PadimGraph(manifest, features),
             examples,
-            prepare=PrepareGaussians(features),
-            prepared=[f'{name}{level}' for level in levels for name in ('centre', 'root')],
+            prepare=prepare,
+            metadata={LEVELS_KEY: levels.to_json()},
+            prepared=levels.names,
             features=features,
+            # Inverse covariances that were rounded too much, as an earlier adet did, have nothing
+            # in common.
+            exact=lambda: plain,
         )
 
 
@@ -167,26 +178,12 @@ def _check_idx(idx: torch.Tensor, channels: int) -> None:
         raise ConfigError(f'{msg}, in ascending order; train again')
 
 
-class Level(NamedTuple):
-    """The kept channels of one layer.
-
-    Attributes:
-        layer: Its number.
-        channels: How many are kept.
-        grid: Rows and columns of positions between which they differ.
-    """
-
-    layer: int
-    channels: int
-    grid: tuple[int, int]
-
-
 class PadimFeatures(nn.Module):
     """From uint8 picture to the kept channels of all layers, at the positions of the finest.
 
     Attributes:
         size: Rows and columns of the finest layer.
-        levels: The layers that channels are kept of, finest first.
+        levels: How the kept channels are spread over the grids of the layers.
     """
 
     def __init__(self, manifest: Manifest, network: nn.Module, idx: torch.Tensor) -> None:
@@ -204,7 +201,8 @@ class PadimFeatures(nn.Module):
         with torch.no_grad():
             maps: Sequence[torch.Tensor] = network(torch.zeros(1, 3, image.height, image.width))
         self.size = (maps[0].shape[2], maps[0].shape[3])
-        self.levels: list[Level] = []
+        levels: list[Level] = []
+        self._layers: list[int] = []
         first, grid = 0, self.size
         for number, features in enumerate(maps):
             last = first + features.shape[1]
@@ -214,9 +212,11 @@ class PadimFeatures(nn.Module):
                 own = (features.shape[2], features.shape[3])
                 # Only then are all positions within one of its own the same to it.
                 grid = own if not (grid[0] % own[0] or grid[1] % own[1]) else grid
-                self.levels.append(Level(number, len(kept), grid))
+                self._layers.append(number)
+                levels.append(Level(len(kept), *grid))
                 self.register_buffer(f'_kept{number}', kept, persistent=False)
             first = last
+        self.levels = Levels(self.size, tuple(levels))
 
     def kept(self, image: torch.Tensor) -> list[torch.Tensor]:
         """The kept channels of each level, ``(N, n, rows, columns)`` of its grid."""
@@ -224,49 +224,13 @@ class PadimFeatures(nn.Module):
         # Channels are picked before enlarging: the same values, a quarter of the work.
         return [
             _enlarge(features[layer].index_select(1, self.get_buffer(f'_kept{layer}')), grid)
-            for layer, _, grid in self.levels
+            for layer, (_, *grid) in zip(self._layers, self.levels.levels, strict=True)
         ]
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Features ``(N, C, P)`` of uint8 pictures ``(N, H, W, 3)``, RGB; ``P`` positions."""
         same = [_enlarge(one, self.size) for one in self.kept(image)]
         return torch.cat(same, dim=1).flatten(2)
-
-
-class PrepareGaussians(nn.Module):
-    """The inverse covariances as sums of squares, without what neighbours have in common.
-
-    A layer of half the rows and columns has one value at four positions, as has everything that
-    was learned of it alone. So of S = U'U, with the Cholesky factor U from above, the rows of the
-    finest layer belong to each position, those of the next one to each four of them: a fifth of
-    the numbers that S has, and the same distance but for rounding.
-    """
-
-    def __init__(self, features: PadimFeatures) -> None:
-        """Prepare for the levels of a graph."""
-        super().__init__()
-        self._size, self._levels = features.size, features.levels
-
-    def forward(self, mean: torch.Tensor, inv_covariance: torch.Tensor) -> list[torch.Tensor]:
-        """For each level ``centre`` ``(n, P)`` and ``root`` ``(P, m, n)``.
-
-        ``P`` is the number of positions of its grid, ``n`` that of its channels, ``m`` that of its
-        own and all coarser levels' channels.
-        """
-        found: list[torch.Tensor] = []
-        means, rest, at = mean.permute(1, 0), inv_covariance, self._size
-        across, before = None, 0
-        for _, channels, grid in self._levels:
-            means = _thin(means, at, grid)[:, before:]
-            rest = _thin(rest, at, grid)[:, before:, before:]
-            if across is not None:
-                # What the finer channels tell of these is taken out.
-                across = _thin(across, at, grid)
-                rest = rest.double() - torch.matmul(across.permute(0, 2, 1), across)
-            root = cholesky_rows(rest[:, :channels].double())
-            found += [means[:, :channels].permute(1, 0).clone(), root.permute(0, 2, 1).float()]
-            across, before, at = root[:, :, channels:], channels, grid
-        return found
 
 
 class PadimGraph(nn.Module):
@@ -286,7 +250,7 @@ class PadimGraph(nn.Module):
 
         Args:
             image: uint8 ``(N, H, W, 3)``, RGB.
-            *statistics: As `PrepareGaussians` makes them.
+            *statistics: As `adet_core.backends.levels.Levels.prepare` makes them.
 
         Returns:
             Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32.
@@ -294,8 +258,8 @@ class PadimGraph(nn.Module):
         kept = self.features.kept(image)
         centres, roots = statistics[::2], statistics[1::2]
         delta = squared = None
-        for (_, _, grid), one, centre, root in reversed(
-            list(zip(self.features.levels, kept, centres, roots, strict=True))
+        for (_, *grid), one, centre, root in reversed(
+            list(zip(self.features.levels.levels, kept, centres, roots, strict=True))
         ):
             own = one - centre.reshape(1, -1, *grid)
             # Its own channels come before those of the coarser levels.
@@ -308,18 +272,31 @@ class PadimGraph(nn.Module):
         return anomaly_map.amax(dim=(2, 3)), anomaly_map
 
 
-def _enlarge(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+class PlainPadimGraph(nn.Module):
+    """The same from the statistics as they are stored: five times as much to read."""
+
+    def __init__(self, manifest: Manifest, features: PadimFeatures) -> None:
+        """Prepare for the picture size of the manifest."""
+        super().__init__()
+        self.features = features
+        size = (manifest.image.height, manifest.image.width)
+        self.upsample = SmoothUpsample(features.size, size, sigma=_SIGMA)
+
+    def forward(
+        self, image: torch.Tensor, mean: torch.Tensor, inv_covariance: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `PadimGraph.forward`; the statistics are ``(C, P)`` and ``(P, C, C)``."""
+        delta = (self.features(image) - mean).permute(2, 0, 1)
+        squared = (torch.matmul(delta, inv_covariance) * delta).sum(dim=2).permute(1, 0)
+        distance = squared.clamp(min=0).sqrt()
+        anomaly_map = self.upsample(distance.reshape(-1, 1, *self.features.size))
+        return anomaly_map.amax(dim=(2, 3)), anomaly_map
+
+
+def _enlarge(maps: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Repeat values, as Anomalib's PaDiM brings its layers to one size."""
-    return maps if maps.shape[2:] == size else functional.interpolate(maps, size=size)
-
-
-def _thin(values: torch.Tensor, before: tuple[int, int], grid: tuple[int, int]) -> torch.Tensor:
-    """Of all positions that fall together in a coarser grid, the first: ``(P, ...)``."""
-    if before == grid:
-        return values
-    (height, width), (rows, columns), rest = before, grid, values.shape[1:]
-    cells = values.reshape(rows, height // rows, columns, width // columns, *rest)
-    return cells[:, 0, :, 0].reshape(rows * columns, *rest)
+    same = list(maps.shape[2:]) == list(size)
+    return maps if same else functional.interpolate(maps, size=list(size))
 
 
 ADAPTER = PadimAdapter()

@@ -53,7 +53,7 @@ class RunningGaussians:
         sums._products = np.empty_like(inverse_covariance)
 
         def restore(rows: slice) -> None:
-            products: Floats = np.linalg.inv(inverse_covariance[rows])
+            products = _invert(inverse_covariance[rows])
             _add_to_diagonal(products, -_REGULARISATION)
             np.multiply(products, count - 1, out=sums._products[rows])
 
@@ -105,10 +105,20 @@ class RunningGaussians:
             covariance: Floats = self._products[rows] - sums.transpose(0, 2, 1) @ sums / self.count
             covariance /= self.count - 1
             _add_to_diagonal(covariance, _REGULARISATION)
-            inverse[rows] = np.linalg.inv(covariance)
+            inverse[rows] = _invert(covariance)
 
         _at_all(len(inverse), invert)
         return inverse
+
+
+def _invert(matrices: Floats) -> Floats:
+    """Inverses, as near as float32 can hold them.
+
+    In float32 they would be off by as many times more as the features vary in one direction more
+    than in another, and soon no inverses of covariances any more.
+    """
+    inverse: Floats = np.linalg.inv(matrices.astype(np.float64)).astype(np.float32)
+    return inverse
 
 
 def _add_to_diagonal(matrices: Floats, value: float) -> None:

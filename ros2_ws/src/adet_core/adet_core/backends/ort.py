@@ -13,12 +13,11 @@ import numpy.typing as npt
 import onnxruntime
 
 from adet_core.backends import Answer, check_images, IMAGE_INPUT
-from adet_core.backends.preparation import first_line, Preparation
+from adet_core.backends.preparation import ERRORS_ONLY, first_line, Preparation
 from adet_core.backends.winograd import use_winograd
 from adet_core.errors import BackendError
 
 _CPU = 'CPUExecutionProvider'
-_ERRORS_ONLY = 3
 
 
 class OnnxRuntimeBackend:
@@ -38,7 +37,7 @@ class OnnxRuntimeBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = ERRORS_ONLY
         # Between pictures waiting threads would otherwise spin on cores that others need.
         options.add_session_config_entry('session.force_spinning_stop', '1')
         providers = _providers()
@@ -54,7 +53,7 @@ class OnnxRuntimeBackend:
             msg = f'the graph has no input {IMAGE_INPUT!r}; it was not exported by adet'
             raise BackendError(msg)
         self._picture = tuple(pictures[0][1:])
-        self._preparation = Preparation(self._session, options)
+        self._preparation = Preparation(self._session, threads=threads)
         self._outputs = {entry.name for entry in self._session.get_outputs()}
         self._unbind()
 

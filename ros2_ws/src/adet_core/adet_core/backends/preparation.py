@@ -5,50 +5,60 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
 from adet_core.backends import check_statistics, IMAGE_INPUT, PREPARATION_KEY
+from adet_core.backends.levels import Levels, LEVELS_KEY
 from adet_core.errors import BackendError
+
+ERRORS_ONLY = 3
+"""What ONNX Runtime is allowed to say."""
 
 Statistics = Mapping[str, npt.NDArray[np.float32]]
 
 
 class Preparation:
-    """Makes a graph's inputs of statistics, by the graph that goes along with it if there is one.
+    """Makes a graph's inputs of statistics, as the metadata of the graph says.
 
     Attributes:
         shapes: Of the statistics it takes, by name; a dimension that is not an int is free.
     """
 
-    def __init__(
-        self, session: onnxruntime.InferenceSession, options: onnxruntime.SessionOptions
-    ) -> None:
-        """Load it, for the CPU: it is run once in a while.
+    shapes: Mapping[str, tuple[Any, ...]]
+
+    def __init__(self, session: onnxruntime.InferenceSession, *, threads: int = 0) -> None:
+        """Load what is needed, for the CPU: it is run once in a while.
 
         Args:
             session: The graph that is prepared for.
-            options: What ONNX Runtime runs it with.
+            threads: That ONNX Runtime runs it with; 0 is one per core.
 
         Raises:
             BackendError: What goes along with the graph cannot be loaded.
         """
-        self._session = None
-        entries = session.get_inputs()
-        text = session.get_modelmeta().custom_metadata_map.get(PREPARATION_KEY)
-        if text is not None:
-            try:
-                graph = base64.b64decode(text, validate=True)
-                self._session = onnxruntime.InferenceSession(
-                    graph, options, providers=['CPUExecutionProvider']
+        metadata = session.get_modelmeta().custom_metadata_map
+        self._prepare: Callable[[Statistics], Statistics] = lambda statistics: statistics
+        try:
+            if (text := metadata.get(LEVELS_KEY)) is not None:
+                levels = Levels.from_json(text)
+                self.shapes = levels.shapes
+                self._prepare = lambda statistics: levels.prepare(**statistics)
+                return
+            if (text := metadata.get(PREPARATION_KEY)) is not None:
+                session = _open(base64.b64decode(text, validate=True), threads)
+                names = [entry.name for entry in session.get_outputs()]
+                self._prepare = lambda statistics: dict(
+                    zip(names, session.run(names, statistics), strict=True)
                 )
-            except Exception as error:  # noqa: BLE001 - its error types are not importable
-                msg = f'cannot load what prepares the statistics: {first_line(error)}'
-                raise BackendError(msg) from None
-            entries = self._session.get_inputs()
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's types are not importable
+            msg = f'cannot load what prepares the statistics: {first_line(error)}'
+            raise BackendError(msg) from None
+        entries = session.get_inputs()
         self.shapes = {one.name: tuple(one.shape) for one in entries if one.name != IMAGE_INPUT}
 
     def __call__(self, statistics: Statistics) -> Statistics:
@@ -58,13 +68,21 @@ class Preparation:
             BackendError: The statistics do not fit, or cannot be prepared.
         """
         check_statistics(self.shapes, statistics)
-        if self._session is None:
-            return statistics
-        names = [entry.name for entry in self._session.get_outputs()]
         try:
-            return dict(zip(names, self._session.run(names, statistics), strict=True))
-        except Exception as error:  # noqa: BLE001 - its error types are not importable
+            return self._prepare(statistics)
+        except BackendError:
+            raise
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's types are not importable
             raise BackendError(f'cannot prepare the statistics: {first_line(error)}') from None
+
+
+def _open(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = ERRORS_ONLY
+    # It would keep what was needed once, which can be several times the statistics.
+    options.enable_cpu_mem_arena = False
+    return onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
 
 
 def first_line(error: Exception) -> str:

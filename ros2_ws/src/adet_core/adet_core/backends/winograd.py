@@ -27,7 +27,7 @@ _LEAST_CHANNELS = 128
 _LEAST_TILES = 16
 # Products in memory at a time, in bytes: what is computed next should still be in a cache, and
 # memory should not grow with the picture.
-_PRODUCTS = 16 << 20
+_PRODUCTS = 32 << 20
 
 
 class _Convolution(NamedTuple):
@@ -35,16 +35,14 @@ class _Convolution(NamedTuple):
 
     Attributes:
         node: It.
-        weights: float32 ``(M, C, r, r)``.
-        bias: float32 ``(M,)``, if it has one.
+        shape: Of its weights, ``(M, C, r, r)``.
         pads: Rows above and columns on the left of zeros.
         source: Rows and columns of what goes in.
         target: Rows and columns of what comes out.
     """
 
     node: onnx.NodeProto
-    weights: npt.NDArray[np.float32]
-    bias: npt.NDArray[np.float32] | None
+    shape: tuple[int, ...]
     pads: tuple[int, int]
     source: tuple[int, int]
     target: tuple[int, int]
@@ -52,7 +50,7 @@ class _Convolution(NamedTuple):
     @property
     def step(self) -> int:
         """Rows and columns that a tile gives."""
-        return _TILE - int(self.weights.shape[2]) + 1
+        return _TILE - self.shape[2] + 1
 
     @property
     def tiles(self) -> tuple[int, int]:
@@ -63,9 +61,9 @@ class _Convolution(NamedTuple):
     def pays(self) -> bool:
         """Whether it is quicker by tiles."""
         tiles = math.prod(self.tiles)
-        plain = math.prod(self.target) * self.weights.shape[2] ** 2
+        plain = math.prod(self.target) * self.shape[2] ** 2
         return (
-            min(self.weights.shape[:2]) >= _LEAST_CHANNELS
+            min(self.shape[:2]) >= _LEAST_CHANNELS
             and tiles >= _LEAST_TILES
             and 2 * tiles * _TILE**2 <= plain
         )
@@ -96,10 +94,6 @@ def use_winograd(graph: bytes) -> bytes:
             nodes.append(node)
     del parts.node[:]
     parts.node.extend(nodes)
-    used = {name for node in nodes for name in node.input}
-    kept = [one for one in parts.initializer if one.name in used]
-    del parts.initializer[:]
-    parts.initializer.extend(kept)
     return bytes(model.SerializeToString())
 
 
@@ -121,13 +115,13 @@ def _convolutions(parts: onnx.GraphProto) -> Iterator[_Convolution]:
             continue
         given = {one.name: helper.get_attribute_value(one) for one in node.attribute}
         usual = {'group': 1, 'strides': [1, 1], 'dilations': [1, 1], 'auto_pad': b'NOTSET'}
-        weights, *bias = (numpy_helper.to_array(constants[name]) for name in names)
+        shape = tuple(constants[names[0]].dims)
         source, target = (sizes.get(name, ()) for name in (node.input[0], node.output[0]))
         if (
             all(given.get(name, value) == value for name, value in usual.items())
-            and weights.ndim == 4
-            and weights.shape[2] == weights.shape[3]
-            and weights.shape[2] in _KERNELS
+            and len(shape) == 4
+            and shape[2] == shape[3]
+            and shape[2] in _KERNELS
             # A size that is not known is 0.
             and len(source) == len(target) == 4
             and all((*source[1:], *target[1:]))
@@ -135,8 +129,7 @@ def _convolutions(parts: onnx.GraphProto) -> Iterator[_Convolution]:
             top, left = given.get('pads', [0] * 4)[:2]
             yield _Convolution(
                 node,
-                weights,
-                bias[0] if bias else None,
+                shape,
                 (top, left),
                 (source[2], source[3]),
                 (target[2], target[3]),
@@ -165,13 +158,15 @@ class _Tiled:
         self.nodes: list[onnx.NodeProto] = []
         self._one, self._constants = convolution, constants
         self._name = f'{convolution.node.output[0]}_tiled'
-        weights = convolution.weights
-        outputs, channels, kernel, _ = weights.shape
+        outputs, channels, kernel, _ = convolution.shape
         back, forth, there = _transforms(kernel)
         seen = np.einsum('ai,bj->abij', there, there).reshape(-1, 1, 1, _TILE, _TILE)
-        ahead = np.kron(forth, forth) @ weights.reshape(outputs * channels, -1).T
         self._seen = self._constant('seen', seen)
-        self._weights = self._constant('weights', ahead.reshape(-1, outputs, channels))
+        # Done by the runtime, once: they take four times the place.
+        flat = self._reshape(convolution.node.input[1], (outputs * channels, kernel**2))
+        ahead = self._constant('ahead', np.kron(forth, forth))
+        weights = self._add('MatMul', [ahead, self._add('Transpose', [flat], perm=[1, 0])])
+        self._weights = self._reshape(weights, (-1, outputs, channels))
         self._back = self._constant('back', np.kron(back, back))
         rows, columns = convolution.tiles
         at_once = max(1, _PRODUCTS // (4 * _TILE**2 * outputs * columns))
@@ -183,14 +178,13 @@ class _Tiled:
             ends = self._integers(convolution.target)
             zeros, axes = self._integers((0, 0)), self._integers((2, 3))
             whole = self._add('Slice', [whole, zeros, ends, axes])
-        if convolution.bias is not None:
-            bias = self._constant('bias', convolution.bias.reshape(1, -1, 1, 1))
-            self._add('Add', [whole, bias])
+        if bias := convolution.node.input[2:]:
+            self._add('Add', [whole, self._reshape(bias[0], (1, outputs, 1, 1))])
         self.nodes[-1].output[0] = convolution.node.output[0]
 
     def _strip(self, first: int, count: int) -> str:
         """``count`` rows of tiles, from ``first`` on."""
-        outputs, channels, kernel, _ = self._one.weights.shape
+        outputs, channels, kernel, _ = self._one.shape
         step, (height, width), (top, left) = self._one.step, self._one.source, self._one.pads
         columns = self._one.tiles[1]
         # Rows of the source that these tiles see, some of which may lie outside.

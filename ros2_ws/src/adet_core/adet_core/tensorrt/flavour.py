@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from adet_core.errors import BackendError
@@ -49,6 +50,11 @@ class Flavour(NamedTuple):
     def can_keep_types(self) -> bool:
         """Whether a network can be told to keep the graph's types: from TensorRT 9 on."""
         return hasattr(self.api.NetworkDefinitionCreationFlag, 'STRONGLY_TYPED')
+
+
+def is_installed() -> bool:
+    """Whether there is a TensorRT, without loading it."""
+    return any(find_spec(name) is not None for name in _NAMES)
 
 
 def find_flavour() -> Flavour:

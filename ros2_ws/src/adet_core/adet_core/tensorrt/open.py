@@ -13,13 +13,13 @@ import numpy as np
 import onnxruntime
 
 from adet_core.backends import open_backend
-from adet_core.backends.preparation import first_line, Preparation
+from adet_core.backends.preparation import ERRORS_ONLY, first_line, Preparation
 from adet_core.bundle import Bundle, Golden, Parity, PlanRecord, read_precision, read_record
 from adet_core.errors import BackendError
 from adet_core.parity import measure_parity
 from adet_core.progress import Report, silent
 from adet_core.tensorrt.build import build_plan, length_range
-from adet_core.tensorrt.flavour import find_flavour, Flavour
+from adet_core.tensorrt.flavour import find_flavour, Flavour, is_installed
 from adet_core.tensorrt.plans import (
     load_plan,
     read_timings,
@@ -48,6 +48,9 @@ def open_tensorrt(
         BackendError: There is no TensorRT or GPU, or no engine that could be used.
         BundleError: A file of the bundle is missing or damaged.
     """
+    if is_installed():
+        # Before it is loaded, which without a GPU would take memory and time for nothing.
+        find_gpu()
     flavour, gpu = find_flavour(), find_gpu()
     inputs = _inputs(bundle, graph)
     try:
@@ -167,12 +170,12 @@ def _inputs(bundle: Bundle, graph: bytes) -> _Inputs:
     options = onnxruntime.SessionOptions()
     # It is only asked for its inputs.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
+    options.log_severity_level = ERRORS_ONLY
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
     except Exception as error:  # noqa: BLE001 - its error types are not importable
         raise BackendError(f'cannot load the graph: {first_line(error)}') from None
-    preparation = Preparation(session, options)
+    preparation = Preparation(session)
     shapes = {name: array.shape for name, array in preparation(bundle.statistics()).items()}
     lengths = {
         f'{entry.name}:{axis}': shapes[entry.name][axis]
