@@ -3,10 +3,14 @@
 """adet's coreset selection beside Anomalib's, in turns: seconds and cover radius.
 
     python benchmarks/coreset.py --features 20000 --channels 384 --ratio 0.1
+    python benchmarks/coreset.py --features 157000 --few 300
 
 The features are a smooth function of 8 numbers and a little noise: like a network's, they lie near
 a curved surface of few dimensions. The radius is that of the features as they are, for both.
-Writes coreset.json.
+
+With ``--few`` Anomalib chooses only so many centres, and its seconds for all are those for two and
+as many times the difference as there are centres more: its loop does the same for each. The radius
+is compared for so few on both sides then. Writes coreset.json.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from typing import Any
 
 from anomalib.models.components import KCenterGreedy
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from adet_core.coreset import cover_radius, Features, select_coreset
@@ -34,6 +39,7 @@ def main() -> None:
     parser.add_argument('--features', type=int, default=20_000)
     parser.add_argument('--channels', type=int, default=384)
     parser.add_argument('--ratio', type=float, default=0.1)
+    parser.add_argument('--few', type=int, default=0)
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--out', type=Path, default=Path('coreset.json'))
     arguments = parser.parse_args()
@@ -41,9 +47,9 @@ def main() -> None:
     with quiet_libraries():
         for seed in range(arguments.rounds):
             features = _features(arguments.features, arguments.channels, seed)
-            rounds.append(_measure(features, arguments.ratio, seed))
+            rounds.append(_measure(features, arguments.ratio, arguments.few, seed))
     result = {
-        **{name: getattr(arguments, name) for name in ('features', 'channels', 'ratio')},
+        **{name: getattr(arguments, name) for name in ('features', 'channels', 'ratio', 'few')},
         'cores': os.cpu_count(),
         'versions': library_versions('anomalib', 'torch', 'numpy'),
         'rounds': rounds,
@@ -68,20 +74,32 @@ def _features(count: int, channels: int, seed: int) -> Features:
     return features
 
 
-def _measure(features: Features, ratio: float, seed: int) -> dict[str, float]:
+def _measure(features: Features, ratio: float, few: int, seed: int) -> dict[str, float]:
+    count = int(len(features) * ratio)
     start = time.perf_counter()
-    ours = select_coreset(features, int(len(features) * ratio), seed=seed)
-    between = time.perf_counter()
-    torch.manual_seed(seed)
-    sampler = KCenterGreedy(torch.from_numpy(features), sampling_ratio=ratio)
-    theirs = np.array(sampler.select_coreset_idxs())
-    end = time.perf_counter()
+    ours = select_coreset(features, count, seed=seed)
+    adet_s = time.perf_counter() - start
+    theirs, anomalib_s = _anomalibs(features, few or count, seed)
+    if few:
+        _, first_s = _anomalibs(features, 2, seed)
+        anomalib_s = first_s + (anomalib_s - first_s) / (few - 2) * (count - 2)
     return {
-        'adet_s': between - start,
-        'anomalib_s': end - between,
-        'adet_radius': cover_radius(features, ours),
+        'adet_s': adet_s,
+        'anomalib_s': anomalib_s,
+        # The first choices are the same, however many follow.
+        'adet_radius': cover_radius(features, ours[: len(theirs)]),
         'anomalib_radius': cover_radius(features, theirs),
     }
+
+
+def _anomalibs(features: Features, count: int, seed: int) -> tuple[npt.NDArray[np.int64], float]:
+    """Anomalib's choice of so many, and the seconds it took."""
+    torch.manual_seed(seed)
+    # It takes the ratio's share of the features, rounded down.
+    sampler = KCenterGreedy(torch.from_numpy(features), (count + 0.5) / len(features))
+    start = time.perf_counter()
+    chosen = np.array(sampler.select_coreset_idxs())
+    return chosen, time.perf_counter() - start
 
 
 if __name__ == '__main__':
