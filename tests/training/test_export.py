@@ -198,6 +198,8 @@ def test_relearned_statistics_change_the_answers_without_a_new_graph(
         {'n_features': 1},
         {'n_features': 100},
         {'image_size': 65},
+        # Rows of 34, 17 and 9: of the last not each lies within two of the first.
+        {'image_size': 136},
         {'layers': ['layer2']},
         {'layers': ['layer3', 'layer1']},
         {'backbone': 'mobilenetv3_small_050', 'layers': ['blocks.0', 'blocks.1']},

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 from anomalib.models import Padim
@@ -200,20 +201,20 @@ class PadimFeatures(nn.Module):
         self.network = network
         with torch.no_grad():
             maps: Sequence[torch.Tensor] = network(torch.zeros(1, 3, image.height, image.width))
-        self.size = (maps[0].shape[2], maps[0].shape[3])
+        sizes = [(features.shape[2], features.shape[3]) for features in maps]
+        self.size = sizes[0]
+        # Only then are all positions within one of a coarser layer's the same to it.
+        nested = all(not (a[0] % b[0] or a[1] % b[1]) for a, b in pairwise(sizes))
         levels: list[Level] = []
         self._layers: list[int] = []
-        first, grid = 0, self.size
+        first = 0
         for number, features in enumerate(maps):
             last = first + features.shape[1]
             kept = idx[(idx >= first) & (idx < last)] - first
             # With few features a layer may have none, and no runtime likes empty tensors.
             if len(kept):
-                own = (features.shape[2], features.shape[3])
-                # Only then are all positions within one of its own the same to it.
-                grid = own if not (grid[0] % own[0] or grid[1] % own[1]) else grid
                 self._layers.append(number)
-                levels.append(Level(len(kept), *grid))
+                levels.append(Level(len(kept), *(sizes[number] if nested else self.size)))
                 self.register_buffer(f'_kept{number}', kept, persistent=False)
             first = last
         self.levels = Levels(self.size, tuple(levels))
