@@ -18,6 +18,7 @@ import onnxruntime
 import pytest
 
 from adet_core.bundle import BuildOptions, open_bundle, read_engine
+from adet_core.detector import Detector
 from adet_core.errors import BackendError, ConfigError
 from adet_core.parity import BANDS
 from adet_core.tensorrt import build_for, build_plan, find_flavour, Flavour
@@ -193,6 +194,17 @@ def test_what_an_older_tensorrt_cannot_be_told_is_named():
     model.graph.node[1].input.append('weight')
     with pytest.raises(BackendError, match='operator set 17: Node'):
         to_older(model.SerializeToString())
+
+
+def test_without_a_gpu_tensorrt_is_not_even_loaded(robot, monkeypatch):
+    def no_gpu():
+        raise BackendError('no GPU can be used')
+
+    monkeypatch.setattr('adet_core.tensorrt.open.is_installed', lambda: True)
+    monkeypatch.setattr('adet_core.tensorrt.open.find_gpu', no_gpu)
+    monkeypatch.setattr('adet_core.tensorrt.open.find_flavour', lambda: pytest.fail('loaded'))
+    detector = Detector.load(robot('vae').folder, threads=1)
+    assert detector.backend_reason == 'not TensorRT: no GPU can be used'
 
 
 def test_a_build_that_is_interrupted_leaves_nothing(flavour, robot):
