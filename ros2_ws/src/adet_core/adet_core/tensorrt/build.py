@@ -13,7 +13,6 @@ from adet_core.bundle import BuildOptions
 from adet_core.errors import BackendError
 from adet_core.progress import Report, silent
 from adet_core.tensorrt.flavour import Flavour
-from adet_core.tensorrt.older import to_older
 
 # A bank may grow so far before its engine has to be built again.
 _ROOM = 16_384
@@ -69,8 +68,13 @@ def build_plan(
     except (RuntimeError, TypeError):
         # Full TensorRT without a GPU: its constructors return nothing.
         raise BackendError(f'{flavour} cannot build here: {_last(log)}') from None
+    if not flavour.reads_opset_18:
+        # Every command would have to load onnx otherwise.
+        from adet_core.tensorrt.older import to_older
+
+        graph = to_older(graph)
     parser = trt.OnnxParser(network, log)
-    if not parser.parse(graph if flavour.reads_opset_18 else to_older(graph), _NOWHERE):
+    if not parser.parse(graph, _NOWHERE):
         reasons = [str(parser.get_error(number).desc()) for number in range(parser.num_errors)]
         msg = f'{flavour} cannot read the graph: {" ".join("; ".join(reasons).split())}'
         raise BackendError(msg)
