@@ -104,14 +104,8 @@ class _Path:
         self._models_root, self._model = models_root, model
         self._pictures = _pictures()
         self._images = node.create_publisher(Image, 'image_raw', qos.every_frame())
-        self._judged: set[int] = set()
+        self._node = node
         self._recorded: set[int] = set()
-        node.create_subscription(
-            AnomalyResult,
-            f'{model}/result',
-            lambda message: self._judged.add(to_nanoseconds(message.header.stamp)),
-            qos.every_frame(),
-        )
         node.create_subscription(
             Recorded,
             'recorded',
@@ -124,6 +118,13 @@ class _Path:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             recorder = {'models': self._model, 'output_dir': folder, 'expect_info': 'false'}
             stack.enter_context(running('csv_recorder', recorder))
+            judged: set[int] = set()
+            verdicts = self._node.create_subscription(
+                AnomalyResult,
+                f'{self._model}/result',
+                lambda message: judged.add(to_nanoseconds(message.header.stamp)),
+                qos.every_frame(),
+            )
             first = self._publish(0)
             start = time.perf_counter()
             detector = stack.enter_context(
@@ -132,8 +133,10 @@ class _Path:
                     {'models_root': self._models_root, 'frames': 'every'},
                 )
             )
-            until(lambda: first in self._judged, 'the first verdict')
+            until(lambda: first in judged, 'the first verdict')
             first_verdict = time.perf_counter() - start
+            # A source listens to rows alone.
+            self._node.destroy_subscription(verdicts)
             until(lambda: first in self._recorded, 'the first row')
             start = time.perf_counter()
             sent: list[int] = []
