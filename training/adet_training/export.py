@@ -50,12 +50,14 @@ class Export(NamedTuple):
     Attributes:
         path: ``engine/model.onnx``.
         parity: The check it passed.
+        is_exact: Whether the slower graph was needed, see `adet_training.adapter.Graph.exact`.
         accuracy: Image AUROC on the labelled test pictures in fp32 and as exported; None in fp32,
             or without such pictures.
     """
 
     path: Path
     parity: Parity
+    is_exact: bool = False
     accuracy: tuple[float, float] | None = None
 
 
@@ -92,6 +94,7 @@ def export(
     graph = load_adapter(bundle.manifest.model).graph(bundle.manifest, load_weights(bundle))
     features = features_to_onnx(graph, bundle.manifest) if graph.features else None
     report('exporting the graph', 1, 3)
+    is_exact = False
     try:
         onnx_bytes, parity = _checked(graph, bundle)
     except (BackendError, ExportError):
@@ -99,6 +102,7 @@ def export(
             raise
         report('exporting the exact graph', 1, 3)
         onnx_bytes, parity = _checked(graph.exact(), bundle)
+        is_exact = True
     accuracy = None
     if precision != 'fp32':
         full = onnx_bytes
@@ -123,7 +127,7 @@ def export(
     )
     path = write_engine(bundle, onnx_bytes, record, features)
     report('exporting the graph', 3, 3)
-    return Export(path, parity, accuracy)
+    return Export(path, parity, is_exact, accuracy)
 
 
 def _some(samples: Sequence[Sample]) -> list[npt.NDArray[np.uint8]]:

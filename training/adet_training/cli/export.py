@@ -90,6 +90,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         'plan_note': note,
         'bundle_id': bundle.bundle_id,
         'precision': arguments.precision,
+        'exact_graph': exported.is_exact,
         'pictures': exported.parity.pictures,
         'score_difference': exported.parity.score_difference,
         'map_difference': exported.parity.map_difference,
@@ -133,6 +134,8 @@ def show(result: dict[str, Any]) -> None:
             else f'(no verdict changed farther than {result["tolerance"]:.2g} from the threshold)'
         )
     )
+    if result['exact_graph']:
+        print('the quicker graph disagreed, so this is the exact one, which takes longer')
     if result['image_auroc'] is not None:
         print(f'image AUROC {result["image_auroc"]:.4f}, in fp32 {result["image_auroc_fp32"]:.4f}')
     if result['plan']:

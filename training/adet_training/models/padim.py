@@ -132,8 +132,6 @@ class PadimAdapter(Adapter[PadimParameters]):
         }
         levels = features.levels
 
-        plain = Graph(PlainPadimGraph(manifest, features), examples, features=features)
-
         def prepare(*statistics: torch.Tensor) -> list[torch.Tensor]:
             found = levels.prepare(*(tensor.numpy() for tensor in statistics))
             return [torch.from_numpy(array) for array in found.values()]
@@ -147,7 +145,7 @@ class PadimAdapter(Adapter[PadimParameters]):
             features=features,
             # Inverse covariances that were rounded too much, as an earlier adet did, have nothing
             # in common.
-            exact=lambda: plain,
+            exact=lambda: Graph(PlainPadimGraph(manifest, features), examples, features=features),
         )
 
 
@@ -273,20 +271,14 @@ class PadimGraph(nn.Module):
         return anomaly_map.amax(dim=(2, 3)), anomaly_map
 
 
-class PlainPadimGraph(nn.Module):
+class PlainPadimGraph(PadimGraph):
     """The same from the statistics as they are stored: five times as much to read."""
 
-    def __init__(self, manifest: Manifest, features: PadimFeatures) -> None:
-        """Prepare for the picture size of the manifest."""
-        super().__init__()
-        self.features = features
-        size = (manifest.image.height, manifest.image.width)
-        self.upsample = SmoothUpsample(features.size, size, sigma=_SIGMA)
-
     def forward(
-        self, image: torch.Tensor, mean: torch.Tensor, inv_covariance: torch.Tensor
+        self, image: torch.Tensor, *statistics: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `PadimGraph.forward`; the statistics are ``(C, P)`` and ``(P, C, C)``."""
+        mean, inv_covariance = statistics
         delta = (self.features(image) - mean).permute(2, 0, 1)
         squared = (torch.matmul(delta, inv_covariance) * delta).sum(dim=2).permute(1, 0)
         distance = squared.clamp(min=0).sqrt()
