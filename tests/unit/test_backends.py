@@ -20,6 +20,7 @@ from adet_core.backends import (
     open_backend,
     PREPARATION_KEY,
 )
+from adet_core.backends.preparation import first_line
 from adet_core.errors import BackendError, ConfigError
 
 
@@ -200,6 +201,11 @@ def test_statistics_are_prepared_as_the_graph_says() -> None:
 def test_a_preparation_that_cannot_be_loaded_is_a_backend_error(text: str) -> None:
     with pytest.raises(BackendError, match='cannot load what prepares the statistics: '):
         open_backend('onnxruntime', _with_preparation(text))
+
+
+def test_an_error_that_says_nothing_has_a_name() -> None:
+    assert first_line(MemoryError()) == 'MemoryError'
+    assert first_line(ValueError('one\ntwo')) == 'one'
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:

@@ -87,4 +87,5 @@ def _open(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
 
 def first_line(error: Exception) -> str:
     """What ONNX Runtime's errors begin with; more is for its developers."""
-    return str(error).strip().splitlines()[0]
+    # Some say nothing, e.g. a lack of memory.
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
