@@ -77,6 +77,45 @@ def test_a_node_that_is_told_to_stop_while_it_starts_ends_in_order(number):
     assert (process.returncode, errors) == (0, '')
 
 
+def test_what_a_node_handles_leaves_nothing_behind():
+    """A node that inspects for months handles hundreds of millions of messages."""
+    script = textwrap.dedent("""
+        import gc
+        import rclpy
+        from adet.node import AdetNode
+        from adet.runner import init, run
+
+        held, looks = [], []
+
+        class Busy(AdetNode):
+            def __init__(self):
+                super().__init__('busy')
+                self.handled = 0
+                self.timer = self.create_timer(0.0001, self.work)
+
+            def work(self):
+                self.handled += 1
+                if self.handled % 200 == 0:
+                    gc.collect()
+                    held.append(len(gc.get_objects()))
+                if self.handled == 600:
+                    self.finish()
+
+        init([])
+        node = Busy()
+        finished = run([node], on_look=lambda: looks.append(node.handled))
+        rclpy.try_shutdown()
+        print(finished, held[-1] - held[0], looks[-1])
+    """)
+    done = subprocess.run(
+        [sys.executable, '-c', script], capture_output=True, text=True, timeout=60, check=True
+    )
+    finished, growth, last_look = done.stdout.split()
+    assert finished == 'True'
+    assert int(growth) < 100
+    assert last_look == '600'
+
+
 def _say(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     script = textwrap.dedent("""
         import os

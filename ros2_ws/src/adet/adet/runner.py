@@ -11,13 +11,13 @@ from pathlib import Path
 import signal
 import sys
 import threading
+import time
 from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
-from rclpy.task import Future
 
 from adet.node import AdetNode
 from adet_core.errors import AdetError
@@ -55,7 +55,7 @@ def run(nodes: Sequence[AdetNode], *, on_look: Callable[[], None] = lambda: None
 
     Args:
         nodes: Created in an initialised context.
-        on_look: Called a few times a second.
+        on_look: Called a few times a second, and at the end.
 
     Returns:
         True if a node finished its work; False if the process was interrupted.
@@ -64,15 +64,21 @@ def run(nodes: Sequence[AdetNode], *, on_look: Callable[[], None] = lambda: None
         Exception: What a node failed with.
     """
     executor = SingleThreadedExecutor()
-    finished = Future(executor=executor)
     for node in nodes:
         executor.add_node(node)
-        node.done.add_done_callback(lambda _: finished.done() or finished.set_result(None))
+        # Something to do ends the spinning at once; that the executor is woken does not.
+        node.done.add_done_callback(lambda _: executor.create_task(lambda: None))
+    looked = time.monotonic()
     try:
         with _told_to_stop() as told:
             while not told.is_set() and not any(node.done.done() for node in nodes):
-                executor.spin_until_future_complete(finished, timeout_sec=_LOOK_S)
-                on_look()
+                # Not until a future is complete: rclpy hangs one more callback on it for every
+                # message, for as long as the process lives.
+                executor.spin_once(timeout_sec=_LOOK_S)
+                if time.monotonic() - looked >= _LOOK_S:
+                    on_look()
+                    looked = time.monotonic()
+            on_look()
         # Looked at before the nodes are stopped: that may end them too.
         ended = [node for node in nodes if node.done.done()]
     finally:
