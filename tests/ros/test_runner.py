@@ -77,6 +77,33 @@ def test_a_node_that_is_told_to_stop_while_it_starts_ends_in_order(number):
     assert (process.returncode, errors) == (0, '')
 
 
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_just_after_the_thread_of_a_node_began_ends_it(number):
+    """Nobody holds the node then, and its thread would keep the process for ever."""
+    script = textwrap.dedent(f"""
+        import os, sys
+        from adet.node import WorkerNode
+        from adet.runner import main
+
+        class Started(WorkerNode):
+            def __init__(self):
+                super().__init__('started')
+                self.start(self.work)
+                os.kill(os.getpid(), {int(number)})
+
+            def work(self):
+                with self.changed:
+                    self.changed.wait_for(lambda: self.stopping)
+                print('stopped', flush=True)
+
+        sys.exit(main(Started))
+    """)
+    done = subprocess.run(
+        [sys.executable, '-c', script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, 'stopped\n', '')
+
+
 def test_what_a_node_handles_leaves_nothing_behind():
     """A node that inspects for months handles hundreds of millions of messages."""
     script = textwrap.dedent("""

@@ -11,7 +11,6 @@ import time
 from typing import Any
 
 import numpy as np
-import rclpy
 from rclpy.parameter import Parameter
 
 from adet.graph import (
@@ -26,7 +25,7 @@ from adet.node import AdetNode
 from adet.nodes.csv_recorder import CsvRecorder
 from adet.nodes.detector import DetectorNode
 from adet.nodes.image_source import ImageSource
-from adet.runner import init, run
+from adet.runner import end, init, run
 from adet_core.progress import progress_bars
 from adet_core.records import read_records, results_path
 
@@ -62,7 +61,7 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
 
             finished = run(nodes, on_look=look)
     finally:
-        rclpy.try_shutdown()
+        end()
     if not finished and source is not None and source.total is not None:
         raise KeyboardInterrupt
     folder = Path(options.output_dir).expanduser()

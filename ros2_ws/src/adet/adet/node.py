@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import threading
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import (
@@ -98,7 +98,11 @@ class WorkerNode(AdetNode):
     Attributes:
         changed: Guards what thread and callbacks share; notified when it changes.
         stopping: Set when the thread has to end.
+        working: The nodes that were started and not stopped: a signal may come when nobody else
+            knows a node yet, and its thread would keep the process.
     """
+
+    working: ClassVar[set[WorkerNode]] = set()
 
     def __init__(self, name: str, **options: Any) -> None:
         """Create the node; the thread begins with `start`."""
@@ -109,6 +113,7 @@ class WorkerNode(AdetNode):
 
     def start(self, task: Callable[[], None]) -> None:
         """Begin a task in the thread; what it fails with ends the run."""
+        self.working.add(self)
         self._thread = threading.Thread(target=self._work, args=(task,), name=self.get_name())
         self._thread.start()
 
@@ -117,8 +122,10 @@ class WorkerNode(AdetNode):
         with self.changed:
             self.stopping = True
             self.changed.notify_all()
-        if self._thread is not None:
+        # It has no number if a signal came before it ran.
+        if self._thread is not None and self._thread.ident is not None:
             self._thread.join()
+        self.working.discard(self)
 
     def _work(self, task: Callable[[], None]) -> None:
         try:

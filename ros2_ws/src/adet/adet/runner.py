@@ -19,7 +19,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
-from adet.node import AdetNode
+from adet.node import AdetNode, WorkerNode
 from adet_core.errors import AdetError
 
 _LOOK_S = 0.2
@@ -93,6 +93,13 @@ def run(nodes: Sequence[AdetNode], *, on_look: Callable[[], None] = lambda: None
     return bool(ended)
 
 
+def end() -> None:
+    """End what `init` began, and the threads of nodes that a signal kept from `run`."""
+    for node in tuple(WorkerNode.working):
+        node.stop()
+    rclpy.try_shutdown()
+
+
 @contextmanager
 def _told_to_stop() -> Iterator[threading.Event]:
     """Set by a signal; whatever a node is in the midst of is finished first."""
@@ -127,5 +134,5 @@ def main(create: Callable[[], AdetNode]) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        rclpy.try_shutdown()
+        end()
     return 0
