@@ -16,6 +16,7 @@ from typing import Any
 
 from adet_interfaces.msg import AnomalyResult
 from adet_interfaces.srv import LoadBundle, MarkResult
+import cv2
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.parameter import Parameter
@@ -90,6 +91,9 @@ class DetectorNode(WorkerNode):
             AdetError: A parameter is wrong, or the bundle cannot be used.
         """
         super().__init__(f'{model}{_SUFFIX}' if model else 'detector', **options)
+        # Its own threads find too little to share in a picture of the graph's size, and spin while
+        # they wait, on cores that the inference needs.
+        cv2.setNumThreads(1)
         self._options = self.declare(DetectorOptions)
         self._model = self._options.model or model
         if not self._model:
