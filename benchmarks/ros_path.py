@@ -5,28 +5,31 @@
     python benchmarks/ros_path.py --models-root models --model padim
 
 Detector and csv_recorder are processes of their own; the pictures, 640 x 480 in colour, come from
-a third. Per round: frames per second with two pictures on their way, and of the bare loop in
-another process; at five pictures per second the time from publishing to the row, less the
-inference in it; seconds from the start of a detector to its first verdict; its resident memory.
-Writes ros_path.json.
+a third. Per round: seconds from the start of a detector to its first verdict; then, several times
+in turns, frames per second with two pictures on their way and of the bare loop in another process;
+at five pictures per second the time from publishing to the row, less the inference in it; the
+detector's resident memory. Writes ros_path.json.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from functools import cache
 import json
 from multiprocessing import get_context
 import os
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 import tempfile
+import threading
 import time
 from typing import Any
 
 from adet_interfaces.msg import AnomalyResult, Recorded
-from live import kibibytes, running, spinning, until
+from live import DEADLINE_S, kibibytes, running, spinning, until
 import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import Image
@@ -42,6 +45,7 @@ from adet_core.records import read_records, results_path
 
 _IN_FLIGHT = 2
 _SLOW_HZ = 5.0
+_SLOW_PICTURES = 40
 
 
 def main() -> None:
@@ -49,7 +53,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--models-root', type=Path, required=True)
     parser.add_argument('--model', default='padim')
-    parser.add_argument('--pictures', type=int, default=200)
+    parser.add_argument('--pictures', type=int, default=60, help='of each turn')
+    parser.add_argument('--turns', type=int, default=6)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--out', type=Path, default=Path('ros_path.json'))
     arguments = parser.parse_args()
@@ -62,23 +67,27 @@ def main() -> None:
         node = stack.enter_context(client_node('benchmark', ''))
         stack.enter_context(spinning(node))
         path = _Path(node, arguments.models_root, arguments.model)
+        folder = str(deployed_folder(arguments.models_root, arguments.model))
+
+        def bare_hz() -> float:
+            return bare.submit(_bare_loop, folder, arguments.pictures).result()
+
         for number in range(arguments.rounds):
-            folder = str(deployed_folder(arguments.models_root, arguments.model))
-            row = {
-                'round': number,
-                **path.measure(arguments.pictures),
-                'bare_hz': bare.submit(_bare_loop, folder, arguments.pictures).result(),
-            }
-            rounds.append(row)
-            print(json.dumps(row), flush=True)
+            row = path.measure(arguments.pictures, arguments.turns, bare_hz)
+            rounds.append({'round': number, **row})
+            print(json.dumps(rounds[-1]), flush=True)
     arguments.out.write_text(
         json.dumps({'cores': os.cpu_count(), 'rounds': rounds}, indent=2) + '\n'
     )
-    shares = [row['ros_hz'] / row['bare_hz'] for row in rounds]
-    print('| figure | median (spread) |\n|---|---|')
-    for name in ('ros_hz', 'bare_hz', 'overhead_ms', 'first_verdict_s', 'resident_mib'):
-        print(f'| {name} | {_spread([row[name] for row in rounds])} |')
-    print(f'| ros_hz / bare_hz | {_spread(shares)} |')
+    turns = [turn for row in rounds for turn in row['turns']]
+    shares = [turn['ros_hz'] / turn['bare_hz'] for turn in turns]
+    print('| figure | median (quartiles) |\n|---|---|')
+    for name in ('ros_hz', 'bare_hz'):
+        print(f'| {name} | {_quartiles([turn[name] for turn in turns])} |')
+    print(f'| ros_hz / bare_hz | {_quartiles(shares)} |')
+    print('| figure | median (range) |\n|---|---|')
+    for name in ('overhead_ms', 'first_verdict_s', 'resident_mib'):
+        print(f'| {name} | {_range([row[name] for row in rounds])} |')
 
 
 def _pictures() -> list[Picture]:
@@ -90,11 +99,16 @@ def _pictures() -> list[Picture]:
 
 def _bare_loop(folder: str, count: int) -> float:
     """Pictures per second of a detector and nothing else."""
-    detector, pictures = Detector.load(Path(folder)), _pictures()
+    detector, pictures = _detector(folder), _pictures()
     start = time.perf_counter()
     for number in range(count):
         detector.inspect(pictures[number % len(pictures)])
     return count / (time.perf_counter() - start)
+
+
+@cache
+def _detector(folder: str) -> Detector:
+    return Detector.load(Path(folder))
 
 
 class _Path:
@@ -106,14 +120,15 @@ class _Path:
         self._images = node.create_publisher(Image, 'image_raw', qos.every_frame())
         self._node = node
         self._recorded: set[int] = set()
-        node.create_subscription(
-            Recorded,
-            'recorded',
-            lambda message: self._recorded.add(to_nanoseconds(message.stamp)),
-            qos.every_frame(),
-        )
+        self._changed = threading.Condition()
+        node.create_subscription(Recorded, 'recorded', self._on_recorded, qos.every_frame())
 
-    def measure(self, count: int) -> dict[str, float]:
+    def _on_recorded(self, message: Recorded) -> None:
+        with self._changed:
+            self._recorded.add(to_nanoseconds(message.stamp))
+            self._changed.notify()
+
+    def measure(self, count: int, turns: int, bare_hz: Callable[[], float]) -> dict[str, Any]:
         """One round, with processes of its own."""
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             recorder = {'models': self._model, 'output_dir': folder, 'expect_info': 'false'}
@@ -137,21 +152,15 @@ class _Path:
             first_verdict = time.perf_counter() - start
             # A source listens to rows alone.
             self._node.destroy_subscription(verdicts)
-            until(lambda: first in self._recorded, 'the first row')
-            start = time.perf_counter()
-            sent: list[int] = []
-            for number in range(count):
-                until(
-                    lambda: sum(s not in self._recorded for s in sent[-4:]) < _IN_FLIGHT, 'a row'
-                )
-                sent.append(self._publish(number))
-            until(lambda: sent[-1] in self._recorded, 'the last row')
-            rate = count / (time.perf_counter() - start)
+            self._wait({first}, 0)
+            # Loading is no part of its first turn.
+            bare_hz()
+            rates = [{'ros_hz': self._hz(count), 'bare_hz': bare_hz()} for _ in range(turns)]
             slow = set()
-            for number in range(max(count // 5, 10)):
+            for number in range(_SLOW_PICTURES):
                 slow.add(self._publish(number))
                 time.sleep(1 / _SLOW_HZ)
-            until(lambda: slow <= self._recorded, 'the last row')
+            self._wait(slow, 0)
             resident = kibibytes(detector.pid, 'VmRSS') / 1024
             rows = read_records(results_path(Path(folder), self._model))
             extra = [
@@ -160,11 +169,28 @@ class _Path:
                 if row.stamp_ns in slow and row.latency_ms and row.inference_ms
             ]
         return {
-            'ros_hz': rate,
+            'turns': rates,
             'overhead_ms': median(extra),
             'first_verdict_s': first_verdict,
             'resident_mib': resident,
         }
+
+    def _hz(self, count: int) -> float:
+        """Pictures per second, published as soon as there is room."""
+        sent: set[int] = set()
+        start = time.perf_counter()
+        for number in range(count):
+            self._wait(sent, _IN_FLIGHT - 1)
+            sent.add(self._publish(number))
+        self._wait(sent, 0)
+        return count / (time.perf_counter() - start)
+
+    def _wait(self, sent: set[int], most: int) -> None:
+        """Until so many at most have no row."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(sent - self._recorded) <= most, DEADLINE_S):
+                msg = 'waited in vain for a row'
+                raise SystemExit(msg)
 
     def _publish(self, number: int) -> int:
         picture, stamp = self._pictures[number % len(self._pictures)], time.time_ns()
@@ -173,7 +199,12 @@ class _Path:
         return stamp
 
 
-def _spread(values: list[float]) -> str:
+def _quartiles(values: list[float]) -> str:
+    low, middle, high = quantiles(values, n=4)
+    return f'{middle:.3g} ({low:.3g} to {high:.3g})'
+
+
+def _range(values: list[float]) -> str:
     return f'{median(values):.4g} ({min(values):.4g} to {max(values):.4g})'
 
 
