@@ -117,7 +117,7 @@ class _Path:
     def __init__(self, node: Any, models_root: Path, model: str) -> None:
         self._models_root, self._model = models_root, model
         self._pictures = _pictures()
-        self._images = node.create_publisher(Image, 'image_raw', qos.every_frame())
+        self._images = node.create_publisher(Image, 'image_raw', qos.every_frame(_IN_FLIGHT))
         self._node = node
         self._recorded: set[int] = set()
         self._changed = threading.Condition()

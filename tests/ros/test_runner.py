@@ -143,6 +143,23 @@ def test_what_a_node_handles_leaves_nothing_behind():
     assert last_look == '600'
 
 
+def test_a_node_imports_nothing_that_it_does_not_need():
+    """Half a second for each process."""
+    script = textwrap.dedent("""
+        import sys
+        import adet.nodes.csv_recorder, adet.nodes.detector, adet.nodes.image_source
+        from adet.node import AdetNode
+        from adet.runner import init
+
+        init([])
+        AdetNode('any')
+        print(*sorted({'em', 'lark', 'onnx', 'rich', 'rclpy', 'torch'} & set(sys.modules)))
+    """)
+    words = [sys.executable, '-c', script]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == 'rclpy\n'
+
+
 def _say(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     script = textwrap.dedent("""
         import os

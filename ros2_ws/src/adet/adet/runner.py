@@ -26,6 +26,8 @@ _LOOK_S = 0.2
 # Until Jazzy, and after it.
 _PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 _TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
+# Every message imports its package, for a function that needs none of this.
+_GENERATOR = 'rosidl_generator_py.generate_py_impl'
 
 
 def init(words: Sequence[str] | None = None) -> None:
@@ -38,10 +40,15 @@ def init(words: Sequence[str] | None = None) -> None:
     Fast DDS gets shared memory that holds whole pictures (``config/fastdds.xml``), unless the
     environment says something of its transports already.
 
+    What generates the Python of messages is kept from being imported with the first of them: it
+    brings two parsers along, a quarter of a second for each process.
+
     Args:
         words: What the command line says to ROS 2; by default the process's own.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # None is how Python is told that a module is not there, for which its package is prepared.
+    sys.modules.setdefault(_GENERATOR, None)  # type: ignore[arg-type]
     if not any(name in os.environ for name in (*_PROFILES, _TRANSPORTS)):
         path = Path(get_package_share_directory('adet'), 'config', 'fastdds.xml')
         os.environ.update(dict.fromkeys(_PROFILES, str(path)))

@@ -7,17 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
 Report = Callable[[str, int, int | None], None]
 """Takes the stage's name, how much of it is done, and of how many (None: not known)."""
 
@@ -30,6 +19,18 @@ def silent(stage: str, done: int, total: int | None) -> None:
 @contextmanager
 def progress_bars() -> Iterator[Report]:
     """Show each stage on standard error while the block runs."""
+    # Takes 0.2 s, which every node would wait for and none needs.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     console = Console(stderr=True)
     columns = (
         TextColumn('{task.description}'),
