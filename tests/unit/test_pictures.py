@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 import struct
 
@@ -124,6 +125,24 @@ def test_a_ratio_that_is_not_whole_shrinks_by_weighted_means() -> None:
     prepared = prepare(Picture(pixels, 'mono8'), (2, 2))[..., 0]
     expected = [(0 * 2 + 90) / 3, (90 + 180 * 2) / 3]
     np.testing.assert_allclose(prepared, [expected, expected], atol=0.5)
+
+
+@pytest.mark.parametrize('shape', [(1944, 2592, 3), (1080, 1920), (720, 1280, 3), (1001, 1200, 3)])
+@pytest.mark.parametrize('size', [(256, 256), (300, 200)])
+@pytest.mark.parametrize('cores', [1, 2, 3, 8])
+def test_the_strips_of_a_large_picture_are_what_the_whole_would_be(
+    shape: tuple[int, ...],
+    size: tuple[int, int],
+    cores: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: set(range(cores)))
+    pixels = RNG.integers(0, 256, shape, np.uint8)
+    whole = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
+    if pixels.ndim == 2:
+        whole = cv2.cvtColor(whole, cv2.COLOR_GRAY2RGB)
+    encoding = 'rgb8' if pixels.ndim == 3 else 'mono8'
+    assert np.array_equal(prepare(Picture(pixels, encoding), size), whole)
 
 
 def test_a_small_picture_grows_by_interpolation() -> None:
