@@ -14,8 +14,9 @@ Writes growth.json and prints three tables.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, ExitStack
+from functools import partial
 import json
 import os
 from pathlib import Path
@@ -36,6 +37,13 @@ from adet_core.synth import write_dataset
 _BANKS = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 _SIZES = (256, 512, 768, 1024)
 _BESIDE = (1, 2, 4)
+# How they are trained for the table of sizes.
+_SIZED = {
+    'patchcore': ['max_bank=10000', 'coreset_ratio=0.5'],
+    'padim': [],
+    'vae': ['steps=2'],
+    'efficientad': ['steps=2', 'distill_pieces=8'],
+}
 _DRAWN = 'plate'
 _WARM_UP = 2
 
@@ -73,6 +81,7 @@ def main() -> None:
     """Train, measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--tables', nargs='+', default=['bank', 'size', 'beside'])
+    parser.add_argument('--models', nargs='+', default=list(_SIZED), help='of the table of sizes')
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--rounds', type=int, default=20)
     parser.add_argument('--out', type=Path, default=Path('growth.json'))
@@ -82,10 +91,14 @@ def main() -> None:
         _serve(*arguments.child)
         return
     result: dict[str, Any] = {'threads': arguments.threads, 'cores': os.cpu_count()}
+    ways: dict[str, Callable[[Path, int, int], list[dict[str, Any]]]] = {
+        'bank': _banks,
+        'size': partial(_sizes, arguments.models),
+        'beside': _beside,
+    }
     with tempfile.TemporaryDirectory(prefix='adet_benchmark_') as scratch:
         for table in arguments.tables:
-            measure = {'bank': _banks, 'size': _sizes, 'beside': _beside}[table]
-            result[table] = measure(Path(scratch), arguments.threads, arguments.rounds)
+            result[table] = ways[table](Path(scratch), arguments.threads, arguments.rounds)
             print(_table(table, result[table]), flush=True)
     arguments.out.write_text(json.dumps(result, indent=2) + '\n')
 
@@ -100,15 +113,11 @@ def _banks(root: Path, threads: int, rounds: int) -> list[dict[str, Any]]:
         return _in_turns(points, rounds)
 
 
-def _sizes(root: Path, threads: int, rounds: int) -> list[dict[str, Any]]:
+def _sizes(models: Sequence[str], root: Path, threads: int, rounds: int) -> list[dict[str, Any]]:
     found = []
-    # One model after the other: PaDiM's statistics of all sizes are 5 GB as it is.
-    for model, settings in (
-        ('patchcore', ['max_bank=10000', 'coreset_ratio=0.5']),
-        ('padim', []),
-        ('vae', ['steps=2']),
-        ('efficientad', ['steps=2', 'distill_pieces=8']),
-    ):
+    # One model after the other: their largest bundles are gigabytes.
+    for model in models:
+        settings = _SIZED[model]
         with ExitStack() as stack:
             points = {
                 f'{model}, {size} px': [

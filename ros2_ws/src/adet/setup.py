@@ -25,7 +25,7 @@ setup(
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     package_data={PACKAGE: ['py.typed']},
     python_requires='>=3.10',
-    install_requires=['adet_core', 'numpy'],
+    install_requires=['adet_core', 'numpy', 'opencv-python-headless'],
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
