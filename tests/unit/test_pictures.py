@@ -127,7 +127,10 @@ def test_a_ratio_that_is_not_whole_shrinks_by_weighted_means() -> None:
     np.testing.assert_allclose(prepared, [expected, expected], atol=0.5)
 
 
-@pytest.mark.parametrize('shape', [(1944, 2592, 3), (1080, 1920), (720, 1280, 3), (1001, 1200, 3)])
+@pytest.mark.parametrize(
+    'shape',
+    [(1944, 2592, 3), (1080, 1920), (1080, 1920, 1), (720, 1280, 3), (1001, 1200, 3)],
+)
 @pytest.mark.parametrize('size', [(256, 256), (300, 200)])
 @pytest.mark.parametrize('cores', [1, 2, 3, 8])
 def test_the_strips_of_a_large_picture_are_what_the_whole_would_be(
@@ -139,9 +142,9 @@ def test_the_strips_of_a_large_picture_are_what_the_whole_would_be(
     monkeypatch.setattr(os, 'sched_getaffinity', lambda _: set(range(cores)))
     pixels = RNG.integers(0, 256, shape, np.uint8)
     whole = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
-    if pixels.ndim == 2:
+    encoding = 'rgb8' if shape[2:] == (3,) else 'mono8'
+    if encoding == 'mono8':
         whole = cv2.cvtColor(whole, cv2.COLOR_GRAY2RGB)
-    encoding = 'rgb8' if pixels.ndim == 3 else 'mono8'
     assert np.array_equal(prepare(Picture(pixels, encoding), size), whole)
 
 
