@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+import platform
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -141,6 +143,36 @@ def test_what_a_node_handles_leaves_nothing_behind():
     assert finished == 'True'
     assert int(growth) < 100
     assert last_look == '600'
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='another C library')
+def test_the_memory_of_a_picture_is_kept_for_the_next():
+    """Or glibc gives it back, and gets it from the kernel anew, page by page."""
+    script = textwrap.dedent("""
+        import resource
+        from adet.runner import init
+        import numpy as np
+
+        init([])
+        pixels = np.ones(3 << 20, np.uint8)
+        faults = []
+        for _ in range(50):
+            # As many as there are of a picture that arrives: in C, as bytes, and as an array.
+            copies = [pixels.copy() for _ in range(3)]
+            del copies
+            faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+        print(faults[-1] - faults[9])
+    """)
+    own = {name: value for name, value in os.environ.items() if not name.startswith('MALLOC_')}
+    # Set by the environment to what glibc begins with, and what it would do without `init`.
+    as_ever = dict.fromkeys(('MALLOC_MMAP_THRESHOLD_', 'MALLOC_TRIM_THRESHOLD_'), '131072')
+    kept, anew = (
+        int(subprocess.check_output([sys.executable, '-c', script], env=own | more, timeout=60))
+        for more in ({}, as_ever)
+    )
+    pages = 40 * 3 * (3 << 20) // resource.getpagesize()
+    assert kept < pages / 10
+    assert anew > pages
 
 
 def test_a_node_imports_nothing_that_it_does_not_need():

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+import ctypes
 import os
 from pathlib import Path
 import signal
@@ -28,6 +29,12 @@ _PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 _TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
 # Every message imports its package, for a function that needs none of this.
 _GENERATOR = 'rosidl_generator_py.generate_py_impl'
+# What glibc takes from the kernel and gives back by itself, and how much of the rest may lie free:
+# its option, what people set it by, and here the most that it takes and a few pictures of that.
+_ALLOCATION = (
+    (-3, 'MALLOC_MMAP_THRESHOLD_', 32 << 20),
+    (-1, 'MALLOC_TRIM_THRESHOLD_', 128 << 20),
+)
 
 
 def init(words: Sequence[str] | None = None) -> None:
@@ -43,16 +50,29 @@ def init(words: Sequence[str] | None = None) -> None:
     What generates the Python of messages is kept from being imported with the first of them: it
     brings two parsers along, a quarter of a second for each process.
 
+    And memory is kept: a picture is copied three times on its way into Python, and glibc would get
+    each copy from the kernel anew, page by page. What the environment says of that in its MALLOC_
+    variables goes before.
+
     Args:
         words: What the command line says to ROS 2; by default the process's own.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _keep_memory()
     # None is how Python is told that a module is not there, for which its package is prepared.
     sys.modules.setdefault(_GENERATOR, None)  # type: ignore[arg-type]
     if not any(name in os.environ for name in (*_PROFILES, _TRANSPORTS)):
         path = Path(get_package_share_directory('adet'), 'config', 'fastdds.xml')
         os.environ.update(dict.fromkeys(_PROFILES, str(path)))
     rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+
+
+def _keep_memory() -> None:
+    # Not every C library has it.
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    for option, name, value in _ALLOCATION:
+        if mallopt is not None and name not in os.environ:
+            mallopt(option, value)
 
 
 def run(nodes: Sequence[AdetNode], *, on_look: Callable[[], None] = lambda: None) -> bool:
