@@ -48,4 +48,10 @@ rm -f $stamp
 # It names every package with its version, so there is nothing for pip to work out.
 .venv/bin/python -m pip install --no-deps --no-compile --requirement constraints.txt
 .venv/bin/python tools/relocate_ros_wheels.py
+# Python compiles what it imports once and keeps that, but not here: each process would spend half a minute on torch
+# and anomalib. Some packages carry templates that are no Python, so that the status says nothing.
+if [[ -n ${PYTHONDONTWRITEBYTECODE:-} ]]; then
+  echo 'Compiling the packages, as PYTHONDONTWRITEBYTECODE is set (about a minute)'
+  .venv/bin/python -m compileall -qq -j 0 .venv/lib || true
+fi
 echo "$root" > $stamp
