@@ -164,7 +164,7 @@ def test_the_memory_of_a_picture_is_kept_for_the_next():
         print(faults[-1] - faults[9])
     """)
     own = {name: value for name, value in os.environ.items() if not name.startswith('MALLOC_')}
-    # Set by the environment to what glibc begins with, and what it would do without `init`.
+    # What glibc begins with. The environment's word goes before `init`'s, and the count can tell.
     as_ever = dict.fromkeys(('MALLOC_MMAP_THRESHOLD_', 'MALLOC_TRIM_THRESHOLD_'), '131072')
     kept, anew = (
         int(subprocess.check_output([sys.executable, '-c', script], env=own | more, timeout=60))

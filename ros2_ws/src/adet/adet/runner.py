@@ -29,8 +29,9 @@ _PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 _TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
 # Every message imports its package, for a function that needs none of this.
 _GENERATOR = 'rosidl_generator_py.generate_py_impl'
-# What glibc takes from the kernel and gives back by itself, and how much of the rest may lie free:
-# its option, what people set it by, and here the most that it takes and a few pictures of that.
+# From what size on glibc gets a block from the kernel alone, and gives it back when it is freed;
+# and how much of its other memory may lie free. Each: mallopt's number, the variable that people
+# set it by, and what it is here: 32 MiB is the most that glibc accepts of the first.
 _ALLOCATION = (
     (-3, 'MALLOC_MMAP_THRESHOLD_', 32 << 20),
     (-1, 'MALLOC_TRIM_THRESHOLD_', 128 << 20),
