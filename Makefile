@@ -30,7 +30,7 @@ help: ## list the targets
 setup: $(TRAINING) $(WORKSPACE) ## make .venv and build the ROS 2 workspace; a second run has nothing to do
 	@echo "ready: . ./env.sh puts adet on the path of this shell"
 
-demo: setup ## draw pictures, learn, inspect and evaluate them
+demo: setup ## draw images, learn, inspect and evaluate them
 	$(IN_ENV) tools/demo.sh
 
 test: check ## check, then run every test (PYTEST_ARGS='-k bundle' for some)
@@ -61,8 +61,8 @@ endif
 $(VENV): constraints.txt $(wildcard requirements/*.in)
 	tools/make_venv.sh
 
-$(TRAINING): $(VENV) training/pyproject.toml
-	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable training
+$(TRAINING): $(VENV) training/pyproject.toml training/adet_synth/pyproject.toml
+	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable training --editable training/adet_synth
 	touch $@
 
 $(WORKSPACE): $(VENV) $(WORKSPACE_SOURCES)

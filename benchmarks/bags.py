@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading and evaluating bags beside a loop that does nothing but inspect, in turns.
 
-    python benchmarks/bags.py --bundle models/PaDiM --pictures 200
+    python benchmarks/bags.py --bundle models/PaDiM --images 200
 
-Pictures of 640 x 480 in colour, drawn at random, as MCAP and SQLite, raw and as JPEG. Per form and
-round: frames per second of reading alone (decoded pictures), of the whole ``adet evaluate --bag``
-without its start, and of the detector over the same pictures in memory. Writes bags.json.
+Images of 640 x 480 in colour, drawn at random, as MCAP and SQLite, raw and as JPEG. Per form and
+round: frames per second of reading alone (decoded images), of the whole ``adet evaluate --bag``
+without its start, and of the detector over the same images in memory. Writes bags.json.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from adet_core.bags import BagOptions, BagSource, record_pictures
-from adet_core.detector import Detector
-from adet_core.pictures import Picture
-from adet_core.sources import Frame
-from adet_core.study import load_detectors, study_source
+from adet_core.image import Image
+from adet_core.inference.detector import Detector
+from adet_core.io.sources import Frame
+from adet_evaluation.bags import BagOptions, BagSource, record_images
+from adet_evaluation.evaluation import evaluate_source, load_detectors
 
 _FORMS = (('mcap', 'none'), ('sqlite3', 'none'), ('mcap', 'jpeg'))
 
 
-class _Pictures:
-    """Textured pictures, always the same."""
+class _Images:
+    """Textured images, always the same."""
 
     is_live = False
 
@@ -45,18 +45,18 @@ class _Pictures:
     def __iter__(self) -> Any:
         for number in range(self.total or 0):
             pixels = self._kinds[number % len(self._kinds)]
-            yield Frame(Picture(pixels, 'bgr8'), f'{number}.png', 'normal')
+            yield Frame(Image(pixels, 'bgr8'), f'{number}.png', 'normal')
 
 
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--bundle', type=Path, required=True)
-    parser.add_argument('--pictures', type=int, default=200)
+    parser.add_argument('--images', type=int, default=200)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--out', type=Path, default=Path('bags.json'))
     arguments = parser.parse_args()
-    pictures = _Pictures(arguments.pictures)
+    images = _Images(arguments.images)
     detectors = load_detectors([arguments.bundle])
     (detector,) = detectors.values()
     rounds: list[dict[str, Any]] = []
@@ -65,19 +65,19 @@ def main() -> None:
         for storage, compression in _FORMS:
             path = Path(folder, f'{storage}_{compression}')
             options = BagOptions(start_ns=1, storage=storage, compression=compression)
-            record_pictures(pictures, path, options)
+            record_images(images, path, options)
             bags[f'{storage} {compression}'] = path
         for number in range(arguments.rounds):
             for form, path in bags.items():
                 one = {
                     'round': number,
                     'form': form,
-                    'read_hz': _rate(arguments.pictures, lambda p=path: _read(p)),
+                    'read_hz': _rate(arguments.images, lambda p=path: _read(p)),
                     'evaluate_hz': _rate(
-                        arguments.pictures,
-                        lambda p=path: study_source(BagSource(p), 'bag', detectors),
+                        arguments.images,
+                        lambda p=path: evaluate_source(BagSource(p), 'bag', detectors),
                     ),
-                    'detector_hz': _rate(arguments.pictures, lambda: _inspect(detector, pictures)),
+                    'detector_hz': _rate(arguments.images, lambda: _inspect(detector, images)),
                 }
                 rounds.append(one)
                 print(json.dumps(one))
@@ -95,12 +95,12 @@ def main() -> None:
 
 def _read(path: Path) -> None:
     for frame in BagSource(path):
-        assert frame.picture is not None
+        assert frame.image is not None
 
 
-def _inspect(detector: Detector, pictures: _Pictures) -> None:
-    for frame in pictures:
-        detector.inspect(frame.picture)
+def _inspect(detector: Detector, images: _Images) -> None:
+    for frame in images:
+        detector.inspect(frame.image)
 
 
 def _rate(count: int, work: Any) -> float:

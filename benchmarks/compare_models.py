@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The models side by side on one category: how well they find anomalies, and what they cost.
 
-    python benchmarks/compare_models.py                              # on pictures drawn for it
+    python benchmarks/compare_models.py                              # on images drawn for it
     python benchmarks/compare_models.py --data-root data --category VisA_pipe_fryum
 
 Each is trained, exported and checked as `adet train` and `adet export` do; then all inspect the
-same pictures in turns, so that whatever else the machine does slows all of them alike. Writes
+same images in turns, so that whatever else the machine does slows all of them alike. Writes
 compare_models.json and prints a table.
 """
 
@@ -22,11 +22,11 @@ from statistics import median, quantiles
 import tempfile
 from typing import Any
 
-from adet_core.detector import Detector
-from adet_core.pictures import read_picture
+from adet_core.image import read_image
+from adet_core.inference.detector import Detector
+from adet_core.io.sources import list_images
 from adet_core.progress import progress_bars
-from adet_core.sources import list_pictures
-from adet_core.synth import write_dataset
+from adet_synth import write_dataset
 from adet_training.export import export
 from adet_training.parameters import parse_settings
 from adet_training.quiet import quiet_libraries
@@ -57,7 +57,7 @@ def main() -> None:
                 seed=0,
             )
         rows = {}
-        with progress_bars() as report:
+        with progress_bars() as progress:
             for name in arguments.models:
                 config = TrainConfig(
                     model=name,
@@ -68,7 +68,7 @@ def main() -> None:
                     settings=_settings_of(name, arguments.set),
                     seed=arguments.seed,
                 )
-                rows[name] = _train(config, report)
+                rows[name] = _train(config, progress)
         detectors = {
             name: Detector.load(Path(row['bundle']), threads=arguments.threads)
             for name, row in rows.items()
@@ -110,14 +110,14 @@ def _settings_of(model: str, words: Sequence[str]) -> dict[str, Any]:
     return parse_settings([word.removeprefix(prefix) for word in words if word.startswith(prefix)])
 
 
-def _train(config: TrainConfig, report: Any) -> dict[str, Any]:
+def _train(config: TrainConfig, progress: Any) -> dict[str, Any]:
     def tell(stage: str, done: int, total: int | None) -> None:
-        report(f'{config.model}: {stage}', done, total)
+        progress(f'{config.model}: {stage}', done, total)
 
-    run = train(config, report=tell)
+    run = train(config, progress=tell)
     manifest = run.bundle.manifest
     size = sum(entry.size for name, entry in manifest.files.items() if name != 'golden.npz')
-    exported = export(run.bundle, report=tell)
+    exported = export(run.bundle, progress=tell)
     return {
         'bundle': str(run.bundle.folder),
         **{name: manifest.metrics.get(name) for name in _FIGURES},
@@ -131,14 +131,14 @@ def _train(config: TrainConfig, report: Any) -> dict[str, Any]:
 def _measure(
     detectors: dict[str, Detector], rows: dict[str, Any], folder: Path, rounds: int
 ) -> None:
-    """Milliseconds from decoded picture to verdict, batch 1, of all models in turns."""
-    paths = list_pictures(folder)
-    pictures = [read_picture(path) for path in paths[:: max(len(paths) // 20, 1)]]
+    """Milliseconds from decoded image to verdict, batch 1, of all models in turns."""
+    paths = list_images(folder)
+    images = [read_image(path) for path in paths[:: max(len(paths) // 20, 1)]]
     times: dict[str, list[float]] = {name: [] for name in detectors}
     for number in range(_WARM_UP + rounds):
-        picture = pictures[number % len(pictures)]
+        image = images[number % len(images)]
         for name, detector in detectors.items():
-            spent = detector.inspect(picture).inference_ms
+            spent = detector.inspect(image).inference_ms
             if number >= _WARM_UP:
                 times[name].append(spent)
     for name, values in times.items():
@@ -148,7 +148,7 @@ def _measure(
 
 def _table(rows: dict[str, Any]) -> str:
     lines = [
-        '| model | image AUROC | pixel AUROC | AUPRO | fit s | bundle MB | ms per picture |',
+        '| model | image AUROC | pixel AUROC | AUPRO | fit s | bundle MB | ms per image |',
         '|---|---|---|---|---|---|---|',
     ]
     for name, row in rows.items():

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from adet_core.coreset import cover_radius, Features, select_coreset
+from adet_core.models.coreset import cover_radius, Features, select_coreset
 from adet_training.quiet import quiet_libraries
 from adet_training.versions import library_versions
 

@@ -5,8 +5,8 @@
     python benchmarks/engines.py --bundles models/PaDiM models/PatchCore --data-root data
 
 Each bundle is copied, exported and loaded as a node loads it, so the engine is built and compared
-with the golden pictures first. Torch runs the same module, eagerly and compiled. A run begins with
-pictures in the host's memory and ends with score and map there. All take turns. Memory is what the
+with the golden images first. Torch runs the same module, eagerly and compiled. A run begins with
+images in the host's memory and ends with score and map there. All take turns. Memory is what the
 device has less of with the model than without. Writes engines.json and prints a table.
 """
 
@@ -27,18 +27,18 @@ import numpy.typing as npt
 import torch
 
 from adet_core.bundle import BuildOptions, Bundle, copy_bundle, open_bundle, read_record
-from adet_core.detector import Detector
-from adet_core.parity import BANDS
-from adet_core.progress import progress_bars, Report
-from adet_core.tensorrt import find_flavour, find_gpu
+from adet_core.inference.detector import Detector
+from adet_core.inference.parity import BANDS
+from adet_core.inference.tensorrt import find_gpu, find_library
+from adet_core.progress import progress_bars, ProgressCallback
 from adet_training.dataset import Category, load_category
 from adet_training.export import export, load_weights
 from adet_training.models import load_adapter
 from adet_training.quiet import quiet_libraries
 from adet_training.versions import library_versions
 
-Pictures = npt.NDArray[np.uint8]
-Run = Callable[[Pictures], object]
+CollectedImages = npt.NDArray[np.uint8]
+Run = Callable[[CollectedImages], object]
 _WARM_UP = 50
 _BATCH = 16
 
@@ -46,22 +46,22 @@ _BATCH = 16
 def main() -> None:
     """Export, build, measure, print and write."""
     arguments = _parse()
-    gpu, flavour = find_gpu(), find_flavour()
+    gpu, library = find_gpu(), find_library()
     # What fp32 means to TensorRT here.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     rows = []
     with (
         tempfile.TemporaryDirectory(prefix='adet_benchmark_') as scratch,
         quiet_libraries(),
-        progress_bars() as report,
+        progress_bars() as progress,
     ):
         for folder in arguments.bundles:
-            rows += _measure(open_bundle(folder), Path(scratch), arguments, report)
+            rows += _measure(open_bundle(folder), Path(scratch), arguments, progress)
     result = {
         'gpu': gpu.name,
         'versions': {
             **library_versions('torch', 'onnxruntime', 'numpy'),
-            flavour.name: flavour.version,
+            library.name: library.version,
         },
         'rounds': arguments.rounds,
         'rows': rows,
@@ -80,12 +80,12 @@ def _parse() -> argparse.Namespace:
 
 
 def _measure(
-    bundle: Bundle, scratch: Path, arguments: argparse.Namespace, report: Report
+    bundle: Bundle, scratch: Path, arguments: argparse.Namespace, progress: ProgressCallback
 ) -> list[dict[str, Any]]:
     """One row for each way to run a bundle."""
     manifest = bundle.manifest
     data = load_category(
-        arguments.data_root, manifest.category, manifest.image.height, report=report
+        arguments.data_root, manifest.category, manifest.image.height, progress=progress
     )
     ways: dict[str, Run] = {}
     rows: dict[str, dict[str, Any]] = {}
@@ -94,7 +94,7 @@ def _measure(
         copy = copy_bundle(bundle, scratch / precision / manifest.model)
         rows[name] = {'model': manifest.model, 'way': name}
         with _memory(rows[name]):
-            ways[name] = _engine(copy, precision, data, rows[name], report)
+            ways[name] = _engine(copy, precision, data, rows[name], progress)
     for name, kind, compiled in (
         ('torch fp32', torch.float32, False),
         ('torch fp16', torch.float16, False),
@@ -115,7 +115,7 @@ def _measure(
                 run(batch)
                 if number >= _WARM_UP:
                     found.append(time.perf_counter() - start)
-        report(f'measuring {manifest.model}', number + 1, _WARM_UP + arguments.rounds)
+        progress(f'measuring {manifest.model}', number + 1, _WARM_UP + arguments.rounds)
     for name, (single, batches) in times.items():
         rows[name]['p50_ms'], rows[name]['p95_ms'] = (
             float(value) * 1e3 for value in np.percentile(single, (50, 95))
@@ -125,11 +125,11 @@ def _measure(
 
 
 def _engine(
-    bundle: Bundle, precision: str, data: Category, row: dict[str, Any], report: Report
+    bundle: Bundle, precision: str, data: Category, row: dict[str, Any], progress: ProgressCallback
 ) -> Run:
     options = BuildOptions(max_batch=_BATCH)
-    exported = export(bundle, precision=precision, data=data, options=options, report=report)
-    detector = Detector.load(bundle.folder, backend='tensorrt', report=report)
+    exported = export(bundle, precision=precision, data=data, options=options, progress=progress)
+    detector = Detector.load(bundle.folder, backend='tensorrt', progress=progress)
     plan = read_record(bundle).plan
     assert plan is not None
     assert plan.parity is not None
@@ -142,8 +142,8 @@ def _torch(bundle: Bundle, precision: torch.dtype, *, compiled: bool) -> Run:
     graph = load_adapter(bundle.manifest.model).graph(bundle.manifest, load_weights(bundle))
     stored = bundle.statistics()
     given = [torch.from_numpy(stored[name]) for name in graph.statistics]
-    if graph.prepare is not None:
-        given = list(graph.prepare(*given))
+    if graph.preprocess is not None:
+        given = list(graph.preprocess(*given))
     device = torch.device('cuda')
     module: Any = graph.module.eval().to(device)
     statistics = [one.to(device) for one in given]
@@ -151,9 +151,9 @@ def _torch(bundle: Bundle, precision: torch.dtype, *, compiled: bool) -> Run:
         module = torch.compile(module)
 
     @torch.inference_mode()
-    def run(pictures: Pictures) -> object:
+    def run(images: CollectedImages) -> object:
         with torch.autocast('cuda', torch.float16, enabled=precision == torch.float16):
-            score, anomaly_map = module(torch.from_numpy(pictures).to(device), *statistics)
+            score, anomaly_map = module(torch.from_numpy(images).to(device), *statistics)
         return score.cpu(), anomaly_map.cpu()
 
     run(bundle.golden().images[:1])
@@ -182,7 +182,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
         'way',
         'p50, ms',
         'p95, ms',
-        f'pictures/s by {_BATCH}',
+        f'images/s by {_BATCH}',
         'MiB',
         'drift',
         'AUROC',

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long PaDiM and PatchCore learn and what memory that takes, beside Anomalib, in turns.
 
-    python benchmarks/fit.py --pictures 200
-    python benchmarks/fit.py --models patchcore --pictures 20    # Anomalib's coreset takes long
+    python benchmarks/fit.py --images 200
+    python benchmarks/fit.py --models patchcore --images 20    # Anomalib's coreset takes long
 
-Both get the same module with the same weights and the same prepared pictures; Anomalib's side has
+Both get the same module with the same weights and the same prepared images; Anomalib's side has
 Anomalib's own methods for what they differ in. Each runs in a process of its own. The memory is
 what a fit takes beside what was resident before. Writes fit.json and prints a table.
 """
@@ -27,7 +27,7 @@ from live import kibibytes
 import torch
 
 from adet_core.progress import silent
-from adet_core.synth import write_dataset
+from adet_synth import write_dataset
 from adet_training.adapter import FitData
 from adet_training.dataset import load_category
 from adet_training.fit import fit
@@ -43,7 +43,7 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--models', nargs='+', default=['padim'])
-    parser.add_argument('--pictures', type=int, default=200)
+    parser.add_argument('--images', type=int, default=200)
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--out', type=Path, default=Path('fit.json'))
@@ -58,7 +58,7 @@ def main() -> None:
         write_dataset(
             Path(scratch),
             category=_DRAWN,
-            train=arguments.pictures,
+            train=arguments.images,
             test_normal=1,
             test_anomaly=1,
             size=256,
@@ -72,7 +72,7 @@ def main() -> None:
                 rounds[name].append(found)
                 print(f'{name}, round {number + 1} of {arguments.rounds}', file=sys.stderr)
     result = {
-        'pictures': arguments.pictures,
+        'images': arguments.images,
         'threads': arguments.threads,
         'cores': os.cpu_count(),
         'versions': library_versions('anomalib', 'torch', 'numpy'),

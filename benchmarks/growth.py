@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a larger bank, a larger picture and more detectors cost: latency and memory.
+"""What a larger bank, a larger image and more detectors cost: latency and memory.
 
     python benchmarks/growth.py --rounds 20
 
@@ -29,10 +29,10 @@ from typing import Any
 
 import numpy as np
 
-from adet_core.detector import Detector
-from adet_core.pictures import read_picture
-from adet_core.sources import list_pictures
-from adet_core.synth import write_dataset
+from adet_core.image import read_image
+from adet_core.inference.detector import Detector
+from adet_core.io.sources import list_images
+from adet_synth import write_dataset
 
 _BANKS = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 _SIZES = (256, 512, 768, 1024)
@@ -49,7 +49,7 @@ _WARM_UP = 2
 
 
 class Point:
-    """A detector in a process, which inspects a picture whenever it is told to."""
+    """A detector in a process, which inspects an image whenever it is told to."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         """Wait until it is ready; see `running`."""
@@ -58,7 +58,7 @@ class Point:
         self.times: list[float] = []
 
     def start(self) -> None:
-        """Tell it to inspect one picture."""
+        """Tell it to inspect one image."""
         assert self._process.stdin is not None
         print(flush=True, file=self._process.stdin)
 
@@ -104,10 +104,10 @@ def main() -> None:
 
 
 def _banks(root: Path, threads: int, rounds: int) -> list[dict[str, Any]]:
-    bundle, pictures = _trained(root, 'patchcore', 256, ['coreset_ratio=0.2'])
+    bundle, images = _trained(root, 'patchcore', 256, ['coreset_ratio=0.2'])
     with ExitStack() as stack:
         points = {
-            f'{length}': [stack.enter_context(_running(bundle, pictures, threads, length))]
+            f'{length}': [stack.enter_context(_running(bundle, images, threads, length))]
             for length in _BANKS
         }
         return _in_turns(points, rounds)
@@ -132,11 +132,11 @@ def _sizes(models: Sequence[str], root: Path, threads: int, rounds: int) -> list
 
 
 def _beside(root: Path, threads: int, rounds: int) -> list[dict[str, Any]]:
-    bundle, pictures = _trained(root, 'padim', 256, [])
+    bundle, images = _trained(root, 'padim', 256, [])
     with ExitStack() as stack:
         points = {
             f'{count} with {max(1, threads // count)} threads': [
-                stack.enter_context(_running(bundle, pictures, max(1, threads // count), 0))
+                stack.enter_context(_running(bundle, images, max(1, threads // count), 0))
                 for _ in range(count)
             ]
             for count in _BESIDE
@@ -145,7 +145,7 @@ def _beside(root: Path, threads: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def _trained(root: Path, model: str, size: int, settings: Sequence[str]) -> tuple[Path, Path]:
-    """A bundle with its graph, and the folder of pictures to inspect."""
+    """A bundle with its graph, and the folder of images to inspect."""
     # What a detector needs is imported above; this is torch.
     from adet_training.export import export
     from adet_training.parameters import parse_settings
@@ -154,7 +154,7 @@ def _trained(root: Path, model: str, size: int, settings: Sequence[str]) -> tupl
 
     data = root / f'data{size}'
     if not data.is_dir():
-        # Fewer large pictures give as many patches.
+        # Fewer large images give as many patches.
         count = max(4, 60 * 256**2 // size**2)
         write_dataset(
             data, category=_DRAWN, train=count, test_normal=3, test_anomaly=3, size=size, seed=0
@@ -174,8 +174,8 @@ def _trained(root: Path, model: str, size: int, settings: Sequence[str]) -> tupl
 
 
 @contextmanager
-def _running(bundle: Path, pictures: Path, threads: int, length: int) -> Iterator[Point]:
-    asked = [str(one) for one in (bundle, pictures, threads, length)]
+def _running(bundle: Path, images: Path, threads: int, length: int) -> Iterator[Point]:
+    asked = [str(one) for one in (bundle, images, threads, length)]
     with subprocess.Popen(  # noqa: S603 - ourselves
         [sys.executable, __file__, '--child', *asked],
         stdin=subprocess.PIPE,
@@ -188,7 +188,7 @@ def _running(bundle: Path, pictures: Path, threads: int, length: int) -> Iterato
             process.kill()
 
 
-def _serve(folder: str, pictures: str, threads: str, length: str) -> None:
+def _serve(folder: str, images: str, threads: str, length: str) -> None:
     """Be a point: a bank of that length, or the bundle's own statistics if it is 0."""
     before = _resident_mib()
     detector = Detector.load(Path(folder), threads=int(threads))
@@ -199,12 +199,12 @@ def _serve(folder: str, pictures: str, threads: str, length: str) -> None:
         noise = rng.normal(scale=0.05 * bank.std(), size=rows.shape).astype(np.float32)
         detector.backend.bind({'memory_bank': rows + noise})
         del bank, rows, noise
-    judged = [read_picture(path) for path in list_pictures(Path(pictures))]
-    detector.inspect(judged[0])
+    inspected = [read_image(path) for path in list_images(Path(images))]
+    detector.inspect(inspected[0])
     print(_resident_mib() - before, flush=True)
     for number, _ in enumerate(sys.stdin):
         start = time.perf_counter()
-        detector.inspect(judged[number % len(judged)])
+        detector.inspect(inspected[number % len(inspected)])
         print((time.perf_counter() - start) * 1e3, flush=True)
 
 

@@ -1,16 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""One picture at a time through adet and through what Anomalib offers, in turns.
+"""One image at a time through adet and through what Anomalib offers, in turns.
 
     python benchmarks/inference.py --models padim patchcore efficientad vae
     python benchmarks/inference.py --models patchcore --set backbone=wide_resnet50_2
     python benchmarks/inference.py --bundles models/EfficientAD --precision int8 --data-root data
 
-Each model is trained by `adet train` on drawn pictures, unless bundles are named, and exported by
+Each model is trained by `adet train` on drawn images, unless bundles are named, and exported by
 `adet export`. Anomalib's
 side is Anomalib's own module with the same weights and statistics: in torch, by TorchInferencer,
 as its ONNX export in ONNX Runtime, and as its OpenVINO export (where openvino is installed). All
-begin with the same decoded picture in memory and end with score and map. Anomalib's side is in
+begin with the same decoded image in memory and end with score and map. Anomalib's side is in
 fp32 whatever ours is in. The share of the peak is that of the fastest product of two square
 matrices on as many threads, and counts the operations of the model as adet exports it. Writes
 inference.json and prints a table.
@@ -40,12 +40,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms.v2 import Normalize
 
 from adet_core.bundle import Bundle, copy_bundle, open_bundle
-from adet_core.detector import Detector
-from adet_core.parity import BANDS
-from adet_core.pictures import Picture, read_picture
-from adet_core.progress import progress_bars, Report
-from adet_core.sources import list_pictures
-from adet_core.synth import write_dataset
+from adet_core.image import Image, read_image
+from adet_core.inference.detector import Detector
+from adet_core.inference.parity import BANDS
+from adet_core.io.sources import list_images
+from adet_core.progress import progress_bars, ProgressCallback
+from adet_synth import write_dataset
 from adet_training.dataset import load_category
 from adet_training.export import export, load_weights
 from adet_training.models import load_adapter
@@ -54,7 +54,7 @@ from adet_training.quiet import quiet_libraries
 from adet_training.train import train, TrainConfig
 from adet_training.versions import library_versions
 
-Answer = Callable[[Picture], object]
+Prediction = Callable[[Image], object]
 _WARM_UP = 3
 _REST_S = 0.05
 _DRAWN = 'plate'
@@ -76,18 +76,18 @@ def main() -> None:
             size=256,
             seed=0,
         )
-        with progress_bars() as report:
+        with progress_bars() as progress:
             learn = _named if arguments.bundles else _trained
-            bundles = learn(arguments, root, report)
+            bundles = learn(arguments, root, progress)
             for bundle in bundles.values():
-                _export(bundle, arguments, report)
-        pictures = [read_picture(path) for path in list_pictures(root / 'data' / 'test')][:20]
-        ways: dict[str, dict[str, Answer]] = {}
+                _export(bundle, arguments, progress)
+        images = [read_image(path) for path in list_images(root / 'data' / 'test')][:20]
+        ways: dict[str, dict[str, Prediction]] = {}
         work = {}
         for name, bundle in bundles.items():
             ways[name] = _ways(bundle, root / name, arguments.threads)
             work[name] = _operations(bundle)
-        times, peaks = _measure(ways, pictures, arguments.rounds)
+        times, peaks = _measure(ways, images, arguments.rounds)
     result = {
         'threads': arguments.threads,
         'cores': os.cpu_count(),
@@ -117,7 +117,9 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _trained(arguments: argparse.Namespace, root: Path, report: Report) -> dict[str, Bundle]:
+def _trained(
+    arguments: argparse.Namespace, root: Path, progress: ProgressCallback
+) -> dict[str, Bundle]:
     found = {}
     for name in arguments.models:
         # How well they learn is not the question; a bank of 10 000 is.
@@ -134,11 +136,11 @@ def _trained(arguments: argparse.Namespace, root: Path, report: Report) -> dict[
             backbone_weights=arguments.backbone_weights,
             settings=parse_settings([*settings, *arguments.set]),
         )
-        found[name] = train(config, report=report).bundle
+        found[name] = train(config, progress=progress).bundle
     return found
 
 
-def _named(arguments: argparse.Namespace, root: Path, _: Report) -> dict[str, Bundle]:
+def _named(arguments: argparse.Namespace, root: Path, _: ProgressCallback) -> dict[str, Bundle]:
     bundles = [open_bundle(folder) for folder in arguments.bundles]
     return {
         one.manifest.model: copy_bundle(one, root / 'robot' / one.manifest.model)
@@ -146,41 +148,41 @@ def _named(arguments: argparse.Namespace, root: Path, _: Report) -> dict[str, Bu
     }
 
 
-def _export(bundle: Bundle, arguments: argparse.Namespace, report: Report) -> None:
+def _export(bundle: Bundle, arguments: argparse.Namespace, progress: ProgressCallback) -> None:
     manifest, data = bundle.manifest, None
     if arguments.precision != 'fp32':
         # What to calibrate with; how well it judges then, `adet export` tells.
         data = load_category(
-            arguments.data_root, manifest.category, manifest.image.height, report=report
+            arguments.data_root, manifest.category, manifest.image.height, progress=progress
         )
         data = replace(data, test=[])
-    export(bundle, precision=arguments.precision, data=data, report=report)
+    export(bundle, precision=arguments.precision, data=data, progress=progress)
 
 
-def _ways(bundle: Bundle, folder: Path, threads: int) -> dict[str, Answer]:
-    """All that can judge a picture with this bundle, by name."""
+def _ways(bundle: Bundle, folder: Path, threads: int) -> dict[str, Prediction]:
+    """All that can inspect an image with this bundle, by name."""
     detector = Detector.load(bundle.folder, threads=threads)
     module = _anomalib(bundle)
     size = (bundle.manifest.image.height, bundle.manifest.image.width)
 
     @torch.inference_mode()
-    def eager(picture: Picture) -> object:
-        batch = module.pre_processor(torch.from_numpy(_batch(picture)))
+    def eager(image: Image) -> object:
+        batch = module.pre_processor(torch.from_numpy(_batch(image)))
         return module.post_processor(module.model(batch))
 
-    ways: dict[str, Answer] = {'adet': detector.inspect, 'torch': eager}
+    ways: dict[str, Prediction] = {'adet': detector.inspect, 'torch': eager}
     if bundle.manifest.model == 'vae':
         # Anomalib has none like it.
         return ways
     inferencer = TorchInferencer(module.to_torch(folder), device='cpu')
-    ways['TorchInferencer'] = lambda picture: inferencer.predict(_rgb(picture))
-    # Without this its PatchCore takes pairs of pictures only.
+    ways['TorchInferencer'] = lambda image: inferencer.predict(_rgb(image))
+    # Without this its PatchCore takes pairs of images only.
     single = {'dynamic_shapes': None}
     path = module.to_onnx(folder, input_size=size, **single)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
-    ways['anomalib ONNX'] = lambda picture: session.run(None, {'input': _batch(picture)})
+    ways['anomalib ONNX'] = lambda image: session.run(None, {'input': _batch(image)})
     try:
         import openvino
     except ModuleNotFoundError:
@@ -191,7 +193,7 @@ def _ways(bundle: Bundle, folder: Path, threads: int) -> dict[str, Answer]:
         'CPU',
         {'INFERENCE_NUM_THREADS': threads, 'PERFORMANCE_HINT': 'LATENCY'},
     )
-    ways['anomalib OpenVINO'] = lambda picture: compiled(_batch(picture))
+    ways['anomalib OpenVINO'] = lambda image: compiled(_batch(image))
     return ways
 
 
@@ -235,13 +237,13 @@ def _anomalib(bundle: Bundle) -> Any:
     return module.eval()
 
 
-def _rgb(picture: Picture) -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray(picture.pixels[:, :, ::-1])
+def _rgb(image: Image) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(image.pixels[:, :, ::-1])
 
 
-def _batch(picture: Picture) -> npt.NDArray[np.float32]:
+def _batch(image: Image) -> npt.NDArray[np.float32]:
     """As Anomalib's models take it: float32 ``(1, 3, H, W)``, RGB, 0 to 1."""
-    channels = picture.pixels[:, :, ::-1].transpose(2, 0, 1)[None]
+    channels = image.pixels[:, :, ::-1].transpose(2, 0, 1)[None]
     batch: npt.NDArray[np.float32] = np.multiply(
         channels, np.float32(1 / 255), dtype=np.float32, order='C'
     )
@@ -249,21 +251,21 @@ def _batch(picture: Picture) -> npt.NDArray[np.float32]:
 
 
 def _operations(bundle: Bundle) -> int:
-    """Floating-point operations of convolutions and products of matrices for one picture."""
+    """Floating-point operations of convolutions and products of matrices for one image."""
     manifest = bundle.manifest
     graph = load_adapter(manifest.model).graph(manifest, load_weights(bundle))
-    picture = torch.zeros(1, manifest.image.height, manifest.image.width, 3, dtype=torch.uint8)
+    image = torch.zeros(1, manifest.image.height, manifest.image.width, 3, dtype=torch.uint8)
     statistics = {name: torch.from_numpy(array) for name, array in bundle.statistics().items()}
-    if graph.prepare is not None:
-        prepared = graph.prepare(*(statistics[name] for name in graph.statistics))
-        statistics = dict(zip(graph.prepared, prepared, strict=True))
+    if graph.preprocess is not None:
+        preprocessed = graph.preprocess(*(statistics[name] for name in graph.statistics))
+        statistics = dict(zip(graph.preprocessed, preprocessed, strict=True))
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        graph.module(picture, *statistics.values())
+        graph.module(image, *statistics.values())
     return int(counter.get_total_flops())
 
 
 def _measure(
-    ways: Mapping[str, Mapping[str, Answer]], pictures: list[Picture], rounds: int
+    ways: Mapping[str, Mapping[str, Prediction]], images: list[Image], rounds: int
 ) -> tuple[dict[str, dict[str, list[float]]], list[float]]:
     """Milliseconds of each way, all in turns; and the peak, as often."""
     times: dict[str, dict[str, list[float]]] = {
@@ -272,13 +274,13 @@ def _measure(
     peaks = []
     one, other = torch.rand(2, 1536, 1536)
     for number in range(_WARM_UP + rounds):
-        picture = pictures[number % len(pictures)]
+        image = images[number % len(images)]
         for name in ways:
             for way, answer in ways[name].items():
                 # The threads of the one before still spin for a while.
                 time.sleep(_REST_S)
                 start = time.perf_counter()
-                answer(picture)
+                answer(image)
                 if number >= _WARM_UP:
                     times[name][way].append((time.perf_counter() - start) * 1e3)
         start = time.perf_counter()

@@ -6,10 +6,10 @@
     python benchmarks/retrain.py --rate 4
 
 A real detector and a real retrain_server, each a process of its own, and goals over ROS: 50 new
-pictures incrementally, and 200 from scratch, of every model in turns, without labelled pictures.
+images incrementally, and 200 from scratch, of every model in turns, without labelled images.
 Each goal is rolled back before the next. The pause is how much longer than usual the slowest of
-the four pictures around the swap took; as the retraining shares the cores with the inspection, the
-same of any four pictures before that stands beside it (their 95th percentile). The memory is
+the four images around the swap took; as the retraining shares the cores with the inspection, the
+same of any four images before that stands beside it (their 95th percentile). The memory is
 the detector's largest resident set during the goal. Writes retrain.json.
 """
 
@@ -33,18 +33,18 @@ from adet_interfaces.msg import AnomalyResult
 from live import DEADLINE_S, kibibytes, running, spinning, until
 import numpy as np
 from rclpy.action import ActionClient
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
 from adet import qos
 from adet.cli.client import client_node
-from adet.conversions import to_image, to_nanoseconds, to_stamp
+from adet.conversions import to_image_message, to_nanoseconds, to_stamp
 from adet_core.bundle import copy_bundle
-from adet_core.models import deployed_folder
-from adet_core.pictures import read_picture
+from adet_core.image import read_image
+from adet_core.io.sources import list_images
+from adet_core.models.names import deployed_folder
 from adet_core.progress import progress_bars
-from adet_core.sources import list_pictures
-from adet_core.synth import write_dataset
+from adet_synth import write_dataset
 from adet_training.export import export
 from adet_training.quiet import quiet_libraries
 from adet_training.train import train, TrainConfig
@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--models', nargs='+', default=['padim', 'patchcore'])
     parser.add_argument('--backbone-weights', default='random', metavar='FILE')
-    parser.add_argument('--rate', type=float, default=0.0, help='pictures inspected per second')
+    parser.add_argument('--rate', type=float, default=0.0, help='images inspected per second')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--out', type=Path, default=Path('retrain.json'))
     arguments = parser.parse_args()
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def _prepare(scratch: Path, models: Sequence[str], weights: str) -> dict[str, Path]:
-    """Train each model, and give it 50 pictures it does not know, and 200 to begin anew."""
+    """Train each model, and give it 50 images it does not know, and 200 to begin anew."""
     data_root = scratch / 'data'
     write_dataset(
         data_root,
@@ -93,18 +93,18 @@ def _prepare(scratch: Path, models: Sequence[str], weights: str) -> dict[str, Pa
         size=256,
         seed=0,
     )
-    pictures = list_pictures(data_root / 'train' / _CATEGORY)
+    images = list_images(data_root / 'train' / _CATEGORY)
     trained = scratch / 'trained'
-    for path in pictures[:_TRAINED]:
+    for path in images[:_TRAINED]:
         target = trained / 'train' / _CATEGORY / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    for name, chosen in (('new', pictures[-_NEW:]), ('full', pictures[:_FULL])):
+    for name, chosen in (('new', images[-_NEW:]), ('full', images[:_FULL])):
         (data_root / name).mkdir()
         for path in chosen:
             path.rename(data_root / name / path.name)
     shutil.rmtree(data_root / 'test')
-    with quiet_libraries(), progress_bars() as report:
+    with quiet_libraries(), progress_bars() as progress:
         for model in models:
             config = TrainConfig(
                 model=model,
@@ -114,7 +114,7 @@ def _prepare(scratch: Path, models: Sequence[str], weights: str) -> dict[str, Pa
                 backbone_weights=weights,
                 settings={},
             )
-            run = train(config, report=report)
+            run = train(config, progress=progress)
             export(copy_bundle(run.bundle, deployed_folder(scratch / 'robot', model)))
     return {'models_root': scratch / 'robot', 'data_root': data_root}
 
@@ -143,14 +143,14 @@ def _measure(roots: dict[str, Path], arguments: argparse.Namespace) -> list[dict
 
 
 class _Line:
-    """A detector at work, and how long each of its pictures takes."""
+    """A detector at work, and how long each of its images takes."""
 
     def __init__(self, node: Any, model: str, roots: dict[str, Path], rate: float) -> None:
         self._model, self._rate, self._roots = model, rate, roots
-        # Pictures of its own: the other models rest.
+        # Images of its own: the other models rest.
         topic = f'{model}/image_raw'
         self._remap = [f'image_raw:={topic}']
-        self._image = node.create_publisher(Image, topic, qos.every_frame())
+        self._image = node.create_publisher(ImageMessage, topic, qos.every_frame())
         node.create_subscription(
             AnomalyResult, f'{model}/result', self._on_result, qos.every_frame()
         )
@@ -163,7 +163,7 @@ class _Line:
         self._detector = self._stack.enter_context(
             running(f'{self._model}_detector', parameters, self._remap)
         )
-        self._picture = read_picture(list_pictures(self._roots['data_root'] / 'full')[0])
+        self._image = read_image(list_images(self._roots['data_root'] / 'full')[0])
         self._publish()
         until(lambda: self._took, f'the {self._model} detector inspects')
         return self
@@ -173,7 +173,7 @@ class _Line:
 
     @contextmanager
     def _fed(self) -> Iterator[None]:
-        """Pictures come at the rate."""
+        """Images come at the rate."""
         stop = threading.Event()
 
         def feed() -> None:
@@ -194,7 +194,7 @@ class _Line:
     def _publish(self) -> None:
         stamp = time.time_ns()
         header = Header(stamp=to_stamp(stamp), frame_id='camera')
-        message = to_image(self._picture.pixels, self._picture.encoding, header)
+        message = to_image_message(self._image.pixels, self._image.encoding, header)
         self._sent[stamp] = time.perf_counter()
         self._image.publish(message)
 
@@ -231,10 +231,10 @@ class _Line:
             return {}
         usual = median(one[1] for one in took)
         longest = [max(one[1] for one in took[i : i + 4]) - usual for i in range(len(took) - 3)]
-        # The one whose third picture is the first of the new bundle.
+        # The one whose third image is the first of the new bundle.
         pause = longest[min(max(swap - 2, 0), len(longest) - 1)]
         figures = {
-            'picture_ms': usual,
+            'image_ms': usual,
             'pause_ms': max(pause, 0.0),
             'elsewhere_ms': float(np.percentile(longest[: max(swap - 5, 1)], 95)),
         }
@@ -253,13 +253,13 @@ def _run(action: Any, goal: Any) -> Any:
 
 
 def _show(rounds: Sequence[dict[str, Any]]) -> None:
-    titles = ('model', 'mode', 'learned', 's', 'pause ms', 'elsewhere ms', 'picture ms')
+    titles = ('model', 'mode', 'learned', 's', 'pause ms', 'elsewhere ms', 'image ms')
     print('| ' + ' | '.join((*titles, 'resident MiB', 'peak MiB')) + ' |')
     print('|' + '---|' * (len(titles) + 2))
     keys = dict.fromkeys((row['model'], row['mode']) for row in rounds)
     for model, mode in keys:
         rows = [row for row in rounds if (row['model'], row['mode']) == (model, mode)]
-        names = ['learned', 'seconds', 'pause_ms', 'elsewhere_ms', 'picture_ms']
+        names = ['learned', 'seconds', 'pause_ms', 'elsewhere_ms', 'image_ms']
         names += ['resident_mib', 'peak_mib']
         cells = [_cell([row[name] for row in rows if name in row]) for name in names]
         print(f'| {model} | {mode} | ' + ' | '.join(cells) + ' |')

@@ -4,10 +4,10 @@
 
     python benchmarks/ros_path.py --models-root models --model padim
 
-Detector and csv_recorder are processes of their own; the pictures, 640 x 480 in colour, come from
+Detector and csv_recorder are processes of their own; the images, 640 x 480 in colour, come from
 a third. Per round: seconds from the start of a detector to its first verdict; then, several times
-in turns, frames per second with two pictures on their way and of the bare loop in another process;
-at five pictures per second the time from publishing to the row, less the inference in it; the
+in turns, frames per second with two images on their way and of the bare loop in another process;
+at five images per second the time from publishing to the row, less the inference in it; the
 detector's resident memory. Writes ros_path.json.
 """
 
@@ -32,20 +32,20 @@ from adet_interfaces.msg import AnomalyResult, Recorded
 from live import DEADLINE_S, kibibytes, running, spinning, until
 import numpy as np
 import numpy.typing as npt
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
 from adet import qos
 from adet.cli.client import client_node
-from adet.conversions import to_image, to_nanoseconds, to_stamp
-from adet_core.detector import Detector
-from adet_core.models import deployed_folder
-from adet_core.pictures import Picture
+from adet.conversions import to_image_message, to_nanoseconds, to_stamp
+from adet_core.image import Image
+from adet_core.inference.detector import Detector
+from adet_core.models.names import deployed_folder
 from adet_core.records import read_records, results_path
 
 _IN_FLIGHT = 2
 _SLOW_HZ = 5.0
-_SLOW_PICTURES = 40
+_SLOW_IMAGES = 40
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--models-root', type=Path, required=True)
     parser.add_argument('--model', default='padim')
-    parser.add_argument('--pictures', type=int, default=60, help='of each turn')
+    parser.add_argument('--images', type=int, default=60, help='of each turn')
     parser.add_argument('--turns', type=int, default=6)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--out', type=Path, default=Path('ros_path.json'))
@@ -70,10 +70,10 @@ def main() -> None:
         folder = str(deployed_folder(arguments.models_root, arguments.model))
 
         def bare_hz() -> float:
-            return bare.submit(_bare_loop, folder, arguments.pictures).result()
+            return bare.submit(_bare_loop, folder, arguments.images).result()
 
         for number in range(arguments.rounds):
-            row = path.measure(arguments.pictures, arguments.turns, bare_hz)
+            row = path.measure(arguments.images, arguments.turns, bare_hz)
             rounds.append({'round': number, **row})
             print(json.dumps(rounds[-1]), flush=True)
     arguments.out.write_text(
@@ -90,19 +90,19 @@ def main() -> None:
         print(f'| {name} | {_range([row[name] for row in rounds])} |')
 
 
-def _pictures() -> list[Picture]:
-    """Textured pictures, always the same."""
+def _images() -> list[Image]:
+    """Textured images, always the same."""
     coarse = np.random.default_rng(0).integers(0, 255, (8, 60, 80, 3), np.uint8)
     block: npt.NDArray[np.uint8] = np.ones((8, 8, 1), np.uint8)
-    return [Picture(np.kron(one, block), 'bgr8') for one in coarse]
+    return [Image(np.kron(one, block), 'bgr8') for one in coarse]
 
 
 def _bare_loop(folder: str, count: int) -> float:
-    """Pictures per second of a detector and nothing else."""
-    detector, pictures = _detector(folder), _pictures()
+    """Images per second of a detector and nothing else."""
+    detector, images = _detector(folder), _images()
     start = time.perf_counter()
     for number in range(count):
-        detector.inspect(pictures[number % len(pictures)])
+        detector.inspect(images[number % len(images)])
     return count / (time.perf_counter() - start)
 
 
@@ -112,12 +112,14 @@ def _detector(folder: str) -> Detector:
 
 
 class _Path:
-    """Pictures go out, rows come back."""
+    """Images go out, rows come back."""
 
     def __init__(self, node: Any, models_root: Path, model: str) -> None:
         self._models_root, self._model = models_root, model
-        self._pictures = _pictures()
-        self._images = node.create_publisher(Image, 'image_raw', qos.every_frame(_IN_FLIGHT))
+        self._images = _images()
+        self._publisher = node.create_publisher(
+            ImageMessage, 'image_raw', qos.every_frame(_IN_FLIGHT)
+        )
         self._node = node
         self._recorded: set[int] = set()
         self._changed = threading.Condition()
@@ -133,11 +135,11 @@ class _Path:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             recorder = {'models': self._model, 'output_dir': folder, 'expect_info': 'false'}
             stack.enter_context(running('csv_recorder', recorder))
-            judged: set[int] = set()
+            inspected: set[int] = set()
             verdicts = self._node.create_subscription(
                 AnomalyResult,
                 f'{self._model}/result',
-                lambda message: judged.add(to_nanoseconds(message.header.stamp)),
+                lambda message: inspected.add(to_nanoseconds(message.header.stamp)),
                 qos.every_frame(),
             )
             first = self._publish(0)
@@ -148,7 +150,7 @@ class _Path:
                     {'models_root': self._models_root, 'frames': 'every'},
                 )
             )
-            until(lambda: first in judged, 'the first verdict')
+            until(lambda: first in inspected, 'the first verdict')
             first_verdict = time.perf_counter() - start
             # A source listens to rows alone.
             self._node.destroy_subscription(verdicts)
@@ -157,7 +159,7 @@ class _Path:
             bare_hz()
             rates = [{'ros_hz': self._hz(count), 'bare_hz': bare_hz()} for _ in range(turns)]
             slow = set()
-            for number in range(_SLOW_PICTURES):
+            for number in range(_SLOW_IMAGES):
                 slow.add(self._publish(number))
                 time.sleep(1 / _SLOW_HZ)
             self._wait(slow, 0)
@@ -176,7 +178,7 @@ class _Path:
         }
 
     def _hz(self, count: int) -> float:
-        """Pictures per second, published as soon as there is room."""
+        """Images per second, published as soon as there is room."""
         sent: set[int] = set()
         start = time.perf_counter()
         for number in range(count):
@@ -193,9 +195,9 @@ class _Path:
                 raise SystemExit(msg)
 
     def _publish(self, number: int) -> int:
-        picture, stamp = self._pictures[number % len(self._pictures)], time.time_ns()
+        image, stamp = self._images[number % len(self._images)], time.time_ns()
         header = Header(stamp=to_stamp(stamp), frame_id='camera')
-        self._images.publish(to_image(picture.pixels, picture.encoding, header))
+        self._publisher.publish(to_image_message(image.pixels, image.encoding, header))
         return stamp
 
 

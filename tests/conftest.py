@@ -12,7 +12,7 @@ from typing import NamedTuple, TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from adet_core.synth import DatasetFolders
+    from adet_synth import DatasetFolders
 
 # Before rclpy is imported anywhere: tests hear nobody else, and nobody hears them.
 os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
@@ -56,8 +56,8 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope='session')
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A drawn data set: 12 good pictures to learn from, 6 good and 10 bad ones to test."""
-    from adet_core.synth import write_dataset
+    """A drawn data set: 12 normal images to learn from, 6 good and 10 bad ones to test."""
+    from adet_synth import write_dataset
 
     root = tmp_path_factory.mktemp('data')
     folders: DatasetFolders = write_dataset(

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-# The main job from beginning to end, in demo/: draw pictures, learn, deploy, export, inspect through real ROS nodes,
+# The main job from beginning to end, in demo/: draw images, learn, deploy, export, inspect through real ROS nodes,
 # evaluate, learn from a false alarm. Run it with `make demo`; WEIGHTS=imagenet (needs the network) or WEIGHTS=FILE
 # inspects better than random, MODEL=patchcore with another model.
 set -euo pipefail
@@ -16,7 +16,7 @@ step() { printf '\n== %s\n' "$*"; }
 field() { tail -n 1 | python -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
 
 if [[ ! -d $data/train/$category ]]; then
-  step "draw pictures of a machined plate: 60 good ones to learn from, 20 good and 30 bad ones to test"
+  step "draw images of a machined plate: 60 good ones to learn from, 20 good and 30 bad ones to test"
   adet synth "$data" --category "$category" --train 60 --test-normal 20 --test-anomaly 30 --size 256 --seed 0
 fi
 
@@ -28,7 +28,7 @@ step "deploy the bundle and export its graph"
 bundle=$(adet deploy "$run_dir" --models-root "$models" --json | field bundle_dir)
 adet export "$bundle"
 
-step "inspect the test pictures: image_source -> ${model}_detector -> csv_recorder, over DDS"
+step "inspect the test images: image_source -> ${model}_detector -> csv_recorder, over DDS"
 adet inspect --model "$model" --source "$data/test/$category" --models-root "$models" --output-dir "$output"
 
 step "evaluate"

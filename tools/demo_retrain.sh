@@ -22,15 +22,15 @@ cp -r "$demo/models" "$demo/data" "$demo/retrained"
 data=$demo/retrained/data models=$demo/retrained/models
 
 step "a good part in brighter light, which nobody has shown it"
-mkdir "$scratch/picture"
-python - "$data/test/$category/normal" "$scratch/picture/bright.png" <<'PY'
+mkdir "$scratch/image"
+python - "$data/test/$category/normal" "$scratch/image/bright.png" <<'PY'
 from pathlib import Path
 import sys
 
 import cv2
 
-picture = cv2.imread(str(min(Path(sys.argv[1]).glob('*.png'))))
-cv2.imwrite(sys.argv[2], cv2.convertScaleAbs(picture, alpha=1.35, beta=20))
+image = cv2.imread(str(min(Path(sys.argv[1]).glob('*.png'))))
+cv2.imwrite(sys.argv[2], cv2.convertScaleAbs(image, alpha=1.35, beta=20))
 PY
 
 "$nodes/detector" --ros-args -r "__node:=${model}_detector" -p "model:=$model" -p "models_root:=$models" \
@@ -39,7 +39,7 @@ PY
 "$nodes/retrain_server" --ros-args -p "models_root:=$models" -p "data_root:=$data" &
 
 inspect() {
-  timeout 120 "$nodes/image_source" --ros-args -p "source:=$scratch/picture" -p "wait_for:=$model"
+  timeout 120 "$nodes/image_source" --ros-args -p "source:=$scratch/image" -p "wait_for:=$model"
   python - "$scratch/result_$model.csv" "$1" <<'PY'
 from pathlib import Path
 import sys

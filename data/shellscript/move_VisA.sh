@@ -14,13 +14,13 @@ usage() {
   cat <<'HELP'
 usage: move_VisA.sh [--from DIR] [--data-root DIR] [--split NAME] [--move] [CATEGORY...]
 
-Arrange VisA as adet reads it, all categories or those named. Pictures are hard links where possible, else copies, so
+Arrange VisA as adet reads it, all categories or those named. Images are hard links where possible, else copies, so
 the download stays as it is. What is already arranged is checked and left alone.
 
   --from DIR        the unpacked archive (default: data/download/VisA of this checkout)
   --data-root DIR   gets train/VisA_<category> and test/VisA_<category> (default: data)
   --split NAME      which of the archive's split_csv/NAME.csv says what is for training (default: 1cls)
-  --move            remove the pictures from the unpacked archive afterwards
+  --move            remove the images from the unpacked archive afterwards
   --help            this text
 
 example: data/shellscript/move_VisA.sh pipe_fryum candle
@@ -92,7 +92,7 @@ read_csv() {
       if (set == "test") add(category, set, label "/" name, image)
       else add(category, label == "normal" ? set : "unused", name, image)
       if (set == "test" && label == "anomaly" && mask != "") {
-        # A mask is found by the name of its picture, and by a suffix in small letters.
+        # A mask is found by the name of its image, and by a suffix in small letters.
         sub(/\.[^.]*$/, "", name)
         suffix = tolower(mask)
         sub(/^.*\./, "", suffix)
@@ -145,7 +145,7 @@ arrange() {
   local category=$1 set folder files how='already there' made=() summary removed
   for set in train test; do
     files=$(files_of "$category" "$set")
-    [[ -n $files ]] || fail "$csv: has no $set pictures of $category: choose another --split or category"
+    [[ -n $files ]] || fail "$csv: has no $set images of $category: choose another --split or category"
     folder=$data_root/$set/VisA_$category
     if [[ -d $folder && -n $(ls -A -- "$folder") ]]; then
       compare "$folder" "$files"
@@ -210,7 +210,7 @@ csv=$from/split_csv/$split.csv
 [[ -f $csv ]] ||
   fail "$csv: no such file: run $(dirname -- "$0")/download_VisA.sh first, or give another --from or --split"
 plan=$(read_csv) || exit 1
-[[ -n $plan ]] || fail "$csv: names no pictures: restore the file from the archive"
+[[ -n $plan ]] || fail "$csv: names no images: restore the file from the archive"
 mapfile -t known < <(cut -f 1 <<< "$plan" | awk '!seen[$0]++')
 for category in "${wanted[@]}"; do
   [[ " ${known[*]} " == *" $category "* ]] || fail "$category: not a category of $csv; it has ${known[*]}"

@@ -18,11 +18,11 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
-from adet_core.bags import BagSource
-from adet_core.detector import Detector
-from adet_core.pictures import read_picture
+from adet_core.image import read_image
+from adet_core.inference.detector import Detector
+from adet_core.io.sources import list_images
 from adet_core.records import read_records, RecordWriter
-from adet_core.sources import list_pictures
+from adet_evaluation.bags import BagSource
 
 pytestmark = pytest.mark.ros
 
@@ -45,7 +45,7 @@ def json_of(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_from_drawn_pictures_to_figures(tmp_path):
+def test_from_drawn_images_to_figures(tmp_path):
     data, models, output = tmp_path / 'data', tmp_path / 'models', tmp_path / 'output'
     counts = ('--train', 10, '--test-normal', 4, '--test-anomaly', 5)
     adet('synth', data, '--category', 'plate', *counts, '--size', 96, '--seed', 5)
@@ -95,7 +95,7 @@ def test_a_second_run_starts_anew_and_keeps_the_first(inspect, deployed, tmp_pat
     (earlier,) = done['earlier_results']
     for path in (earlier, tmp_path / 'out' / 'result_padim.csv'):
         rows = list(read_records(Path(path)))
-        assert [row.source for row in rows] == list(map(str, list_pictures(deployed.test_folder)))
+        assert [row.source for row in rows] == list(map(str, list_images(deployed.test_folder)))
 
 
 @pytest.fixture(scope='module')
@@ -145,41 +145,41 @@ def test_models_of_adet_and_of_ones_own_inspect_side_by_side(
     models = {'padim': 'PaDiM', 'patchcore': 'PatchCore', 'somebodys_own': 'somebodys_own'}
     words = ['--model', ','.join(models), '--models-root', three_models]
     done = json_of(adet(*inspect, *words, '--source', deployed.test_folder, '--json'))
-    pictures = list_pictures(deployed.test_folder)
+    images = list_images(deployed.test_folder)
     scores = {}
     for model, folder in models.items():
-        assert done['models'][model]['rows'] == len(pictures)
+        assert done['models'][model]['rows'] == len(images)
         assert done['models'][model]['missing'] == 0
         rows = list(read_records(tmp_path / 'out' / f'result_{model}.csv'))
-        assert [row.source for row in rows] == [str(path) for path in pictures]
+        assert [row.source for row in rows] == [str(path) for path in images]
         assert {row.model for row in rows} == {model}
         detector = Detector.load(three_models / folder, model=model)
-        expected = [detector.inspect(read_picture(path)).score for path in pictures]
+        expected = [detector.inspect(read_image(path)).score for path in images]
         scores[model] = [row.score for row in rows]
         assert scores[model] == pytest.approx(expected, rel=1e-5)
     assert scores['somebodys_own'] == scores['padim'] != scores['patchcore']
 
 
-def test_an_unreadable_picture_is_skipped_with_a_row_that_says_so(inspect, deployed, tmp_path):
-    folder = shutil.copytree(deployed.test_folder, tmp_path / 'pictures')
+def test_an_unreadable_image_is_skipped_with_a_row_that_says_so(inspect, deployed, tmp_path):
+    folder = shutil.copytree(deployed.test_folder, tmp_path / 'images')
     bad = sorted((folder / 'normal').iterdir())[1]
     bad.write_bytes(bad.read_bytes()[:20])
     done = json_of(adet(*inspect, '--source', folder, '--json'))
     assert done['models']['padim']['missing'] == 1
     rows = list(read_records(tmp_path / 'out' / 'result_padim.csv'))
-    # Its row does not wait for the pictures before it that are still being inspected.
-    assert sorted(row.source for row in rows) == list(map(str, list_pictures(folder)))
+    # Its row does not wait for the images before it that are still being inspected.
+    assert sorted(row.source for row in rows) == list(map(str, list_images(folder)))
     assert [row.source for row in rows if row.error] == [str(bad)]
     assert 'cannot be decoded' in next(row.error for row in rows if row.error)
 
 
-def test_pictures_of_mixed_sizes_and_depths_are_inspected(inspect, deployed, tmp_path):
+def test_images_of_mixed_sizes_and_depths_are_inspected(inspect, deployed, tmp_path):
     import cv2
     import numpy as np
 
-    folder = tmp_path / 'pictures'
+    folder = tmp_path / 'images'
     folder.mkdir()
-    source = cv2.imread(str(list_pictures(deployed.test_folder)[0]))
+    source = cv2.imread(str(list_images(deployed.test_folder)[0]))
     cv2.imwrite(str(folder / 'a.png'), cv2.resize(source, (300, 200)))
     cv2.imwrite(str(folder / 'b.jpg'), cv2.cvtColor(source, cv2.COLOR_BGR2GRAY))
     cv2.imwrite(str(folder / 'c.png'), source[..., 0].astype(np.uint16) * 257)
@@ -226,7 +226,7 @@ def test_an_interrupted_run_keeps_its_rows(inspect, deployed, tmp_path):
     assert process.returncode == 130, errors
     assert 'Traceback' not in errors
     rows = list(read_records(results))
-    assert 3 <= len(rows) < len(list_pictures(deployed.test_folder))
+    assert 3 <= len(rows) < len(list_images(deployed.test_folder))
     assert all(row.score is not None for row in rows)
 
 
@@ -247,12 +247,12 @@ def test_a_bag_replayed_through_the_nodes_gives_the_scores_of_the_direct_run(
     frames = list(BagSource(bag))
     assert [row.stamp_ns for row in rows] == [frame.stamp_ns for frame in frames]
     for row, frame in zip(rows, frames, strict=True):
-        assert row.score == pytest.approx(detector.inspect(frame.picture).score, rel=1e-8)
+        assert row.score == pytest.approx(detector.inspect(frame.image).score, rel=1e-8)
         assert (row.source, row.label) == (frame.source, frame.label)
-        # In the time of the recording, which stands still between two pictures.
+        # In the time of the recording, which stands still between two images.
         assert 0 <= row.latency_ms < 2000
     again = json_of(adet('evaluate', '--results', results, '--replayed', bag, '--json'))
-    assert again['missing'] == again['doubled'] == 0
+    assert again['missing'] == again['duplicates'] == 0
     for figure in ('images', 'image_auroc', 'image_f1', 'false_reject_rate', 'false_accept_rate'):
         assert again[figure] == pytest.approx(direct[figure])
 

@@ -16,7 +16,7 @@ pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 pytestmark = [pytest.mark.ros, pytest.mark.training]
 
 _DEADLINE_S = 400
-# Small pictures and random weights: seconds, and no download. What a page says itself comes later
+# Small images and random weights: seconds, and no download. What a page says itself comes later
 # on the command line, so it wins.
 _QUICK = """
 set -euo pipefail
@@ -41,7 +41,7 @@ RUN = [page for page, script in SCRIPTS.items() if script]
 
 @pytest.fixture
 def desk(deployed, tmp_path):
-    """A user's folder: pictures, a finished run, the bundle on the robot, a result file."""
+    """A user's folder: images, a finished run, the bundle on the robot, a result file."""
     shutil.copytree(deployed.data_root / 'train' / 'plate', tmp_path / 'data/train/MyLine_bracket')
     shutil.copytree(deployed.test_folder, tmp_path / 'data/test/MyLine_bracket')
     shutil.copytree(deployed.bundle, tmp_path / 'models/PaDiM')

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation of pictures, bags and recorded rows with a real detector, and its report."""
+"""Evaluation of images, bags and recorded rows with a real detector, and its report."""
 
 from __future__ import annotations
 
@@ -19,26 +19,31 @@ import cv2
 import numpy as np
 import pytest
 
-from adet_core.any_source import open_source
-from adet_core.bags import BagOptions, BagSource, record_pictures
 from adet_core.bundle import Bundle, copy_bundle, open_bundle
 from adet_core.cli import main
-from adet_core.detector import Detector
 from adet_core.errors import ConfigError, DatasetError
-from adet_core.masks import find_mask, read_mask
+from adet_core.inference.detector import Detector
+from adet_core.io.masks import find_mask, read_mask
+from adet_core.io.open_source import open_source
+from adet_core.io.sources import Frame, list_images
 from adet_core.records import Record, RecordWriter
-from adet_core.report import write_report
-from adet_core.sources import Frame, list_pictures
-from adet_core.study import load_detectors, Study, study_results, study_source
+from adet_evaluation.bags import BagOptions, BagSource, record_images
+from adet_evaluation.evaluation import (
+    evaluate_results,
+    evaluate_source,
+    Evaluation,
+    load_detectors,
+)
+from adet_evaluation.report import write_report
 
 START_NS = 1_700_000_000_000_000_000
 
 
 @pytest.fixture(scope='module')
 def bag(deployed: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The test pictures as a bag."""
+    """The test images as a bag."""
     path = tmp_path_factory.mktemp('bags') / 'bag'
-    record_pictures(open_source(str(deployed.test_folder)), path, BagOptions(start_ns=START_NS))
+    record_images(open_source(str(deployed.test_folder)), path, BagOptions(start_ns=START_NS))
     return path
 
 
@@ -48,8 +53,8 @@ def detectors(deployed: Any) -> dict[str, Detector]:
 
 
 @pytest.fixture(scope='module')
-def study(bag: Path, detectors: dict[str, Detector]) -> Study:
-    return study_source(BagSource(bag), 'bag', detectors)
+def evaluation(bag: Path, detectors: dict[str, Detector]) -> Evaluation:
+    return evaluate_source(BagSource(bag), 'bag', detectors)
 
 
 class Live:
@@ -62,8 +67,8 @@ class Live:
         yield from ()
 
 
-def scores(study: Study, name: str = 'padim') -> list[float | None]:
-    return [row.score for row in study.models[name].rows]
+def scores(evaluation: Evaluation, name: str = 'padim') -> list[float | None]:
+    return [row.score for row in evaluation.models[name].rows]
 
 
 def write_rows(path: Path, rows: list[Record]) -> Path:
@@ -75,29 +80,29 @@ def write_rows(path: Path, rows: list[Record]) -> Path:
 
 
 def test_a_bag_and_its_folder_get_the_same_scores_each_time(
-    deployed: Any, detectors: dict[str, Detector], study: Study, bag: Path
+    deployed: Any, detectors: dict[str, Detector], evaluation: Evaluation, bag: Path
 ) -> None:
-    folder = study_source(open_source(str(deployed.test_folder)), 'pictures', detectors)
-    again = study_source(BagSource(bag), 'bag', detectors)
-    assert scores(folder) == scores(study) == scores(again)
-    found = study.models['padim'].figures
+    folder = evaluate_source(open_source(str(deployed.test_folder)), 'images', detectors)
+    again = evaluate_source(BagSource(bag), 'bag', detectors)
+    assert scores(folder) == scores(evaluation) == scores(again)
+    found = evaluation.models['padim'].figures
     assert (found.images, found.normals, found.anomalies) == (16, 6, 10)
     assert replace(found, latency_ms={}, images_per_second=None) == replace(
         folder.models['padim'].figures, latency_ms={}, images_per_second=None
     )
     assert [row.stamp_ns for row in folder.models['padim'].rows] == list(range(1, 17))
-    assert study.models['padim'].rows[0].stamp_ns == START_NS
+    assert evaluation.models['padim'].rows[0].stamp_ns == START_NS
 
 
-def test_masks_that_lie_beside_the_pictures_give_pixel_metrics(
-    deployed: Any, detectors: dict[str, Detector], study: Study
+def test_masks_that_lie_beside_the_images_give_pixel_metrics(
+    deployed: Any, detectors: dict[str, Detector], evaluation: Evaluation
 ) -> None:
     metrics = pytest.importorskip('sklearn.metrics')
     detector = detectors['padim']
     maps, masks = [], []
     for frame in open_source(str(deployed.test_folder)):
-        assert frame.picture is not None
-        anomaly_map = detector.inspect(frame.picture).anomaly_map
+        assert frame.image is not None
+        anomaly_map = detector.inspect(frame.image).anomaly_map
         mask_file = find_mask(Path(frame.source))
         mask = (
             read_mask(mask_file, anomaly_map.shape)
@@ -106,7 +111,7 @@ def test_masks_that_lie_beside_the_pictures_give_pixel_metrics(
         )
         maps.append(anomaly_map.ravel())
         masks.append(mask.ravel())
-    found = study.models['padim'].figures
+    found = evaluation.models['padim'].figures
     expected = metrics.roc_auc_score(np.concatenate(masks), np.concatenate(maps))
     assert found.pixel_auroc == pytest.approx(expected, abs=1e-6)
     assert found.aupro is not None
@@ -115,14 +120,14 @@ def test_masks_that_lie_beside_the_pictures_give_pixel_metrics(
     )
 
 
-def test_a_picture_that_cannot_be_inspected_is_missing_and_the_rest_goes_on(
+def test_a_image_that_cannot_be_inspected_is_missing_and_the_rest_goes_on(
     deployed: Any, detectors: dict[str, Detector], tmp_path: Path
 ) -> None:
     folder = tmp_path / 'mixed'
     shutil.copytree(deployed.test_folder / 'normal', folder / 'normal')
-    (folder / 'normal' / 'broken.png').write_bytes(b'no picture')
+    (folder / 'normal' / 'broken.png').write_bytes(b'no image')
     cv2.imwrite(str(folder / 'tiny.png'), np.zeros((3, 5), np.uint8))
-    found = study_source(open_source(str(folder)), 'pictures', detectors).models['padim']
+    found = evaluate_source(open_source(str(folder)), 'images', detectors).models['padim']
     assert (found.figures.images, found.figures.missing, found.figures.labelled) == (7, 1, 6)
     (missing,) = [row for row in found.rows if row.error]
     assert missing.source.endswith('broken.png')
@@ -139,48 +144,50 @@ def test_bundles_of_one_model_are_told_apart_by_their_ids(deployed: Any, tmp_pat
 def test_a_camera_is_no_source_for_an_evaluation(detectors: dict[str, Detector]) -> None:
     camera = Live()
     with pytest.raises(DatasetError, match='camera:0: a camera never ends; record a bag'):
-        study_source(camera, 'camera:0', detectors)
+        evaluate_source(camera, 'camera:0', detectors)
 
 
 def test_rows_are_completed_by_the_bag_that_was_replayed(
-    study: Study, bag: Path, tmp_path: Path
+    evaluation: Evaluation, bag: Path, tmp_path: Path
 ) -> None:
-    rows = [replace(row, label='', source='') for row in study.models['padim'].rows]
+    rows = [replace(row, label='', source='') for row in evaluation.models['padim'].rows]
     path = write_rows(tmp_path / 'result_padim.csv', rows[:-2])
-    alone = study_results([path], {}).models['padim'].figures
+    alone = evaluate_results([path], {}).models['padim'].figures
     assert (alone.images, alone.missing, alone.labelled) == (14, 0, 0)
-    found = study_results([path], {}, replayed=BagSource(bag)).models['padim']
+    found = evaluate_results([path], {}, replayed=BagSource(bag)).models['padim']
     assert (found.figures.images, found.figures.missing, found.figures.labelled) == (14, 2, 14)
     assert [row.error for row in found.rows[-2:]] == ['has no row', 'has no row']
 
 
 def test_drift_and_overlays_need_the_bundle_that_made_the_rows(
-    detectors: dict[str, Detector], study: Study, tmp_path: Path
+    detectors: dict[str, Detector], evaluation: Evaluation, tmp_path: Path
 ) -> None:
     own = detectors['padim']
     manifest = own.bundle.manifest
-    # Six pictures were kept back: too few to compare with.
+    # Six images were kept back: too few to compare with.
     assert len(manifest.score_range.normals) == 6
     low = manifest.score_range.minimum
     learned = replace(manifest.score_range, normals=tuple(low + n / 100 for n in range(30)))
     bundle = Bundle(own.bundle.folder, replace(manifest, score_range=learned), own.bundle.meta)
     detector = Detector(bundle, own.backend)
-    row = replace(study.models['padim'].rows[0], threshold=1e9, is_anomalous=False, score=1e6)
+    row = replace(evaluation.models['padim'].rows[0], threshold=1e9, is_anomalous=False, score=1e6)
     rows = [replace(row, stamp_ns=number) for number in range(1, 101)]
     path = write_rows(tmp_path / 'result_padim.csv', rows)
-    found = study_results([path], {'padim': detector})
+    found = evaluate_results([path], {'padim': detector})
     assert [alarm.stamp_ns for alarm in found.models['padim'].figures.drift or ()] == [50, 100]
     assert (found.models['padim'].detector, found.warnings) == (detector, [])
     path = write_rows(tmp_path / 'b.csv', [replace(row, bundle_id='another') for row in rows])
-    found = study_results([path], {'padim': detector})
+    found = evaluate_results([path], {'padim': detector})
     assert found.models['padim'].figures.drift is None
     assert found.models['padim'].detector is None
     assert 'padim: its rows are of bundle another, and' in found.warnings[0]
 
 
-def test_the_report_is_whole_and_safe(study: Study, tmp_path: Path) -> None:
+def test_the_report_is_whole_and_safe(evaluation: Evaluation, tmp_path: Path) -> None:
     hostile = '</script><script>alert(1)</script>'
-    page = write_report(tmp_path / 'report', replace(study, source=hostile, warnings=[hostile]))
+    page = write_report(
+        tmp_path / 'report', replace(evaluation, source=hostile, warnings=[hostile])
+    )
     html = page.read_text(encoding='utf-8')
     # Ours are the data, plotly and the page's own; a name makes no further one.
     own = re.sub(r'<script>/\*\*.*?plotly.*?</script>', '', html, count=1, flags=re.DOTALL)
@@ -189,56 +196,64 @@ def test_the_report_is_whole_and_safe(study: Study, tmp_path: Path) -> None:
     assert 'src="http' not in own
     assert 'href=' not in own
     figures = json.loads((tmp_path / 'report' / 'report.json').read_text(encoding='utf-8'))
-    assert figures['image_auroc'] == study.models['padim'].figures.image_auroc
+    assert figures['image_auroc'] == evaluation.models['padim'].figures.image_auroc
     assert figures['models']['padim']['images'] == 16
     assert figures['warnings'] == [hostile]
     shown = html.count('src="data:image/jpeg;base64,')
     wrong = [
-        row for row in study.models['padim'].rows if row.is_anomalous != (row.label != 'normal')
+        row
+        for row in evaluation.models['padim'].rows
+        if row.is_anomalous != (row.label != 'normal')
     ]
     hits = [
-        row for row in study.models['padim'].rows if row.is_anomalous and row.label == 'anomaly'
+        row
+        for row in evaluation.models['padim'].rows
+        if row.is_anomalous and row.label == 'anomaly'
     ]
     assert shown == len(wrong) + min(len(hits), 6)
 
 
-def test_a_report_of_rows_alone_says_which_pictures_are_gone(
-    study: Study, deployed: Any, tmp_path: Path
+def test_a_report_of_rows_alone_says_which_images_are_gone(
+    evaluation: Evaluation, deployed: Any, tmp_path: Path
 ) -> None:
-    rows = list(study.models['padim'].rows)
-    pictures = list_pictures(deployed.test_folder)
-    assert rows[0].source == str(pictures[0])
+    rows = list(evaluation.models['padim'].rows)
+    images = list_images(deployed.test_folder)
+    assert rows[0].source == str(images[0])
     here = write_rows(tmp_path / 'here.csv', rows)
-    page = write_report(tmp_path / 'a', study_results([here], {}))
-    assert 'the picture is not at hand' not in page.read_text(encoding='utf-8')
+    page = write_report(tmp_path / 'a', evaluate_results([here], {}))
+    assert 'the image is not at hand' not in page.read_text(encoding='utf-8')
     gone = write_rows(tmp_path / 'gone.csv', [replace(row, source='/gone.png') for row in rows])
-    page = write_report(tmp_path / 'b', study_results([gone], {}))
-    assert 'the picture is not at hand' in page.read_text(encoding='utf-8')
+    page = write_report(tmp_path / 'b', evaluate_results([gone], {}))
+    assert 'the image is not at hand' in page.read_text(encoding='utf-8')
     assert 'data:image/jpeg' not in page.read_text(encoding='utf-8')
 
 
-def test_frames_of_a_video_are_shown(study: Study, tmp_path: Path) -> None:
+def test_frames_of_a_video_are_shown(evaluation: Evaluation, tmp_path: Path) -> None:
     video = tmp_path / 'film.avi'
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*'MJPG'), 5, (64, 64))
     for level in (0, 90, 180):
         writer.write(np.full((64, 64, 3), level, np.uint8))
     writer.release()
-    row = study.models['padim'].rows[0]
+    row = evaluation.models['padim'].rows[0]
     rows = [
         replace(row, stamp_ns=number, source=f'{video}#{number}', label='') for number in (0, 2)
     ]
     path = write_rows(tmp_path / 'result_padim.csv', rows)
-    found = study_results([path], {}).find_pictures([0, 2])
+    found = evaluate_results([path], {}).find_images([0, 2])
     assert {stamp: round(float(one.pixels.mean()), -1) for stamp, one in found.items()} == {
         0: 0,
         2: 180,
     }
 
 
-def test_the_command_takes_pictures_bags_and_rows(
-    deployed: Any, bag: Path, study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_command_takes_images_bags_and_rows(
+    deployed: Any,
+    bag: Path,
+    evaluation: Evaluation,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = write_rows(tmp_path / 'result_padim.csv', list(study.models['padim'].rows))
+    path = write_rows(tmp_path / 'result_padim.csv', list(evaluation.models['padim'].rows))
     for words in (
         ['--images', str(deployed.test_folder), '--bundle', str(deployed.bundle)],
         ['--bag', str(bag), '--bundle', str(deployed.bundle), '--topic', 'image_raw'],
@@ -246,8 +261,10 @@ def test_the_command_takes_pictures_bags_and_rows(
     ):
         assert main(['evaluate', *words, '--report', str(tmp_path / 'r'), '--json']) == 0
         result = json.loads(capsys.readouterr().out.splitlines()[-1])
-        assert result['image_auroc'] == pytest.approx(study.models['padim'].figures.image_auroc)
-        assert result['missing'] == result['doubled'] == 0
+        assert result['image_auroc'] == pytest.approx(
+            evaluation.models['padim'].figures.image_auroc
+        )
+        assert result['missing'] == result['duplicates'] == 0
         assert result['report'] == str(tmp_path / 'r' / 'report.html')
     assert main(['evaluate', '--results', str(path)]) == 0
     assert 'false-reject rate' in capsys.readouterr().out
@@ -261,9 +278,9 @@ def test_the_command_takes_pictures_bags_and_rows(
         (['--bag', 'BAG', '--bundle', 'none'], 'none/meta.json: missing'),
         (
             ['--bag', 'BAG', '--bundle', 'BUNDLE', '--topic', 'x'],
-            'no pictures on topic /x; it has',
+            'no images on topic /x; it has',
         ),
-        (['--bag', 'BAG'], 'no results of a detector; inspect its pictures with --bundle'),
+        (['--bag', 'BAG'], 'no results of a detector; inspect its images with --bundle'),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -293,24 +310,24 @@ def test_a_warning_of_a_torn_bag_is_shown_and_kept(
 
 
 def test_memory_does_not_grow_with_the_bag(tmp_path: Path) -> None:
-    """Ten times the pictures, and as much memory."""
+    """Ten times the images, and as much memory."""
     script = textwrap.dedent("""
         import resource, sys
         from pathlib import Path
         import numpy as np
-        from adet_core.bags import BagOptions, BagSource, record_pictures
-        from adet_core.pictures import Picture
-        from adet_core.sources import Frame
+        from adet_evaluation.bags import BagOptions, BagSource, record_images
+        from adet_core.image import Image
+        from adet_core.io.sources import Frame
 
         class Frames:
             is_live, total = False, None
             def __iter__(self):
                 for level in range(int(sys.argv[2])):
                     pixels = np.full((512, 512, 3), level % 251, np.uint8)
-                    yield Frame(Picture(pixels, 'bgr8'), f'{level}.png')
+                    yield Frame(Image(pixels, 'bgr8'), f'{level}.png')
 
         path = Path(sys.argv[1], sys.argv[2])
-        record_pictures(Frames(), path, BagOptions(start_ns=1))
+        record_images(Frames(), path, BagOptions(start_ns=1))
         assert sum(1 for _ in BagSource(path)) == int(sys.argv[2])
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     """)
@@ -319,5 +336,5 @@ def test_memory_does_not_grow_with_the_bag(tmp_path: Path) -> None:
         command = [sys.executable, '-c', script, str(tmp_path), str(count)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         peaks.append(int(done.stdout) / 1024)
-    # 200 MB more pictures.
+    # 200 MB more images.
     assert peaks[1] - peaks[0] < 40

@@ -19,8 +19,8 @@ pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
 from ament_index_python.packages import get_package_prefix
 
+from adet_core.io.sources import list_images
 from adet_core.records import read_records
-from adet_core.sources import list_pictures
 
 pytestmark = pytest.mark.ros
 
@@ -78,14 +78,14 @@ def lines_of(path: Path) -> int:
 
 
 def check_exact(path: Path, folder: Path) -> None:
-    """Every picture has exactly one row with a verdict, and every line is whole."""
+    """Every image has exactly one row with a verdict, and every line is whole."""
     rows = list(read_records(path))
-    assert sorted(row.source for row in rows) == [str(p) for p in list_pictures(folder)]
+    assert sorted(row.source for row in rows) == [str(p) for p in list_images(folder)]
     assert all(row.score is not None and not row.error for row in rows)
     assert len({row.stamp_ns for row in rows}) == len(rows)
 
 
-def test_separate_processes_record_every_picture_once_and_stop_cleanly(graph, deployed, tmp_path):
+def test_separate_processes_record_every_image_once_and_stop_cleanly(graph, deployed, tmp_path):
     # The source first: nothing is lost because the others come late.
     source = graph.start('image_source')
     recorder, detector = graph.start('csv_recorder'), graph.start('padim_detector')
@@ -116,7 +116,7 @@ def test_a_node_killed_at_any_moment_and_started_again_loses_and_doubles_nothing
     graph, deployed, tmp_path, victim, seed
 ):
     results = tmp_path / 'result_padim.csv'
-    total = len(list_pictures(deployed.test_folder))
+    total = len(list_images(deployed.test_folder))
     for name in ('csv_recorder', 'padim_detector'):
         graph.start(name)
     source = graph.start('image_source', publish_rate='20.0')

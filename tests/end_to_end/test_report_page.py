@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adet_core.evaluation import evaluate
-from adet_core.pictures import Picture
+from adet_core.image import Image
 from adet_core.records import Record
-from adet_core.report import write_report
 from adet_core.scoring import Region
-from adet_core.study import Studied, Study
+from adet_evaluation.evaluation import Evaluation, ModelEvaluation
+from adet_evaluation.figures import evaluate
+from adet_evaluation.report import write_report
 
 playwright = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def rows(model: str, apart: float, *, labelled: bool = True) -> list[Record]:
-    """Scores of 60 good and 30 anomalous pictures."""
+    """Scores of 60 good and 30 anomalous images."""
     random = np.random.default_rng(4)
     values = [('normal', score) for score in random.normal(2, 0.5, 60)]
     values += [('anomaly', score) for score in random.normal(2 + apart, 0.5, 30)]
@@ -53,17 +53,17 @@ def rows(model: str, apart: float, *, labelled: bool = True) -> list[Record]:
     ]
 
 
-def study(**models: list[Record]) -> Study:
+def evaluation(**models: list[Record]) -> Evaluation:
     random = np.random.default_rng(5)
     pixels = random.integers(0, 255, (80, 120, 3), np.uint8)
     learned = random.normal(4, 0.2, 50).tolist()
-    return Study(
+    return Evaluation(
         {
-            name: Studied(one, evaluate(one, learned=[*learned, *[2.9] * 30]))
+            name: ModelEvaluation(one, evaluate(one, learned=[*learned, *[2.9] * 30]))
             for name, one in models.items()
         },
         'data/a_bag_with_a_name_that_is_long_enough_to_be_a_trouble_on_a_telephone',
-        lambda stamps: dict.fromkeys(stamps, Picture(pixels, 'bgr8')),
+        lambda stamps: dict.fromkeys(stamps, Image(pixels, 'bgr8')),
         ['bag: damaged; mend it with: ros2 bag reindex bag'],
     )
 
@@ -72,7 +72,7 @@ def study(**models: list[Record]) -> Study:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(
         tmp_path_factory.mktemp('report'),
-        study(padim=rows('padim', 2), patchcore=rows('patchcore', 1)),
+        evaluation(padim=rows('padim', 2), patchcore=rows('patchcore', 1)),
     )
 
 
@@ -174,7 +174,7 @@ def test_another_model_is_chosen(look: Any, report: Path) -> None:
     assert 'patchcore123' in table
 
 
-def test_every_plot_is_drawn_and_every_picture_shown(look: Any, report: Path) -> None:
+def test_every_plot_is_drawn_and_every_image_shown(look: Any, report: Path) -> None:
     page = look(report)
     for name in ('histogram', 'roc', 'pr', 'time', 'latency'):
         box = page.page.locator(f'#{name} .main-svg').first.bounding_box()
@@ -220,8 +220,8 @@ def test_it_fits_and_follows_the_colours_asked_for(
     assert is_dark() != (scheme == 'dark')
 
 
-def test_pictures_without_labels_have_a_report_too(look: Any, tmp_path: Path) -> None:
-    page = look(write_report(tmp_path, study(padim=rows('padim', 2, labelled=False))))
+def test_images_without_labels_have_a_report_too(look: Any, tmp_path: Path) -> None:
+    page = look(write_report(tmp_path, evaluation(padim=rows('padim', 2, labelled=False))))
     assert page.page.locator('#curves').is_hidden()
     assert page.text('frr') == 'needs labels'
     assert int(page.text('unknown-good')) + int(page.text('unknown-anomalous')) == 90

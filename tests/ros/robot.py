@@ -12,18 +12,18 @@ import subprocess
 from adet_interfaces.action import Retrain
 from ament_index_python.packages import get_package_prefix
 from rclpy.action import ActionClient
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
-from adet.conversions import to_image, to_stamp
+from adet.conversions import to_image_message, to_stamp
 from adet_core.bundle import open_bundle
-from adet_core.detector import Detector
-from adet_core.pictures import read_picture
-from adet_core.synth import write_dataset
+from adet_core.image import read_image
+from adet_core.inference.detector import Detector
+from adet_synth import write_dataset
 
 
 class Robot:
-    """A deployed PaDiM with its data, and pictures it does not know yet."""
+    """A deployed PaDiM with its data, and images it does not know yet."""
 
     def __init__(self, deployed, root):
         self.models_root = shutil.copytree(deployed.models_root, root / 'models')
@@ -82,10 +82,12 @@ class Client:
 
 
 def publish(ros, path, stamp, heard):
-    """Let the detector judge a picture; returns the result."""
+    """Let the detector inspect an image; returns the result."""
     header = Header(stamp=to_stamp(stamp), frame_id='camera')
-    picture = read_picture(path)
-    ros.publisher(Image, 'image_raw').publish(to_image(picture.pixels, picture.encoding, header))
+    image = read_image(path)
+    ros.publisher(ImageMessage, 'image_raw').publish(
+        to_image_message(image.pixels, image.encoding, header)
+    )
     ros.until(lambda: any(one.header.stamp == header.stamp for one in heard), 'the result')
     return next(one for one in heard if one.header.stamp == header.stamp)
 

@@ -20,8 +20,8 @@ from std_msgs.msg import Header
 from adet.conversions import to_nanoseconds, to_result, to_stamp
 from adet.nodes.csv_recorder import CsvRecorder
 from adet_core import scoring
-from adet_core.detector import Inspection
 from adet_core.errors import AdetError, RecordError
+from adet_core.inference.detector import Inspection
 from adet_core.records import COLUMNS, read_records
 
 pytestmark = pytest.mark.ros
@@ -129,7 +129,7 @@ def test_a_verdict_whose_origin_never_comes_is_recorded_all_the_same(ros, tmp_pa
 
 
 @pytest.mark.usefixtures('recorder')
-def test_an_unreadable_picture_and_a_refused_one_get_rows_that_say_so(ros, tmp_path):
+def test_an_unreadable_image_and_a_refused_one_get_rows_that_say_so(ros, tmp_path):
     acknowledged = ros.hear(Recorded, 'recorded')
     infos = ros.publisher(ImageInfo, 'image_info')
     infos.publish(ImageInfo(header=header(1), source='bad.png', error='cannot be decoded'))

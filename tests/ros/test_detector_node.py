@@ -19,25 +19,25 @@ from adet_interfaces.srv import LoadBundle
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
 from adet import qos
-from adet.conversions import to_image, to_nanoseconds, to_stamp
+from adet.conversions import to_image_message, to_nanoseconds, to_stamp
 from adet.nodes.detector import DetectorNode
 from adet_core.bundle import open_bundle, read_engine, write_bundle, write_engine
 from adet_core.bundle.engine import EngineRecord, Parity
-from adet_core.detector import Detector
 from adet_core.drift import DriftTest
 from adet_core.errors import AdetError, BundleError, ConfigError
-from adet_core.pictures import ENCODINGS, Picture, read_picture
+from adet_core.image import ENCODINGS, Image, read_image
+from adet_core.inference.detector import Detector
 
 pytestmark = pytest.mark.ros
 
 
 @pytest.fixture
-def picture(deployed):
-    return read_picture(sorted((deployed.test_folder / 'anomaly').glob('*.png'))[0])
+def image(deployed):
+    return read_image(sorted((deployed.test_folder / 'anomaly').glob('*.png'))[0])
 
 
 @pytest.fixture
@@ -45,13 +45,13 @@ def reference(deployed):
     return Detector.load(deployed.bundle)
 
 
-def message_of(picture, stamp_ns=1_000_000_001, frame_id='lens'):
+def message_of(image, stamp_ns=1_000_000_001, frame_id='lens'):
     header = Header(stamp=to_stamp(stamp_ns), frame_id=frame_id)
-    return to_image(picture.pixels, picture.encoding, header)
+    return to_image_message(image.pixels, image.encoding, header)
 
 
 def in_encoding(pixels_bgr, encoding):
-    """The same picture in another layout (Bayer: any mosaic will do)."""
+    """The same image in another layout (Bayer: any mosaic will do)."""
     dtype, channels = ENCODINGS[encoding]
     grey = cv2.cvtColor(pixels_bgr, cv2.COLOR_BGR2GRAY)
     made = {
@@ -64,17 +64,17 @@ def in_encoding(pixels_bgr, encoding):
     }.get(encoding, grey)
     assert made.dtype == dtype
     assert (made.ndim == 3) == (channels > 1)
-    return Picture(np.ascontiguousarray(made), encoding)
+    return Image(np.ascontiguousarray(made), encoding)
 
 
 @pytest.mark.parametrize('encoding', ENCODINGS)
 def test_every_encoding_gets_the_score_of_the_direct_call(
-    ros, deployed, picture, reference, encoding
+    ros, deployed, image, reference, encoding
 ):
-    converted = in_encoding(picture.pixels, encoding)
+    converted = in_encoding(image.pixels, encoding)
     ros.detector(deployed)
     results = ros.hear(AnomalyResult, 'padim/result')
-    ros.publisher(Image, 'image_raw').publish(message_of(converted))
+    ros.publisher(ImageMessage, 'image_raw').publish(message_of(converted))
     result = ros.until(lambda: results, 'result')[0]
     expected = reference.inspect(converted)
     assert result.error == ''
@@ -83,35 +83,35 @@ def test_every_encoding_gets_the_score_of_the_direct_call(
     assert len(result.regions) == len(expected.regions)
 
 
-def test_colour_order_matters_and_is_respected(ros, deployed, picture):
+def test_colour_order_matters_and_is_respected(ros, deployed, image):
     ros.detector(deployed)
     results = ros.hear(AnomalyResult, 'padim/result')
-    publisher = ros.publisher(Image, 'image_raw')
-    tinted = picture.pixels.copy()
+    publisher = ros.publisher(ImageMessage, 'image_raw')
+    tinted = image.pixels.copy()
     tinted[..., 0] //= 3
     for stamp, (pixels, encoding) in enumerate(
         [(tinted, 'bgr8'), (tinted[..., ::-1], 'rgb8'), (tinted, 'rgb8')], start=1
     ):
-        publisher.publish(message_of(Picture(pixels, encoding), stamp))
+        publisher.publish(message_of(Image(pixels, encoding), stamp))
     scores = [r.score for r in ros.until(lambda: len(results) == 3 and results, '3 results')]
     assert scores[0] == scores[1]
     assert scores[0] != scores[2]
 
 
-def test_stamp_and_frame_are_copied_to_result_map_and_overlay(ros, deployed, picture):
+def test_stamp_and_frame_are_copied_to_result_map_and_overlay(ros, deployed, image):
     ros.detector(deployed)
     people = qos.newest_only()
     heard = [
         ros.hear(AnomalyResult, 'padim/result'),
-        ros.hear(Image, 'padim/anomaly_map', people),
-        ros.hear(Image, 'padim/overlay', people),
+        ros.hear(ImageMessage, 'padim/anomaly_map', people),
+        ros.hear(ImageMessage, 'padim/overlay', people),
     ]
     node = ros._nodes[0]
     ros.until(
         lambda: node._maps.get_subscription_count() and node._overlays.get_subscription_count(),
         'subscriptions',
     )
-    ros.publisher(Image, 'image_raw').publish(message_of(picture, 123_456_789_012, 'lens'))
+    ros.publisher(ImageMessage, 'image_raw').publish(message_of(image, 123_456_789_012, 'lens'))
     ros.until(lambda: all(heard), 'result, map and overlay')
     for messages in heard:
         assert to_nanoseconds(messages[0].header.stamp) == 123_456_789_012
@@ -123,16 +123,14 @@ def test_stamp_and_frame_are_copied_to_result_map_and_overlay(ros, deployed, pic
     assert values.max() == pytest.approx(heard[0][0].score)
 
 
-def test_overlay_and_map_are_not_even_made_while_nobody_listens(
-    ros, deployed, picture, monkeypatch
-):
+def test_overlay_and_map_are_not_even_made_while_nobody_listens(ros, deployed, image, monkeypatch):
     def refuse(*_):
         raise AssertionError('drawn for nobody')
 
     monkeypatch.setattr(Detector, 'overlay', refuse)
     ros.detector(deployed)
     results = ros.hear(AnomalyResult, 'padim/result')
-    ros.publisher(Image, 'image_raw').publish(message_of(picture))
+    ros.publisher(ImageMessage, 'image_raw').publish(message_of(image))
     assert ros.until(lambda: results, 'result')[0].error == ''
 
 
@@ -145,17 +143,17 @@ def test_overlay_and_map_are_not_even_made_while_nobody_listens(
         ({'width': 0}, 'which do not fill it'),
     ],
 )
-def test_a_picture_that_cannot_be_read_is_refused_and_the_node_lives_on(
-    ros, deployed, picture, damage, reason
+def test_a_image_that_cannot_be_read_is_refused_and_the_node_lives_on(
+    ros, deployed, image, damage, reason
 ):
     ros.detector(deployed)
     results = ros.hear(AnomalyResult, 'padim/result')
-    publisher = ros.publisher(Image, 'image_raw')
-    bad = message_of(picture, 1)
+    publisher = ros.publisher(ImageMessage, 'image_raw')
+    bad = message_of(image, 1)
     for name, value in damage.items():
         setattr(bad, name, value)
     publisher.publish(bad)
-    publisher.publish(message_of(picture, 2))
+    publisher.publish(message_of(image, 2))
     first, second = ros.until(lambda: len(results) == 2 and results, '2 results')
     assert reason in first.error
     assert to_nanoseconds(first.header.stamp) == 1
@@ -163,24 +161,24 @@ def test_a_picture_that_cannot_be_read_is_refused_and_the_node_lives_on(
     assert second.score > 0
 
 
-def test_rows_with_padding_and_big_endian_pixels_are_understood(ros, deployed, picture, reference):
-    deep = in_encoding(picture.pixels, 'mono16')
+def test_rows_with_padding_and_big_endian_pixels_are_understood(ros, deployed, image, reference):
+    deep = in_encoding(image.pixels, 'mono16')
     padded = np.zeros((128, 160), '>u2')
     padded[:, :128] = deep.pixels
-    message = message_of(Picture(padded.view(np.uint16), 'mono16'))
+    message = message_of(Image(padded.view(np.uint16), 'mono16'))
     message.width, message.is_bigendian = 128, 1
     ros.detector(deployed)
     results = ros.hear(AnomalyResult, 'padim/result')
-    ros.publisher(Image, 'image_raw').publish(message)
+    ros.publisher(ImageMessage, 'image_raw').publish(message)
     result = ros.until(lambda: results, 'result')[0]
     assert result.score == pytest.approx(reference.inspect(deep).score, rel=1e-6)
 
 
-def test_the_threshold_is_a_live_parameter(ros, deployed, picture):
+def test_the_threshold_is_a_live_parameter(ros, deployed, image):
     node = ros.detector(deployed)
     name = node.get_fully_qualified_name()
     results = ros.hear(AnomalyResult, 'padim/result')
-    publisher = ros.publisher(Image, 'image_raw')
+    publisher = ros.publisher(ImageMessage, 'image_raw')
     stored = open_bundle(deployed.bundle).manifest.image_threshold.value
     read = ros.call(
         GetParameters, f'{name}/get_parameters', GetParameters.Request(names=['threshold'])
@@ -192,7 +190,7 @@ def test_the_threshold_is_a_live_parameter(ros, deployed, picture):
         )
         answer = ros.call(SetParameters, f'{name}/set_parameters', request)
         assert answer.results[0].successful
-        publisher.publish(message_of(picture, stamp))
+        publisher.publish(message_of(image, stamp))
         ros.until(lambda: len(results) == stamp, 'result')  # noqa: B023 - called at once
         assert results[-1].threshold == threshold
         assert results[-1].is_anomalous == (threshold == 0.0)
@@ -204,11 +202,11 @@ def test_the_threshold_is_a_live_parameter(ros, deployed, picture):
     assert 'finite' in answer.results[0].reason
 
 
-def test_diagnostics_tell_rate_latency_drops_bundle_and_backend(ros, deployed, picture):
+def test_diagnostics_tell_rate_latency_drops_bundle_and_backend(ros, deployed, image):
     node = ros.detector(deployed)
     heard = ros.hear(DiagnosticArray, '/diagnostics', 10)
     results = ros.hear(AnomalyResult, 'padim/result')
-    ros.publisher(Image, 'image_raw').publish(message_of(picture))
+    ros.publisher(ImageMessage, 'image_raw').publish(message_of(image))
     ros.until(lambda: results, 'result')
     name = node.get_fully_qualified_name()
 
@@ -226,21 +224,21 @@ def test_diagnostics_tell_rate_latency_drops_bundle_and_backend(ros, deployed, p
     assert float(values['rate_hz']) > 0
 
 
-def test_a_live_detector_keeps_the_newest_picture_and_counts_what_it_drops(ros, deployed, picture):
+def test_a_live_detector_keeps_the_newest_image_and_counts_what_it_drops(ros, deployed, image):
     node = ros.detector(deployed, frames='latest')
     results = ros.hear(AnomalyResult, 'padim/result')
-    publisher = ros.publisher(Image, 'image_raw', qos.newest_only())
+    publisher = ros.publisher(ImageMessage, 'image_raw', qos.newest_only())
     ros.until(publisher.get_subscription_count, 'subscription')
     sent = 60
     for stamp in range(1, sent + 1):
-        publisher.publish(message_of(picture, stamp))
+        publisher.publish(message_of(image, stamp))
     stamps = ros.until(
         lambda: (
             (found := [to_nanoseconds(r.header.stamp) for r in results])
             and found[-1] == sent
             and found
         ),
-        'the newest picture',
+        'the newest image',
     )
     assert stamps == sorted(set(stamps))
     assert len(stamps) + node._dropped <= sent
@@ -280,7 +278,7 @@ def renamed(deployed, root, model):
 @pytest.mark.parametrize('own', [False, True], ids=['of adet', "somebody's own"])
 @pytest.mark.parametrize('named', ['by the parameter', 'by the executable'])
 def test_a_detector_runs_the_model_it_is_named(
-    ros, deployed, picture, reference, tmp_path, own, named
+    ros, deployed, image, reference, tmp_path, own, named
 ):
     word = 'reverse_distillation' if own else 'padim'
     if own:
@@ -293,10 +291,10 @@ def test_a_detector_runs_the_model_it_is_named(
         node = ros.start(lambda **o: DetectorNode(word, **o), **values)
         assert node.get_name() == f'{word}_detector'
     results = ros.hear(AnomalyResult, f'{word}/result')
-    ros.publisher(Image, 'image_raw').publish(message_of(picture))
+    ros.publisher(ImageMessage, 'image_raw').publish(message_of(image))
     result = ros.until(lambda: results, 'result')[0]
     assert (result.model, result.error) == (word, '')
-    assert result.score == pytest.approx(reference.inspect(picture).score, rel=1e-6)
+    assert result.score == pytest.approx(reference.inspect(image).score, rel=1e-6)
     request = LoadBundle.Request()
     assert ros.call(LoadBundle, f'{word}/load_bundle', request).success
 
@@ -362,19 +360,19 @@ def retrained(deployed, folder, shift):
     return written
 
 
-def test_a_bundle_is_swapped_in_between_two_pictures(ros, deployed, picture, tmp_path):
+def test_a_bundle_is_swapped_in_between_two_images(ros, deployed, image, tmp_path):
     node = ros.detector(deployed)
     other = retrained(deployed, tmp_path / 'other', 3.0)
     results = ros.hear(AnomalyResult, 'padim/result')
-    publisher = ros.publisher(Image, 'image_raw')
-    publisher.publish(message_of(picture, 1))
+    publisher = ros.publisher(ImageMessage, 'image_raw')
+    publisher.publish(message_of(image, 1))
     ros.until(lambda: results, 'result')
     answer = ros.call(
         LoadBundle, 'padim/load_bundle', LoadBundle.Request(folder=str(other.folder))
     )
     assert answer.success, answer.message
     assert answer.bundle_id == other.bundle_id
-    publisher.publish(message_of(picture, 2))
+    publisher.publish(message_of(image, 2))
     before, after = ros.until(lambda: len(results) == 2 and results, '2 results')
     assert before.bundle_id != after.bundle_id == other.bundle_id
     assert before.score != after.score
@@ -383,7 +381,7 @@ def test_a_bundle_is_swapped_in_between_two_pictures(ros, deployed, picture, tmp
 
 
 def test_a_bundle_that_cannot_be_used_leaves_the_old_one_in_service(
-    ros, deployed, picture, tmp_path
+    ros, deployed, image, tmp_path
 ):
     ros.detector(deployed)
     shutil.copytree(deployed.bundle, tmp_path / 'broken')
@@ -394,7 +392,7 @@ def test_a_bundle_that_cannot_be_used_leaves_the_old_one_in_service(
     assert not answer.success
     assert 'stats.npz' in answer.message
     assert answer.bundle_id == open_bundle(deployed.bundle).bundle_id
-    ros.publisher(Image, 'image_raw').publish(message_of(picture))
+    ros.publisher(ImageMessage, 'image_raw').publish(message_of(image))
     assert ros.until(lambda: results, 'result')[0].bundle_id == answer.bundle_id
 
 
@@ -427,16 +425,16 @@ def test_a_wrong_parameter_is_one_clear_line(ros, deployed, parameters, error, m
 
 def test_scores_that_drift_are_a_warning_until_a_window_is_as_learned(ros, deployed, monkeypatch):
     path = sorted((deployed.test_folder / 'normal').glob('*.png'))[0]
-    picture = read_picture(path)
-    score = Detector.load(deployed.bundle).inspect(picture).score
-    # As if good pictures had scored less than this one.
+    image = read_image(path)
+    score = Detector.load(deployed.bundle).inspect(image).score
+    # As if normal images had scored less than this one.
     learned = np.linspace(0.2, 0.9, 40) * score
     test = DriftTest(learned.tolist(), threshold=2 * score, window=30)
     monkeypatch.setattr('adet.nodes.detector._drift_test', lambda _: test)
     node = ros.detector(deployed, threshold=2 * score)
     heard = ros.hear(DiagnosticArray, '/diagnostics', 10)
     results = ros.hear(AnomalyResult, 'padim/result')
-    image = ros.publisher(Image, 'image_raw')
+    publisher = ros.publisher(ImageMessage, 'image_raw')
     name = node.get_fully_qualified_name()
 
     def told():
@@ -444,11 +442,11 @@ def test_scores_that_drift_are_a_warning_until_a_window_is_as_learned(ros, deplo
         return found[-1] if found else None
 
     for number in range(1, 31):
-        image.publish(message_of(picture, number))
+        publisher.publish(message_of(image, number))
         ros.until(lambda n=number: len(results) == n, 'the result')
     status = ros.until(lambda: (s := told()) and 'drift' in s.message and s, 'the warning')
     assert status.level == DiagnosticStatus.WARN
-    assert 'accepted pictures score higher than the good ones' in status.message
+    assert 'accepted images score higher than the good ones' in status.message
     values = {entry.key: entry.value for entry in status.values}
     assert values['drift_test'] == 'on'
     assert float(values['drift_p_value']) < 1e-3
@@ -456,4 +454,4 @@ def test_scores_that_drift_are_a_warning_until_a_window_is_as_learned(ros, deplo
 
 def test_a_bundle_that_knows_too_few_scores_says_that_drift_is_not_tested(ros, deployed):
     node = ros.detector(deployed)
-    assert node._health().values['drift_test'] == 'off: too few scores of good pictures'
+    assert node._health().values['drift_test'] == 'off: too few scores of normal images'

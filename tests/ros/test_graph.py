@@ -17,22 +17,22 @@ from adet.graph import (
     replay_graph,
 )
 from adet.parameters import from_texts, options_of
-from adet_core.bags import BagOptions, record_pictures
 from adet_core.errors import BagError, ConfigError
-from adet_core.pictures import Picture
+from adet_core.image import Image
+from adet_core.io.sources import Frame
 from adet_core.records import Record, RecordWriter, results_path
-from adet_core.sources import Frame
+from adet_evaluation.bags import BagOptions, record_images
 
 
 def options(**texts):
-    return from_texts(InspectOptions, {'source': 'pictures', **texts})
+    return from_texts(InspectOptions, {'source': 'images', **texts})
 
 
 def by_name(specs):
     return {spec.name: spec for spec in specs}
 
 
-def test_a_folder_is_inspected_picture_by_picture():
+def test_a_folder_is_inspected_image_by_image():
     specs = by_name(inspection_graph(options()))
     assert sorted(specs) == ['csv_recorder', 'image_source', 'padim_detector']
     assert {name: spec.executable for name, spec in specs.items()} == {
@@ -115,7 +115,7 @@ def test_a_wrong_option_is_one_clear_line(texts, message):
 
 
 def test_the_source_is_required():
-    with pytest.raises(ConfigError, match='source is required: picture folder'):
+    with pytest.raises(ConfigError, match='source is required: image folder'):
         from_texts(InspectOptions, {})
 
 
@@ -123,7 +123,7 @@ def record(stamp):
     return Record(stamp_ns=stamp, frame_id='', source='', label='', model='padim', error='x')
 
 
-@pytest.mark.parametrize(('source', 'kept'), [('pictures', False), ('camera:0', True)])
+@pytest.mark.parametrize(('source', 'kept'), [('images', False), ('camera:0', True)])
 def test_a_folder_starts_anew_and_a_camera_goes_on(tmp_path, source, kept):
     path = results_path(tmp_path, 'padim')
     writer = RecordWriter(path)
@@ -142,19 +142,19 @@ def test_an_output_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 class Grey:
-    """Two pictures."""
+    """Two images."""
 
     is_live = False
     total = 2
 
     def __iter__(self):
         for number in range(2):
-            yield Frame(Picture(np.zeros((4, 4), np.uint8), 'mono8'), f'{number}.png')
+            yield Frame(Image(np.zeros((4, 4), np.uint8), 'mono8'), f'{number}.png')
 
 
 @pytest.fixture
 def bag(tmp_path):
-    record_pictures(Grey(), tmp_path / 'bag', BagOptions(start_ns=1, topic='line1/image_raw'))
+    record_images(Grey(), tmp_path / 'bag', BagOptions(start_ns=1, topic='line1/image_raw'))
     return tmp_path / 'bag'
 
 
@@ -217,15 +217,15 @@ def test_what_a_player_cannot_do_is_refused_when_it_is_asked_for(bag, texts, ins
     assert replay(bag, installed=installed, **texts).play == []
 
 
-def test_compressed_pictures_are_played_by_image_source(tmp_path):
-    record_pictures(Grey(), tmp_path / 'bag', BagOptions(start_ns=1, compression='png'))
+def test_compressed_images_are_played_by_image_source(tmp_path):
+    record_images(Grey(), tmp_path / 'bag', BagOptions(start_ns=1, compression='png'))
     assert replay(tmp_path / 'bag', installed=True).play == []
-    with pytest.raises(ConfigError, match='the pictures are compressed'):
+    with pytest.raises(ConfigError, match='the images are compressed'):
         replay(tmp_path / 'bag', installed=True, player='ros2')
 
 
-def test_a_bag_without_those_pictures_is_refused_before_anything_starts(bag):
-    with pytest.raises(BagError, match='no pictures on topic /x'):
+def test_a_bag_without_those_images_is_refused_before_anything_starts(bag):
+    with pytest.raises(BagError, match='no images on topic /x'):
         replay(bag, installed=True, bag_topic='x')
 
 

@@ -23,8 +23,8 @@ import yaml
 from adet.nodes.csv_recorder import CsvRecorder
 from adet.nodes.image_source import ImageSource
 from adet.nodes.retrain_server import RetrainServer
-from adet_core.any_source import open_source
-from adet_core.bags import BagOptions, record_pictures
+from adet_core.io.open_source import open_source
+from adet_evaluation.bags import BagOptions, record_images
 
 pytestmark = pytest.mark.ros
 
@@ -90,7 +90,7 @@ class Graph:
 def graph(ros, deployed, tmp_path):
     """All nodes of adet, over a bag and in its time, so that they have all topics there are."""
     source = open_source(str(deployed.test_folder))
-    record_pictures(source, tmp_path / 'bag', BagOptions(start_ns=time.time_ns()))
+    record_images(source, tmp_path / 'bag', BagOptions(start_ns=time.time_ns()))
     clocked = {'use_sim_time': True}
     roots = {'models_root': str(deployed.models_root), 'data_root': str(deployed.data_root)}
     ros.start(CsvRecorder, output_dir=str(tmp_path), **clocked)

@@ -21,13 +21,13 @@ from action_msgs.msg import GoalStatus
 from adet_interfaces.msg import AnomalyResult
 from adet_interfaces.srv import LoadBundle
 from robot import children_of, Client, killed_after, publish
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
-from adet.conversions import to_image, to_stamp
-from adet_core.bundle import open_bundle, roll_back
-from adet_core.detector import Detector
-from adet_core.pictures import read_picture
+from adet.conversions import to_image_message, to_stamp
+from adet_core.bundle import open_bundle, rollback
+from adet_core.image import read_image
+from adet_core.inference.detector import Detector
 
 pytestmark = pytest.mark.ros
 
@@ -35,7 +35,7 @@ _DEADLINE_S = 60.0
 
 
 @pytest.fixture
-def picture(robot):
+def image(robot):
     return sorted((robot.data_root / 'test' / 'plate' / 'anomaly').glob('*.png'))[0]
 
 
@@ -46,7 +46,7 @@ def until_gone(pids):
         time.sleep(0.02)
 
 
-def test_a_child_killed_at_any_instant_leaves_what_was(ros, robot, client, deployed, picture):
+def test_a_child_killed_at_any_instant_leaves_what_was(ros, robot, client, deployed, image):
     ros.detector(deployed, **robot.parameters)
     heard = ros.hear(AnomalyResult, 'padim/result')
     chance, killed = random.Random(0), 0
@@ -65,7 +65,7 @@ def test_a_child_killed_at_any_instant_leaves_what_was(ros, robot, client, deplo
             os.kill(child, 9)
         status, result = client.result(handle)
         assert robot.in_service() == result.bundle_id
-        assert publish(ros, picture, number, heard).bundle_id == result.bundle_id
+        assert publish(ros, image, number, heard).bundle_id == result.bundle_id
         if status == GoalStatus.STATUS_SUCCEEDED:
             assert client.run(model='padim', mode='rollback')[1].success
         else:
@@ -76,7 +76,7 @@ def test_a_child_killed_at_any_instant_leaves_what_was(ros, robot, client, deplo
 
 
 def test_a_server_killed_at_any_instant_leaves_no_child_and_a_whole_bundle(
-    ros, robot, deployed, picture
+    ros, robot, deployed, image
 ):
     ros.detector(deployed, **robot.parameters)
     heard = ros.hear(AnomalyResult, 'padim/result')
@@ -95,13 +95,13 @@ def test_a_server_killed_at_any_instant_leaves_no_child_and_a_whole_bundle(
         client.action.destroy()
         until_gone(children)
         now = robot.in_service()
-        judged = publish(ros, picture, number, heard)
+        inspected = publish(ros, image, number, heard)
         # The server may have died between the disc and the detector.
-        assert judged.bundle_id in {now, robot.deployed_id}
+        assert inspected.bundle_id in {now, robot.deployed_id}
         answer = ros.call(LoadBundle, 'padim/load_bundle', LoadBundle.Request())
         assert (answer.success, answer.bundle_id) == (True, now)
         if now != robot.deployed_id:
-            roll_back(robot.bundle)
+            rollback(robot.bundle)
             assert ros.call(LoadBundle, 'padim/load_bundle', LoadBundle.Request()).success
     # What a dead one held is free again.
     words = ['retrain', str(robot.bundle), '--images', str(robot.data_root / 'train' / 'plate')]
@@ -110,7 +110,7 @@ def test_a_server_killed_at_any_instant_leaves_no_child_and_a_whole_bundle(
 
 
 def test_a_detector_killed_at_any_instant_of_a_swap_comes_back_with_what_is_in_service(
-    ros, robot, picture
+    ros, robot, image
 ):
     ids = two_sets(robot)
     chance = random.Random(2)
@@ -118,67 +118,67 @@ def test_a_detector_killed_at_any_instant_of_a_swap_comes_back_with_what_is_in_s
         place = f'{ros.namespace}/detector{number}'
         heard = ros.hear(AnomalyResult, f'{place}/padim/result')
         parameters = {**robot.parameters, 'frames': 'every'}
-        image = ros.publisher(Image, f'{place}/image_raw')
+        publisher = ros.publisher(ImageMessage, f'{place}/image_raw')
         swap = ros.client.create_client(LoadBundle, f'{place}/padim/load_bundle')
         with killed_after('padim_detector', place, parameters):
             assert swap.wait_for_service(_DEADLINE_S)
             wanted = next(one for one in ids if one != robot.in_service())
-            roll_back(robot.bundle, wanted)
+            rollback(robot.bundle, wanted)
             asked = swap.call_async(LoadBundle.Request())
             time.sleep(chance.uniform(0, 0.15))
         ros.client.destroy_client(swap)
         asked.cancel()
         assert robot.in_service() == wanted
         with killed_after('padim_detector', place, parameters):
-            image.publish(message(picture, number))
+            publisher.publish(message(image, number))
             ros.until(lambda h=heard: h, 'the result')
         assert heard[0].bundle_id == wanted
-        assert heard[0].score == pytest.approx(ids[wanted](picture).score, rel=1e-5)
+        assert heard[0].score == pytest.approx(ids[wanted](image).score, rel=1e-5)
 
 
 def two_sets(robot):
-    """Learn once; what judges a picture by either set, by id."""
+    """Learn once; what inspects an image by either set, by id."""
     first = Detector.load(robot.bundle)
     words = ['retrain', str(robot.bundle), '--images', str(robot.data_root / 'train' / 'plate')]
     subprocess.run(['adet', *words, '--incremental'], check=True, capture_output=True)
     second = Detector.load(robot.bundle)
 
     def judge(detector):
-        return lambda path: detector.inspect(read_picture(path))
+        return lambda path: detector.inspect(read_image(path))
 
     return {one.bundle.bundle_id: judge(one) for one in (first, second)}
 
 
 def message(path, stamp):
-    picture = read_picture(path)
+    image = read_image(path)
     header = Header(stamp=to_stamp(stamp), frame_id='camera')
-    return to_image(picture.pixels, picture.encoding, header)
+    return to_image_message(image.pixels, image.encoding, header)
 
 
-def test_while_bundles_are_swapped_no_picture_is_lost_or_judged_by_halves(
-    ros, robot, deployed, picture
+def test_while_bundles_are_swapped_no_image_is_lost_or_judged_by_halves(
+    ros, robot, deployed, image
 ):
     ids = two_sets(robot)
-    expected = {one: judge(picture) for one, judge in ids.items()}
+    expected = {one: judge(image) for one, judge in ids.items()}
     first, second = expected.values()
     assert abs(first.score - second.score) > 1e-3 * first.score
     ros.detector(deployed, **robot.parameters)
     heard = ros.hear(AnomalyResult, 'padim/result')
-    image = ros.publisher(Image, 'image_raw')
+    publisher = ros.publisher(ImageMessage, 'image_raw')
     count = 0
     for number in range(12):
         target = list(ids)[number % 2]
-        roll_back(robot.bundle, target)
+        rollback(robot.bundle, target)
         client = ros.client.create_client(LoadBundle, 'padim/load_bundle')
         assert client.wait_for_service(_DEADLINE_S)
         swapped = client.call_async(LoadBundle.Request())
         while not swapped.done() or count % 5:
             count += 1
-            image.publish(message(picture, count))
+            publisher.publish(message(image, count))
             # What is in flight stays below the depth of the topic, as image_source sees to.
             ros.until(lambda n=count: len(heard) > n - 8, 'results keep up')
         assert swapped.result().bundle_id == target
-    ros.until(lambda: len(heard) == count, 'every picture is judged')
+    ros.until(lambda: len(heard) == count, 'every image is inspected')
     assert [one.header.stamp.nanosec for one in heard] == list(range(1, count + 1))
     for one in heard:
         assert one.score == pytest.approx(expected[one.bundle_id].score, rel=1e-5)
@@ -208,7 +208,7 @@ mount -t tmpfs -o size="$1" none "$2"
 cp -r "$3" "$2/PaDiM"
 if [ "$4" = ro ]; then mount -o remount,ro "$2"; fi
 if adet retrain "$2/PaDiM" --images "$5" --incremental; then exit 9; fi
-"$6" -c 'import sys; from pathlib import Path; from adet_core.detector import Detector
+"$6" -c 'import sys; from pathlib import Path; from adet_core.inference.detector import Detector
 print("whole", Detector.load(Path(sys.argv[1])).bundle.bundle_id)' "$2/PaDiM"
 """
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""The retrain action over DDS, with real children, and the pictures operators mark."""
+"""The retrain action over DDS, with real children, and the images operators mark."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from adet.cli import retrain_goal
 from adet.conversions import to_stamp
 from adet.node import AdetNode
 from adet_core.bundle import kept_sets, open_bundle
-from adet_core.detector import Detector
 from adet_core.errors import ConfigError
-from adet_core.pictures import read_picture
+from adet_core.image import read_image
+from adet_core.inference.detector import Detector
 from adet_core.progress import silent
 
 pytestmark = pytest.mark.ros
@@ -54,7 +54,7 @@ def test_the_short_goal_learns_and_the_detector_goes_on_with_it(ros, robot, clie
     assert after.bundle_id == result.bundle_id
     assert after.threshold == pytest.approx(result.threshold)
     assert after.score == pytest.approx(
-        Detector.load(robot.bundle).inspect(read_picture(path)).score, rel=1e-5
+        Detector.load(robot.bundle).inspect(read_image(path)).score, rel=1e-5
     )
     # And back, with one goal.
     status, result = client.run(model='padim', mode='rollback')
@@ -74,7 +74,7 @@ def test_the_short_goal_learns_and_the_detector_goes_on_with_it(ros, robot, clie
         ({'model': 'padim', 'images': '/etc'}, '/etc, which is not inside'),
         ({'model': 'padim', 'images': '{data}/../..'}, 'which is not inside'),
         ({'model': 'padim', 'images': '{data}/none'}, 'none: no such folder'),
-        ({'model': 'padim', 'images': '{data}/empty'}, 'empty: holds no pictures'),
+        ({'model': 'padim', 'images': '{data}/empty'}, 'empty: holds no images'),
         ({'model': 'padim', 'test_dir': '/etc'}, 'test_dir is /etc, which is not inside'),
         ({'model': 'padim', 'images': '{data}/test/plate'}, 'is labelled as an anomaly'),
         ({'model': 'padim', 'overrides': ['magic=1']}, "'magic=1' is no setting"),
@@ -128,7 +128,7 @@ def test_what_an_operator_marks_is_stored_and_learned(ros, robot, client, deploy
     assert answer.success, answer.message
     stored = robot.data_root / 'train' / 'plate' / 'frame_5.png'
     assert Path(answer.path) == stored
-    assert (read_picture(stored).pixels == read_picture(path).pixels).all()
+    assert (read_image(stored).pixels == read_image(path).pixels).all()
     note = json.loads(stored.with_suffix('.json').read_text())
     assert note['note'] == 'dust'
     assert note['bundle_id'] == robot.deployed_id
@@ -139,18 +139,18 @@ def test_what_an_operator_marks_is_stored_and_learned(ros, robot, client, deploy
     status, result = client.run(model='padim', overrides=['max_auroc_loss=1'])
     assert status == GoalStatus.STATUS_SUCCEEDED, result.message
     assert result.after.marked == 1
-    known = open_bundle(robot.bundle, in_service=True).known_pictures()[0]
+    known = open_bundle(robot.bundle, in_service=True).known_images()[0]
     assert 'frame_5.png' in known.values()
     for bad, reason in (
         (MarkResult.Request(verdict='maybe'), "verdict is 'maybe', expected one of: fine, bad"),
-        (MarkResult.Request(verdict='bad', stamp=to_stamp(99)), 'no picture with stamp 99 ns'),
+        (MarkResult.Request(verdict='bad', stamp=to_stamp(99)), 'no image with stamp 99 ns'),
     ):
         answer = ros.call(MarkResult, 'padim/mark', bad)
         assert not answer.success
         assert reason in answer.message
 
 
-def test_anomalous_pictures_are_saved_for_review_and_the_folder_has_a_bound(ros, robot, deployed):
+def test_anomalous_images_are_saved_for_review_and_the_folder_has_a_bound(ros, robot, deployed):
     node = ros.detector(
         deployed, **robot.parameters, save_frames='both', keep_limit=2, threshold=0.0
     )
@@ -222,7 +222,7 @@ def test_the_commands_do_the_same_where_ros2_is_missing(ros, robot, deployed):
     assert json.loads(stored.with_suffix('.json').read_text())['note'] == 'a scratch'
     unknown = adet('mark', 'bad', *place, '--stamp', '99')
     assert (unknown.returncode, unknown.stdout) == (1, '')
-    assert 'error: no picture with stamp 99 ns is remembered' in unknown.stderr
+    assert 'error: no image with stamp 99 ns is remembered' in unknown.stderr
     learned = adet('retrain-goal', *place)
     assert learned.returncode == 0, learned.stderr
     assert json.loads(learned.stdout)['bundle_id'] == robot.in_service() != robot.deployed_id

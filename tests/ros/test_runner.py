@@ -146,7 +146,7 @@ def test_what_a_node_handles_leaves_nothing_behind():
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='another C library')
-def test_the_memory_of_a_picture_is_kept_for_the_next():
+def test_the_memory_of_a_image_is_kept_for_the_next():
     """Or glibc gives it back, and gets it from the kernel anew, page by page."""
     script = textwrap.dedent("""
         import resource
@@ -157,7 +157,7 @@ def test_the_memory_of_a_picture_is_kept_for_the_next():
         pixels = np.ones(3 << 20, np.uint8)
         faults = []
         for _ in range(50):
-            # As many as there are of a picture that arrives: in C, as bytes, and as an array.
+            # As many as there are of an image that arrives: in C, as bytes, and as an array.
             copies = [pixels.copy() for _ in range(3)]
             del copies
             faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
@@ -207,7 +207,7 @@ def _say(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
 
 
-def test_a_node_brings_shared_memory_that_holds_whole_pictures():
+def test_a_node_brings_shared_memory_that_holds_whole_images():
     own = {name: value for name, value in os.environ.items() if not name.startswith('FAST')}
     # Fast DDS would say here what it does not understand in the file.
     first, second = _say(own).stdout.split()

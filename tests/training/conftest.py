@@ -41,7 +41,7 @@ def learn(data_root: Path, tmp_path: Path) -> Learn:
     What is named differs from that.
     """
 
-    def learn(settings: dict[str, Any] | None = None, report: Any = None, **other: Any) -> Run:
+    def learn(settings: dict[str, Any] | None = None, progress: Any = None, **other: Any) -> Run:
         from adet_core.progress import silent
         from adet_training.quiet import quiet_libraries
         from adet_training.train import train, TrainConfig
@@ -56,7 +56,7 @@ def learn(data_root: Path, tmp_path: Path) -> Learn:
             'seed': 1,
         }
         with quiet_libraries():
-            return train(TrainConfig(**{**values, **other}), report=report or silent)
+            return train(TrainConfig(**{**values, **other}), progress=progress or silent)
 
     return learn
 
@@ -68,9 +68,9 @@ def own_data(data_root: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope='session')
-def few_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A smaller drawn data set, for the slower models: 6 pictures to learn from, 3 + 3 to test."""
-    from adet_core.synth import write_dataset
+def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A smaller drawn data set, for the slower models: 6 images to learn from, 3 + 3 to test."""
+    from adet_synth import write_dataset
 
     root = tmp_path_factory.mktemp('few')
     write_dataset(
@@ -93,19 +93,19 @@ def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def own_few(few_pictures: Path, tmp_path: Path) -> Path:
+def own_few(few_images: Path, tmp_path: Path) -> Path:
     """A copy of the smaller data, for the test alone."""
-    return shutil.copytree(few_pictures, tmp_path / 'few')
+    return shutil.copytree(few_images, tmp_path / 'few')
 
 
 @pytest.fixture(scope='session')
-def trained(few_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
+def trained(few_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
     """Trains, deploys and exports a model, once for all who ask for it."""
 
     @functools.cache
     def get(model: str) -> Trained:
         from adet_core.bundle import copy_bundle
-        from adet_core.models import model_folder
+        from adet_core.models.names import model_folder
         from adet_training.export import export
         from adet_training.models import load_adapter
         from adet_training.quiet import quiet_libraries
@@ -116,7 +116,7 @@ def trained(few_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Tra
         config = TrainConfig(
             model=model,
             category=CATEGORY,
-            data_root=few_pictures,
+            data_root=few_images,
             models_root=root,
             backbone_weights='random',
             settings=tiny(model),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from adet_core.backends import IMAGE_INPUT
+from adet_core.inference.backend import IMAGE_INPUT
 
 
 class Error(Exception):

@@ -20,9 +20,9 @@ from adet_core.bundle import Manifest, open_bundle
 from adet_core.errors import ConfigError, DatasetError
 from adet_core.scoring import normalise_score
 from adet_core.thresholds import normal_threshold, with_uncertain_band
-from adet_training.calibrate import calibrate, Judged
-from adet_training.dataset import Sample
-from adet_training.fit import Answers
+from adet_training.calibrate import calibrate, Tested
+from adet_training.dataset import LabelledImage
+from adet_training.fit import Predictions
 from adet_training.parameters import make_parameters, Parameters
 
 pytestmark = pytest.mark.training
@@ -31,18 +31,18 @@ GOOD = np.arange(1, 41, dtype=np.float32)
 BAD = np.arange(30, 60, dtype=np.float32)
 
 
-def _judged(good: np.ndarray, bad: np.ndarray | None = None, *, masks: bool = False) -> Judged:
-    """Pictures with these scores; the maps of 2 x 2 pixels peak at twice the score."""
+def _judged(good: np.ndarray, bad: np.ndarray | None = None, *, masks: bool = False) -> Tested:
+    """Images with these scores; the maps of 2 x 2 pixels peak at twice the score."""
     scores = np.concatenate([good, [] if bad is None else bad]).astype(np.float32)
     samples, maps = [], []
     for number, score in enumerate(scores):
         anomalous = number >= len(good)
         mask = np.array([[anomalous, False], [False, False]])
         marked = mask if masks or not anomalous else None
-        picture = np.zeros((2, 2, 3), np.uint8)
-        samples.append(Sample(Path(f'{number}.png'), picture, anomalous, marked))
+        image = np.zeros((2, 2, 3), np.uint8)
+        samples.append(LabelledImage(Path(f'{number}.png'), image, anomalous, marked))
         maps.append([[2 * score, score / 2], [0, 0]])
-    return Judged(samples, Answers(scores, np.array(maps, np.float32)))
+    return Tested(samples, Predictions(scores, np.array(maps, np.float32)))
 
 
 def _parameters(**values: Any) -> Parameters:
@@ -52,7 +52,7 @@ def _parameters(**values: Any) -> Parameters:
 # ---- from answers to thresholds
 
 
-def test_labelled_pictures_give_the_threshold_of_the_best_f1() -> None:
+def test_labelled_images_give_the_threshold_of_the_best_f1() -> None:
     tested = _judged(GOOD, BAD)
     found = calibrate(_parameters(), tested, None, labelled=True)
     scores, labels = tested.answers.scores, tested.labels
@@ -73,14 +73,14 @@ def test_labelled_pictures_give_the_threshold_of_the_best_f1() -> None:
 def test_without_masks_the_largest_values_of_the_maps_stand_for_the_pixels() -> None:
     tested = _judged(GOOD, BAD)
     found = calibrate(_parameters(), tested, None, labelled=True)
-    told = "no masks; best F1 of the maps' largest values on the labelled test pictures"
+    told = "no masks; best F1 of the maps' largest values on the labelled test images"
     assert found.pixel == replace(found.image, value=2 * found.image.value, detail=told)
 
 
 def test_masks_give_the_threshold_of_the_best_f1_over_the_pixels() -> None:
     tested = _judged(GOOD, BAD, masks=True)
     found = calibrate(_parameters(), tested, None, labelled=True)
-    masks = np.stack([sample.mask for sample in tested.samples]).ravel()
+    masks = np.stack([labelled.mask for labelled in tested.samples]).ravel()
     values = tested.answers.maps.ravel()
     best = max(f1_score(masks, values >= cut) for cut in np.unique(values))
     assert f1_score(masks, values >= found.pixel.value) == pytest.approx(best)
@@ -89,12 +89,12 @@ def test_masks_give_the_threshold_of_the_best_f1_over_the_pixels() -> None:
         40,
         30,
     )
-    assert found.pixel.detail == 'best F1 over the pixels of the masked test pictures'
+    assert found.pixel.detail == 'best F1 over the pixels of the masked test images'
 
 
 @pytest.mark.parametrize('tested', [None, _judged(GOOD), _judged(GOOD, BAD, masks=True)])
-def test_good_pictures_kept_back_give_the_quantile_that_was_asked_for(
-    tested: Judged | None,
+def test_good_images_kept_back_give_the_quantile_that_was_asked_for(
+    tested: Tested | None,
 ) -> None:
     held_out = _judged(GOOD)
     parameters = _parameters(false_reject_rate=0.1, confidence=0.8)
@@ -112,8 +112,8 @@ def test_good_pictures_kept_back_give_the_quantile_that_was_asked_for(
 
 
 @pytest.mark.parametrize('held_out', [None, _judged(GOOD - 5)])
-def test_the_uncertain_band_is_that_of_pictures_the_model_was_not_fitted_to(
-    held_out: Judged | None,
+def test_the_uncertain_band_is_that_of_images_the_model_was_not_fitted_to(
+    held_out: Tested | None,
 ) -> None:
     tested = _judged(GOOD, BAD + 20)
     parameters = _parameters(uncertain_rate=0.2)
@@ -127,7 +127,7 @@ def test_the_uncertain_band_is_that_of_pictures_the_model_was_not_fitted_to(
     assert found.score_range == bare.score_range
 
 
-def test_a_band_below_the_threshold_of_good_pictures_alone() -> None:
+def test_a_band_below_the_threshold_of_good_images_alone() -> None:
     parameters = _parameters(false_reject_rate=0.05, uncertain_rate=0.3)
     found = calibrate(parameters, None, _judged(GOOD), labelled=False)
     start = found.image.uncertain_from
@@ -183,7 +183,7 @@ def test_asking_for_labels_that_are_not_there_is_an_error(
     if not left:
         shutil.rmtree(own_data / 'test')
     message = (
-        'threshold=labelled needs good and anomalous test pictures (test/<category>/normal and '
+        'threshold=labelled needs normal and anomalous test images (test/<category>/normal and '
         'anomaly); use --set threshold=normal'
     )
     with pytest.raises(DatasetError, match=f'^{re.escape(message)}$'):

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.training
 
 
 @pytest.mark.parametrize('size', [(64, 64), (40, 90), (8, 8), (256, 200)])
-def test_a_piece_of_the_picture_lies_somewhere_else(size: tuple[int, int]) -> None:
+def test_a_piece_of_the_image_lies_somewhere_else(size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     before = image.copy()
     shares = []

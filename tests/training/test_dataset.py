@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a category: prepared as the detector prepares them, labelled, masked, named."""
+"""Images of a category: prepared as the detector prepares them, labelled, masked, named."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import pytest
 from tiny_models import held_upright
 
 from adet_core.errors import DatasetError
-from adet_core.pictures import prepare, read_picture
-from adet_training.dataset import Category, hold_out, load_category, Sample
+from adet_core.image import preprocess, read_image
+from adet_training.dataset import Category, hold_out, LabelledImage, load_category
 
 pytestmark = pytest.mark.training
 
@@ -37,7 +37,7 @@ def _draw(path: Path, pixels: np.ndarray | None = None) -> Path:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """Two grey pictures to learn from, and one of each kind to test."""
+    """Two grey images to learn from, and one of each kind to test."""
     root = tmp_path / 'small'
     for name in ('a', 'b'):
         _draw(root / 'train' / 'plate' / f'{name}.png')
@@ -46,10 +46,10 @@ def small(tmp_path: Path) -> Path:
     return root
 
 
-# ---- pictures and labels
+# ---- images and labels
 
 
-def test_all_pictures_are_read_and_labelled(data_root: Path) -> None:
+def test_all_images_are_read_and_labelled(data_root: Path) -> None:
     data = _load(data_root)
 
     assert [s.path.name for s in data.train] == [f'{n:04}.png' for n in range(12)]
@@ -79,18 +79,18 @@ def test_the_pixels_are_those_that_the_detector_sees(own_data: Path) -> None:
 
     assert len(data.train) == 17
     assert data.unreadable == []
-    assert read_picture(upright).size == (80, 30)
-    for sample in data.train + data.test:
-        expected = prepare(read_picture(sample.path), (SIZE, SIZE))
-        np.testing.assert_array_equal(sample.image, expected)
-        assert sample.image.shape == (SIZE, SIZE, 3)
-        assert sample.image.dtype == np.uint8
+    assert read_image(upright).size == (80, 30)
+    for labelled in data.train + data.test:
+        expected = preprocess(read_image(labelled.path), (SIZE, SIZE))
+        np.testing.assert_array_equal(labelled.image, expected)
+        assert labelled.image.shape == (SIZE, SIZE, 3)
+        assert labelled.image.dtype == np.uint8
 
 
 def test_what_is_read_is_reported(data_root: Path) -> None:
     calls: list[tuple[str, int, int | None]] = []
-    load_category(data_root, 'plate', SIZE, report=lambda *call: calls.append(call))
-    assert calls == [('reading pictures', done, 28) for done in range(1, 29)]
+    load_category(data_root, 'plate', SIZE, progress=lambda *call: calls.append(call))
+    assert calls == [('reading images', done, 28) for done in range(1, 29)]
 
 
 @pytest.mark.parametrize(
@@ -110,16 +110,16 @@ def test_only_both_kinds_together_are_labelled_data(
     assert data.is_labelled is labelled
 
 
-def test_a_test_picture_outside_normal_and_anomaly_is_named(small: Path) -> None:
+def test_a_test_image_outside_normal_and_anomaly_is_named(small: Path) -> None:
     stray = _draw(small / 'test' / 'plate' / 'stray.png')
-    message = f'{stray}: has no label; test pictures belong in normal/ or anomaly/'
+    message = f'{stray}: has no label; test images belong in normal/ or anomaly/'
     with pytest.raises(DatasetError, match=f'^{re.escape(message)}$'):
         _load(small)
 
 
-def test_an_unreadable_picture_is_skipped_and_named(small: Path) -> None:
+def test_an_unreadable_image_is_skipped_and_named(small: Path) -> None:
     broken = small / 'train' / 'plate' / 'c.png'
-    broken.write_bytes(b'not a picture')
+    broken.write_bytes(b'not an image')
     (small / 'test' / 'plate' / 'anomaly' / 'empty.png').write_bytes(b'')
 
     data = _load(small)
@@ -127,46 +127,46 @@ def test_an_unreadable_picture_is_skipped_and_named(small: Path) -> None:
     assert [s.path.name for s in data.train] == ['a.png', 'b.png']
     assert len(data.test) == 2
     assert len(data.unreadable) == 2
-    assert data.unreadable[0] == f'{broken}: cannot be decoded as a picture'
-    assert 'empty.png: cannot be decoded as a picture' in data.unreadable[1]
+    assert data.unreadable[0] == f'{broken}: cannot be decoded as an image'
+    assert 'empty.png: cannot be decoded as an image' in data.unreadable[1]
 
 
-def test_too_few_readable_pictures_name_what_was_wrong(small: Path) -> None:
+def test_too_few_readable_images_name_what_was_wrong(small: Path) -> None:
     folder = small / 'train' / 'plate'
     (folder / 'b.png').write_bytes(b'')
     message = (
-        f'{folder}: 1 readable pictures, at least 2 are needed; '
-        f'{folder}/b.png: cannot be decoded as a picture'
+        f'{folder}: 1 readable images, at least 2 are needed; '
+        f'{folder}/b.png: cannot be decoded as an image'
     )
     with pytest.raises(DatasetError, match=f'^{re.escape(message)}$'):
         _load(small)
 
 
-def test_one_picture_is_too_few(small: Path) -> None:
+def test_one_image_is_too_few(small: Path) -> None:
     (small / 'train' / 'plate' / 'b.png').unlink()
-    with pytest.raises(DatasetError, match=r'plate: 1 readable pictures, at least 2 are needed$'):
+    with pytest.raises(DatasetError, match=r'plate: 1 readable images, at least 2 are needed$'):
         _load(small)
 
 
 def test_a_missing_category_is_answered_with_the_others(small: Path) -> None:
     (small / 'train' / 'lid').mkdir()
     (small / 'train' / 'a file').write_text('')
-    message = f'{small}/train/plat: no such folder; put pictures of good parts there; it has '
+    message = f'{small}/train/plat: no such folder; put images of good parts there; it has '
     with pytest.raises(DatasetError, match=f'^{re.escape(message)}lid, plate$'):
         _load(small, 'plat')
 
 
 def test_a_missing_data_root_says_what_belongs_there(tmp_path: Path) -> None:
-    message = f'{tmp_path}/no/train/plate: no such folder; put pictures of good parts there'
+    message = f'{tmp_path}/no/train/plate: no such folder; put images of good parts there'
     with pytest.raises(DatasetError, match=f'^{re.escape(message)}$'):
         _load(tmp_path / 'no')
 
 
 @pytest.mark.parametrize('folder', ['train', 'test'])
-def test_a_folder_without_pictures_is_named(small: Path, folder: str) -> None:
+def test_a_folder_without_images_is_named(small: Path, folder: str) -> None:
     shutil.rmtree(small / folder / 'plate')
     (small / folder / 'plate').mkdir()
-    with pytest.raises(DatasetError, match=f'/{folder}/plate: holds no pictures; put some there'):
+    with pytest.raises(DatasetError, match=f'/{folder}/plate: holds no images; put some there'):
         _load(small)
 
 
@@ -185,7 +185,7 @@ def test_drawn_data_needs_no_warning(data_root: Path) -> None:
 
 
 @pytest.mark.parametrize('kind', ['normal', 'anomaly'])
-def test_a_test_picture_that_is_also_learned_from_is_warned_of(own_data: Path, kind: str) -> None:
+def test_a_test_image_that_is_also_learned_from_is_warned_of(own_data: Path, kind: str) -> None:
     learned = own_data / 'train' / 'plate' / '0003.png'
     folder = own_data / 'test' / 'plate' / kind
     # Found by what it shows: under another name, in another format.
@@ -194,27 +194,27 @@ def test_a_test_picture_that_is_also_learned_from_is_warned_of(own_data: Path, k
         _draw(copy, cv2.imread(str(learned)))
     data = _load(own_data)
     assert data.warnings == [
-        f'2 test pictures are also training pictures ({copies[0]} is {learned}); '
+        f'2 test images are also training images ({copies[0]} is {learned}); '
         'metrics and threshold flatter the model: move them out of one of the folders'
     ]
 
 
-def test_pictures_that_are_nearly_the_same_are_no_duplicates(own_data: Path) -> None:
+def test_images_that_are_nearly_the_same_are_no_duplicates(own_data: Path) -> None:
     pixels = cv2.imread(str(own_data / 'train' / 'plate' / '0003.png'))
     pixels[0, 0] ^= 255
     _draw(own_data / 'test' / 'plate' / 'normal' / 'other.png', pixels)
     assert _load(own_data).warnings == []
 
 
-def test_one_good_picture_many_times_is_warned_of(small: Path) -> None:
+def test_one_good_image_many_times_is_warned_of(small: Path) -> None:
     _draw(small / 'test' / 'plate' / 'normal' / 'good.png', np.zeros((9, 9, 3), np.uint8))
     _draw(small / 'test' / 'plate' / 'anomaly' / 'bad.png', np.full((9, 9, 3), 9, np.uint8))
     (warning,) = _load(small).warnings
     first = small / 'train' / 'plate' / 'a.png'
-    assert warning.startswith(f'all 2 training pictures are the same ({first}): whatever differs')
+    assert warning.startswith(f'all 2 training images are the same ({first}): whatever differs')
     _draw(small / 'train' / 'plate' / 'c.png', np.zeros((9, 9, 3), np.uint8))
     (warning,) = _load(small).warnings
-    assert warning.startswith('1 test pictures are also training pictures (')
+    assert warning.startswith('1 test images are also training images (')
 
 
 # ---- masks
@@ -222,14 +222,14 @@ def test_one_good_picture_many_times_is_warned_of(small: Path) -> None:
 
 def test_each_anomaly_has_the_mask_of_its_own_name(data_root: Path) -> None:
     data = _load(data_root)
-    for sample in data.test:
-        assert sample.mask is not None
-        assert sample.mask.shape == (SIZE, SIZE)
-        assert sample.mask.dtype == np.bool_
-        assert sample.mask.any() == sample.is_anomalous
-    for sample in (s for s in data.test if s.is_anomalous):
-        drawn = cv2.imread(str(sample.path.parents[1] / 'masks' / sample.path.name), 0) > 0
-        rows, columns = np.nonzero(sample.mask)
+    for labelled in data.test:
+        assert labelled.mask is not None
+        assert labelled.mask.shape == (SIZE, SIZE)
+        assert labelled.mask.dtype == np.bool_
+        assert labelled.mask.any() == labelled.is_anomalous
+    for labelled in (s for s in data.test if s.is_anomalous):
+        drawn = cv2.imread(str(labelled.path.parents[1] / 'masks' / labelled.path.name), 0) > 0
+        rows, columns = np.nonzero(labelled.mask)
         truth = np.argwhere(drawn).mean(axis=0) / drawn.shape
         assert np.hypot(rows.mean() / SIZE - truth[0], columns.mean() / SIZE - truth[1]) < 0.02
 
@@ -304,7 +304,7 @@ def test_a_mask_that_cannot_be_read_is_named(small: Path) -> None:
 # ---- fingerprint
 
 
-def _change_a_picture(root: Path) -> None:
+def _change_a_image(root: Path) -> None:
     _draw(root / 'train' / 'plate' / 'a.png', np.zeros((96, 128, 3), np.uint8))
 
 
@@ -312,20 +312,20 @@ def _change_a_mask(root: Path) -> None:
     _draw(root / 'test' / 'plate' / 'masks' / 'bad.png', np.full((96, 128), 9, np.uint8))
 
 
-def _add_a_picture(root: Path) -> None:
+def _add_a_image(root: Path) -> None:
     _draw(root / 'train' / 'plate' / 'c.png')
 
 
-def _rename_a_picture(root: Path) -> None:
+def _rename_a_image(root: Path) -> None:
     (root / 'train' / 'plate' / 'a.png').rename(root / 'train' / 'plate' / 'a2.png')
 
 
-def _relabel_a_picture(root: Path) -> None:
+def _relabel_a_image(root: Path) -> None:
     test = root / 'test' / 'plate'
     (test / 'normal' / 'good.png').rename(test / 'anomaly' / 'good.png')
 
 
-def _swap_two_pictures(root: Path) -> None:
+def _swap_two_images(root: Path) -> None:
     good, bad = (root / 'test' / 'plate' / name for name in ('normal/good.png', 'anomaly/bad.png'))
     _draw(good, np.zeros((96, 128, 3), np.uint8))
     before = _load(root).fingerprint
@@ -339,12 +339,12 @@ def _swap_two_pictures(root: Path) -> None:
 @pytest.mark.parametrize(
     'change',
     [
-        _change_a_picture,
+        _change_a_image,
         _change_a_mask,
-        _add_a_picture,
-        _rename_a_picture,
-        _relabel_a_picture,
-        _swap_two_pictures,
+        _add_a_image,
+        _rename_a_image,
+        _relabel_a_image,
+        _swap_two_images,
     ],
 )
 def test_the_fingerprint_changes_with_content_and_names(
@@ -361,7 +361,7 @@ def test_the_fingerprint_does_not_depend_on_the_place(
 ) -> None:
     before = _load(small).fingerprint
     copy = shutil.copytree(small, tmp_path / 'elsewhere' / 'data')
-    (copy / 'train' / 'plate' / 'notes.txt').write_text('not a picture')
+    (copy / 'train' / 'plate' / 'notes.txt').write_text('not an image')
     assert _load(copy).fingerprint == before
     monkeypatch.chdir(copy)
     assert _load(Path()).fingerprint == before
@@ -371,9 +371,9 @@ def test_the_fingerprint_does_not_depend_on_the_place(
 
 def test_a_name_may_be_in_any_encoding(small: Path) -> None:
     before = _load(small)
-    picture = small / 'train' / 'plate' / 'a.png'
+    image = small / 'train' / 'plate' / 'a.png'
     try:
-        picture.rename(picture.with_name(os.fsdecode(b'\xff\xfe.png')))
+        image.rename(image.with_name(os.fsdecode(b'\xff\xfe.png')))
     except OSError:
         pytest.skip('this file system takes UTF-8 alone')
     data = _load(small)
@@ -384,21 +384,21 @@ def test_a_name_may_be_in_any_encoding(small: Path) -> None:
 # ---- holding out
 
 
-def _samples(count: int) -> list[Sample]:
+def _samples(count: int) -> list[LabelledImage]:
     pixels = np.zeros((1, 1, 3), np.uint8)
-    return [Sample(Path(f'/pictures/{number:03}.png'), pixels) for number in range(count)]
+    return [LabelledImage(Path(f'/images/{number:03}.png'), pixels) for number in range(count)]
 
 
 @pytest.mark.parametrize('count', [3, 4, 5, 12, 99])
 @pytest.mark.parametrize('share', [0.001, 0.2, 0.5, 0.999])
-def test_holding_out_splits_the_pictures_in_two(count: int, share: float) -> None:
+def test_holding_out_splits_the_images_in_two(count: int, share: float) -> None:
     samples = _samples(count)
     fit, kept = hold_out(samples, share, seed=3)
     assert sorted(str(s.path) for s in fit + kept) == [str(s.path) for s in samples]
     assert len(fit) >= 2
     assert len(kept) == min(max(round(count * share), 1), count - 2)
     for part in (fit, kept):
-        assert part == sorted(part, key=lambda sample: sample.path)
+        assert part == sorted(part, key=lambda labelled: labelled.path)
 
 
 def test_the_seed_decides_what_is_held_out() -> None:
@@ -407,15 +407,15 @@ def test_the_seed_decides_what_is_held_out() -> None:
     assert first == same != other
 
 
-def test_every_picture_has_its_chance_to_be_held_out() -> None:
+def test_every_image_has_its_chance_to_be_held_out() -> None:
     samples = _samples(10)
     kept = {str(s.path) for seed in range(60) for s in hold_out(samples, 0.2, seed)[1]}
     assert len(kept) == 10
 
 
-def test_two_pictures_cannot_be_split() -> None:
+def test_two_images_cannot_be_split() -> None:
     with pytest.raises(
         DatasetError,
-        match=r'^/pictures: 2 readable pictures, at least 3 are needed; without labelled test',
+        match=r'^/images: 2 readable images, at least 3 are needed; without labelled test',
     ):
         hold_out(_samples(2), 0.2, seed=0)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""``adet distill``, with drawn pictures for photographs."""
+"""``adet distill``, with drawn images for photographs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_without_photographs_there_is_one_line(what: str, tmp_path: Path, capsys
     if what != 'missing':
         folder.mkdir()
     if what == 'unreadable':
-        (folder / 'one.png').write_bytes(b'no picture')
+        (folder / 'one.png').write_bytes(b'no image')
     command = ['distill', str(tmp_path / 't.pth'), '--natural-images', str(folder), *SMALL, '0']
     assert main(command) == 1
     last = capsys.readouterr().err.splitlines()[-1]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""EfficientAD: teachers and photographs from local files, and maps scaled on good pictures."""
+"""EfficientAD: teachers and photographs from local files, and maps scaled on normal images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from adet_core.progress import silent
 from adet_training.backbone import hash_file, load_backbone
 from adet_training.distill import distill, distill_file, make_teacher
 from adet_training.models.efficientad import ADAPTER, EfficientAdParameters
-from adet_training.natural import NaturalPictures
+from adet_training.natural import NaturalImages
 from adet_training.parameters import make_parameters
 
 pytestmark = pytest.mark.training
@@ -53,19 +53,19 @@ def _forbid_connections(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(socket, 'create_connection', refuse)
 
 
-def _three_good_parts(few_pictures: Path, folder: Path) -> Path:
-    """Nothing else to learn from: every picture takes its time."""
+def _three_good_parts(few_images: Path, folder: Path) -> Path:
+    """Nothing else to learn from: every image takes its time."""
     target = folder / 'train' / 'plate'
     target.mkdir(parents=True)
-    for path in sorted((few_pictures / 'train' / 'plate').iterdir())[:3]:
+    for path in sorted((few_images / 'train' / 'plate').iterdir())[:3]:
         shutil.copy(path, target)
     return folder
 
 
 @pytest.fixture
-def good_parts(few_pictures: Path, tmp_path: Path) -> Path:
-    """Three good pictures, for the test alone."""
-    return _three_good_parts(few_pictures, tmp_path / 'good')
+def good_parts(few_images: Path, tmp_path: Path) -> Path:
+    """Three normal images, for the test alone."""
+    return _three_good_parts(few_images, tmp_path / 'good')
 
 
 @pytest.fixture(scope='session')
@@ -79,7 +79,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place = folder / 'deeper' if number else folder
         cv2.imwrite(str(place / f'{number}.png'), cv2.resize(coarse, (width, height)))
     cv2.imwrite(str(folder / 'grey.jpg'), rng.integers(0, 256, (80, 80), np.uint8))
-    (folder / 'broken.png').write_bytes(b'not a picture')
+    (folder / 'broken.png').write_bytes(b'not an image')
     return folder
 
 
@@ -101,7 +101,7 @@ def _part(weights: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor
 
 
 def _check_graph(bundle: Bundle) -> None:
-    """The graph gives the trained model's own answers to the golden pictures."""
+    """The graph gives the trained model's own answers to the golden images."""
     golden = bundle.golden()
     assert np.isfinite(golden.scores).all()
     graph = ADAPTER.graph(bundle.manifest, _weights(bundle))
@@ -117,9 +117,9 @@ def _check_graph(bundle: Bundle) -> None:
 
 @pytest.fixture(scope='module')
 def taught(
-    few_pictures: Path, teacher_file: Path, tmp_path_factory: pytest.TempPathFactory
+    few_images: Path, teacher_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Taught:
-    """A training on three good pictures with a given teacher, without a network."""
+    """A training on three normal images with a given teacher, without a network."""
     from adet_training.quiet import quiet_libraries
     from adet_training.train import train, TrainConfig
 
@@ -127,7 +127,7 @@ def taught(
     config = TrainConfig(
         model='efficientad',
         category='plate',
-        data_root=_three_good_parts(few_pictures, root / 'data'),
+        data_root=_three_good_parts(few_images, root / 'data'),
         models_root=root / 'models',
         backbone_weights='imagenet',
         settings={**tiny('efficientad'), 'teacher': str(teacher_file)},
@@ -135,7 +135,7 @@ def taught(
     )
     with quiet_libraries(), pytest.MonkeyPatch.context() as patch:
         _forbid_connections(patch)
-        run = train(config, report=lambda stage, *_: stages.append(stage))
+        run = train(config, progress=lambda stage, *_: stages.append(stage))
     return Taught(run.bundle, stages)
 
 
@@ -154,7 +154,7 @@ def test_a_given_teacher_is_used_as_it_is(taught: Taught, teacher_file: Path) ->
     assert found == ('pdn_small', 'file', 'teacher.pth')
     assert backbone.sha256 == hash_file(teacher_file)
     assert list(dict.fromkeys(taught.stages)) == [
-        'reading pictures',
+        'reading images',
         'measuring the teacher',
         'training',
         'scaling the maps',
@@ -174,7 +174,7 @@ def test_without_a_teacher_one_is_distilled_and_can_be_given_the_next_time(
         {},
         model='efficientad',
         data_root=good_parts,
-        report=lambda stage, *_: stages.add(stage),
+        progress=lambda stage, *_: stages.add(stage),
     ).bundle
     assert 'solving the last layer' in stages
     assert bundle.manifest.backbone is not None
@@ -190,12 +190,12 @@ def test_without_a_teacher_one_is_distilled_and_can_be_given_the_next_time(
     assert all(torch.equal(given[name], used[name]) for name in used)
 
 
-def test_maps_are_scaled_by_their_quantiles_on_the_pictures_kept_apart(taught: Taught) -> None:
+def test_maps_are_scaled_by_their_quantiles_on_the_images_kept_apart(taught: Taught) -> None:
     bundle = taught.bundle
     weights = _weights(bundle)
     model = EfficientAdModel(model_size=EfficientAdModelSize.S)
     model.load_state_dict(weights)
-    # Without labels the golden pictures are those kept apart.
+    # Without labels the golden images are those kept apart.
     images = torch.from_numpy(bundle.golden().images).permute(0, 3, 1, 2) / 255
     with torch.inference_mode():
         raw = model.eval().get_maps(images, normalize=False)
@@ -243,7 +243,7 @@ def test_the_networks_of_a_bundle_have_a_known_size(taught: Taught) -> None:
             ADAPTER.graph(replace(manifest, hyper_parameters=values), _weights(taught.bundle))
 
 
-def test_pictures_of_one_colour_give_numbers_all_the_same(
+def test_images_of_one_colour_give_numbers_all_the_same(
     learn: Learn, good_parts: Path, teacher_file: Path
 ) -> None:
     for path in (good_parts / 'train' / 'plate').iterdir():
@@ -254,7 +254,7 @@ def test_pictures_of_one_colour_give_numbers_all_the_same(
     assert all(tensor.isfinite().all() for tensor in _weights(bundle).values())
 
 
-def test_pictures_that_are_all_the_same_are_no_trouble(
+def test_images_that_are_all_the_same_are_no_trouble(
     learn: Learn, good_parts: Path, teacher_file: Path
 ) -> None:
     first, *others = sorted((good_parts / 'train' / 'plate').iterdir())
@@ -358,7 +358,7 @@ def test_a_folder_of_photographs_that_is_not_there_is_refused_before_anything_is
     with pytest.raises(ConfigError, match=message):
         _teach(learn, data_root, teacher_file, {'natural_images': str(folder)})
     folder.mkdir()
-    with pytest.raises(DatasetError, match=f'^{folder}: holds no pictures; put some there'):
+    with pytest.raises(DatasetError, match=f'^{folder}: holds no images; put some there'):
         _teach(learn, data_root, teacher_file, {'natural_images': str(folder)})
     assert not (tmp_path / 'models').exists()
 
@@ -369,21 +369,21 @@ def test_photographs_of_which_none_can_be_read_are_an_error_and_no_endless_loop(
     folder = tmp_path / 'broken'
     folder.mkdir()
     for name in ('a.png', 'b.jpg'):
-        (folder / name).write_bytes(b'not a picture')
-    with pytest.raises(ConfigError, match=f'^{folder}: holds no picture that can be read$'):
+        (folder / name).write_bytes(b'not an image')
+    with pytest.raises(ConfigError, match=f'^{folder}: holds no image that can be read$'):
         _teach(learn, good_parts, teacher_file, {'natural_images': str(folder)})
     assert not list((tmp_path / 'models').rglob('meta.json'))
 
 
 def test_photographs_are_squares_of_their_middle_some_of_them_grey(photographs: Path) -> None:
     torch.manual_seed(0)
-    pictures = NaturalPictures(photographs, 64).endless()
-    seen = [next(pictures) for _ in range(60)]
-    for picture in seen:
-        assert picture.shape == (3, 64, 64)
-        assert picture.dtype == torch.float32
-        assert 0 <= picture.min() <= picture.max() <= 1
-    grey = [bool(torch.equal(picture[0], picture[1])) for picture in seen]
+    images = NaturalImages(photographs, 64).endless()
+    seen = [next(images) for _ in range(60)]
+    for image in seen:
+        assert image.shape == (3, 64, 64)
+        assert image.dtype == torch.float32
+        assert 0 <= image.min() <= image.max() <= 1
+    grey = [bool(torch.equal(image[0], image[1])) for image in seen]
     # A quarter of the files, and 3 of 10 of the rest.
     assert 0.25 < np.mean(grey) < 0.7
     # Each round shows each of the four that can be read.
@@ -394,8 +394,8 @@ def test_photographs_are_squares_of_their_middle_some_of_them_grey(photographs: 
 def test_the_seed_decides_the_order_of_the_photographs(photographs: Path) -> None:
     def some(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
-        pictures = NaturalPictures(photographs, 32).endless()
-        return torch.stack([next(pictures) for _ in range(12)])
+        images = NaturalImages(photographs, 32).endless()
+        return torch.stack([next(images) for _ in range(12)])
 
     assert torch.equal(some(1), some(1))
     assert not torch.equal(some(1), some(2))
@@ -417,7 +417,7 @@ def test_a_distilled_teacher_has_learned_something(steps: int) -> None:
     backbone = load_backbone('mobilenetv3_small_050', ['blocks.1', 'blocks.3'], 'random', seed=0)
     torch.manual_seed(0)
     teacher = make_teacher('small')
-    error = distill(teacher, backbone, _scenes(), solved=16, steps=steps, report=silent)
+    error = distill(teacher, backbone, _scenes(), solved=16, steps=steps, progress=silent)
     assert 0 < error < 0.8
     assert not teacher.training
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
@@ -440,7 +440,7 @@ def test_a_distilled_file_is_a_teacher(tmp_path: Path, photographs: Path) -> Non
             solved=8,
             steps=0,
             seed=3,
-            report=silent,
+            progress=silent,
         )
         assert np.isfinite(error)
     one, two = (torch.load(file, weights_only=True) for file in files)

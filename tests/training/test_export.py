@@ -24,8 +24,8 @@ from torchvision.transforms.v2 import Normalize
 
 from adet_core.bundle import Bundle, open_bundle, read_engine, write_arrays, write_bundle
 from adet_core.errors import AdetError, BackendError, BundleError, ConfigError, ExportError
-from adet_core.pictures import prepare, read_picture
-from adet_core.sources import list_pictures
+from adet_core.image import preprocess, read_image
+from adet_core.io.sources import list_images
 from adet_training.export import check_parity, export
 from adet_training.models import load_adapter
 from adet_training.quiet import quiet_libraries
@@ -53,7 +53,7 @@ class Canary:
         return Path.touch, (self.path,)
 
 
-class Answers(NamedTuple):
+class Predictions(NamedTuple):
     scores: np.ndarray
     maps: np.ndarray
 
@@ -77,10 +77,10 @@ def model(graph: bytes) -> onnx.ModelProto:
 
 
 @pytest.fixture(scope='module')
-def pictures(deployed: Any, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
-    """All test pictures, grey ones of 8 and 16 bits, and plain black and white, prepared."""
+def images(deployed: Any, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """All test images, grey ones of 8 and 16 bits, and plain black and white, prepared."""
     folder = tmp_path_factory.mktemp('grey')
-    paths = list_pictures(deployed.test_folder)
+    paths = list_images(deployed.test_folder)
     grey = cv2.imread(str(paths[0]), cv2.IMREAD_GRAYSCALE)
     extra = {
         'mono8.png': grey,
@@ -90,21 +90,23 @@ def pictures(deployed: Any, tmp_path_factory: pytest.TempPathFactory) -> np.ndar
     }
     for name, pixels in extra.items():
         assert cv2.imwrite(str(folder / name), pixels)
-    prepared = [prepare(read_picture(p), (SIZE, SIZE)) for p in [*paths, *list_pictures(folder)]]
-    assert len(prepared) == 20
-    return np.stack(prepared)
+    preprocessed = [
+        preprocess(read_image(p), (SIZE, SIZE)) for p in [*paths, *list_images(folder)]
+    ]
+    assert len(preprocessed) == 20
+    return np.stack(preprocessed)
 
 
 @pytest.fixture(scope='module')
-def own_answers(deployed: Any, pictures: np.ndarray) -> Answers:
-    """What anomalib's own model, loaded by anomalib from its checkpoint, says of each picture."""
+def own_predictions(deployed: Any, images: np.ndarray) -> Predictions:
+    """What anomalib's own model, loaded by anomalib from its checkpoint, says of each image."""
     path = deployed.run_dir / 'checkpoint' / 'best.ckpt'
     padim = Padim.load_from_checkpoint(path, map_location='cpu', weights_only=True).model.eval()
-    tensors = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(torch.float32) / 255
+    tensors = torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32) / 255
     normalise = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     with torch.inference_mode():
-        answers = [padim(normalise(picture[None])) for picture in tensors]
-    return Answers(
+        answers = [padim(normalise(image[None])) for image in tensors]
+    return Predictions(
         np.array([float(answer.pred_score) for answer in answers]),
         np.stack([answer.anomaly_map[0, 0].numpy() for answer in answers]),
     )
@@ -120,13 +122,13 @@ class Session:
         height, width, *self._levels = json.loads(text)
         self._size = (height, width)
 
-    def __call__(self, images: np.ndarray, **other: np.ndarray) -> Answers:
+    def __call__(self, images: np.ndarray, **other: np.ndarray) -> Predictions:
         inputs = {'image': images, **self._prepared(**{**self.statistics, **other})}
         scores, maps = self._session.run(['score', 'anomaly_map'], inputs)
         assert scores.shape == (len(images), 1)
         assert maps.shape == (len(images), 1, SIZE, SIZE)
         assert scores.dtype == maps.dtype == np.float32
-        return Answers(scores[:, 0], maps[:, 0])
+        return Predictions(scores[:, 0], maps[:, 0])
 
     def _prepared(self, mean: np.ndarray, inv_covariance: np.ndarray) -> dict[str, np.ndarray]:
         """As docs/bundle.md says, from the Cholesky factor of each position."""
@@ -158,33 +160,35 @@ def run_graph(graph: bytes, deployed: Any) -> Session:
 
 
 def test_the_graph_answers_as_anomalibs_own_model_does(
-    run_graph: Session, bundle: Bundle, pictures: np.ndarray, own_answers: Answers
+    run_graph: Session, bundle: Bundle, images: np.ndarray, own_predictions: Predictions
 ) -> None:
     tolerance = 1e-3 * bundle.manifest.score_range.span
-    assert np.ptp(own_answers.scores) > 100 * tolerance
-    for number in range(len(pictures)):
-        answer = run_graph(pictures[number : number + 1])
-        assert abs(answer.scores[0] - own_answers.scores[number]) <= tolerance
-        assert np.abs(answer.maps[0] - own_answers.maps[number]).max() <= tolerance
-        flat = answer.maps[0].ravel(), own_answers.maps[number].ravel()
+    assert np.ptp(own_predictions.scores) > 100 * tolerance
+    for number in range(len(images)):
+        answer = run_graph(images[number : number + 1])
+        assert abs(answer.scores[0] - own_predictions.scores[number]) <= tolerance
+        assert np.abs(answer.maps[0] - own_predictions.maps[number]).max() <= tolerance
+        flat = answer.maps[0].ravel(), own_predictions.maps[number].ravel()
         assert np.corrcoef(*flat)[0, 1] > 0.999
         assert answer.scores[0] == answer.maps[0].max()
 
 
-def test_a_batch_of_three_gets_the_answers_of_its_pictures(
-    run_graph: Session, bundle: Bundle, pictures: np.ndarray, own_answers: Answers
+def test_a_batch_of_three_gets_the_answers_of_its_images(
+    run_graph: Session, bundle: Bundle, images: np.ndarray, own_predictions: Predictions
 ) -> None:
     chosen = [0, 9, 17]
-    answer = run_graph(pictures[chosen])
+    answer = run_graph(images[chosen])
     tolerance = 1e-3 * bundle.manifest.score_range.span
-    np.testing.assert_allclose(answer.scores, own_answers.scores[chosen], rtol=0, atol=tolerance)
-    np.testing.assert_allclose(answer.maps, own_answers.maps[chosen], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(
+        answer.scores, own_predictions.scores[chosen], rtol=0, atol=tolerance
+    )
+    np.testing.assert_allclose(answer.maps, own_predictions.maps[chosen], rtol=0, atol=tolerance)
 
 
 def test_relearned_statistics_change_the_answers_without_a_new_graph(
-    run_graph: Session, pictures: np.ndarray
+    run_graph: Session, images: np.ndarray
 ) -> None:
-    one = pictures[:1]
+    one = images[:1]
     before = run_graph(one)
     quarter = run_graph(one, inv_covariance=run_graph.statistics['inv_covariance'] / 4)
     np.testing.assert_allclose(quarter.maps, before.maps / 2, rtol=1e-4)
@@ -259,7 +263,7 @@ def test_the_graph_passes_onnx_own_checker(model: onnx.ModelProto) -> None:
     assert model.producer_name == 'adet'
 
 
-def test_inputs_and_outputs_have_their_names_types_and_a_free_number_of_pictures(
+def test_inputs_and_outputs_have_their_names_types_and_a_free_number_of_images(
     model: onnx.ModelProto, bundle: Bundle
 ) -> None:
     idx = torch.load(io.BytesIO(bundle.weights()), weights_only=True)['idx']

@@ -12,8 +12,8 @@ import sys
 
 import pytest
 
-from adet_core.detector import Detector
-from adet_core.synth import write_dataset
+from adet_core.inference.detector import Detector
+from adet_synth import write_dataset
 
 WORK = Path(__file__).parents[2] / 'docker' / 'jetson' / 'work'
 

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from torchvision.transforms.v2 import Normalize
 
-from adet_training.layers import NormalisePicture, SmoothUpsample
+from adet_training.layers import NormaliseImage, SmoothUpsample
 
 pytestmark = pytest.mark.training
 
@@ -52,16 +52,16 @@ def test_a_flat_map_stays_flat_up_to_its_border() -> None:
 def test_normalising_is_that_of_torchvision() -> None:
     mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.randint(0, 256, (2, 5, 7, 3), dtype=torch.uint8, generator=generator)
-    pictures[0, 0, 0], pictures[0, 0, 1] = 0, 255
-    expected = Normalize(mean, std)(pictures.permute(0, 3, 1, 2).to(torch.float32) / 255)
+    images = torch.randint(0, 256, (2, 5, 7, 3), dtype=torch.uint8, generator=generator)
+    images[0, 0, 0], images[0, 0, 1] = 0, 255
+    expected = Normalize(mean, std)(images.permute(0, 3, 1, 2).to(torch.float32) / 255)
 
-    answer = NormalisePicture(mean, std)(pictures)
+    answer = NormaliseImage(mean, std)(images)
 
     assert answer.dtype == torch.float32
     torch.testing.assert_close(answer, expected, rtol=0, atol=1e-6)
 
 
 def test_neither_layer_adds_tensors_to_a_file_of_weights() -> None:
-    assert not NormalisePicture([0.5] * 3, [0.5] * 3).state_dict()
+    assert not NormaliseImage([0.5] * 3, [0.5] * 3).state_dict()
     assert not SmoothUpsample((4, 4), (64, 64), sigma=4.0).state_dict()

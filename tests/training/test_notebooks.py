@@ -29,7 +29,7 @@ class Expected(NamedTuple):
 
     Attributes:
         name: Of the file.
-        model: The model's word.
+        model: The model name.
         settings: As in ``ADET_SETTINGS``.
         figures: How many it shows.
     """
@@ -88,8 +88,8 @@ def test_cells_are_short(name: str) -> None:
 
 
 @pytest.fixture
-def few_pictures(data_root: Path, tmp_path: Path) -> Path:
-    """Some of the drawn data: EfficientAD takes a second and more for each picture."""
+def few_images(data_root: Path, tmp_path: Path) -> Path:
+    """Some of the drawn data: EfficientAD takes a second and more for each image."""
     folders = {
         'train/plate': 4,
         'test/plate/normal': 2,
@@ -107,10 +107,10 @@ def few_pictures(data_root: Path, tmp_path: Path) -> Path:
 @pytest.mark.training
 @pytest.mark.parametrize('known', NOTEBOOKS, ids=[known.name for known in NOTEBOOKS])
 def test_it_runs(
-    known: Expected, few_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    known: Expected, few_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment = {
-        'ADET_DATA_ROOT': few_pictures,
+        'ADET_DATA_ROOT': few_images,
         'ADET_CATEGORY': 'plate',
         'ADET_MODELS_ROOT': tmp_path / 'models',
         'ADET_BACKBONE_WEIGHTS': 'random',

@@ -16,11 +16,11 @@ import pytest
 from tiny_models import held_upright, Learn, tiny, Train
 import torch
 
-from adet_core.detector import Detector
 from adet_core.errors import ConfigError
-from adet_core.models import model_folder
-from adet_core.pictures import prepare, read_picture
-from adet_core.sources import list_pictures
+from adet_core.image import preprocess, read_image
+from adet_core.inference.detector import Detector
+from adet_core.io.sources import list_images
+from adet_core.models.names import model_folder
 from adet_training.models import known_models, load_adapter
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ each_model = pytest.mark.parametrize('model', known_models())
 
 @pytest.fixture(scope='module')
 def files(deployed: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Drawn pictures, and the same in the sizes and depths that cameras have."""
+    """Drawn images, and the same in the sizes and depths that cameras have."""
     folder = tmp_path_factory.mktemp('files')
-    drawn = list_pictures(deployed.test_folder)
+    drawn = list_images(deployed.test_folder)
     good, bad = (cv2.imread(str(drawn[number])) for number in (-1, 0))
     grey = cv2.cvtColor(bad, cv2.COLOR_BGR2GRAY)
     made = {
@@ -53,12 +53,12 @@ def files(deployed: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Path]
         assert cv2.imwrite(str(folder / name), pixels)
     turned = folder / 'turned.jpg'
     turned.write_bytes(held_upright(cv2.imencode('.jpg', cv2.resize(bad, (160, 96)))[1].tobytes()))
-    assert read_picture(turned).size == (160, 96)
+    assert read_image(turned).size == (160, 96)
     return [drawn[0], drawn[6], drawn[-1], *sorted(folder.iterdir())]
 
 
-def _own_answer(module: Any, image: np.ndarray) -> tuple[float, np.ndarray]:
-    """What the trained module says of a prepared picture, asked as its makers ask it."""
+def _own_prediction(module: Any, image: np.ndarray) -> tuple[float, np.ndarray]:
+    """What the trained module says of a prepared image, asked as its makers ask it."""
     batch = torch.from_numpy(image).permute(2, 0, 1)[None].to(torch.float32) / 255
     with torch.inference_mode():
         answer = module.eval().model(module.pre_processor(batch))
@@ -76,9 +76,9 @@ def test_the_graph_answers_as_the_trained_module_does(
     threshold, size = manifest.image_threshold.value, (manifest.image.height, manifest.image.width)
     scores = []
     for path in files:
-        picture = read_picture(path)
-        verdict = detector.inspect(picture)
-        score, expected = _own_answer(found.module, prepare(picture, size))
+        image = read_image(path)
+        verdict = detector.inspect(image)
+        score, expected = _own_prediction(found.module, preprocess(image, size))
         assert verdict.score == pytest.approx(score, rel=1e-6, abs=tolerance), path.name
         assert verdict.anomaly_map.shape == expected.shape == size
         assert np.abs(verdict.anomaly_map - expected).max() <= max(
@@ -93,13 +93,13 @@ def test_the_graph_answers_as_the_trained_module_does(
 
 
 @each_model
-def test_a_batch_of_three_gets_the_answers_of_its_pictures(
+def test_a_batch_of_three_gets_the_answers_of_its_images(
     trained: Train, model: str, files: list[Path]
 ) -> None:
     found = trained(model)
     image = found.robot.manifest.image
     detector = Detector.load(found.robot.folder, threads=1)
-    images = [prepare(read_picture(path), (image.height, image.width)) for path in files[:3]]
+    images = [preprocess(read_image(path), (image.height, image.width)) for path in files[:3]]
     together, alone = detector.run(images), [detector.run([one]) for one in images]
     tolerance = 1e-4 * found.robot.manifest.score_range.span
     for number, one in enumerate(alone):
@@ -126,12 +126,12 @@ def test_the_bundle_says_what_the_model_is(trained: Train, model: str) -> None:
 
 @each_model
 def test_one_seed_gives_the_same_scores_and_thresholds_twice(
-    trained: Train, learn: Learn, few_pictures: Path, model: str
+    trained: Train, learn: Learn, few_images: Path, model: str
 ) -> None:
     first = trained(model).run
     torch.manual_seed(9)
 
-    again = learn(model=model, data_root=few_pictures)
+    again = learn(model=model, data_root=few_images)
 
     assert again.folder != first.folder
     one, other = (run.bundle.manifest for run in (first, again))
@@ -163,9 +163,9 @@ def test_weights_of_another_network_than_the_bundle_names_are_refused(
 
 
 def _flat(data: Path, levels: tuple[int, ...]) -> None:
-    """One colour in all pictures; the bad ones have a spot of another."""
+    """One colour in all images; the bad ones have a spot of another."""
     rng = np.random.default_rng(0)
-    for path in list_pictures(data / 'train') + list_pictures(data / 'test'):
+    for path in list_images(data / 'train') + list_images(data / 'test'):
         pixels = np.full((128, 128, 3), levels, np.uint8)
         if 'anomaly' in path.parts:
             row, column = rng.integers(20, 90, 2)
@@ -174,13 +174,13 @@ def _flat(data: Path, levels: tuple[int, ...]) -> None:
 
 
 def _identical(data: Path) -> None:
-    good = list_pictures(data / 'train') + list_pictures(data / 'test' / 'plate' / 'normal')
+    good = list_images(data / 'train') + list_images(data / 'test' / 'plate' / 'normal')
     for path in good[1:]:
         shutil.copy(good[0], path)
 
 
 MONOTONOUS: dict[str, Callable[[Path], None]] = {
-    'all good pictures are one': _identical,
+    'all normal images are one': _identical,
     'one flat colour': lambda data: _flat(data, (90, 120, 60)),
     'all black': lambda data: _flat(data, (0, 0, 0)),
 }

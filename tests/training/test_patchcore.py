@@ -19,12 +19,12 @@ from tiny_models import Learn, Train, Trained
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from adet_core.backends import open_backend
 from adet_core.bundle import Bundle, read_engine
-from adet_core.coreset import cover_radius, select_coreset
 from adet_core.errors import BackendError, ConfigError
-from adet_core.pictures import prepare, read_picture
-from adet_core.sources import list_pictures
+from adet_core.image import preprocess, read_image
+from adet_core.inference.backend import open_backend
+from adet_core.io.sources import list_images
+from adet_core.models.coreset import cover_radius, select_coreset
 from adet_training.adapter import Graph
 from adet_training.backbone import make_network
 from adet_training.export import export, load_weights
@@ -33,8 +33,8 @@ from adet_training.models.patchcore import (
     PatchcoreFeatures,
     PatchcoreGraph,
     PatchcoreParameters,
-    PrepareBank,
     principal_components,
+    TransformBank,
 )
 
 if TYPE_CHECKING:
@@ -47,20 +47,20 @@ SIZE, PATCHES, CHANNELS = 64, 8 * 8, 128 + 256
 
 @pytest.fixture(scope='module')
 def found(trained: Train) -> Trained:
-    """The PatchCore that all tests share: six pictures of 64 patches, a tenth of them kept."""
+    """The PatchCore that all tests share: six images of 64 patches, a tenth of them kept."""
     return trained('patchcore')
 
 
 @pytest.fixture(scope='module')
-def pictures(few_pictures: Path) -> np.ndarray:
-    """The test pictures, prepared, and noise."""
-    paths = list_pictures(few_pictures / 'test')
-    prepared = [prepare(read_picture(path), (SIZE, SIZE)) for path in paths]
+def images(few_images: Path) -> np.ndarray:
+    """The test images, prepared, and noise."""
+    paths = list_images(few_images / 'test')
+    preprocessed = [preprocess(read_image(path), (SIZE, SIZE)) for path in paths]
     noise = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
-    return np.concatenate([prepared, noise])
+    return np.concatenate([preprocessed, noise])
 
 
-def _anomalibs_answer(
+def _anomalibs_prediction(
     found: Trained, bank: torch.Tensor, images: np.ndarray, num_neighbors: int = 9
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and maps of anomalib's model with this bank, as anomalib computes distances."""
@@ -87,7 +87,7 @@ def _graph(
     features = PatchcoreFeatures(manifest, network)
     module = PatchcoreGraph(manifest, features, PatchcoreParameters(**settings), basis)
     bank = {'memory_bank': _random_bank(9)}
-    return Graph(module, bank, prepare=PrepareBank(basis), features=features)
+    return Graph(module, bank, preprocess=TransformBank(basis), features=features)
 
 
 def _random_bank(length: int, seed: int = 0) -> torch.Tensor:
@@ -112,9 +112,9 @@ def _random_bank(length: int, seed: int = 0) -> torch.Tensor:
     ids=str,
 )
 def test_the_bank_has_the_share_asked_for_within_its_bounds(
-    learn: Learn, few_pictures: Path, settings: dict[str, Any], kept: int
+    learn: Learn, few_images: Path, settings: dict[str, Any], kept: int
 ) -> None:
-    bundle = learn(settings, model='patchcore', data_root=few_pictures).bundle
+    bundle = learn(settings, model='patchcore', data_root=few_images).bundle
     (bank,) = bundle.statistics().values()
     assert bank.shape == (kept, CHANNELS)
     assert bank.dtype == np.float32
@@ -124,10 +124,10 @@ def test_the_bank_has_the_share_asked_for_within_its_bounds(
 
 
 def test_the_bank_is_the_coreset_of_anomalibs_own_features(
-    found: Trained, few_pictures: Path
+    found: Trained, few_images: Path
 ) -> None:
-    paths = list_pictures(few_pictures / 'train')
-    images = np.stack([prepare(read_picture(path), (SIZE, SIZE)) for path in paths])
+    paths = list_images(few_images / 'train')
+    images = np.stack([preprocess(read_image(path), (SIZE, SIZE)) for path in paths])
     batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32) / 255
     model, module = found.module.model, found.module
     with torch.inference_mode():
@@ -163,17 +163,17 @@ def test_the_coreset_covers_no_worse_than_anomalibs() -> None:
 
 
 def test_choosing_the_bank_is_reported_and_can_be_interrupted(
-    learn: Learn, few_pictures: Path, tmp_path: Path
+    learn: Learn, few_images: Path, tmp_path: Path
 ) -> None:
     calls = []
 
-    def report(stage: str, done: int, total: int | None) -> None:
+    def progress(stage: str, done: int, total: int | None) -> None:
         calls.append((stage, done, total))
         if stage == 'choosing the coreset' and len(calls) > 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        learn({}, report, model='patchcore', data_root=few_pictures)
+        learn({}, progress, model='patchcore', data_root=few_images)
     assert calls[-1][0] == 'choosing the coreset'
     assert not list((tmp_path / 'models').rglob('meta.json'))
 
@@ -198,7 +198,7 @@ def test_the_bank_is_an_input_of_any_length(found: Trained) -> None:
 
 @pytest.mark.parametrize('length', [9, 10, 38, 500, 3000])
 def test_a_bank_of_another_length_gets_anomalibs_answers(
-    found: Trained, pictures: np.ndarray, length: int
+    found: Trained, images: np.ndarray, length: int
 ) -> None:
     backend = open_backend('onnxruntime', read_engine(found.robot), threads=1)
     (own,) = found.robot.statistics().values()
@@ -206,49 +206,49 @@ def test_a_bank_of_another_length_gets_anomalibs_answers(
     bank[: min(length, len(own)) // 2] = torch.from_numpy(own[: min(length, len(own)) // 2])
     backend.bind({'memory_bank': bank.numpy()})
 
-    answer = backend.run(pictures)
+    answer = backend.run(images)
 
-    scores, maps = _anomalibs_answer(found, bank, pictures)
+    scores, maps = _anomalibs_prediction(found, bank, images)
     np.testing.assert_allclose(answer.scores, scores, rtol=1e-3)
     np.testing.assert_allclose(answer.maps, maps, rtol=1e-3, atol=1e-4)
 
 
-def test_banks_are_exchanged_between_two_pictures(found: Trained, pictures: np.ndarray) -> None:
+def test_banks_are_exchanged_between_two_images(found: Trained, images: np.ndarray) -> None:
     backend = open_backend('onnxruntime', read_engine(found.robot), threads=1)
     for length in (500, 9, 38):
         bank = _random_bank(length, seed=length)
         backend.bind({'memory_bank': bank.numpy()})
-        scores, _ = _anomalibs_answer(found, bank, pictures[:1])
-        np.testing.assert_allclose(backend.run(pictures[:1]).scores, scores, rtol=1e-3)
+        scores, _ = _anomalibs_prediction(found, bank, images[:1])
+        np.testing.assert_allclose(backend.run(images[:1]).scores, scores, rtol=1e-3)
 
 
-def test_a_bank_of_other_features_is_refused(found: Trained, pictures: np.ndarray) -> None:
+def test_a_bank_of_other_features_is_refused(found: Trained, images: np.ndarray) -> None:
     backend = open_backend('onnxruntime', read_engine(found.robot), threads=1)
     with pytest.raises(BackendError, match=r"'memory_bank' have shape \(50, 10\), the graph take"):
         backend.bind({'memory_bank': np.zeros((50, 10), np.float32)})
     backend.bind({'memory_bank': _random_bank(8).numpy()})
     with pytest.raises(BackendError, match='inference failed: '):
-        backend.run(pictures[:1])
+        backend.run(images[:1])
 
 
 def test_one_neighbour_is_the_largest_distance_without_weight(
-    found: Trained, pictures: np.ndarray
+    found: Trained, images: np.ndarray
 ) -> None:
     bank, graph = _random_bank(50), _graph(found, num_neighbors=1)
-    scores, maps = graph(torch.from_numpy(pictures), {'memory_bank': bank})
-    expected, expected_maps = _anomalibs_answer(found, bank, pictures, num_neighbors=1)
+    scores, maps = graph(torch.from_numpy(images), {'memory_bank': bank})
+    expected, expected_maps = _anomalibs_prediction(found, bank, images, num_neighbors=1)
     np.testing.assert_allclose(scores[:, 0], expected, rtol=1e-3)
     np.testing.assert_allclose(maps[:, 0], expected_maps, rtol=1e-3, atol=1e-4)
     nine = _graph(found, num_neighbors=9)
-    weighted = nine(torch.from_numpy(pictures), {'memory_bank': bank})[0]
+    weighted = nine(torch.from_numpy(images), {'memory_bank': bank})[0]
     assert (weighted < scores).all()
 
 
-def test_a_patch_of_the_bank_itself_has_distance_0(found: Trained, pictures: np.ndarray) -> None:
+def test_a_patch_of_the_bank_itself_has_distance_0(found: Trained, images: np.ndarray) -> None:
     graph = _graph(found)
-    patches = _patches(graph, pictures[:1])
+    patches = _patches(graph, images[:1])
     bank = torch.cat([_random_bank(50), patches])
-    scores, maps = graph(torch.from_numpy(pictures[:1]), {'memory_bank': bank})
+    scores, maps = graph(torch.from_numpy(images[:1]), {'memory_bank': bank})
     assert scores.item() < 1e-6
     assert maps.max() < 1e-6
 
@@ -264,16 +264,16 @@ def _patches(graph: Graph, images: np.ndarray) -> torch.Tensor:
 
 @pytest.mark.parametrize('neighbours', [1, 9])
 def test_a_search_in_few_channels_gives_the_exact_score_and_a_map_from_above(
-    found: Trained, pictures: np.ndarray, neighbours: int
+    found: Trained, images: np.ndarray, neighbours: int
 ) -> None:
-    seen = _patches(_graph(found), pictures[:3])
+    seen = _patches(_graph(found), images[:3])
     noise = torch.randn(20, *seen.shape, generator=torch.Generator().manual_seed(0))
     bank = {'memory_bank': (seen + noise * seen.std() / 4).flatten(0, 1)}
     basis = principal_components(bank['memory_bank'], 48)
     torch.testing.assert_close(basis.T @ basis, torch.eye(48))
-    images = torch.from_numpy(pictures)
-    exact, exact_maps = _graph(found, num_neighbors=neighbours)(images, bank)
-    scores, maps = _graph(found, basis=basis, num_neighbors=neighbours)(images, bank)
+    batch = torch.from_numpy(images)
+    exact, exact_maps = _graph(found, num_neighbors=neighbours)(batch, bank)
+    scores, maps = _graph(found, basis=basis, num_neighbors=neighbours)(batch, bank)
     torch.testing.assert_close(scores, exact, rtol=1e-5, atol=1e-5)
     above = maps - exact_maps
     assert above.min() > -1e-4
@@ -387,7 +387,7 @@ def test_an_impossible_setting_is_refused_before_anything_is_written(
 
 
 def test_fewer_patches_than_neighbours_are_refused(learn: Learn, own_few: Path) -> None:
-    for path in list_pictures(own_few / 'train')[2:]:
+    for path in list_images(own_few / 'train')[2:]:
         path.unlink()
     with pytest.raises(ConfigError, match='num_neighbors is 9, expected at most all 8 patches'):
         learn({'layers': ['layer4']}, model='patchcore', data_root=own_few)
@@ -400,11 +400,11 @@ def test_fewer_patches_than_neighbours_are_refused(learn: Learn, own_few: Path) 
 def test_a_background_without_texture_is_no_trouble(
     learn: Learn, own_few: Path, ratio: float
 ) -> None:
-    for path in list_pictures(own_few):
+    for path in list_images(own_few):
         if 'masks' not in path.parts:
-            picture = cv2.imread(str(path))
-            picture[:, :64] = 255
-            cv2.imwrite(str(path), picture)
+            image = cv2.imread(str(path))
+            image[:, :64] = 255
+            cv2.imwrite(str(path), image)
     bundle = learn({'coreset_ratio': ratio}, model='patchcore', data_root=own_few).bundle
     weights = torch.load(bundle.folder / 'model.pth', weights_only=True)
     graph = ADAPTER.graph(bundle.manifest, weights)

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from adet_core.bundle import Manifest, open_bundle, Threshold
-from adet_core.detector import Detector
+from adet_core.inference.detector import Detector
 from adet_training import plots
-from adet_training.calibrate import Judged
-from adet_training.dataset import Category, load_category, Sample
-from adet_training.fit import Answers
+from adet_training.calibrate import Tested
+from adet_training.dataset import Category, LabelledImage, load_category
+from adet_training.fit import Predictions
 
 pytestmark = pytest.mark.training
 
@@ -41,13 +41,13 @@ def manifest(deployed: Any) -> Manifest:
     return replace(open_bundle(deployed.bundle).manifest, image_threshold=THRESHOLD)
 
 
-def judged(scores: list[float] = SCORES, labels: list[bool] = LABELS) -> Judged:
+def inspected(scores: list[float] = SCORES, labels: list[bool] = LABELS) -> Tested:
     maps = np.zeros((len(scores), SIZE, SIZE), np.float32)
     samples = [
-        Sample(Path(f'{number}.png'), np.full((SIZE, SIZE, 3), 128, np.uint8), label)
+        LabelledImage(Path(f'{number}.png'), np.full((SIZE, SIZE, 3), 128, np.uint8), label)
         for number, label in enumerate(labels)
     ]
-    return Judged(samples, Answers(np.array(scores, np.float32), maps))
+    return Tested(samples, Predictions(np.array(scores, np.float32), maps))
 
 
 def drawn(figure: Figure) -> bytes:
@@ -70,42 +70,42 @@ def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in found.get_texts()]
 
 
-# ---- pictures
+# ---- images
 
 
 def test_samples_of_both_kinds_are_shown_in_rows(data: Category) -> None:
-    figure = plots.sample_pictures(data, each=3)
+    figure = plots.sample_images(data, each=3)
     assert row_names(figure) == ['good (12)', 'anomalous (10)']
-    good, bad = data.train, [sample for sample in data.test if sample.is_anomalous]
+    good, bad = data.train, [labelled for labelled in data.test if labelled.is_anomalous]
     # From the first to the last.
     expected = [good[0], good[6], good[11], bad[0], bad[4], bad[9]]
-    assert titles(figure) == [sample.path.stem for sample in expected]
-    for axes, sample in zip(figure.axes, expected, strict=True):
-        np.testing.assert_array_equal(axes.images[0].get_array(), sample.image)
+    assert titles(figure) == [labelled.path.stem for labelled in expected]
+    for axes, labelled in zip(figure.axes, expected, strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), labelled.image)
     assert [len(axes.collections) for axes in figure.axes] == [0, 0, 0, 1, 1, 1]
     drawn(figure)
 
 
-def test_samples_without_labelled_pictures_are_one_row(data: Category) -> None:
-    figure = plots.sample_pictures(replace(data, test=[]), each=100)
+def test_samples_without_labelled_images_are_one_row(data: Category) -> None:
+    figure = plots.sample_images(replace(data, test=[]), each=100)
     assert row_names(figure) == ['good (12)']
     assert len(figure.axes) == 12
 
 
 def test_more_than_fits_is_not_written(data: Category) -> None:
     image = data.train[0].image
-    name = 'a_very_long_name_of_a_picture_from_a_camera_0017'
-    sample = Sample(Path(f'{name}.png'), image)
-    figure = plots.sample_pictures(replace(data, train=[sample, sample], test=[]))
+    name = 'a_very_long_name_of_a_image_from_a_camera_0017'
+    labelled = LabelledImage(Path(f'{name}.png'), image)
+    figure = plots.sample_images(replace(data, train=[labelled, labelled], test=[]))
     assert titles(figure) == ['a_very_lo…amera_0017'] * 2
 
 
 @pytest.mark.parametrize('place', [np.s_[:], np.s_[30, 30], np.s_[:5, :5]])
-def test_a_mask_is_outlined_within_the_picture(place: Any) -> None:
+def test_a_mask_is_outlined_within_the_image(place: Any) -> None:
     mask = np.zeros((SIZE, SIZE), np.bool_)
     mask[place] = True
     tile = plots.Tile(np.zeros((SIZE, SIZE, 3), np.uint8), mask=mask)
-    figure = plots.picture_grid({'row': [tile]})
+    figure = plots.image_grid({'row': [tile]})
     (axes,) = figure.axes
     (outline,) = axes.collections
     assert axes.get_xlim() == (-0.5, SIZE - 0.5)
@@ -122,19 +122,20 @@ def test_a_mask_is_outlined_within_the_picture(place: Any) -> None:
 @pytest.mark.parametrize('mask', [None, np.zeros((SIZE, SIZE), np.bool_)])
 def test_without_a_mask_there_is_no_outline(mask: Any) -> None:
     tile = plots.Tile(np.zeros((SIZE, SIZE, 3), np.uint8), mask=mask)
-    figure = plots.picture_grid({'row': [tile]})
+    figure = plots.image_grid({'row': [tile]})
     assert not figure.axes[0].collections
 
 
 def test_places_left_over_in_short_rows_are_empty() -> None:
     tile = plots.Tile(np.zeros((SIZE, SIZE, 3), np.uint8))
-    figure = plots.picture_grid({'short': [tile], 'long': [tile, tile]})
+    figure = plots.image_grid({'short': [tile], 'long': [tile, tile]})
     assert [axes.axison for axes in figure.axes] == [True, False, True, True]
 
 
 def test_a_figure_is_opaque_white_for_dark_pages() -> None:
     pixels = cv2.imdecode(
-        np.frombuffer(drawn(plots.roc_curve(judged(), THRESHOLD)), np.uint8), cv2.IMREAD_UNCHANGED
+        np.frombuffer(drawn(plots.roc_curve(inspected(), THRESHOLD)), np.uint8),
+        cv2.IMREAD_UNCHANGED,
     )
     assert pixels[0, 0].tolist() == [255, 255, 255, 255]
 
@@ -143,20 +144,20 @@ def test_a_figure_is_opaque_white_for_dark_pages() -> None:
 
 
 def test_the_histogram_has_the_threshold_at_its_place() -> None:
-    figure = plots.score_histogram(judged(), THRESHOLD)
+    figure = plots.score_histogram(inspected(), THRESHOLD)
     (axes,) = figure.axes
     (line,) = axes.lines
     assert set(line.get_xdata()) == {0.4}
     assert legend(figure) == ['good (4)', 'anomalous (3)', 'threshold 0.4']
     assert axes.get_xlabel().startswith('score (raw')
-    assert axes.get_ylabel() == 'pictures'
+    assert axes.get_ylabel() == 'images'
     good, bad = (sum(bar.get_height() for bar in bars) for bars in axes.containers)
     assert (good, bad) == (4, 3)
     drawn(figure)
 
 
 def test_the_histogram_shows_the_uncertain_band() -> None:
-    figure = plots.score_histogram(judged(), replace(THRESHOLD, uncertain_from=0.25))
+    figure = plots.score_histogram(inspected(), replace(THRESHOLD, uncertain_from=0.25))
     assert 'uncertain from 0.25' in legend(figure)
     band = next(p for p in figure.axes[0].patches if p.get_label().startswith('uncertain'))
     assert band.get_x() == 0.25
@@ -166,7 +167,7 @@ def test_the_histogram_shows_the_uncertain_band() -> None:
 @pytest.mark.parametrize(('label', 'name'), [(False, 'good (2)'), (True, 'anomalous (2)')])
 def test_a_histogram_of_one_class(label: bool, name: str) -> None:
     # Beyond the scores the threshold is still to be seen, and equal scores have a bar.
-    figure = plots.score_histogram(judged([0.1, 0.1], [label] * 2), THRESHOLD)
+    figure = plots.score_histogram(inspected([0.1, 0.1], [label] * 2), THRESHOLD)
     assert legend(figure) == [name, 'threshold 0.4']
     low, high = figure.axes[0].get_xlim()
     assert low < 0.4 < high
@@ -174,12 +175,12 @@ def test_a_histogram_of_one_class(label: bool, name: str) -> None:
 
 
 def test_the_classes_have_colours_of_their_own() -> None:
-    axes = plots.score_histogram(judged(), THRESHOLD).axes[0]
+    axes = plots.score_histogram(inspected(), THRESHOLD).axes[0]
     assert [to_hex(bars[0].get_facecolor()) for bars in axes.containers] == ['#0072b2', '#d55e00']
 
 
 def test_the_roc_curve_goes_through_its_operating_point() -> None:
-    figure = plots.roc_curve(judged(), THRESHOLD)
+    figure = plots.roc_curve(inspected(), THRESHOLD)
     (axes,) = figure.axes
     curve, _, point = axes.lines
     rejected, found = curve.get_data()
@@ -189,17 +190,17 @@ def test_the_roc_curve_goes_through_its_operating_point() -> None:
     assert (np.diff(found) >= 0).all()
     assert point.get_xydata().tolist() == [[0.25, pytest.approx(2 / 3)]]
     assert point.get_xydata()[0].tolist() in curve.get_xydata().tolist()
-    # 11 of the 12 pairs of a good and an anomalous picture are in order.
+    # 11 of the 12 pairs of a good and an anomalous image are in order.
     assert legend(figure) == ['AUROC 0.917', 'guessing', 'threshold 0.4']
     drawn(figure)
 
 
 @pytest.mark.parametrize('label', [False, True])
 def test_a_roc_curve_needs_both_classes(label: bool) -> None:
-    figure = plots.roc_curve(judged([0.1, 0.5], [label] * 2), THRESHOLD)
+    figure = plots.roc_curve(inspected([0.1, 0.5], [label] * 2), THRESHOLD)
     (axes,) = figure.axes
     assert not axes.lines
-    assert [text.get_text() for text in axes.texts] == ['needs good and anomalous pictures']
+    assert [text.get_text() for text in axes.texts] == ['needs normal and anomalous images']
     drawn(figure)
 
 
@@ -207,29 +208,29 @@ def test_a_roc_curve_needs_both_classes(label: bool) -> None:
 
 
 def test_the_gallery_shows_the_worst_first(manifest: Manifest) -> None:
-    figure = plots.overlay_gallery(judged(), manifest)
+    figure = plots.overlay_gallery(inspected(), manifest)
     assert row_names(figure) == [
         'false rejects (1)',
         'false accepts (1)',
         'good, passed (3)',
         'bad, found (2)',
     ]
-    pictures = [title for title in titles(figure) if not title.startswith('score')]
+    images = [title for title in titles(figure) if not title.startswith('score')]
     # Of those that were right the middle one comes first.
-    assert pictures[:3] == ['3', '4', '1']
+    assert images[:3] == ['3', '4', '1']
     assert 'score 0.35' in titles(figure)
     drawn(figure)
 
 
 def test_the_gallery_of_many_shows_the_most_wrong(manifest: Manifest) -> None:
     scores = [0.5, 0.9, 0.7, 0.3, 0.1, 0.2]
-    figure = plots.overlay_gallery(judged(scores, [False] * 3 + [True] * 3), manifest, each=1)
+    figure = plots.overlay_gallery(inspected(scores, [False] * 3 + [True] * 3), manifest, each=1)
     assert titles(figure) == ['1', 'score 0.9', '4', 'score 0.1']
     assert row_names(figure) == ['false rejects (3)', 'false accepts (3)']
 
 
-def test_only_a_picture_judged_anomalous_has_boxes(manifest: Manifest) -> None:
-    low, high = judged([0.1], [False]), judged([0.9], [True])
+def test_only_a_image_judged_anomalous_has_boxes(manifest: Manifest) -> None:
+    low, high = inspected([0.1], [False]), inspected([0.9], [True])
     for found in (low, high):
         found.answers.maps[0, 10:20, 10:20] = manifest.pixel_threshold.value * 2
     red = []
@@ -245,7 +246,7 @@ def test_judge_asks_the_exported_graph(deployed: Any, data: Category) -> None:
     golden = open_bundle(deployed.bundle).golden()
     assert found.answers.maps.shape == (16, SIZE, SIZE)
     assert found.labels.sum() == 10
-    normal = next(n for n, sample in enumerate(data.test) if not sample.is_anomalous)
+    normal = next(n for n, labelled in enumerate(data.test) if not labelled.is_anomalous)
     assert found.answers.scores[normal] == pytest.approx(golden.scores[0], rel=1e-3)
 
 

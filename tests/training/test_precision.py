@@ -11,7 +11,7 @@ import pytest
 from adet_core.bundle import copy_bundle, open_bundle, read_record
 from adet_core.cli import main
 from adet_core.errors import BackendError, ConfigError, ExportError
-from adet_core.tensorrt import find_flavour
+from adet_core.inference.tensorrt import find_library
 from adet_training.export import check_parity, export
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures('traced')]
@@ -48,7 +48,7 @@ def test_an_export_builds_an_engine_where_there_is_a_tensorrt(bundle, capsys):
 
 
 def test_an_export_without_tensorrt_says_so(bundle, capsys, monkeypatch):
-    monkeypatch.setattr('adet_core.tensorrt.flavour._NAMES', ('no_such_tensorrt',))
+    monkeypatch.setattr('adet_core.inference.tensorrt.library._NAMES', ('no_such_tensorrt',))
     assert main(['export', str(bundle.folder)]) == 0
     assert 'no TensorRT engine: TensorRT is not installed' in capsys.readouterr().out
     assert not (bundle.folder / 'engine' / 'model.plan').exists()
@@ -63,7 +63,7 @@ def test_a_tensorrt_that_needs_a_gpu_leaves_the_engine_to_the_robot(bundle, caps
     monkeypatch.setattr('adet_training.cli.export.find_gpu', find)
     monkeypatch.setattr(
         'adet_training.cli.export.find_flavour',
-        lambda: find_flavour()._replace(name='tensorrt'),
+        lambda: find_library()._replace(name='tensorrt'),
     )
     assert main(['export', str(bundle.folder)]) == 0
     assert 'no TensorRT engine: no GPU can be used' in capsys.readouterr().out
@@ -80,11 +80,11 @@ def test_an_engine_that_cannot_be_built_leaves_the_graph(bundle, capsys):
     assert read_record(bundle).options.dla_core == 0
 
 
-def test_int8_needs_the_pictures_it_was_trained_on(bundle, tmp_path, capsys):
+def test_int8_needs_the_images_it_was_trained_on(bundle, tmp_path, capsys):
     words = ['export', str(bundle.folder), '--precision', 'int8', '--data-root', str(tmp_path)]
     assert main(words) == 1
     assert f'error: {tmp_path}/train/plate: no such folder' in capsys.readouterr().err
-    with pytest.raises(ConfigError, match='int8 is calibrated on pictures'):
+    with pytest.raises(ConfigError, match='int8 is calibrated on images'):
         export(bundle, precision='int8')
 
 
@@ -98,7 +98,7 @@ def test_a_precision_that_is_not_known_is_refused(bundle, capsys):
 
 def test_a_graph_whose_verdicts_change_is_not_exported(bundle, monkeypatch):
     golden = bundle.golden()
-    # Those of other pictures: good ones are called bad, and bad ones good.
+    # Those of other images: good ones are called bad, and bad ones good.
     wrong = golden._replace(scores=golden.scores[::-1].copy())
     monkeypatch.setattr('adet_core.bundle.Bundle.golden', lambda _: wrong)
     monkeypatch.setattr('adet_training.export.check_parity', check_lower)

@@ -18,18 +18,18 @@ import onnx
 import pytest
 from tiny_models import Train
 
-from adet_core.backends import open_backend
 from adet_core.bundle import copy_bundle, open_bundle, read_features, write_engine
 from adet_core.bundle.decode import decode
 from adet_core.bundle.engine import ENGINE_FOLDER, EngineRecord
 from adet_core.cli import main
-from adet_core.detector import Detector
 from adet_core.errors import BundleError, DatasetError
-from adet_core.feedback import keep_frame
-from adet_core.gaussian import RunningGaussians
-from adet_core.pictures import prepare, read_picture
+from adet_core.image import preprocess, read_image
+from adet_core.inference.backend import open_backend
+from adet_core.inference.detector import Detector
+from adet_core.io.feedback import keep_frame
+from adet_core.models.gaussian import RunningGaussians
 from adet_core.retrain import retrain
-from adet_core.synth import write_dataset
+from adet_synth import write_dataset
 
 pytestmark = pytest.mark.training
 
@@ -47,8 +47,8 @@ sys.exit(code)
 
 
 @pytest.fixture(scope='session')
-def new_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """15 good pictures that no model of the tests has seen."""
+def new_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """15 normal images that no model of the tests has seen."""
     root = tmp_path_factory.mktemp('new')
     write_dataset(
         root, category='plate', train=15, test_normal=1, test_anomaly=1, size=128, seed=8
@@ -66,20 +66,20 @@ def robot(trained: Train, tmp_path: Path) -> Any:
     return get
 
 
-def _scores(folder: Path, pictures: Path) -> list[float]:
+def _scores(folder: Path, images: Path) -> list[float]:
     detector = Detector.load(folder)
-    return [detector.inspect(read_picture(path)).score for path in sorted(pictures.glob('*.png'))]
+    return [detector.inspect(read_image(path)).score for path in sorted(images.glob('*.png'))]
 
 
 @pytest.mark.parametrize('model', MODELS)
 def test_every_model_learns_and_goes_back(
-    model: str, robot: Any, new_pictures: Path, few_pictures: Path, capsys: Out
+    model: str, robot: Any, new_images: Path, few_images: Path, capsys: Out
 ) -> None:
     folder = robot(model)
     meta = (folder / 'meta.json').read_bytes()
-    tests = few_pictures / 'test' / 'plate'
-    before = _scores(folder, new_pictures)
-    words = ['retrain', str(folder), '--images', str(new_pictures), '--incremental', '--json']
+    tests = few_images / 'test' / 'plate'
+    before = _scores(folder, new_images)
+    words = ['retrain', str(folder), '--images', str(new_images), '--incremental', '--json']
     words += ['--set', 'max_auroc_loss=1', '--test-dir', str(tests)]
     words += ['--set', 'steps=2'] if model == 'efficientad' else []
     assert main(words) == 0
@@ -91,19 +91,19 @@ def test_every_model_learns_and_goes_back(
     assert bundle.bundle_id == result['bundle_id'] != bundle.base_id
     assert (folder / 'meta.json').read_bytes() == meta
     assert bundle.manifest.image_threshold.method == 'normal_quantile'
-    after = _scores(folder, new_pictures)
+    after = _scores(folder, new_images)
     assert np.mean(after) < np.mean(before)
     assert Detector.load(folder).threshold == result['threshold']
     # Learned ones are not learned twice.
     assert main(words) == 1
-    assert 'nothing new to learn among 15 pictures' in capsys.readouterr().err
+    assert 'nothing new to learn among 15 images' in capsys.readouterr().err
     assert main(['retrain', str(folder), '--roll-back', '--json']) == 0
-    assert _scores(folder, new_pictures) == before
+    assert _scores(folder, new_images) == before
 
 
 @pytest.mark.parametrize('model', BY_STATISTICS)
-def test_neither_torch_nor_anomalib_is_loaded(model: str, robot: Any, new_pictures: Path) -> None:
-    words = ['retrain', str(robot(model)), '--images', str(new_pictures), '--incremental']
+def test_neither_torch_nor_anomalib_is_loaded(model: str, robot: Any, new_images: Path) -> None:
+    words = ['retrain', str(robot(model)), '--images', str(new_images), '--incremental']
     done = subprocess.run(
         [sys.executable, '-c', PROGRAM, *words], capture_output=True, text=True, check=False
     )
@@ -112,19 +112,19 @@ def test_neither_torch_nor_anomalib_is_loaded(model: str, robot: Any, new_pictur
 
 
 def test_padim_learned_in_two_parts_is_padim_learned_at_once(
-    robot: Any, new_pictures: Path, few_pictures: Path
+    robot: Any, new_images: Path, few_images: Path
 ) -> None:
     folder = robot('padim')
-    retrain(folder, new_pictures, incremental=True)
+    retrain(folder, new_images, incremental=True)
     bundle = open_bundle(folder, in_service=True)
     assert bundle.report is not None
-    learned = set(bundle.known_pictures()[0])
+    learned = set(bundle.known_images()[0])
     extractor = open_backend('auto', read_features(bundle))
     sums = RunningGaussians()
-    for path in [*(few_pictures / 'train' / 'plate').iterdir(), *new_pictures.iterdir()]:
-        picture = read_picture(path)
-        if bundle.known_pictures()[0].get(_hash(path)) is not None:
-            sums.add(extractor.features(prepare(picture, (64, 64))[None]))
+    for path in [*(few_images / 'train' / 'plate').iterdir(), *new_images.iterdir()]:
+        image = read_image(path)
+        if bundle.known_images()[0].get(_hash(path)) is not None:
+            sums.add(extractor.features(preprocess(image, (64, 64))[None]))
     assert sums.count == bundle.report.total == len(learned)
     found = bundle.statistics()
     np.testing.assert_allclose(found['mean'], sums.mean(), atol=1e-4)
@@ -138,18 +138,18 @@ def _hash(path: Path) -> str:
 
 
 def test_patchcore_keeps_old_patches_and_takes_new_ones_within_the_cap(
-    robot: Any, new_pictures: Path
+    robot: Any, new_images: Path
 ) -> None:
     folder = robot('patchcore')
     old = open_bundle(folder).statistics()['memory_bank']
-    retrain(folder, new_pictures, incremental=True)
+    retrain(folder, new_images, incremental=True)
     bank = open_bundle(folder, in_service=True).statistics()['memory_bank']
     assert len(bank) > len(old)
     rows = {row.tobytes() for row in bank}
     kept = sum(row.tobytes() in rows for row in old)
     assert 0 < kept < len(bank)
     again = robot_copy(folder)
-    retrain(again, new_pictures, incremental=False, overrides=['max_bank=20'])
+    retrain(again, new_images, incremental=False, overrides=['max_bank=20'])
     assert len(open_bundle(again, in_service=True).statistics()['memory_bank']) == 20
 
 
@@ -157,12 +157,12 @@ def robot_copy(folder: Path) -> Path:
     return shutil.copytree(folder, folder.parent / f'{folder.name}_copy')
 
 
-def test_a_full_retraining_forgets(robot: Any, new_pictures: Path) -> None:
+def test_a_full_retraining_forgets(robot: Any, new_images: Path) -> None:
     one = robot('padim')
-    retrain(one, new_pictures, incremental=False)
+    retrain(one, new_images, incremental=False)
     other = robot_copy(one)
-    # Whatever was in service before, the same pictures give the same statistics.
-    retrain(other, new_pictures, incremental=False)
+    # Whatever was in service before, the same images give the same statistics.
+    retrain(other, new_images, incremental=False)
     found = [open_bundle(folder, in_service=True) for folder in (one, other)]
     np.testing.assert_array_equal(*(bundle.statistics()['mean'] for bundle in found))
     assert found[0].report is not None
@@ -170,43 +170,43 @@ def test_a_full_retraining_forgets(robot: Any, new_pictures: Path) -> None:
 
 
 def test_a_marked_false_alarm_is_learned_and_passes(
-    robot: Any, few_pictures: Path, tmp_path: Path
+    robot: Any, few_images: Path, tmp_path: Path
 ) -> None:
     folder = robot('patchcore')
     detector = Detector.load(folder)
-    path = sorted((few_pictures / 'test' / 'plate' / 'anomaly').glob('*.png'))[0]
-    picture = read_picture(path)
+    path = sorted((few_images / 'test' / 'plate' / 'anomaly').glob('*.png'))[0]
+    image = read_image(path)
     detector.threshold = 0.0
-    keep_frame(tmp_path / 'train', 'frame_1', picture, {'verdict': 'fine'}, limit=5)
+    keep_frame(tmp_path / 'train', 'frame_1', image, {'verdict': 'fine'}, limit=5)
     outcome = retrain(folder, tmp_path / 'train', incremental=True)
     assert outcome.fault == ''
     assert outcome.report.pictures == outcome.report.after.marked == 1
     assert outcome.report.after.marked_rejected == 0
-    now = Detector.load(folder).inspect(picture)
+    now = Detector.load(folder).inspect(image)
     assert not now.is_anomalous
-    assert now.score < detector.inspect(picture).score
+    assert now.score < detector.inspect(image).score
 
 
-def test_a_bad_picture_among_the_new_ones_is_passed_over(
-    robot: Any, new_pictures: Path, tmp_path: Path, capsys: Out
+def test_a_bad_image_among_the_new_ones_is_passed_over(
+    robot: Any, new_images: Path, tmp_path: Path, capsys: Out
 ) -> None:
-    images = shutil.copytree(new_pictures, tmp_path / 'images')
-    (images / 'bad.png').write_bytes(b'no picture')
+    images = shutil.copytree(new_images, tmp_path / 'images')
+    (images / 'bad.png').write_bytes(b'no image')
     words = ['retrain', str(robot('padim')), '--images', str(images), '--incremental', '--json']
     assert main(words) == 0
     (line,) = json.loads(capsys.readouterr().out)['unreadable']
-    assert line == f'{images / "bad.png"}: cannot be decoded as a picture'
+    assert line == f'{images / "bad.png"}: cannot be decoded as an image'
 
 
 def test_anomalies_taken_for_good_parts_are_rejected_and_kept_aside(
-    robot: Any, few_pictures: Path, tmp_path: Path, capsys: Out
+    robot: Any, few_images: Path, tmp_path: Path, capsys: Out
 ) -> None:
     folder = robot('patchcore')
     base = open_bundle(folder).bundle_id
-    tests, images = few_pictures / 'test' / 'plate', tmp_path / 'images'
+    tests, images = few_images / 'test' / 'plate', tmp_path / 'images'
     images.mkdir()
     for path in (tests / 'anomaly').glob('*.png'):
-        keep_frame(images, path.stem, read_picture(path), {'verdict': 'fine'}, limit=9)
+        keep_frame(images, path.stem, read_image(path), {'verdict': 'fine'}, limit=9)
     words = ['retrain', str(folder), '--images', str(images), '--incremental']
     assert main([*words, '--test-dir', str(tests)]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
@@ -217,7 +217,7 @@ def test_anomalies_taken_for_good_parts_are_rejected_and_kept_aside(
     assert str(kept) in error
 
 
-def test_a_graph_that_is_not_its_own_is_found_out(robot: Any, new_pictures: Path) -> None:
+def test_a_graph_that_is_not_its_own_is_found_out(robot: Any, new_images: Path) -> None:
     """As of an engine that somebody else's weights were exported to."""
     folder = robot('padim')
     bundle = open_bundle(folder)
@@ -232,31 +232,31 @@ def test_a_graph_that_is_not_its_own_is_found_out(robot: Any, new_pictures: Path
     data = features.SerializeToString()
     record['features_sha256'] = hashlib.sha256(data).hexdigest()
     write_engine(bundle, graph, decode(EngineRecord, record), data)
-    outcome = retrain(folder, new_pictures, incremental=True)
+    outcome = retrain(folder, new_images, incremental=True)
     assert 'the graph differs from what was learned' in outcome.fault
     assert open_bundle(folder, in_service=True).report is None
 
 
 def test_a_bundle_without_features_says_how_to_get_them(
-    robot: Any, new_pictures: Path, trained: Train, tmp_path: Path
+    robot: Any, new_images: Path, trained: Train, tmp_path: Path
 ) -> None:
     bundle = copy_bundle(trained('padim').robot, tmp_path / 'PaDiM')
     with pytest.raises(BundleError, match=r'model.json: missing; make it with: adet export'):
-        retrain(bundle.folder, new_pictures)
+        retrain(bundle.folder, new_images)
     folder = robot('padim')
     (folder / ENGINE_FOLDER / 'features.onnx').unlink()
     with pytest.raises(BundleError, match=r'features.onnx: missing; make it with: adet export'):
-        retrain(folder, new_pictures)
+        retrain(folder, new_images)
 
 
-def test_too_few_pictures_are_told(robot: Any, tmp_path: Path, new_pictures: Path) -> None:
+def test_too_few_images_are_told(robot: Any, tmp_path: Path, new_images: Path) -> None:
     folder, images = robot('padim'), tmp_path / 'images'
     images.mkdir()
-    with pytest.raises(DatasetError, match='holds no pictures'):
+    with pytest.raises(DatasetError, match='holds no images'):
         retrain(folder, images)
-    picture = sorted(new_pictures.iterdir())[0]
-    shutil.copy(picture, images)
-    with pytest.raises(DatasetError, match='1 pictures to learn from and 0 to find'):
+    image = sorted(new_images.iterdir())[0]
+    shutil.copy(image, images)
+    with pytest.raises(DatasetError, match='1 images to learn from and 0 to find'):
         retrain(folder, images, incremental=False)
     (images / 'anomaly').mkdir()
     assert cv2.imwrite(str(images / 'anomaly' / 'x.png'), np.zeros((9, 9, 3), np.uint8))

@@ -18,14 +18,14 @@ import onnxruntime
 import pytest
 
 from adet_core.bundle import BuildOptions, open_bundle, read_engine
-from adet_core.detector import Detector
 from adet_core.errors import BackendError, ConfigError
-from adet_core.parity import BANDS
-from adet_core.tensorrt import build_for, build_plan, find_flavour, Flavour
-from adet_core.tensorrt.build import _choose_types, _network_flags
-from adet_core.tensorrt.older import to_older
-from adet_core.tensorrt.plans import load_plan
-from adet_training.export import check_parity, prepared
+from adet_core.inference.detector import Detector
+from adet_core.inference.parity import BANDS
+from adet_core.inference.tensorrt import build_for, build_plan, find_library, TensorRtLibrary
+from adet_core.inference.tensorrt.build import _choose_types, _network_flags
+from adet_core.inference.tensorrt.downgrade_opset import downgrade_opset
+from adet_core.inference.tensorrt.engine_cache import load_plan
+from adet_training.export import check_parity, preprocessed
 from adet_training.precision import lower
 
 pytestmark = pytest.mark.training
@@ -35,9 +35,9 @@ OPTIONS = BuildOptions(workspace_mib=256)
 
 
 @pytest.fixture(scope='module')
-def flavour():
+def library():
     try:
-        return find_flavour()
+        return find_library()
     except BackendError as error:
         pytest.skip(str(error))
 
@@ -53,7 +53,7 @@ def robot(trained, tmp_path):
 
 
 @pytest.fixture(scope='module')
-def lowered(trained):
+def cast(trained):
     """A model's graph in a lower precision, and its bundle."""
 
     @functools.cache
@@ -61,24 +61,24 @@ def lowered(trained):
         bundle = trained(model).robot
         graph = read_engine(bundle)
         images = list(bundle.golden().images)
-        return lower(graph, precision, images, prepared(bundle, graph)), bundle
+        return lower(graph, precision, images, preprocessed(bundle, graph)), bundle
 
     return get
 
 
 @pytest.mark.parametrize('model', MODELS)
-def test_every_model_becomes_an_engine(flavour, robot, model):
+def test_every_model_becomes_an_engine(library, robot, model):
     bundle = robot(model)
     graph = read_engine(bundle)
     stages = []
     plan, record, path = build_for(
-        bundle, graph, flavour, None, report=lambda *told: stages.append(told)
+        bundle, graph, library, None, progress=lambda *told: stages.append(told)
     )
     assert path == bundle.folder / 'engine' / 'model.plan'
     assert path.read_bytes() == plan
     assert record.graph_sha256 == hashlib.sha256(graph).hexdigest()
     assert record.parity is None
-    assert load_plan(bundle, {'library': flavour.name, 'gpu': ''})[0] == plan
+    assert load_plan(bundle, {'library': library.name, 'gpu': ''})[0] == plan
     # A bank may grow to twice its length without another engine.
     length = len(bundle.statistics().get('memory_bank', ()))
     axes = ['bank:0', 'search:1'] if model == 'patchcore' else []
@@ -105,8 +105,8 @@ def inputs_of(graph):
 
 
 @pytest.mark.parametrize('model', MODELS)
-def test_only_the_networks_are_in_float16(lowered, model):
-    graph, bundle = lowered(model, 'fp16')
+def test_only_the_networks_are_in_float16(cast, model):
+    graph, bundle = cast(model, 'fp16')
     nodes = inputs_of(graph)
     convolutions = [kinds for kind, kinds in nodes if kind in {'Conv', 'ConvTranspose'}]
     assert convolutions
@@ -121,8 +121,8 @@ def test_only_the_networks_are_in_float16(lowered, model):
 
 
 @pytest.mark.parametrize('model', MODELS)
-def test_all_convolutions_but_the_first_are_in_int8(lowered, model):
-    graph, bundle = lowered(model, 'int8')
+def test_all_convolutions_but_the_first_are_in_int8(cast, model):
+    graph, bundle = cast(model, 'int8')
     nodes = onnx.load_from_string(graph).graph.node
     makers = {name: node for node in nodes for name in node.output}
     convolutions = [node for node in nodes if node.op_type == 'Conv']
@@ -141,27 +141,25 @@ def test_all_convolutions_but_the_first_are_in_int8(lowered, model):
 
 @pytest.mark.parametrize('precision', ['fp16', 'int8'])
 @pytest.mark.parametrize('model', MODELS)
-def test_every_model_becomes_an_engine_in_lower_precision(flavour, lowered, model, precision):
-    graph, bundle = lowered(model, precision)
+def test_every_model_becomes_an_engine_in_lower_precision(library, cast, model, precision):
+    graph, bundle = cast(model, precision)
     full = read_engine(bundle)
-    inputs = prepared(bundle, full)
+    inputs = preprocessed(bundle, full)
     shapes = {name: array.shape for name, array in inputs.items()}
-    plan, _ = build_plan(flavour, graph, shapes, precision, OPTIONS)
+    plan, _ = build_plan(library, graph, shapes, precision, OPTIONS)
     if precision == 'fp16':
-        assert len(plan) < len(build_plan(flavour, full, shapes, 'fp32', OPTIONS)[0])
+        assert len(plan) < len(build_plan(library, full, shapes, 'fp32', OPTIONS)[0])
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'fp16', 'int8'])
 @pytest.mark.parametrize('model', MODELS)
-def test_an_older_tensorrt_is_given_the_same_graph_as_it_reads_it(
-    flavour, lowered, model, precision
-):
-    graph, bundle = lowered(model, precision)
-    older = to_older(graph)
+def test_an_older_tensorrt_is_given_the_same_graph_as_it_reads_it(library, cast, model, precision):
+    graph, bundle = cast(model, precision)
+    older = downgrade_opset(graph)
     assert {
         one.version for one in onnx.load_from_string(older).opset_import if not one.domain
     } == {17}
-    inputs = {'image': bundle.golden().images[:1], **prepared(bundle, read_engine(bundle))}
+    inputs = {'image': bundle.golden().images[:1], **preprocessed(bundle, read_engine(bundle))}
     before, after = (onnxruntime.InferenceSession(one).run(None, inputs) for one in (graph, older))
     for one, other in zip(before, after, strict=True):
         # Where ONNX Runtime rounds to float16 differs between the sets.
@@ -169,12 +167,12 @@ def test_an_older_tensorrt_is_given_the_same_graph_as_it_reads_it(
         np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
     if precision == 'fp32':
         shapes = {name: array.shape for name, array in inputs.items()}
-        build_plan(flavour, older, shapes, precision, OPTIONS)
+        build_plan(library, older, shapes, precision, OPTIONS)
 
 
 def test_only_an_older_tensorrt_is_given_another_graph():
     reads = {
-        version: Flavour(name, version, None).reads_opset_18
+        version: TensorRtLibrary(name, version, None).reads_opset_18
         for name, version in [
             ('tensorrt', '8.6.2'),
             ('tensorrt', '10.3.0'),
@@ -189,25 +187,27 @@ def test_what_an_older_tensorrt_cannot_be_told_is_named():
     model = graph_with(raw_data=np.ones(1, np.float32).tobytes())
     model.graph.node[0].op_type = 'BitwiseNot'
     with pytest.raises(BackendError, match='operator set 17: there is no BitwiseNot'):
-        to_older(model.SerializeToString())
+        downgrade_opset(model.SerializeToString())
     model.graph.node[0].op_type = 'Cast'
     model.graph.node[1].input.append('weight')
     with pytest.raises(BackendError, match='operator set 17: Node'):
-        to_older(model.SerializeToString())
+        downgrade_opset(model.SerializeToString())
 
 
 def test_without_a_gpu_tensorrt_is_not_even_loaded(robot, monkeypatch):
     def no_gpu():
         raise BackendError('no GPU can be used')
 
-    monkeypatch.setattr('adet_core.tensorrt.open.is_installed', lambda: True)
-    monkeypatch.setattr('adet_core.tensorrt.open.find_gpu', no_gpu)
-    monkeypatch.setattr('adet_core.tensorrt.open.find_flavour', lambda: pytest.fail('loaded'))
+    monkeypatch.setattr('adet_core.inference.tensorrt.backend.is_installed', lambda: True)
+    monkeypatch.setattr('adet_core.inference.tensorrt.backend.find_gpu', no_gpu)
+    monkeypatch.setattr(
+        'adet_core.inference.tensorrt.backend.find_flavour', lambda: pytest.fail('loaded')
+    )
     detector = Detector.load(robot('vae').folder, threads=1)
     assert detector.backend_reason == 'not TensorRT: no GPU can be used'
 
 
-def test_a_build_that_is_interrupted_leaves_nothing(flavour, robot):
+def test_a_build_that_is_interrupted_leaves_nothing(library, robot):
     bundle = robot('padim')
     before = sorted(path.name for path in (bundle.folder / 'engine').iterdir())
     heard = threading.Event()
@@ -225,20 +225,20 @@ def test_a_build_that_is_interrupted_leaves_nothing(flavour, robot):
     handler = signal.signal(signal.SIGINT, interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
-            build_for(bundle, read_engine(bundle), flavour, None, report=press)
+            build_for(bundle, read_engine(bundle), library, None, report=press)
     finally:
         signal.signal(signal.SIGINT, handler)
     assert sorted(path.name for path in (bundle.folder / 'engine').iterdir()) == before
 
 
-def test_what_is_raised_while_progress_is_told_ends_the_build(flavour, robot):
+def test_what_is_raised_while_progress_is_told_ends_the_build(library, robot):
     def refuse(*told):
         if told[1]:
             raise BackendError('the node is stopping')
 
     bundle = robot('vae')
     with pytest.raises(BackendError, match='the node is stopping'):
-        build_for(bundle, read_engine(bundle), flavour, None, report=refuse)
+        build_for(bundle, read_engine(bundle), library, None, report=refuse)
     assert not (bundle.folder / 'engine' / 'model.plan').exists()
 
 
@@ -255,7 +255,7 @@ def graph_with(**tensor):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
 
 
-def test_a_graph_with_data_outside_of_itself_is_refused(flavour, tmp_path, monkeypatch):
+def test_a_graph_with_data_outside_of_itself_is_refused(library, tmp_path, monkeypatch):
     secret = tmp_path / 'secret'
     secret.write_bytes(np.ones(1, np.float32).tobytes())
     monkeypatch.chdir(tmp_path)
@@ -264,28 +264,28 @@ def test_a_graph_with_data_outside_of_itself_is_refused(flavour, tmp_path, monke
         entry = model.graph.initializer[0].external_data.add()
         entry.key, entry.value = 'location', location
         with pytest.raises(BackendError, match='cannot read the graph'):
-            build_plan(flavour, model.SerializeToString(), {}, 'fp32', OPTIONS)
+            build_plan(library, model.SerializeToString(), {}, 'fp32', OPTIONS)
 
 
-def test_what_is_no_graph_is_refused(flavour):
+def test_what_is_no_graph_is_refused(library):
     with pytest.raises(BackendError, match='cannot read the graph'):
-        build_plan(flavour, b'no graph', {}, 'fp32', OPTIONS)
+        build_plan(library, b'no graph', {}, 'fp32', OPTIONS)
 
 
-def test_a_statistic_that_the_bundle_lacks_is_named(flavour, robot):
+def test_a_statistic_that_the_bundle_lacks_is_named(library, robot):
     graph = read_engine(robot('patchcore'))
     with pytest.raises(BackendError, match="takes the statistics 'centre'"):
-        build_plan(flavour, graph, {}, 'fp32', OPTIONS)
+        build_plan(library, graph, {}, 'fp32', OPTIONS)
 
 
 @pytest.mark.parametrize(
     ('precision', 'message'),
     [('fp16', 'there is no DLA core 7'), ('int8', 'a DLA core takes fp16, the graph is int8')],
 )
-def test_an_accelerator_that_cannot_be_used_is_refused(flavour, precision, message):
+def test_an_accelerator_that_cannot_be_used_is_refused(library, precision, message):
     graph = graph_with(raw_data=np.ones(1, np.float32).tobytes()).SerializeToString()
     with pytest.raises(BackendError, match=message):
-        build_plan(flavour, graph, {}, precision, BuildOptions(dla_core=7))
+        build_plan(library, graph, {}, precision, BuildOptions(dla_core=7))
 
 
 @pytest.mark.parametrize('dla_core', [-1, 0])
@@ -300,15 +300,15 @@ def test_what_sets_the_types_of_layers(version, typed, dla_core):
         ),
         float32='float32',
     )
-    flavour = Flavour('tensorrt', version, api)
+    library = TensorRtLibrary('tensorrt', version, api)
     layers = [layer(kind) for kind in ('float32', 'float16', 'int32')]
     network = SimpleNamespace(num_layers=len(layers), get_layer=layers.__getitem__)
     given = []
     config = SimpleNamespace(clear_flag=lambda _: None, set_flag=given.append)
     options = BuildOptions(dla_core=dla_core)
     by_flags = version == '8.6' or (version == '10.3' and dla_core >= 0)
-    assert _network_flags(flavour, options) == (1 if by_flags else 2)
-    _choose_types(flavour, network, config, 'fp16', options)
+    assert _network_flags(library, options) == (1 if by_flags else 2)
+    _choose_types(library, network, config, 'fp16', options)
     assert given == (['FP16', 'OBEY_PRECISION_CONSTRAINTS'] if by_flags else [])
     pinned = [one.precision for one in layers]
     assert pinned == (['float32', None, None] if by_flags else [None] * 3)
@@ -328,6 +328,6 @@ def layer(kind):
         ({'dla_core': -2}, 'dla_core is -2, must be -1 or more'),
     ],
 )
-def test_options_that_make_no_sense_are_named(flavour, options, message):
+def test_options_that_make_no_sense_are_named(library, options, message):
     with pytest.raises(ConfigError, match=message):
-        build_plan(flavour, b'', {}, 'fp32', BuildOptions(**options))
+        build_plan(library, b'', {}, 'fp32', BuildOptions(**options))

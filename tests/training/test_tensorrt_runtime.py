@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from adet_core.bundle import BuildOptions, copy_bundle, open_bundle, read_engine, read_record
-from adet_core.detector import Detector
 from adet_core.errors import BackendError
-from adet_core.pictures import read_picture
-from adet_core.sources import list_pictures
-from adet_core.tensorrt import build_plan, find_flavour, find_gpu, Gpu, open_tensorrt
-from adet_core.tensorrt.build import length_range
+from adet_core.image import read_image
+from adet_core.inference.detector import Detector
+from adet_core.inference.tensorrt import build_plan, find_gpu, find_library, Gpu, open_tensorrt
+from adet_core.inference.tensorrt.build import length_range
+from adet_core.io.sources import list_images
 from adet_training.export import export
 
 pytestmark = pytest.mark.training
@@ -43,26 +43,28 @@ class Host:
 
     def __init__(self, monkeypatch):
         pytest.importorskip('tensorrt_rtx')
-        real = find_flavour()
+        real = find_library()
         self.cuda, self.builds = HostCuda(), 0
         self.api = HostTensorRt(real.api, self.cuda)
-        self._patch, self._flavour = monkeypatch, real._replace(api=self.api)
-        monkeypatch.setattr('adet_core.tensorrt.open.find_flavour', lambda: self._flavour)
-        monkeypatch.setattr('adet_core.tensorrt.open.build_plan', self._build)
+        self._patch, self._library = monkeypatch, real._replace(api=self.api)
+        monkeypatch.setattr(
+            'adet_core.inference.tensorrt.backend.find_flavour', lambda: self._library
+        )
+        monkeypatch.setattr('adet_core.inference.tensorrt.backend.build_plan', self._build)
         self.has('Orin', '8.7')
 
     def has(self, name, capability):
         """Exchange its GPU."""
         gpu = Gpu(name, capability, self.cuda, self.cuda)
-        self._patch.setattr('adet_core.tensorrt.open.find_gpu', lambda: gpu)
+        self._patch.setattr('adet_core.inference.tensorrt.backend.find_gpu', lambda: gpu)
 
     def upgrade(self, version):
         """Exchange its TensorRT."""
-        self._flavour = self._flavour._replace(version=version)
+        self._library = self._library._replace(version=version)
 
-    def _build(self, flavour, graph, shapes, precision, options, **others):
+    def _build(self, library, graph, shapes, precision, options, **others):
         self.builds += 1
-        plan, timings = build_plan(flavour, graph, shapes, precision, options, **others)
+        plan, timings = build_plan(library, graph, shapes, precision, options, **others)
         # Two builds of one graph are the same bytes, but not to TensorRT.
         plan += self.builds.to_bytes(2, 'big')
         ranges = {name: [tuple(shape)] * 3 for name, shape in shapes.items()}
@@ -82,7 +84,7 @@ class Host:
 
 
 class _Ranges(dict):
-    """Also of the pictures, whose size is the graph's."""
+    """Also of the images, whose size is the graph's."""
 
     def __init__(self, ranges, batch):
         super().__init__(ranges)
@@ -98,17 +100,17 @@ def host(monkeypatch):
     return Host(monkeypatch)
 
 
-def pictures(deployed, count=6):
-    return [read_picture(path) for path in list_pictures(deployed.test_folder)[:count]]
+def images(deployed, count=6):
+    return [read_image(path) for path in list_images(deployed.test_folder)[:count]]
 
 
 def scores(detector, found):
-    return [detector.inspect(picture).score for picture in found]
+    return [detector.inspect(image).score for image in found]
 
 
 def test_an_engine_is_built_compared_and_kept(host, robot, deployed):
     stages = []
-    detector = Detector.load(robot, report=lambda *told: stages.append(told))
+    detector = Detector.load(robot, progress=lambda *told: stages.append(told))
     assert detector.backend.name.startswith('tensorrt_rtx ')
     assert '(Orin, fp32, scores within ' in detector.backend.name
     assert detector.backend_reason == ''
@@ -116,7 +118,7 @@ def test_an_engine_is_built_compared_and_kept(host, robot, deployed):
     record = read_record(open_bundle(robot)).plan
     assert record.parity.holds
     assert record.parity.pictures == len(open_bundle(robot).golden().scores)
-    found = pictures(deployed)
+    found = images(deployed)
     expected = scores(Detector.load(robot, backend='onnxruntime'), found)
     np.testing.assert_allclose(scores(detector, found), expected, rtol=1e-5)
     again = Detector.load(robot, build=False)
@@ -159,7 +161,7 @@ def test_an_engine_that_disagrees_is_not_used(host, robot, monkeypatch):
         engine = run(plan)
         answer = engine.session.run
         # As a kernel that is chosen badly may do.
-        engine.session = Answers(engine.session, lambda *a: [x + 1 for x in answer(*a)])
+        engine.session = Predictions(engine.session, lambda *a: [x + 1 for x in answer(*a)])
         return engine
 
     monkeypatch.setattr(host.api, 'deserialize_cuda_engine', wrong)
@@ -175,7 +177,7 @@ def test_an_engine_that_disagrees_is_not_used(host, robot, monkeypatch):
     assert host.builds == 1
 
 
-class Answers:
+class Predictions:
     """An ONNX Runtime session whose answers are exchanged."""
 
     def __init__(self, session, run):
@@ -206,7 +208,7 @@ def test_statistics_are_replaced_without_another_engine(host, trained, tmp_path)
     np.testing.assert_allclose(first.run(golden.images).scores, golden.scores, rtol=1e-3)
     used = host.cuda.used
     for _ in range(3):
-        # What is far from all pictures changes no score.
+        # What is far from all images changes no score.
         other.bind({'memory_bank': np.concatenate([bank, bank + 1])})
     # Twice the bank, and the one before is given back.
     assert host.cuda.used == used
@@ -221,7 +223,7 @@ def test_two_threads_run_two_forks(host, robot, deployed):
     first = Detector.load(robot)
     second = Detector.load(robot, beside=first)
     assert host.builds == 1
-    found = pictures(deployed)
+    found = images(deployed)
     expected = scores(first, found)
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(scores, one, found * 5) for one in (first, second)]
@@ -240,7 +242,7 @@ def test_memory_is_given_back_by_whatever_thread_is_the_last(host, robot):
 
 
 @pytest.mark.usefixtures('host', 'traced')
-def test_pictures_come_in_batches_of_the_engine(deployed, tmp_path):
+def test_images_come_in_batches_of_the_engine(deployed, tmp_path):
     bundle = copy_bundle(open_bundle(deployed.bundle), tmp_path / 'robot' / 'PaDiM')
     export(bundle, options=BuildOptions(max_batch=3))
     detector = Detector.load(bundle.folder)
@@ -260,18 +262,18 @@ def test_a_device_without_memory_is_named(host, robot):
     assert np.isfinite(first.backend.run(np.zeros((1, 64, 64, 3), np.uint8)).scores).all()
 
 
-def test_a_lost_device_is_an_error_for_every_picture(host, robot, deployed):
+def test_a_lost_device_is_an_error_for_every_image(host, robot, deployed):
     detector = Detector.load(robot)
     host.cuda.lost = 'cuStreamSynchronize failed: unspecified launch failure'
-    for picture in pictures(deployed, 2):
+    for image in images(deployed, 2):
         with pytest.raises(BackendError, match=r'Orin failed .*launch failure.*; start the node'):
-            detector.inspect(picture)
+            detector.inspect(image)
 
 
 @pytest.mark.usefixtures('host')
-def test_pictures_that_do_not_fit_are_refused(robot):
+def test_images_that_do_not_fit_are_refused(robot):
     backend = Detector.load(robot).backend
-    with pytest.raises(BackendError, match='the graph takes uint8 pictures of 64x64x3'):
+    with pytest.raises(BackendError, match='the graph takes uint8 images of 64x64x3'):
         backend.run(np.zeros((1, 32, 64, 3), np.uint8))
     with pytest.raises(BackendError, match='the graph needs the statistics'):
         backend.fork().run(np.zeros((1, 64, 64, 3), np.uint8))
@@ -280,7 +282,7 @@ def test_pictures_that_do_not_fit_are_refused(robot):
 
 
 def test_a_machine_without_tensorrt_says_so(robot, monkeypatch):
-    monkeypatch.setattr('adet_core.tensorrt.flavour._NAMES', ('no_such_tensorrt',))
+    monkeypatch.setattr('adet_core.inference.tensorrt.library._NAMES', ('no_such_tensorrt',))
     detector = Detector.load(robot)
     assert detector.backend.name.startswith('onnxruntime')
     assert detector.backend_reason.startswith('not TensorRT: TensorRT is not installed (No module')
@@ -300,7 +302,7 @@ def test_a_machine_without_a_gpu_says_so(robot):
 
 def _gpu():
     try:
-        find_flavour()
+        find_library()
         return find_gpu()
     except BackendError as error:
         return str(error)

@@ -22,9 +22,9 @@ from sklearn.metrics import confusion_matrix, f1_score, roc_auc_score
 import torch
 import yaml
 
-from adet_core.backends import open_backend
 from adet_core.bundle import Bundle, META_FILE, open_bundle, read_engine
 from adet_core.errors import ConfigError, DatasetError
+from adet_core.inference.backend import open_backend
 from adet_core.scoring import normalise_score
 from adet_core.thresholds import normal_threshold
 from adet_training.dataset import load_category
@@ -129,7 +129,7 @@ def test_the_manifest_says_what_was_learned_from_what(deployed: Any, bundle: Bun
     assert {'adet_core', 'anomalib', 'timm', 'numpy'} < manifest.versions.keys()
 
 
-def test_every_test_picture_has_a_row_with_the_verdict_of_the_threshold(
+def test_every_test_image_has_a_row_with_the_verdict_of_the_threshold(
     deployed: Any, bundle: Bundle
 ) -> None:
     rows = _rows(deployed.run_dir)
@@ -152,7 +152,7 @@ def test_every_test_picture_has_a_row_with_the_verdict_of_the_threshold(
     assert bundle.manifest.score_range.maximum == pytest.approx(scores.max())
 
 
-def test_every_test_picture_has_one_overlay_in_the_folder_of_its_label(deployed: Any) -> None:
+def test_every_test_image_has_one_overlay_in_the_folder_of_its_label(deployed: Any) -> None:
     for kind, count in (('normal', 6), ('anomaly', 10)):
         drawn = list((deployed.run_dir / 'test_result' / 'images' / kind).iterdir())
         assert len(drawn) == count
@@ -205,8 +205,8 @@ def test_scikit_learn_finds_the_same_pixel_figures_in_the_maps_of_the_exported_g
     backend = open_backend('onnxruntime', read_engine(robot))
     backend.bind(robot.statistics())
     samples = load_category(deployed.data_root, 'plate', SIZE).test
-    maps = backend.run(np.stack([sample.image for sample in samples])).maps
-    masks = np.stack([sample.mask for sample in samples])
+    maps = backend.run(np.stack([labelled.image for labelled in samples])).maps
+    masks = np.stack([labelled.mask for labelled in samples])
 
     auroc = roc_auc_score(masks.ravel(), maps.ravel())
 
@@ -264,7 +264,7 @@ def test_a_seed_out_of_range_is_refused(learn: Learn, seed: int) -> None:
 
 
 def _check_held_out(bundle: Bundle) -> None:
-    """The threshold is the promised quantile of held-out good pictures, and says so."""
+    """The threshold is the promised quantile of held-out normal images, and says so."""
     manifest, golden = bundle.manifest, bundle.golden()
     assert (manifest.dataset.train, manifest.dataset.held_out) == (10, 2)
     threshold = manifest.image_threshold
@@ -276,13 +276,13 @@ def _check_held_out(bundle: Bundle) -> None:
     assert threshold.false_reject_bound == pytest.approx(1 - 0.05 ** (1 / 2))
     assert threshold.detail == (
         'at most 33.3% of good parts rejected on average, with 95% confidence at most 77.6%, '
-        'from 2 held-out pictures; 99 are needed to promise 1%'
+        'from 2 held-out images; 99 are needed to promise 1%'
     )
     assert manifest.score_range.minimum < threshold.value <= manifest.score_range.maximum
     assert np.isfinite(golden.scores).all()
 
 
-def test_without_test_pictures_the_threshold_comes_from_held_out_good_ones(
+def test_without_test_images_the_threshold_comes_from_held_out_good_ones(
     own_data: Path, learn: Learn
 ) -> None:
     shutil.rmtree(own_data / 'test')
@@ -291,7 +291,7 @@ def test_without_test_pictures_the_threshold_comes_from_held_out_good_ones(
 
     _check_held_out(run.bundle)
     manifest, golden = run.bundle.manifest, run.bundle.golden()
-    # With nothing else to show, the golden pictures are the held-out ones.
+    # With nothing else to show, the golden images are the held-out ones.
     assert manifest.image_threshold == normal_threshold(golden.scores, 0.01)
     assert manifest.image_threshold.value > golden.scores.max()
     assert manifest.metrics == {}
@@ -303,7 +303,7 @@ def test_without_test_pictures_the_threshold_comes_from_held_out_good_ones(
     assert {path.name for path in (run.folder / 'pytorch').iterdir()} == BUNDLE_FILES
 
 
-def test_good_test_pictures_alone_test_the_threshold_and_do_not_set_it(
+def test_good_test_images_alone_test_the_threshold_and_do_not_set_it(
     own_data: Path, learn: Learn
 ) -> None:
     shutil.rmtree(own_data / 'test' / 'plate' / 'anomaly')
@@ -322,7 +322,7 @@ def test_good_test_pictures_alone_test_the_threshold_and_do_not_set_it(
     assert len(list((run.folder / 'test_result' / 'images' / 'normal').iterdir())) == 6
 
 
-def test_anomalous_test_pictures_alone_test_the_thresholds_and_do_not_set_them(
+def test_anomalous_test_images_alone_test_the_thresholds_and_do_not_set_them(
     own_data: Path, learn: Learn
 ) -> None:
     shutil.rmtree(own_data / 'test' / 'plate' / 'normal')
@@ -338,7 +338,7 @@ def test_anomalous_test_pictures_alone_test_the_thresholds_and_do_not_set_them(
     assert (pixel.method, pixel.normals, pixel.anomalies) == ('normal_quantile', 2, 0)
 
 
-def test_masks_that_fill_all_pictures_give_no_pixel_figures(own_data: Path, learn: Learn) -> None:
+def test_masks_that_fill_all_images_give_no_pixel_figures(own_data: Path, learn: Learn) -> None:
     shutil.rmtree(own_data / 'test' / 'plate' / 'normal')
     for path in (own_data / 'test' / 'plate' / 'masks').iterdir():
         cv2.imwrite(str(path), np.full((128, 128), 255, np.uint8))
@@ -360,16 +360,16 @@ def test_without_masks_the_largest_values_of_the_maps_set_the_pixel_threshold(
     assert manifest.image_threshold.value == pytest.approx(bundle.manifest.image_threshold.value)
     # PaDiM's score is the map's largest value, so the best of both is the same.
     image, pixel = manifest.image_threshold, manifest.pixel_threshold
-    told = "no masks; best F1 of the maps' largest values on the labelled test pictures"
+    told = "no masks; best F1 of the maps' largest values on the labelled test images"
     assert pixel == replace(image, detail=told)
     same = {n: v for n, v in bundle.manifest.metrics.items() if n not in ('pixel_auroc', 'aupro')}
     assert manifest.metrics == pytest.approx(same)
 
 
-# ---- pictures and names that make trouble
+# ---- images and names that make trouble
 
 
-def test_unreadable_pictures_are_skipped_named_and_counted(own_data: Path, learn: Learn) -> None:
+def test_unreadable_images_are_skipped_named_and_counted(own_data: Path, learn: Learn) -> None:
     train, test = own_data / 'train' / 'plate', own_data / 'test' / 'plate'
     broken = [train / '0003.png', test / 'anomaly' / 'dent_0000.png', test / 'normal' / '0001.png']
     for path in broken:
@@ -377,7 +377,7 @@ def test_unreadable_pictures_are_skipped_named_and_counted(own_data: Path, learn
 
     run = learn(data_root=own_data)
 
-    assert run.unreadable == [f'{path}: cannot be decoded as a picture' for path in broken]
+    assert run.unreadable == [f'{path}: cannot be decoded as an image' for path in broken]
     dataset = run.bundle.manifest.dataset
     assert (dataset.train, dataset.test_normal, dataset.test_anomaly) == (11, 5, 9)
     assert dataset.unreadable == 3
@@ -420,31 +420,31 @@ def test_a_missing_category_is_answered_with_the_others(
     _leaves_nothing(learn, tmp_path, DatasetError, message)
 
 
-def test_too_few_pictures_are_refused_before_anything_is_written(
+def test_too_few_images_are_refused_before_anything_is_written(
     own_data: Path, learn: Learn, tmp_path: Path
 ) -> None:
     for path in sorted((own_data / 'train' / 'plate').iterdir())[1:]:
         path.unlink()
-    message = 'train/plate: 1 readable pictures, at least 2 are needed$'
+    message = 'train/plate: 1 readable images, at least 2 are needed$'
     _leaves_nothing(learn, tmp_path, DatasetError, message)
 
 
-def test_two_pictures_without_labelled_ones_are_too_few(
+def test_two_images_without_labelled_ones_are_too_few(
     own_data: Path, learn: Learn, tmp_path: Path
 ) -> None:
     shutil.rmtree(own_data / 'test')
     for path in sorted((own_data / 'train' / 'plate').iterdir())[2:]:
         path.unlink()
-    message = 'train/plate: 2 readable pictures, at least 3 are needed; without labelled test'
+    message = 'train/plate: 2 readable images, at least 3 are needed; without labelled test'
     _leaves_nothing(learn, tmp_path, DatasetError, message)
 
 
-def test_a_test_picture_without_a_label_is_refused_before_anything_is_written(
+def test_a_test_image_without_a_label_is_refused_before_anything_is_written(
     own_data: Path, learn: Learn, tmp_path: Path
 ) -> None:
     test = own_data / 'test' / 'plate'
     (test / 'normal').rename(test / 'good')
-    message = r'test/plate/good/0000\.png: has no label; test pictures belong in normal/ or anom'
+    message = r'test/plate/good/0000\.png: has no label; test images belong in normal/ or anom'
     _leaves_nothing(learn, tmp_path, DatasetError, message)
 
 
@@ -525,13 +525,13 @@ def test_a_training_that_is_interrupted_leaves_no_bundle(
     handler = signal.getsignal(signal.SIGINT)
     seen = []
 
-    def report(name: str, *_: Any) -> None:
+    def progress(name: str, *_: Any) -> None:
         seen.append(name)
         if name == stage:
             raise kind
 
     with pytest.raises(kind):
-        learn(report=report)
+        learn(progress=progress)
 
     assert seen[-1] == stage
     assert signal.getsignal(signal.SIGINT) is handler
@@ -540,12 +540,12 @@ def test_a_training_that_is_interrupted_leaves_no_bundle(
     assert not (folder / 'pytorch').exists()
 
 
-def test_progress_is_reported_from_the_first_picture_to_the_last(learn: Learn) -> None:
+def test_progress_is_reported_from_the_first_image_to_the_last(learn: Learn) -> None:
     calls: list[tuple[str, int, int | None]] = []
-    run = learn(settings={'batch_size': 5}, report=lambda *call: calls.append(call))
+    run = learn(settings={'batch_size': 5}, progress=lambda *call: calls.append(call))
     stages = {stage: [call[1:] for call in calls if call[0] == stage] for stage, *_ in calls}
     assert stages == {
-        'reading pictures': [(done, 28) for done in range(1, 29)],
+        'reading images': [(done, 28) for done in range(1, 29)],
         'extracting features and fitting': [(done, 3) for done in range(1, 4)],
         'testing': [(done, 16) for done in range(1, 17)],
         'drawing overlays': [(done, 16) for done in range(1, 17)],

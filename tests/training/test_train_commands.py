@@ -74,7 +74,7 @@ def test_training_prints_one_json_object_and_nothing_else(
     assert manifest.hyper_parameters['seed'] == 3
     assert manifest.hyper_parameters['n_features'] == 24
     assert result['skipped'] == 1
-    assert f'skipped: {broken}: cannot be decoded as a picture\n' in captured.err
+    assert f'skipped: {broken}: cannot be decoded as an image\n' in captured.err
 
 
 def test_what_makes_the_figures_doubtful_is_warned_of_and_logged(
@@ -90,7 +90,7 @@ def test_what_makes_the_figures_doubtful_is_warned_of_and_logged(
     assert captured.out.count('\n') == 1
     result = json.loads(captured.out)
     (warning,) = result['warnings']
-    assert warning.startswith(f'1 test pictures are also training pictures ({copy} is {learned})')
+    assert warning.startswith(f'1 test images are also training images ({copy} is {learned})')
     assert [line for line in captured.err.splitlines() if line.startswith('warning: ')] == [
         f'warning: {warning}'
     ]
@@ -98,17 +98,17 @@ def test_what_makes_the_figures_doubtful_is_warned_of_and_logged(
     assert f' warning: {warning}\n' in log
 
 
-def test_one_picture_only_is_one_clear_line(own_data: Path, tmp_path: Path, capsys: Out) -> None:
+def test_one_image_only_is_one_clear_line(own_data: Path, tmp_path: Path, capsys: Out) -> None:
     folder = own_data / 'train' / 'plate'
     for path in sorted(folder.iterdir())[1:]:
         path.unlink()
-    message = f'{folder}: 1 readable pictures, at least 2 are needed'
+    message = f'{folder}: 1 readable images, at least 2 are needed'
     assert _error(capsys, _train(own_data, tmp_path / 'models')) == message
     assert not (tmp_path / 'models').exists()
 
 
 @pytest.mark.parametrize('left', ['normal', 'anomaly'])
-def test_a_test_folder_of_one_kind_is_trained_on_good_pictures_alone(
+def test_a_test_folder_of_one_kind_is_trained_on_good_images_alone(
     own_data: Path, tmp_path: Path, capsys: Out, left: str
 ) -> None:
     other = {'normal': 'anomaly', 'anomaly': 'normal'}[left]
@@ -122,7 +122,7 @@ def test_a_test_folder_of_one_kind_is_trained_on_good_pictures_alone(
     assert _error(capsys, words).startswith('threshold=labelled needs good and anomalous test')
 
 
-def test_pictures_of_mixed_size_colour_and_depth_are_learned_from(
+def test_images_of_mixed_size_colour_and_depth_are_learned_from(
     own_data: Path, tmp_path: Path, capsys: Out
 ) -> None:
     for number, path in enumerate(sorted(own_data.rglob('*.png'))):

@@ -135,7 +135,7 @@ def test_a_study_of_something_else_is_not_continued(
     else:
         more = ['--seed', '7']
     said = error(capsys, words(own_data, models, space, *more))
-    assert "study 'padim_plate' was begun with other pictures" in said
+    assert "study 'padim_plate' was begun with other images" in said
     assert '--study NAME' in said
 
 

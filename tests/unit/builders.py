@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small real bundles, made without torch, whose answers numpy can compute.
 
-The graph says how far a picture is from a mean picture: per pixel, the mean over the channels of
+The graph says how far an image is from a mean image: per pixel, the mean over the channels of
 ``|image - mean| * inv_covariance``; the score is the map's largest value.
 """
 
@@ -72,7 +72,7 @@ def manifest(**overrides: Any) -> Manifest:
             normals=20,
             anomalies=0,
             target_false_reject_rate=0.01,
-            detail='from good pictures',
+            detail='from normal images',
             confidence=0.95,
             false_reject_bound=0.14,
             uncertain_from=UNCERTAIN_FROM,
@@ -96,7 +96,7 @@ def manifest(**overrides: Any) -> Manifest:
 
 
 def statistics(seed: int = 0) -> dict[str, np.ndarray]:
-    """A mean picture and a weight per channel."""
+    """A mean image and a weight per channel."""
     rng = np.random.default_rng(seed)
     return {
         'mean': rng.uniform(0, 255, (SIZE, SIZE, 3)).astype(np.float32),
@@ -105,14 +105,14 @@ def statistics(seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def flat_statistics(level: float = 100.0) -> dict[str, np.ndarray]:
-    """The mean picture is one grey, so a good part is that grey all over."""
+    """The mean image is one grey, so a good part is that grey all over."""
     return {
         'mean': np.full((SIZE, SIZE, 3), level, np.float32),
         'inv_covariance': np.ones(3, np.float32),
     }
 
 
-def expected_answer(
+def expected_prediction(
     images: np.ndarray, arrays: Mapping[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the graph has to answer: scores ``(N,)`` and maps ``(N, H, W)``."""
@@ -122,9 +122,9 @@ def expected_answer(
 
 
 def golden(arrays: Mapping[str, np.ndarray], seed: int = 0) -> Golden:
-    """Two random pictures with the right answers."""
+    """Two random images with the right answers."""
     images = np.random.default_rng(seed).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
-    scores, maps = expected_answer(images, arrays)
+    scores, maps = expected_prediction(images, arrays)
     return Golden(images, scores, maps)
 
 
@@ -182,8 +182,8 @@ def make_graph(score: str = 'score', *, divide: bool = False, flat_score: bool =
     from onnx import helper, TensorProto
 
     node, tensor = helper.make_node, helper.make_tensor_value_info
-    picture = [SIZE, SIZE, 3]
-    axes = {'channels': [3], 'second': [1], 'picture': [1, 2, 3] if flat_score else [2, 3]}
+    image = [SIZE, SIZE, 3]
+    axes = {'channels': [3], 'second': [1], 'image_axes': [1, 2, 3] if flat_score else [2, 3]}
     graph = helper.make_graph(
         [
             node('Cast', ['image'], ['float'], to=TensorProto.FLOAT),
@@ -192,12 +192,12 @@ def make_graph(score: str = 'score', *, divide: bool = False, flat_score: bool =
             node('Div' if divide else 'Mul', ['distance', 'inv_covariance'], ['weighted']),
             node('ReduceMean', ['weighted', 'channels'], ['map'], keepdims=0),
             node('Unsqueeze', ['map', 'second'], ['anomaly_map']),
-            node('ReduceMax', ['anomaly_map', 'picture'], [score], keepdims=0),
+            node('ReduceMax', ['anomaly_map', 'image_axes'], [score], keepdims=0),
         ],
         'distance_to_mean',
         [
-            tensor('image', TensorProto.UINT8, ['N', *picture]),
-            tensor('mean', TensorProto.FLOAT, picture),
+            tensor('image', TensorProto.UINT8, ['N', *image]),
+            tensor('mean', TensorProto.FLOAT, image),
             tensor('inv_covariance', TensorProto.FLOAT, [3]),
         ],
         [

@@ -39,7 +39,11 @@ def _loaded(package: str) -> tuple[set[str], set[str]]:
 
 def test_the_runtime_library_loads_neither_ros_nor_torch() -> None:
     names, loaded = _loaded('adet_core')
-    assert {'adet_core.detector', 'adet_core.backends.ort', 'adet_core.cli.deploy'} <= names
+    assert {
+        'adet_core.inference.detector',
+        'adet_core.inference.onnxruntime',
+        'adet_core.cli.deploy',
+    } <= names
     assert not loaded & (HEAVY | ROS)
 
 

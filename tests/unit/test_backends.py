@@ -13,15 +13,15 @@ from builders import make_graph, SIZE
 import numpy as np
 import pytest
 
-from adet_core.backends import (
+from adet_core.errors import BackendError, ConfigError
+from adet_core.inference.backend import (
     Backend,
     BACKENDS,
     check_statistics,
     open_backend,
-    PREPARATION_KEY,
+    STATISTICS_TRANSFORM_KEY,
 )
-from adet_core.backends.preparation import first_line
-from adet_core.errors import BackendError, ConfigError
+from adet_core.inference.statistics_transform import first_line
 
 
 @pytest.fixture(params=['auto', *BACKENDS])
@@ -31,13 +31,13 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return opened
 
 
-def _pictures(count: int, seed: int = 0) -> np.ndarray:
+def _images(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
 
 
 def _assert_right(backend: Backend, images: np.ndarray, arrays: dict[str, np.ndarray]) -> None:
     answer = backend.run(images)
-    scores, maps = builders.expected_answer(images, arrays)
+    scores, maps = builders.expected_prediction(images, arrays)
     assert answer.scores.shape == (len(images),)
     assert answer.maps.shape == (len(images), SIZE, SIZE)
     assert answer.scores.dtype == answer.maps.dtype == np.float32
@@ -46,25 +46,25 @@ def _assert_right(backend: Backend, images: np.ndarray, arrays: dict[str, np.nda
 
 
 @pytest.mark.parametrize('count', [1, 2, 5])
-def test_any_number_of_pictures_is_answered_at_once(backend: Backend, count: int) -> None:
-    _assert_right(backend, _pictures(count), builders.statistics())
+def test_any_number_of_images_is_answered_at_once(backend: Backend, count: int) -> None:
+    _assert_right(backend, _images(count), builders.statistics())
 
 
-def test_answers_stay_when_the_next_picture_is_run(backend: Backend) -> None:
-    first = backend.run(_pictures(1))
+def test_answers_stay_when_the_next_image_is_run(backend: Backend) -> None:
+    first = backend.run(_images(1))
     kept = first.maps.copy()
-    backend.run(_pictures(1, seed=1))
+    backend.run(_images(1, seed=1))
     np.testing.assert_array_equal(first.maps, kept)
 
 
-def test_pictures_may_be_views(backend: Backend) -> None:
-    images = _pictures(2)
+def test_images_may_be_views(backend: Backend) -> None:
+    images = _images(2)
     for view in (images[:, ::-1, :, ::-1], images.swapaxes(1, 2), images[1:]):
         _assert_right(backend, view, builders.statistics())
 
 
-def test_statistics_are_exchanged_between_two_pictures(backend: Backend) -> None:
-    images = _pictures(1)
+def test_statistics_are_exchanged_between_two_images(backend: Backend) -> None:
+    images = _images(1)
     for seed in (1, 2):
         backend.bind(builders.statistics(seed))
         _assert_right(backend, images, builders.statistics(seed))
@@ -76,14 +76,14 @@ def test_statistics_need_not_be_kept_by_the_caller(backend: Backend) -> None:
     # Memory that was given back would be used again for these.
     others = [np.full((SIZE, SIZE, 3), 7, np.float32) for _ in range(50)]
     others += [np.full(3, 7, np.float32) for _ in range(500)]
-    _assert_right(backend, _pictures(1), builders.statistics(3))
+    _assert_right(backend, _images(1), builders.statistics(3))
     assert len(others) == 550
 
 
 def test_statistics_may_be_views(backend: Backend) -> None:
     arrays = builders.statistics(4)
     backend.bind({**arrays, 'mean': np.asfortranarray(arrays['mean'])})
-    _assert_right(backend, _pictures(1), arrays)
+    _assert_right(backend, _images(1), arrays)
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,12 @@ def test_statistics_that_do_not_fit_leave_the_old_ones(
 ) -> None:
     with pytest.raises(BackendError, match=message):
         backend.bind({**builders.statistics(1), **change})
-    _assert_right(backend, _pictures(1), builders.statistics())
+    _assert_right(backend, _images(1), builders.statistics())
 
 
 def test_running_without_statistics_says_what_is_needed() -> None:
     with pytest.raises(BackendError, match=r"statistics \['inv_covariance', 'mean'\]: bind them"):
-        open_backend('auto', make_graph()).run(_pictures(1))
+        open_backend('auto', make_graph()).run(_images(1))
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_running_without_statistics_says_what_is_needed() -> None:
         np.zeros((), np.uint8),
     ],
 )
-def test_pictures_that_do_not_fit_are_refused(backend: Backend, images: np.ndarray) -> None:
-    with pytest.raises(BackendError, match='the graph takes uint8 pictures of 64x64x3, got '):
+def test_images_that_do_not_fit_are_refused(backend: Backend, images: np.ndarray) -> None:
+    with pytest.raises(BackendError, match='the graph takes uint8 images of 64x64x3, got '):
         backend.run(images)
 
 
@@ -138,17 +138,17 @@ def test_a_graph_without_the_outputs_is_a_backend_error() -> None:
     backend = open_backend('onnxruntime', make_graph('loss'))
     backend.bind(builders.statistics())
     with pytest.raises(BackendError, match="no output 'score'; export the bundle again"):
-        backend.run(_pictures(1))
+        backend.run(_images(1))
 
 
 def test_a_graph_whose_outputs_have_other_shapes_is_a_backend_error() -> None:
     backend = open_backend('onnxruntime', make_graph(flat_score=True))
     backend.bind(builders.statistics())
     with pytest.raises(BackendError, match='inference failed: '):
-        backend.run(_pictures(1))
+        backend.run(_images(1))
 
 
-def test_a_graph_without_picture_is_a_backend_error() -> None:
+def test_a_graph_without_image_is_a_backend_error() -> None:
     from onnx import helper, TensorProto
 
     value = helper.make_tensor_value_info('x', TensorProto.FLOAT, [1])
@@ -163,11 +163,11 @@ def _with_preparation(text: str) -> bytes:
     import onnx
 
     model = onnx.load_from_string(make_graph())
-    model.metadata_props.add(key=PREPARATION_KEY, value=text)
+    model.metadata_props.add(key=STATISTICS_TRANSFORM_KEY, value=text)
     return bytes(model.SerializeToString())
 
 
-def _preparation() -> str:
+def _transform() -> str:
     """A graph from half the mean and the weights to what the graph takes, as metadata."""
     from onnx import helper, TensorProto
 
@@ -187,12 +187,12 @@ def _preparation() -> str:
 
 
 def test_statistics_are_prepared_as_the_graph_says() -> None:
-    backend = open_backend('onnxruntime', _with_preparation(_preparation()), threads=1)
+    backend = open_backend('onnxruntime', _with_preparation(_transform()), threads=1)
     for one in (backend, backend.fork()):
         for seed in (0, 1):
             arrays = builders.statistics(seed)
             one.bind({'half': arrays['mean'] / 2, 'weights': arrays['inv_covariance']})
-            _assert_right(one, _pictures(2), arrays)
+            _assert_right(one, _images(2), arrays)
     with pytest.raises(BackendError, match=r"takes the statistics \['half', 'weights'\]"):
         backend.bind(builders.statistics())
 
@@ -214,21 +214,21 @@ def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
 
 
 def test_a_missing_library_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKENDS, 'onnxruntime', 'adet_core.backends.absent:Backend')
+    monkeypatch.setitem(BACKENDS, 'onnxruntime', 'adet_core.inference.backend.absent:Backend')
     with pytest.raises(BackendError, match=r'onnxruntime: .*absent.*; install it with: pip'):
         open_backend('onnxruntime', make_graph())
 
 
 def test_auto_takes_the_first_backend_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
     working = BACKENDS['onnxruntime']
-    broken = {'first': 'adet_core.backends.absent:Backend', 'second': working}
-    monkeypatch.setattr('adet_core.backends.BACKENDS', broken)
+    broken = {'first': 'adet_core.inference.backend.absent:Backend', 'second': working}
+    monkeypatch.setattr('adet_core.inference.backend.BACKENDS', broken)
     assert open_backend('auto', make_graph()).name == 'onnxruntime (CPU)'
 
 
 def test_auto_tells_why_nothing_works(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = {'first': 'adet_core.absent:Backend', 'second': BACKENDS['onnxruntime']}
-    monkeypatch.setattr('adet_core.backends.BACKENDS', broken)
+    monkeypatch.setattr('adet_core.inference.backend.BACKENDS', broken)
     with pytest.raises(BackendError, match=r'first: .*; second: cannot load the graph'):
         open_backend('auto', b'')
 

@@ -16,9 +16,13 @@ import pytest
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 
-from adet_core.any_source import open_source
-from adet_core.bags import Bag, BagOptions, BagSource, record_pictures, recorded_results
-from adet_core.bags.messages import (
+from adet_core.cli import main
+from adet_core.errors import BagError, ConfigError
+from adet_core.image import Image
+from adet_core.io.open_source import open_source
+from adet_core.io.sources import Frame
+from adet_evaluation.bags import Bag, BagOptions, BagSource, record_images, recorded_results
+from adet_evaluation.bags.messages import (
     COMPRESSED,
     DEFINITIONS,
     IMAGE,
@@ -27,11 +31,7 @@ from adet_core.bags.messages import (
     make_header,
     RESULT,
 )
-from adet_core.cli import main
-from adet_core.errors import BagError, ConfigError
-from adet_core.pictures import Picture
-from adet_core.sources import Frame
-from adet_core.synth import write_dataset
+from adet_synth import write_dataset
 
 START_NS = 1_700_000_000_000_000_000
 INTERFACES = Path(__file__).parents[2] / 'ros2_ws' / 'src' / 'adet_interfaces' / 'msg'
@@ -39,7 +39,7 @@ INTERFACES = Path(__file__).parents[2] / 'ros2_ws' / 'src' / 'adet_interfaces' /
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Labelled pictures."""
+    """Labelled images."""
     root = tmp_path_factory.mktemp('data')
     write_dataset(
         root,
@@ -65,9 +65,9 @@ class Frames:
         return iter(self.frames)
 
 
-def picture(encoding: str, shape: tuple[int, ...], dtype: Any) -> Picture:
+def image(encoding: str, shape: tuple[int, ...], dtype: Any) -> Image:
     values = np.arange(np.prod(shape)).reshape(shape) % 251
-    return Picture(values.astype(dtype), encoding)
+    return Image(values.astype(dtype), encoding)
 
 
 class Recorder:
@@ -130,26 +130,26 @@ def test_what_is_recorded_is_read_back(
 ) -> None:
     source = open_source(str(folder))
     options = BagOptions(start_ns=START_NS, rate=4, storage=storage, compression=compression)
-    made = record_pictures(source, tmp_path / 'bag', options)
+    made = record_images(source, tmp_path / 'bag', options)
     assert (made.pictures, made.unreadable) == (7, 0)
     read = open_source(str(tmp_path / 'bag'))
     assert isinstance(read, BagSource)
     frames = list(read)
     assert read.total == len(frames) == 7
-    assert (read.doubled, read.backward, read.warnings) == (0, 0, [])
+    assert (read.duplicates, read.non_monotonic, read.warnings) == (0, 0, [])
     for number, (written, found) in enumerate(zip(source, frames, strict=True)):
         assert (found.source, found.label) == (written.source, written.label)
         assert found.stamp_ns == START_NS + number * 250_000_000
         assert found.frame_id == 'camera'
-        assert written.picture is not None
-        assert found.picture is not None
-        assert found.picture.encoding == written.picture.encoding
-        difference = np.abs(found.picture.pixels.astype(int) - written.picture.pixels)
+        assert written.image is not None
+        assert found.image is not None
+        assert found.image.encoding == written.image.encoding
+        difference = np.abs(found.image.pixels.astype(int) - written.image.pixels)
         assert difference.mean() < (8 if compression == 'jpeg' else 1e-9)
 
 
 def test_a_bag_says_what_ros2_bag_reads(folder: Path, tmp_path: Path) -> None:
-    record_pictures(open_source(str(folder)), tmp_path / 'bag', BagOptions(start_ns=START_NS))
+    record_images(open_source(str(folder)), tmp_path / 'bag', BagOptions(start_ns=START_NS))
     text = (tmp_path / 'bag' / 'metadata.yaml').read_text(encoding='utf-8')
     assert 'version: 8' in text
     with Reader(tmp_path / 'bag') as reader:
@@ -165,59 +165,59 @@ def test_a_bag_says_what_ros2_bag_reads(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     'given',
     [
-        picture('mono8', (4, 6), np.uint8),
-        picture('mono16', (4, 6), np.uint16),
-        picture('bgr8', (4, 6, 3), np.uint8),
-        picture('rgba8', (4, 6, 4), np.uint8),
-        picture('32FC1', (4, 6), np.float32),
+        image('mono8', (4, 6), np.uint8),
+        image('mono16', (4, 6), np.uint16),
+        image('bgr8', (4, 6, 3), np.uint8),
+        image('rgba8', (4, 6, 4), np.uint8),
+        image('32FC1', (4, 6), np.float32),
     ],
     ids=lambda one: one.encoding,
 )
-def test_pixels_of_every_layout_survive(tmp_path: Path, given: Picture) -> None:
+def test_pixels_of_every_layout_survive(tmp_path: Path, given: Image) -> None:
     source = Frames([Frame(given, 'a.png')])
-    record_pictures(source, tmp_path / 'bag', BagOptions(start_ns=START_NS))
+    record_images(source, tmp_path / 'bag', BagOptions(start_ns=START_NS))
     (frame,) = BagSource(tmp_path / 'bag')
-    assert frame.picture is not None
-    assert frame.picture.encoding == given.encoding
-    assert np.array_equal(frame.picture.pixels, given.pixels)
+    assert frame.image is not None
+    assert frame.image.encoding == given.encoding
+    assert np.array_equal(frame.image.pixels, given.pixels)
 
 
-def test_a_picture_that_cannot_be_read_stays_one(tmp_path: Path) -> None:
+def test_a_image_that_cannot_be_read_stays_one(tmp_path: Path) -> None:
     source = Frames(
         [
             Frame(None, 'broken\udcff.png', 'anomaly', 'cannot be decoded'),
-            Frame(picture('mono8', (4, 6), np.uint8), 'good.png', 'normal'),
+            Frame(image('mono8', (4, 6), np.uint8), 'good.png', 'normal'),
         ]
     )
-    made = record_pictures(source, tmp_path / 'bag', BagOptions(start_ns=START_NS))
+    made = record_images(source, tmp_path / 'bag', BagOptions(start_ns=START_NS))
     assert (made.pictures, made.unreadable) == (1, 1)
     broken, good = BagSource(tmp_path / 'bag')
-    assert (broken.picture, broken.label, broken.error) == (None, 'anomaly', 'cannot be decoded')
+    assert (broken.image, broken.label, broken.error) == (None, 'anomaly', 'cannot be decoded')
     assert broken.source == 'broken?.png'
-    assert good.picture is not None
+    assert good.image is not None
 
 
 def test_stamps_of_a_bag_are_kept_when_it_is_recorded_again(folder: Path, tmp_path: Path) -> None:
-    record_pictures(open_source(str(folder)), tmp_path / 'a', BagOptions(start_ns=START_NS))
+    record_images(open_source(str(folder)), tmp_path / 'a', BagOptions(start_ns=START_NS))
     again = BagOptions(start_ns=1, compression='png', frame_id='other')
-    record_pictures(BagSource(tmp_path / 'a'), tmp_path / 'b', again)
+    record_images(BagSource(tmp_path / 'a'), tmp_path / 'b', again)
     first, second = list(BagSource(tmp_path / 'a')), list(BagSource(tmp_path / 'b'))
-    assert [replace(one, picture=None) for one in first] == [
-        replace(one, picture=None) for one in second
+    assert [replace(one, image=None) for one in first] == [
+        replace(one, image=None) for one in second
     ]
 
 
 def test_nothing_is_left_where_recording_failed(folder: Path, tmp_path: Path) -> None:
-    deep = Frames([Frame(picture('mono16', (4, 6), np.uint16), 'deep.tif')])
+    deep = Frames([Frame(image('mono16', (4, 6), np.uint16), 'deep.tif')])
     options = BagOptions(start_ns=START_NS, compression='jpeg')
     with pytest.raises(ConfigError, match=r'deep\.tif: mono16 does not go into jpeg'):
-        record_pictures(deep, tmp_path / 'bag', options)
+        record_images(deep, tmp_path / 'bag', options)
     with pytest.raises(ConfigError, match='camera'):
-        record_pictures(Frames([], is_live=True), tmp_path / 'bag', options)
+        record_images(Frames([], is_live=True), tmp_path / 'bag', options)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / 'bag').mkdir()
     with pytest.raises(BagError, match='is there already; give another name'):
-        record_pictures(open_source(str(folder)), tmp_path / 'bag', options)
+        record_images(open_source(str(folder)), tmp_path / 'bag', options)
 
 
 @pytest.mark.parametrize('first', ['info', 'image'])
@@ -234,10 +234,10 @@ def test_labels_are_joined_in_whatever_order_they_came(tmp_path: Path, first: st
     frames = list(BagSource(tmp_path / 'bag'))
     assert [frame.stamp_ns for frame in frames] == list(range(1, 21))
     assert [frame.label for frame in frames] == ['anomaly', 'normal'] * 10
-    assert [frame.picture.pixels[0, 0] for frame in frames if frame.picture] == list(range(1, 21))
+    assert [frame.image.pixels[0, 0] for frame in frames if frame.image] == list(range(1, 21))
 
 
-def test_pictures_and_labels_that_lost_each_other_are_all_there(tmp_path: Path) -> None:
+def test_images_and_labels_that_lost_each_other_are_all_there(tmp_path: Path) -> None:
     with Recorder(tmp_path / 'bag') as bag:
         bag.topic('/image_raw', IMAGE)
         bag.topic('/image_info', INFO)
@@ -248,9 +248,9 @@ def test_pictures_and_labels_that_lost_each_other_are_all_there(tmp_path: Path) 
                 bag.info('/image_info', stamp)
     frames = list(BagSource(tmp_path / 'bag'))
     assert sorted(frame.stamp_ns or 0 for frame in frames) == list(range(1, 601))
-    lost = [frame for frame in frames if frame.picture is None]
+    lost = [frame for frame in frames if frame.image is None]
     assert [frame.stamp_ns for frame in lost] == [50, 150, 250, 350, 450, 550]
-    assert {frame.error for frame in lost} == {'its picture is not in the bag'}
+    assert {frame.error for frame in lost} == {'its image is not in the bag'}
     unlabelled = [frame.stamp_ns for frame in frames if not frame.label]
     assert unlabelled == [70, 170, 270, 370, 470, 570]
 
@@ -263,7 +263,7 @@ def test_stamps_that_repeat_or_go_back_are_counted(tmp_path: Path) -> None:
     source = BagSource(tmp_path / 'bag')
     for _ in range(2):
         assert [frame.stamp_ns for frame in source] == [10, 20, 5, 30]
-        assert (source.total, source.doubled, source.backward) == (6, 2, 1)
+        assert (source.total, source.duplicates, source.non_monotonic) == (6, 2, 1)
 
 
 def test_a_stamp_that_nobody_set_is_the_time_of_recording(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_a_stamp_that_nobody_set_is_the_time_of_recording(tmp_path: Path) -> Non
     assert stamps == [START_NS + step * 1_000_000 for step in (1, 2, 3)]
 
 
-def test_pictures_of_no_use_have_their_reason_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_images_of_no_use_have_their_reason_and_the_rest_goes_on(tmp_path: Path) -> None:
     with Recorder(tmp_path / 'bag') as bag:
         bag.topic('/image_raw', IMAGE)
         bag.image('/image_raw', 1, encoding='yuv422_yuy2')
@@ -285,18 +285,18 @@ def test_pictures_of_no_use_have_their_reason_and_the_rest_goes_on(tmp_path: Pat
     first, second, third, fourth = BagSource(tmp_path / 'bag')
     assert "encoding 'yuv422_yuy2' is not supported; supported: mono8" in first.error
     assert 'which do not fill it' in second.error
-    assert third.picture is not None
-    assert fourth.picture is not None
-    assert (third.picture.size, fourth.picture.size) == ((8, 2), (4, 5))
+    assert third.image is not None
+    assert fourth.image is not None
+    assert (third.image.size, fourth.image.size) == ((8, 2), (4, 5))
 
 
-def test_a_compressed_picture_that_is_none_has_its_reason(tmp_path: Path) -> None:
+def test_a_compressed_image_that_is_none_has_its_reason(tmp_path: Path) -> None:
     with Recorder(tmp_path / 'bag') as bag:
         bag.topic('/depth/compressedDepth', COMPRESSED)
         data = np.frombuffer(b'12 bytes header and so on', np.uint8)
         bag.write('/depth/compressedDepth', 1, format='32FC1; compressedDepth png', data=data)
     (frame,) = BagSource(tmp_path / 'bag')
-    assert frame.error.endswith('(32FC1; compressedDepth png): cannot be decoded as a picture')
+    assert frame.error.endswith('(32FC1; compressedDepth png): cannot be decoded as an image')
 
 
 def test_topics_are_chosen_or_asked_for(tmp_path: Path) -> None:
@@ -307,32 +307,30 @@ def test_topics_are_chosen_or_asked_for(tmp_path: Path) -> None:
             bag.image(name, 1)
         bag.topic('/image_info', INFO)
     told = r'/image_info \(adet_interfaces/msg/ImageInfo\), /left/image_rect \(sensor_msgs/msg/Im'
-    with pytest.raises(
-        BagError, match=rf'several topics of pictures; choose one .* it has {told}'
-    ):
+    with pytest.raises(BagError, match=rf'several topics of images; choose one .* it has {told}'):
         BagSource(path)
-    with pytest.raises(BagError, match=rf'no pictures on topic /image_info; it has {told}'):
+    with pytest.raises(BagError, match=rf'no images on topic /image_info; it has {told}'):
         BagSource(path, 'image_info')
     assert BagSource(path, 'left/image_rect').topic == '/left/image_rect'
 
 
-def test_a_bag_without_pictures_says_what_it_has(tmp_path: Path) -> None:
+def test_a_bag_without_images_says_what_it_has(tmp_path: Path) -> None:
     with Recorder(tmp_path / 'bag') as bag:
         bag.topic('/image_info', INFO)
         bag.info('/image_info', 1)
-    with pytest.raises(BagError, match='no topic of pictures; it has /image_info'):
+    with pytest.raises(BagError, match='no topic of images; it has /image_info'):
         BagSource(tmp_path / 'bag')
 
 
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
-    """A bag of several chunks: 40 pictures of 0.2 MB."""
+    """A bag of several chunks: 40 images of 0.2 MB."""
     frames = [
-        Frame(Picture(np.full((256, 256, 3), level, np.uint8), 'bgr8'), f'{level}.png', 'normal')
+        Frame(Image(np.full((256, 256, 3), level, np.uint8), 'bgr8'), f'{level}.png', 'normal')
         for level in range(40)
     ]
     path = tmp_path / 'many'
-    record_pictures(Frames(frames), path, BagOptions(start_ns=START_NS))
+    record_images(Frames(frames), path, BagOptions(start_ns=START_NS))
     return path
 
 
@@ -348,7 +346,7 @@ def test_a_recording_cut_short_is_read_as_far_as_it_goes(
         (many / 'metadata.yaml').unlink()
     source = BagSource(many)
     frames = list(source)
-    levels = [frame.picture.pixels[0, 0, 0] for frame in frames if frame.picture]
+    levels = [frame.image.pixels[0, 0, 0] for frame in frames if frame.image]
     assert levels == list(range(len(levels)))
     # No more than the last chunk is lost.
     assert 40 * share - 6 < len(levels) <= 40
@@ -387,7 +385,7 @@ def test_damage_in_the_midst_ends_the_reading_with_a_warning(many: Path) -> None
 def test_a_torn_sqlite_bag_is_refused_with_the_remedy(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / 'bag'
     options = BagOptions(start_ns=START_NS, storage='sqlite3')
-    record_pictures(open_source(str(folder)), path, options)
+    record_images(open_source(str(folder)), path, options)
     storage = path / 'bag.db3'
     whole = storage.read_bytes()
     storage.write_bytes(whole[: len(whole) // 2])
@@ -468,7 +466,7 @@ def test_recorded_results_become_rows(tmp_path: Path, storage: StoragePlugin) ->
 
 
 def test_a_bag_without_results_says_what_to_do(many: Path) -> None:
-    with pytest.raises(BagError, match='no results of a detector; inspect its pictures with --bu'):
+    with pytest.raises(BagError, match='no results of a detector; inspect its images with --bu'):
         recorded_results(Bag(many))
 
 
@@ -478,7 +476,7 @@ def test_the_command_records(
     words = ['record', '--images', str(folder), '--bag', str(tmp_path / 'bag')]
     assert main([*words, '--storage', 'sqlite3', '--compression', 'png', '--rate', '5']) == 0
     out = capsys.readouterr().out
-    assert re.search(r'bag: 7 pictures on /image_raw/compressed\n', out)
+    assert re.search(r'bag: 7 images on /image_raw/compressed\n', out)
     assert main(words) == 1
     assert 'is there already' in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -27,7 +27,11 @@ from adet_core.cli import main
 from adet_core.errors import BundleError
 from adet_core.records import Record, RecordWriter
 
-OWN = ('deploy', 'evaluate', 'synth')
+OWN = {
+    'deploy': 'adet_core.cli.deploy',
+    'evaluate': 'adet_evaluation.cli.evaluate',
+    'synth': 'adet_synth.cli.synth',
+}
 Out = pytest.CaptureFixture[str]
 
 
@@ -37,8 +41,8 @@ def _entry(name: str, module: str) -> EntryPoint:
 
 @pytest.fixture(autouse=True)
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
-    """The commands of adet_core alone, as on a machine that has nothing else; add to them."""
-    found = [_entry(name, f'adet_core.cli.{name}') for name in OWN]
+    """Commands that need neither ROS nor torch, as on a machine without both; add to them."""
+    found = [_entry(name, module) for name, module in OWN.items()]
     monkeypatch.setattr('adet_core.cli.entry_points', lambda **_: found)
     return found
 
@@ -106,7 +110,7 @@ def test_the_version_is_that_of_the_package(capsys: Out) -> None:
 
 @pytest.mark.parametrize('name', OWN)
 def test_help_shows_an_example_that_parses(name: str, capsys: Out) -> None:
-    module = importlib.import_module(f'adet_core.cli.{name}')
+    module = importlib.import_module(OWN[name])
     with pytest.raises(SystemExit) as exit_:
         main([name, '--help'])
     assert exit_.value.code == 0
@@ -325,7 +329,7 @@ def results(tmp_path: Path) -> Path:
     for stamp, (score, label) in enumerate(
         [(1.0, 'normal'), (3.0, 'normal'), (2.0, 'anomaly'), (4.0, 'anomaly'), (None, '')]
     ):
-        judged = score is not None
+        inspected = score is not None
         writer.write(
             Record(
                 stamp_ns=stamp,
@@ -334,10 +338,10 @@ def results(tmp_path: Path) -> Path:
                 label=label,
                 model='padim',
                 score=score,
-                threshold=2.5 if judged else None,
-                is_anomalous=score > 2.5 if judged else None,
-                inference_ms=10.0 if judged else None,
-                error='' if judged else 'cannot be decoded',
+                threshold=2.5 if inspected else None,
+                is_anomalous=score > 2.5 if inspected else None,
+                inference_ms=10.0 if inspected else None,
+                error='' if inspected else 'cannot be decoded',
             )
         )
     writer.close()
@@ -386,7 +390,7 @@ def test_figures_are_shown_as_a_table(results: Path, capsys: Out) -> None:
         for key, _, value in (s.partition('│') for s in text.splitlines())
     }
     assert rows['image AUROC'] == '0.750'
-    assert rows['pictures'] == '4'
+    assert rows['images'] == '4'
     assert rows['false-reject rate'] == '50.0% (1.3% to 98.7%)'
     assert rows['inference p50, p95, p99'] == '10.0, 10.0, 10.0 ms'
 
@@ -421,7 +425,7 @@ def test_results_that_are_not_there_say_how_to_make_them(tmp_path: Path, capsys:
 def test_results_without_verdicts_say_so(tmp_path: Path, capsys: Out) -> None:
     RecordWriter(tmp_path / 'r.csv').close()
     message = _error(capsys, 'evaluate', '--results', str(tmp_path / 'r.csv'))
-    assert message == 'none of 0 rows has a verdict; inspect some pictures first'
+    assert message == 'none of 0 rows has a verdict; inspect some images first'
 
 
 def test_a_report_that_cannot_be_written_names_the_place(

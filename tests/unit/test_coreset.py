@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from adet_core.coreset import cover_radius, select_coreset
+from adet_core.models.coreset import cover_radius, select_coreset
 
 
 def _features(count: int, length: int, seed: int, clusters: int = 0) -> np.ndarray:
@@ -176,7 +176,7 @@ def test_features_far_from_zero_are_told_apart() -> None:
 @pytest.mark.parametrize(('count', 'size'), [(3000, 1200), (600, 600), (50, 2)])
 def test_progress_rises_to_its_end(count: int, size: int) -> None:
     calls: list[tuple[str, int, int | None]] = []
-    select_coreset(_features(count, 6, 0), size, seed=0, report=lambda *call: calls.append(call))
+    select_coreset(_features(count, 6, 0), size, seed=0, progress=lambda *call: calls.append(call))
     assert {(stage, total) for stage, _, total in calls} == {('choosing the coreset', size)}
     done = [done for _, done, _ in calls]
     assert done == sorted(set(done))
@@ -193,13 +193,13 @@ class StopError(Exception):
 def test_what_the_report_raises_ends_the_selection(kind: type[BaseException]) -> None:
     calls = []
 
-    def report(*call: object) -> None:
+    def progress(*call: object) -> None:
         calls.append(call)
         if len(calls) == 2:
             raise kind
 
     with pytest.raises(kind):
-        select_coreset(_features(4000, 6, 0), 3000, seed=0, report=report)
+        select_coreset(_features(4000, 6, 0), 3000, seed=0, progress=progress)
     assert len(calls) == 2
 
 

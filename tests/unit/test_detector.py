@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""The detector: a picture in, a verdict out, all of it as numpy computes it."""
+"""The detector: an image in, a verdict out, all of it as numpy computes it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from adet_core.bundle import open_bundle, ScoreRange, write_bundle
-from adet_core.detector import Detector
-from adet_core.errors import BackendError, BundleError, ConfigError, PictureError
-from adet_core.pictures import Picture
+from adet_core.errors import BackendError, BundleError, ConfigError, ImageError
+from adet_core.image import Image
+from adet_core.inference.detector import Detector
 from adet_core.scoring import Region
 
 
@@ -29,11 +29,11 @@ def detector(tmp_path: Path) -> Detector:
     return Detector.load(tmp_path, model='padim', threads=1)
 
 
-def _scratched(level: int, scale: int = 1) -> Picture:
+def _scratched(level: int, scale: int = 1) -> Image:
     """Grey 100 with a brighter patch, at rows 8 to 15 and columns 20 to 31 of the graph's map."""
     pixels = np.full((SIZE * scale, SIZE * scale, 3), 100, np.uint8)
     pixels[8 * scale : 16 * scale, 20 * scale : 32 * scale] = level
-    return Picture(pixels, 'bgr8')
+    return Image(pixels, 'bgr8')
 
 
 def test_a_good_part_is_good(detector: Detector) -> None:
@@ -115,11 +115,11 @@ def test_the_threshold_may_be_moved_at_any_time(detector: Detector) -> None:
     assert lenient.normalised_score == pytest.approx(0.45)
 
 
-def test_random_pictures_score_as_numpy_says(tmp_path: Path) -> None:
+def test_random_images_score_as_numpy_says(tmp_path: Path) -> None:
     arrays = builders.statistics(seed=6)
     make_engine(make_bundle(tmp_path, arrays=arrays))
     rgb = np.random.default_rng(6).integers(0, 256, (3, SIZE, SIZE, 3), np.uint8)
-    scores, maps = builders.expected_answer(rgb, arrays)
+    scores, maps = builders.expected_prediction(rgb, arrays)
     detector = Detector.load(tmp_path)
 
     answer = detector.run(list(rgb))
@@ -132,35 +132,35 @@ def test_random_pictures_score_as_numpy_says(tmp_path: Path) -> None:
             'bgra8': cv2.cvtColor(image, cv2.COLOR_RGB2BGRA),
         }
         for encoding, pixels in encoded.items():
-            inspected = detector.inspect(Picture(pixels, encoding))
+            inspected = detector.inspect(Image(pixels, encoding))
             assert inspected.score == pytest.approx(score, rel=1e-6)
 
 
-def test_float_pictures_use_the_given_range(tmp_path: Path) -> None:
+def test_float_images_use_the_given_range(tmp_path: Path) -> None:
     make_engine(make_bundle(tmp_path, arrays=flat_statistics(51)))
     pixels = np.full((SIZE, SIZE), 2.0, np.float32)
     detector = Detector.load(tmp_path, float_range=(0, 10))
-    assert detector.inspect(Picture(pixels, '32FC1')).score == 0
-    assert Detector.load(tmp_path).inspect(Picture(pixels, '32FC1')).score == 204
+    assert detector.inspect(Image(pixels, '32FC1')).score == 0
+    assert Detector.load(tmp_path).inspect(Image(pixels, '32FC1')).score == 204
 
 
-def test_the_overlay_has_the_size_of_the_picture_and_marks_the_region(tmp_path: Path) -> None:
+def test_the_overlay_has_the_size_of_the_image_and_marks_the_region(tmp_path: Path) -> None:
     scale = ScoreRange(minimum=0.0, maximum=80.0)
     make_engine(make_bundle(tmp_path, arrays=flat_statistics(), score_range=scale))
     detector = Detector.load(tmp_path)
-    picture = _scratched(250, scale=4)
-    before = picture.pixels.copy()
-    drawn = detector.overlay(picture, detector.inspect(picture))
-    assert drawn.shape == picture.pixels.shape
+    image = _scratched(250, scale=4)
+    before = image.pixels.copy()
+    drawn = detector.overlay(image, detector.inspect(image))
+    assert drawn.shape == image.pixels.shape
     assert drawn.dtype == np.uint8
-    np.testing.assert_array_equal(picture.pixels, before)
+    np.testing.assert_array_equal(image.pixels, before)
     np.testing.assert_array_equal(drawn[32, 80:128], [[0, 0, 255]] * 48)  # the box's upper edge
     np.testing.assert_array_equal(drawn[200:], before[200:])  # far from it
 
 
-def test_an_unknown_encoding_is_a_picture_error(detector: Detector) -> None:
-    with pytest.raises(PictureError, match="encoding 'yuv422' is not supported"):
-        detector.inspect(Picture(np.zeros((64, 64, 2), np.uint8), 'yuv422'))
+def test_an_unknown_encoding_is_a_image_error(detector: Detector) -> None:
+    with pytest.raises(ImageError, match="encoding 'yuv422' is not supported"):
+        detector.inspect(Image(np.zeros((64, 64, 2), np.uint8), 'yuv422'))
 
 
 def test_a_score_that_is_no_number_is_an_error_and_not_a_good_part(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from adet_core.bundle import (
     EngineRecord,
     Figures,
     ImageSpec,
-    KnownPictures,
+    KnownImages,
     Manifest,
     Parity,
     PlanRecord,
@@ -37,10 +37,10 @@ from adet_core.bundle import (
 )
 from adet_core.bundle.manifest import FileEntry, STATISTICS_FILES
 from adet_core.errors import AdetError
-from adet_core.models import FOLDERS
-from adet_core.pictures import ENCODINGS
+from adet_core.image import ENCODINGS
+from adet_core.io.sources import IMAGE_SUFFIXES
+from adet_core.models.names import FOLDERS
 from adet_core.records import COLUMNS
-from adet_core.sources import PICTURE_SUFFIXES
 
 NODES = ROOT / 'ros2_ws' / 'src' / 'adet'
 INSPECT_YAML = NODES / 'config' / 'inspect.yaml'
@@ -59,7 +59,7 @@ BUNDLE_CLASSES = (
     BuildOptions,
     RetrainReport,
     Figures,
-    KnownPictures,
+    KnownImages,
 )
 # How bundle.md writes the types of the dataclasses.
 WORDS = {
@@ -187,10 +187,10 @@ def test_every_column_of_the_results_is_described_in_order():
 
 
 def test_every_figure_of_the_evaluation_is_described_in_order():
-    from adet_core.evaluation import Evaluation
+    from adet_evaluation.figures import EvaluationFigures
 
     rows = rows_of(section_of('evaluation.md', 'adet evaluate'))
-    assert [row[0] for row in rows] == [field.name for field in fields(Evaluation)]
+    assert [row[0] for row in rows] == [field.name for field in fields(EvaluationFigures)]
 
 
 @pytest.mark.parametrize('place', OPTIONS)
@@ -280,7 +280,7 @@ def test_exactly_the_encodings_that_are_read_are_listed():
 
 def test_exactly_the_suffixes_that_are_read_are_listed():
     (told,) = re.findall(r'Suffixes: `([^`]*)`', text_of('ros_interface.md'))
-    assert set(told.split()) == PICTURE_SUFFIXES
+    assert set(told.split()) == IMAGE_SUFFIXES
 
 
 def test_every_quoted_error_is_one_the_program_gives():

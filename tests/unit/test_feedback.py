@@ -11,26 +11,26 @@ import numpy as np
 import pytest
 
 from adet_core.errors import DatasetError
-from adet_core.feedback import is_feedback, keep_frame
-from adet_core.pictures import Picture, read_picture
+from adet_core.image import Image, read_image
+from adet_core.io.feedback import is_feedback, keep_frame
 
 
-def frame(encoding: str = 'bgr8', seed: int = 0) -> Picture:
+def frame(encoding: str = 'bgr8', seed: int = 0) -> Image:
     rng = np.random.default_rng(seed)
     shape = (5, 7) if encoding.startswith(('mono', '32F')) else (5, 7, 3)
     if encoding == '32FC1':
-        return Picture(rng.uniform(0, 2, shape).astype(np.float32), encoding)
+        return Image(rng.uniform(0, 2, shape).astype(np.float32), encoding)
     kind = np.uint16 if encoding == 'mono16' else np.uint8
-    return Picture(rng.integers(0, np.iinfo(kind).max, shape, kind), encoding)
+    return Image(rng.integers(0, np.iinfo(kind).max, shape, kind), encoding)
 
 
 @pytest.mark.parametrize('encoding', ['bgr8', 'mono8', 'mono16'])
 def test_a_frame_comes_back_as_it_was(encoding: str, tmp_path: Path) -> None:
-    picture = frame(encoding)
-    path = keep_frame(tmp_path / 'new' / 'folder', 'frame_1', picture, {'score': 2.5}, limit=3)
-    found = read_picture(path)
+    image = frame(encoding)
+    path = keep_frame(tmp_path / 'new' / 'folder', 'frame_1', image, {'score': 2.5}, limit=3)
+    found = read_image(path)
     assert found.encoding == encoding
-    np.testing.assert_array_equal(found.pixels, picture.pixels)
+    np.testing.assert_array_equal(found.pixels, image.pixels)
     assert json.loads(path.with_suffix('.json').read_text()) == {'score': 2.5}
     assert is_feedback(path)
     assert not is_feedback(tmp_path / 'other.png')
@@ -38,11 +38,11 @@ def test_a_frame_comes_back_as_it_was(encoding: str, tmp_path: Path) -> None:
 
 def test_other_encodings_are_kept_as_eight_bits(tmp_path: Path) -> None:
     rgb = frame('rgb8')
-    found = read_picture(keep_frame(tmp_path, 'rgb', rgb, {}, limit=3))
+    found = read_image(keep_frame(tmp_path, 'rgb', rgb, {}, limit=3))
     np.testing.assert_array_equal(found.pixels, rgb.pixels[..., ::-1])
-    depth = Picture(np.array([[0.0, 1.0, 2.0]], np.float32), '32FC1')
+    depth = Image(np.array([[0.0, 1.0, 2.0]], np.float32), '32FC1')
     path = keep_frame(tmp_path, 'depth', depth, {}, limit=3, float_range=(0.0, 2.0))
-    assert read_picture(path).pixels[0, :, 0].tolist() == [0, 128, 255]
+    assert read_image(path).pixels[0, :, 0].tolist() == [0, 128, 255]
 
 
 def test_a_full_folder_takes_no_more_or_loses_the_oldest(tmp_path: Path) -> None:

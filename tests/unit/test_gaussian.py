@@ -8,7 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from adet_core.gaussian import RunningGaussians
+from adet_core.models.gaussian import RunningGaussians
 
 
 def features(count: int, seed: int = 0, offset: float = 0.0) -> np.ndarray:
@@ -39,7 +39,7 @@ def test_sums_in_any_batches_give_the_textbooks_mean_and_covariance(
         np.testing.assert_allclose(inverse[position], expected, rtol=2e-3, atol=2e-3)
 
 
-def test_equal_pictures_have_the_covariance_of_the_regularisation_alone() -> None:
+def test_equal_images_have_the_covariance_of_the_regularisation_alone() -> None:
     sums = RunningGaussians()
     for _ in range(3):
         sums.add(np.full((4, 5, 2), 7.0, np.float32))
@@ -49,14 +49,14 @@ def test_equal_pictures_have_the_covariance_of_the_regularisation_alone() -> Non
     )
 
 
-def test_one_picture_has_no_covariance() -> None:
+def test_one_image_has_no_covariance() -> None:
     sums = RunningGaussians()
     sums.add(features(1))
-    with pytest.raises(ValueError, match='needs two pictures, there are 1'):
+    with pytest.raises(ValueError, match='needs two images, there are 1'):
         sums.inverse_covariance()
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures() -> None:
+def test_memory_does_not_grow_with_the_number_of_images() -> None:
     sums = RunningGaussians()
     batch = np.random.default_rng(0).normal(size=(8, 20, 64)).astype(np.float32)
     sums.add(batch)
@@ -84,7 +84,7 @@ def test_sums_are_resumed_from_what_they_gave() -> None:
     )
 
 
-def test_a_weight_counts_as_so_many_equal_pictures() -> None:
+def test_a_weight_counts_as_so_many_equal_images() -> None:
     values = features(12)
     weighted, repeated = RunningGaussians(), RunningGaussians()
     weighted.add(values, [1] * 10 + [3, 1])

@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import pytest
 
-from adet_core.backends import open_backend
-from adet_core.backends.levels import Level, Levels, LEVELS_KEY
 from adet_core.errors import BackendError
-from adet_core.gaussian import RunningGaussians
+from adet_core.inference.backend import open_backend
+from adet_core.models.gaussian import RunningGaussians
+from adet_core.models.levels import Level, Levels, LEVELS_KEY
 
 LEVELS = [
     Levels((8, 12), (Level(3, 8, 12), Level(4, 4, 6), Level(5, 2, 3))),
@@ -52,7 +52,9 @@ def _gaussians(levels: Levels) -> dict[str, np.ndarray]:
     return {'mean': sums.mean(), 'inv_covariance': sums.inverse_covariance()}
 
 
-def _squared(levels: Levels, prepared: dict[str, np.ndarray], features: np.ndarray) -> np.ndarray:
+def _squared(
+    levels: Levels, preprocessed: dict[str, np.ndarray], features: np.ndarray
+) -> np.ndarray:
     """What the graph does, ``(B, P)``."""
     maps = features.reshape(len(features), -1, *levels.size)
     total = np.zeros((len(features), *levels.size))
@@ -63,10 +65,10 @@ def _squared(levels: Levels, prepared: dict[str, np.ndarray], features: np.ndarr
         means = []
         for other in range(number, len(levels.levels)):
             _, *grid = levels.levels[other]
-            centre = prepared[f'centre{other}'].reshape(-1, *grid)
+            centre = preprocessed[f'centre{other}'].reshape(-1, *grid)
             means.append(_enlarge(centre, (rows, columns)).reshape(-1, rows * columns))
         away = (own - np.concatenate(means)).transpose(2, 0, 1)
-        found = ((away @ prepared[f'root{number}']) ** 2).sum(axis=2).T
+        found = ((away @ preprocessed[f'root{number}']) ** 2).sum(axis=2).T
         total += _enlarge(found.reshape(-1, rows, columns), levels.size)
         first += channels
     return total.reshape(len(features), -1)
@@ -77,22 +79,22 @@ def test_the_distance_is_that_of_the_whole_inverse_covariance(levels: Levels) ->
     statistics = _gaussians(levels)
     assert {name: array.shape for name, array in statistics.items()} == levels.shapes
 
-    prepared = levels.prepare(**statistics)
+    preprocessed = levels.preprocess(**statistics)
 
-    assert list(prepared) == levels.names
-    assert all(array.dtype == np.float32 for array in prepared.values())
-    assert all(array.flags.c_contiguous for array in prepared.values())
+    assert list(preprocessed) == levels.names
+    assert all(array.dtype == np.float32 for array in preprocessed.values())
+    assert all(array.flags.c_contiguous for array in preprocessed.values())
     features = _features(levels, 5, seed=1)
     away = (features - statistics['mean']).transpose(2, 0, 1).astype(np.float64)
     expected = ((away @ statistics['inv_covariance']) * away).sum(axis=2).T
-    np.testing.assert_allclose(_squared(levels, prepared, features), expected, rtol=1e-3)
+    np.testing.assert_allclose(_squared(levels, preprocessed, features), expected, rtol=1e-3)
 
 
 def test_little_is_left_to_read() -> None:
     levels = Levels((16, 16), (Level(14, 16, 16), Level(33, 8, 8), Level(53, 4, 4)))
     statistics = _gaussians(levels)
-    prepared = levels.prepare(**statistics)
-    left = sum(array.size for array in prepared.values())
+    preprocessed = levels.preprocess(**statistics)
+    left = sum(array.size for array in preprocessed.values())
     assert left < statistics['inv_covariance'].size / 4
 
 
@@ -133,4 +135,4 @@ def test_what_is_no_inverse_covariance_is_refused() -> None:
     statistics = _gaussians(levels)
     statistics['inv_covariance'][7] *= -1
     with pytest.raises(BackendError, match='not positive definite; deploy the bundle again'):
-        levels.prepare(**statistics)
+        levels.preprocess(**statistics)

@@ -175,7 +175,7 @@ def _maps(seed: int, *, levels: int | None) -> tuple[list[np.ndarray], list[np.n
     maps, masks = [], []
     for index in range(6):
         mask = np.zeros((30, 36), bool)
-        for _ in range(index % 4):  # some pictures are good
+        for _ in range(index % 4):  # some images are good
             y, x = rng.integers(0, 24), rng.integers(0, 28)
             mask[y : y + rng.integers(1, 9), x : x + rng.integers(1, 9)] = True
         noise = cv2.GaussianBlur(rng.normal(size=mask.shape), (0, 0), 2) + 0.2 * mask

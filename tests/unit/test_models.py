@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adet_core.errors import ConfigError
-from adet_core.models import deployed_folder, FOLDERS, is_model_word, model_folder
+from adet_core.models.names import deployed_folder, FOLDERS, is_model_name, model_folder
 
 # No word: a topic or a folder could not be called so.
 IMPOSSIBLE = ['PaDiM', '', '../padim', 'a/b', '_a', '1a', 'a-b', 'é', 'a\n', 'a' * 41]
@@ -17,7 +17,7 @@ IMPOSSIBLE = ['PaDiM', '', '../padim', 'a/b', '_a', '1a', 'a-b', 'é', 'a\n', 'a
 
 @pytest.mark.parametrize('name', FOLDERS)
 def test_a_model_is_found_by_its_word(name: str) -> None:
-    assert is_model_word(name)
+    assert is_model_name(name)
     assert model_folder(name) == FOLDERS[name]
     assert deployed_folder(Path('/models'), name) == Path('/models', FOLDERS[name])
 
@@ -50,7 +50,7 @@ def test_a_word_of_ones_own_has_itself_for_a_folder_once_that_is_there(tmp_path:
 
 @pytest.mark.parametrize('name', IMPOSSIBLE)
 def test_what_can_be_no_word_has_no_folder_even_if_there_is_one(name: str, tmp_path: Path) -> None:
-    assert not is_model_word(name)
+    assert not is_model_name(name)
     (tmp_path / 'models' / name).mkdir(parents=True, exist_ok=True)
     with pytest.raises(ConfigError, match='unknown model '):
         deployed_folder(tmp_path / 'models', name)

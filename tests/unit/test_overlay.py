@@ -12,14 +12,14 @@ from adet_core.overlay import draw_overlay
 from adet_core.scoring import Region
 
 RED = (0, 0, 255)
-PICTURE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
 
 
 def test_a_good_part_looks_like_itself() -> None:
-    drawn = draw_overlay(PICTURE, np.zeros((32, 32), np.float32), [], threshold=10, span=20)
+    drawn = draw_overlay(IMAGE, np.zeros((32, 32), np.float32), [], threshold=10, span=20)
     assert drawn.dtype == np.uint8
-    np.testing.assert_array_equal(drawn, PICTURE)
-    assert not np.shares_memory(drawn, PICTURE)
+    np.testing.assert_array_equal(drawn, IMAGE)
+    assert not np.shares_memory(drawn, IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -27,14 +27,14 @@ def test_a_good_part_looks_like_itself() -> None:
 )
 def test_the_map_is_blended_by_its_level(value: float, level: float, opacity: float) -> None:
     anomaly_map = np.full((32, 32), value, np.float32)
-    drawn = draw_overlay(PICTURE, anomaly_map, [], threshold=10, span=20)
+    drawn = draw_overlay(IMAGE, anomaly_map, [], threshold=10, span=20)
     shade = np.full((1, 1), int(level * 255), np.uint8)
     colour = cv2.applyColorMap(shade, cv2.COLORMAP_TURBO)[0, 0].astype(float)
-    expected = PICTURE * (1 - opacity) + colour * opacity
+    expected = IMAGE * (1 - opacity) + colour * opacity
     np.testing.assert_allclose(drawn, expected, atol=0.51)
 
 
-def test_equal_values_look_equal_whatever_else_is_in_the_picture() -> None:
+def test_equal_values_look_equal_whatever_else_is_in_the_image() -> None:
     grey = np.full((64, 64, 3), 128, np.uint8)
     calm = np.full((64, 64), 12, np.float32)
     wild = calm.copy()
@@ -44,26 +44,26 @@ def test_equal_values_look_equal_whatever_else_is_in_the_picture() -> None:
     assert (drawn[0][:4, :4] != drawn[1][:4, :4]).any()
 
 
-def test_a_map_is_stretched_over_the_picture() -> None:
+def test_a_map_is_stretched_over_the_image() -> None:
     anomaly_map = np.zeros((32, 32), np.float32)
     anomaly_map[:, 16:] = 100
-    drawn = draw_overlay(PICTURE, anomaly_map, [], threshold=10, span=20)
-    np.testing.assert_array_equal(drawn[:, :35], PICTURE[:, :35])
-    assert (drawn[:, 45:] != PICTURE[:, 45:]).any(axis=2).mean() > 0.95
+    drawn = draw_overlay(IMAGE, anomaly_map, [], threshold=10, span=20)
+    np.testing.assert_array_equal(drawn[:, :35], IMAGE[:, :35])
+    assert (drawn[:, 45:] != IMAGE[:, 45:]).any(axis=2).mean() > 0.95
 
 
 def test_boxes_are_drawn_on_their_own_pixels_only() -> None:
     regions = [Region(10, 20, 30, 15, 1.0), Region(50, 5, 1, 1, 1.0)]
     calm = np.zeros((32, 32), np.float32)
-    drawn = draw_overlay(PICTURE, calm, regions, threshold=10, span=20)
-    expected = PICTURE.copy()
+    drawn = draw_overlay(IMAGE, calm, regions, threshold=10, span=20)
+    expected = IMAGE.copy()
     expected[20, 10:40] = expected[34, 10:40] = RED
     expected[20:35, 10] = expected[20:35, 39] = RED
     expected[5, 50] = RED
     np.testing.assert_array_equal(drawn, expected)
 
 
-def test_boxes_of_large_pictures_are_thick_enough_to_see() -> None:
+def test_boxes_of_large_images_are_thick_enough_to_see() -> None:
     large = np.zeros((1000, 1200, 3), np.uint8)
     calm = np.zeros((32, 32), np.float32)
     region = [Region(100, 100, 500, 500, 1.0)]

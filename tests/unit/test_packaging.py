@@ -19,7 +19,7 @@ import adet_core
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / 'ros2_ws' / 'src'
-NAMES = ('adet', 'adet_core', 'adet_interfaces')
+NAMES = ('adet', 'adet_core', 'adet_evaluation', 'adet_interfaces')
 CHECK_ROSDEP = ROOT / 'tools' / 'check_rosdep.py'
 
 # Which rosdep key holds a module that is not called like it.
@@ -79,14 +79,14 @@ def test_the_changelogs_become_those_of_the_next_release(tmp_path):
 def test_there_is_one_version():
     texts = [
         *(path.read_text('utf-8') for path in SOURCES.glob('*/setup.py')),
-        (ROOT / 'training' / 'pyproject.toml').read_text('utf-8'),
+        *(path.read_text('utf-8') for path in (ROOT / 'training').glob('**/pyproject.toml')),
     ]
     written = [re.findall(r"^ *version ?= ?['\"](.*?)['\"]", text, re.I | re.M) for text in texts]
-    assert written == [[adet_core.__version__]] * 3
+    assert written == [[adet_core.__version__]] * 5
     assert {package(name).version for name in NAMES} == {adet_core.__version__}
 
 
-@pytest.mark.parametrize('name', ['adet', 'adet_core'])
+@pytest.mark.parametrize('name', ['adet', 'adet_core', 'adet_evaluation'])
 def test_every_import_is_a_dependency(name):
     declared = {dependency.name for dependency in package(name).exec_depends}
     keys = {
@@ -99,8 +99,12 @@ def test_every_import_is_a_dependency(name):
 
 
 def test_rosdep_and_pip_together_give_what_inspection_needs():
-    text = (ROOT / 'requirements' / 'runtime.in').read_text('utf-8')
-    needed = {line for line in text.splitlines() if line and not line.startswith('#')}
+    texts = [
+        (ROOT / 'requirements' / name).read_text('utf-8')
+        for name in ('runtime.in', 'evaluation.in')
+    ]
+    lines = [line for text in texts for line in text.splitlines()]
+    needed = {line for line in lines if line and not line.startswith('#')}
     assert {'opencv-python-headless', 'numpy', *PYTHON_KEYS} | by_pip() == needed
 
 

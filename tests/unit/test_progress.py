@@ -10,11 +10,11 @@ from adet_core.progress import progress_bars, silent
 
 
 def test_a_log_gets_one_line_per_stage(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_bars() as report:
+    with progress_bars() as progress:
         for done in range(4):
-            report('reading', done, 3)
-        report('fitting', 0, None)
-        report('fitting', 1, 1)
+            progress('reading', done, 3)
+        progress('fitting', 0, None)
+        progress('fitting', 1, 1)
     captured = capsys.readouterr()
     assert captured.err.splitlines() == ['reading ...', 'fitting ...']
     assert captured.out == ''

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Results: one line per picture, whole whatever happens to the process or the disc."""
+"""Results: one line per image, whole whatever happens to the process or the disc."""
 
 from __future__ import annotations
 

@@ -13,28 +13,28 @@ import numpy as np
 import pytest
 from test_retrained import report_of
 
-from adet_core.backends import Answer
 from adet_core.bundle import Bundle, Figures, write_retrained
 from adet_core.errors import ConfigError, DatasetError
-from adet_core.feedback import keep_frame
-from adet_core.pictures import Picture
+from adet_core.image import Image
+from adet_core.inference.backend import Prediction
+from adet_core.io.feedback import keep_frame
 from adet_core.progress import silent
-from adet_core.retrain.judge import (
+from adet_core.retrain.gate import (
     all_finite,
     ask,
-    draw_line,
+    calibrate,
     figures,
     parity_fault,
     quality_fault,
     Scores,
 )
-from adet_core.retrain.pictures import collect, collect_test, LabelledPicture, Pictures
+from adet_core.retrain.images import collect, collect_test, CollectedImages, LabelledImage
+from adet_core.retrain.learners import BankLearner, GaussianLearner
 from adet_core.retrain.relearned import fine_tuner, Reference, Relearned
 from adet_core.retrain.settings import retrain_settings
-from adet_core.retrain.statistics import BankLearner, GaussianLearner
 
 SIZE = builders.SIZE
-PICTURE = np.zeros((SIZE, SIZE, 3), np.uint8)
+IMAGE = np.zeros((SIZE, SIZE, 3), np.uint8)
 
 
 # ---- settings
@@ -75,7 +75,7 @@ def test_a_models_weights_need_the_training_package(monkeypatch: pytest.MonkeyPa
         fine_tuner('vae')
 
 
-# ---- pictures
+# ---- images
 
 
 @pytest.fixture
@@ -92,19 +92,19 @@ def draw(folder: Path, count: int, seed: int = 0) -> list[Path]:
     return paths
 
 
-def divide(bundle: Bundle, folder: Path, **options: Any) -> Pictures:
-    defaults = {'incremental': True, 'share': 0.3, 'replay': False, 'report': silent}
+def divide(bundle: Bundle, folder: Path, **options: Any) -> CollectedImages:
+    defaults = {'incremental': True, 'share': 0.3, 'replay': False, 'progress': silent}
     return collect(bundle, folder, **{**defaults, **options})
 
 
-def test_a_pictures_content_decides_where_it_goes(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_images_content_decides_where_it_goes(bundle: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / 'new'
     draw(folder, 40)
     first = divide(bundle, folder)
     assert 4 <= len(first.held_out) <= 20
     assert len(first.learn) + len(first.held_out) == 40
     draw(folder, 20, seed=1)
-    # The same under another name is no new picture.
+    # The same under another name is no new image.
     (folder / 'copy.png').write_bytes(first.learn[0].path.read_bytes())
     second = divide(bundle, folder)
     assert len(second.learn) + len(second.held_out) == 60
@@ -130,7 +130,7 @@ def test_what_was_learned_is_passed_over_and_what_was_kept_back_stays_so(
         {one.sha256: one.path.name for one in first.learn},
         {one.sha256: one.path.name for one in first.held_out},
     )
-    with pytest.raises(DatasetError, match='nothing new to learn among 30 pictures; add'):
+    with pytest.raises(DatasetError, match='nothing new to learn among 30 images; add'):
         divide(after, folder)
     draw(folder, 5, seed=1)
     # Even if fewer were kept back by now.
@@ -143,12 +143,12 @@ def test_what_was_learned_is_passed_over_and_what_was_kept_back_stays_so(
     assert len(anew.learn) + len(anew.held_out) == 35
 
 
-def test_a_marked_picture_is_always_learned(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_marked_image_is_always_learned(bundle: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / 'new'
     draw(folder, 10)
     for number in range(20):
         pixels = np.random.default_rng(number).integers(0, 256, (9, 9, 3), np.uint8)
-        keep_frame(folder, f'frame_{number}', Picture(pixels, 'bgr8'), {}, limit=99)
+        keep_frame(folder, f'frame_{number}', Image(pixels, 'bgr8'), {}, limit=99)
     found = divide(bundle, folder, share=0.9)
     assert len(found.marked) == sum(one.is_marked for one in found.learn) == 20
     assert not any(one.is_marked for one in found.held_out)
@@ -160,28 +160,28 @@ def test_somebody_is_kept_back_even_if_content_would_not(bundle: Bundle, tmp_pat
     found = divide(bundle, folder, share=1e-9)
     assert (len(found.learn), len(found.held_out)) == (2, 1)
     draw(tmp_path / 'two', 2)
-    with pytest.raises(DatasetError, match='2 pictures to learn from and 0 to find the threshold'):
+    with pytest.raises(DatasetError, match='2 images to learn from and 0 to find the threshold'):
         divide(bundle, tmp_path / 'two', share=1e-9)
 
 
-def test_pictures_that_cannot_be_read_are_told(bundle: Bundle, tmp_path: Path) -> None:
+def test_images_that_cannot_be_read_are_told(bundle: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / 'new'
     folder.mkdir()
-    (folder / 'bad.png').write_bytes(b'no picture')
-    with pytest.raises(DatasetError, match=r'among 1 pictures; .*bad\.png: cannot be decoded'):
+    (folder / 'bad.png').write_bytes(b'no image')
+    with pytest.raises(DatasetError, match=r'among 1 images; .*bad\.png: cannot be decoded'):
         divide(bundle, folder)
-    with pytest.raises(DatasetError, match='none: no such folder; put pictures of good parts'):
+    with pytest.raises(DatasetError, match='none: no such folder; put images of good parts'):
         divide(bundle, tmp_path / 'none')
 
 
-def test_test_pictures_need_labels(bundle: Bundle, tmp_path: Path) -> None:
+def test_test_images_need_labels(bundle: Bundle, tmp_path: Path) -> None:
     draw(tmp_path / 'test' / 'normal', 2)
     draw(tmp_path / 'test' / 'anomaly', 3)
     found = collect_test(tmp_path / 'test', bundle, silent)
     assert [one.is_anomalous for one in found] == [True] * 3 + [False] * 2
     assert collect_test(None, bundle, silent) == []
     draw(tmp_path / 'test', 1, seed=4)
-    with pytest.raises(DatasetError, match='has no label; test pictures belong in normal/ or'):
+    with pytest.raises(DatasetError, match='has no label; test images belong in normal/ or'):
         collect_test(tmp_path / 'test', bundle, silent)
     with pytest.raises(DatasetError, match='no such folder; it takes normal/ and anomaly/'):
         collect_test(tmp_path / 'none', bundle, silent)
@@ -191,17 +191,17 @@ def test_test_pictures_need_labels(bundle: Bundle, tmp_path: Path) -> None:
 
 
 class Model:
-    """Scores a picture by its first pixel."""
+    """Scores an image by its first pixel."""
 
     name = 'first pixel'
 
-    def run(self, images: np.ndarray) -> Answer:
+    def run(self, images: np.ndarray) -> Prediction:
         scores = images[:, 0, 0, 0].astype(np.float32)
-        return Answer(scores, np.zeros((len(images), SIZE, SIZE), np.float32) + scores / 2)
+        return Prediction(scores, np.zeros((len(images), SIZE, SIZE), np.float32) + scores / 2)
 
 
-def picture(score: int) -> np.ndarray:
-    found = PICTURE.copy()
+def image(score: int) -> np.ndarray:
+    found = IMAGE.copy()
     found[0, 0] = score
     return found
 
@@ -215,16 +215,16 @@ def settings(**overrides: Any) -> dict[str, Any]:
     return {**retrain_settings(builders.manifest(), []), **overrides}
 
 
-def test_every_picture_is_asked_in_its_place() -> None:
-    pictures = Pictures(normals=[picture(1), picture(2)])
-    test = [LabelledPicture(picture(7), is_anomalous=True)]
+def test_every_image_is_asked_in_its_place() -> None:
+    images = CollectedImages(normals=[image(1), image(2)])
+    test = [LabelledImage(image(7), is_anomalous=True)]
     calls: list[Any] = []
-    found = ask(Model(), pictures, test, stage='s', report=lambda *call: calls.append(call))
+    found = ask(Model(), images, test, stage='s', progress=lambda *call: calls.append(call))
     assert found.good.tolist() == [1, 2]
     assert found.peaks.tolist() == [0.5, 1]
     assert (found.marked.tolist(), found.test.tolist()) == ([], [7])
     assert calls[-1] == ('s', 3, 3)
-    line = draw_line(found, [250.0], settings())
+    line = calibrate(found, [250.0], settings())
     assert 2 <= line.image.value < 7
     assert (line.score_range.minimum, line.score_range.maximum) == (1, 250)
     told = figures(found, line.image.value, test)
@@ -233,7 +233,7 @@ def test_every_picture_is_asked_in_its_place() -> None:
 
 
 def fault(now: Scores, labels: Any = (), before: Any = None, **overrides: Any) -> str:
-    test = [LabelledPicture(PICTURE, bool(label)) for label in labels]
+    test = [LabelledImage(IMAGE, bool(label)) for label in labels]
     threshold = overrides.pop('threshold', 10.0)
     after = figures(now, threshold, test)
     return quality_fault(now, before or after, after, test, settings(**overrides))
@@ -242,20 +242,20 @@ def fault(now: Scores, labels: Any = (), before: Any = None, **overrides: Any) -
 def test_the_gate_counts_false_rejects() -> None:
     assert fault(scores([1.0] * 20)) == ''
     assert fault(scores([*[1.0] * 99, 11.0])) == ''
-    assert 'it rejects 2 of 20 good pictures kept back' in fault(scores([*[1.0] * 18, 11.0, 12.0]))
+    assert 'it rejects 2 of 20 normal images kept back' in fault(scores([*[1.0] * 18, 11.0, 12.0]))
     assert fault(scores([*[1.0] * 18, 11.0, 12.0]), false_reject_rate=0.1) == ''
 
 
-def test_the_gate_looks_at_good_test_pictures() -> None:
+def test_the_gate_looks_at_good_test_images() -> None:
     good = [1.0] * 99
     assert fault(scores(good, [*[1.0] * 19, 11.0]), [0] * 20) == ''
     reason = fault(scores(good, [*[1.0] * 10, *[11.0] * 10]), [0] * 20)
-    assert 'it rejects 10 of 20 good test pictures' in reason
+    assert 'it rejects 10 of 20 normal test images' in reason
 
 
 def test_the_gate_compares_the_auroc() -> None:
     good, labels = [1.0, 2.0, 3.0], [1, 1]
-    before = figures(scores(good, [9.0, 9.0]), 10.0, [LabelledPicture(PICTURE, True)] * 2)
+    before = figures(scores(good, [9.0, 9.0]), 10.0, [LabelledImage(IMAGE, True)] * 2)
     assert before.image_auroc == 1
     worse = scores(good, [9.0, 2.5])
     reason = fault(worse, labels, before)
@@ -266,19 +266,21 @@ def test_the_gate_compares_the_auroc() -> None:
 
 def relearned(score: float, level: float = 0.0) -> Relearned:
     reference = Reference(score, np.full((SIZE, SIZE), level, np.float32))
-    return Relearned(contents={}, backend=Model(), reference=lambda _: reference, pictures=1)
+    return Relearned(contents={}, backend=Model(), reference=lambda _: reference, images=1)
 
 
 def test_the_gate_holds_the_graph_to_what_was_learned() -> None:
-    golden = [picture(20)]
-    assert parity_fault(relearned(20.0, 10.0), golden, 100.0, report=silent) == ''
-    assert parity_fault(relearned(20.05, 10.05), golden, 100.0, report=silent) == ''
+    golden = [image(20)]
+    assert parity_fault(relearned(20.0, 10.0), golden, 100.0, progress=silent) == ''
+    assert parity_fault(relearned(20.05, 10.05), golden, 100.0, progress=silent) == ''
     for wrong in (relearned(20.2, 10.0), relearned(20.0, 10.2), relearned(np.nan, 10.0)):
-        reason = parity_fault(wrong, golden, 100.0, report=silent)
+        reason = parity_fault(wrong, golden, 100.0, progress=silent)
         assert 'the graph differs from what was learned' in reason
     # In fp16 scores count, and may be off by 0.02 of the range.
-    assert not parity_fault(relearned(21.0, 90.0), golden, 100.0, precision='fp16', report=silent)
-    assert parity_fault(relearned(23.0, 10.0), golden, 100.0, precision='fp16', report=silent)
+    assert not parity_fault(
+        relearned(21.0, 90.0), golden, 100.0, precision='fp16', progress=silent
+    )
+    assert parity_fault(relearned(23.0, 10.0), golden, 100.0, precision='fp16', progress=silent)
     assert all_finite(scores([1.0], [2.0]))
     assert not all_finite(scores([1.0], [np.nan]))
 
@@ -295,7 +297,7 @@ def test_a_bank_grows_by_its_share_and_never_beyond_its_cap() -> None:
         learner = BankLearner(settings(coreset_ratio=0.25, **overrides), old, 7)
         learner.add(new[:2], [False, True])
         learner.add(new[2:], [False])
-        assert learner.pictures == 10
+        assert learner.images == 10
         return learner.statistics(silent)['memory_bank']
 
     grown = learn()
@@ -309,7 +311,7 @@ def test_a_bank_grows_by_its_share_and_never_beyond_its_cap() -> None:
     assert 0 < kept < 50
     anew = BankLearner(settings(coreset_ratio=0.01, num_neighbors=9), {}, 7)
     anew.add(new[:1], [False])
-    assert anew.pictures == 1
+    assert anew.images == 1
     assert len(anew.statistics(silent)['memory_bank']) == 9
     few = BankLearner(settings(), {}, 0)
     few.add(new[:1, :5], [False])
@@ -317,13 +319,13 @@ def test_a_bank_grows_by_its_share_and_never_beyond_its_cap() -> None:
         few.statistics(silent)
 
 
-def test_a_marked_picture_counts_more_in_a_gaussian() -> None:
+def test_a_marked_image_counts_more_in_a_gaussian() -> None:
     features = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
 
     def mean(weight: int, marked: bool) -> np.ndarray:
         learner = GaussianLearner(settings(marked_weight=weight), {}, 0)
         learner.add(features, [False, False, False, marked])
-        assert learner.pictures == (3 + weight if marked else 4)
+        assert learner.images == (3 + weight if marked else 4)
         return learner.statistics(silent)['mean']
 
     np.testing.assert_allclose(mean(10, marked=False), features.mean(axis=0), rtol=1e-5)

@@ -28,7 +28,7 @@ from adet_core.bundle import (
     read_engine,
     RETRAIN_FOLDER,
     RetrainReport,
-    roll_back,
+    rollback,
     ScoreRange,
     Threshold,
     write_arrays,
@@ -89,7 +89,7 @@ def test_a_set_takes_the_place_of_threshold_and_statistics_alone(bundle_folder: 
     assert read_engine(made) == read_engine(deployed)
     assert made.weights() == deployed.weights()
     assert made.manifest.score_range.maximum == 10
-    assert made.known_pictures() == ({'a' * 64: 'new.png'}, {})
+    assert made.known_images() == ({'a' * 64: 'new.png'}, {})
     # Who asks for the deployed bundle gets that.
     assert open_bundle(bundle_folder).bundle_id == deployed.bundle_id
     np.testing.assert_array_equal(
@@ -100,17 +100,17 @@ def test_a_set_takes_the_place_of_threshold_and_statistics_alone(bundle_folder: 
 def test_sets_are_taken_back_one_after_the_other_and_put_back(bundle_folder: Path) -> None:
     base = open_bundle(bundle_folder).bundle_id
     first, second = put(bundle_folder, 5), put(bundle_folder, 6)
-    assert roll_back(bundle_folder).bundle_id == first.bundle_id
+    assert rollback(bundle_folder).bundle_id == first.bundle_id
     assert state(bundle_folder) == (5, 5)
-    assert roll_back(bundle_folder).bundle_id == base
+    assert rollback(bundle_folder).bundle_id == base
     assert open_bundle(bundle_folder, in_service=True).report is None
     with pytest.raises(BundleError, match='as it was deployed; there is nothing to roll back'):
-        roll_back(bundle_folder)
-    assert roll_back(bundle_folder, second.bundle_id).bundle_id == second.bundle_id
+        rollback(bundle_folder)
+    assert rollback(bundle_folder, second.bundle_id).bundle_id == second.bundle_id
     assert state(bundle_folder) == (6, 6)
-    assert roll_back(bundle_folder, base).bundle_id == base
+    assert rollback(bundle_folder, base).bundle_id == base
     with pytest.raises(BundleError, match=f'no kept set nonsense; choose one of: .*{base}'):
-        roll_back(bundle_folder, 'nonsense')
+        rollback(bundle_folder, 'nonsense')
 
 
 def test_the_history_has_a_bound(bundle_folder: Path) -> None:
@@ -119,7 +119,7 @@ def test_the_history_has_a_bound(bundle_folder: Path) -> None:
         made[4].bundle_id,
         made[3].bundle_id,
     ]
-    assert roll_back(bundle_folder).bundle_id == made[4].bundle_id
+    assert rollback(bundle_folder).bundle_id == made[4].bundle_id
 
 
 def test_a_rejected_set_is_kept_aside_and_changes_nothing(bundle_folder: Path) -> None:
@@ -151,10 +151,10 @@ def test_damage_is_told_with_the_way_back(bundle_folder: Path, name: str) -> Non
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF
     path.write_bytes(bytes(data))
-    with pytest.raises(BundleError, match=f'{name}: .*adet retrain .* --roll-back {base}'):
+    with pytest.raises(BundleError, match=f'{name}: .*adet retrain .* --rollback {base}'):
         open_bundle(bundle_folder, in_service=True).statistics()
     # What the message advises works.
-    assert roll_back(bundle_folder, base).report is None
+    assert rollback(bundle_folder, base).report is None
 
 
 def test_a_set_that_cannot_be_written_leaves_the_old_one(bundle_folder: Path) -> None:
@@ -185,14 +185,14 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[3:]
-from test_retrained import put, roll_back
+from test_retrained import put, rollback
 folder = Path(sys.argv[1])
 print('ready', flush=True)
 number = int(sys.argv[2])
 while True:
     put(folder, number, keep=100)
     if number % 3 == 0:
-        roll_back(folder)
+        rollback(folder)
     number += 1
 """
 

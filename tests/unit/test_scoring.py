@@ -90,7 +90,7 @@ def test_not_a_number_belongs_to_no_region() -> None:
     assert find_regions(anomaly_map, 1, (20, 30)) == (Region(5, 5, 1, 1, 2.0),)
 
 
-def test_boxes_are_scaled_to_the_picture() -> None:
+def test_boxes_are_scaled_to_the_image() -> None:
     anomaly_map = _map()
     anomaly_map[5:10, 6:12] = 1
     assert find_regions(anomaly_map, 1, (80, 60)) == (Region(12, 20, 12, 20, 1.0),)
@@ -103,7 +103,7 @@ def test_boxes_are_scaled_to_the_picture() -> None:
     st.integers(1, 30),
     st.tuples(st.integers(1, 500), st.integers(1, 500)),
 )
-def test_a_box_lies_inside_the_picture_and_covers_the_area(
+def test_a_box_lies_inside_the_image_and_covers_the_area(
     y: int, x: int, height: int, width: int, size: tuple[int, int]
 ) -> None:
     anomaly_map = _map()

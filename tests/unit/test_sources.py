@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Sources: which pictures there are, in which order, and with which label."""
+"""Sources: which images there are, in which order, and with which label."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import cv2
 import numpy as np
 import pytest
 
-from adet_core.any_source import is_live, open_source
 from adet_core.errors import DatasetError
-from adet_core.sources import (
+from adet_core.io.open_source import is_live, open_source
+from adet_core.io.sources import (
     FolderSource,
+    IMAGE_SUFFIXES,
     label_of,
-    list_pictures,
-    PICTURE_SUFFIXES,
+    list_images,
     VideoSource,
 )
 
 
 def _draw(path: Path, level: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = '.png' if path.suffix.lower() not in PICTURE_SUFFIXES else path.suffix
+    suffix = '.png' if path.suffix.lower() not in IMAGE_SUFFIXES else path.suffix
     path.write_bytes(cv2.imencode(suffix, np.full((4, 6, 3), level, np.uint8))[1].tobytes())
     return path
 
 
 def _names(folder: Path) -> list[str]:
-    return [str(path.relative_to(folder)) for path in list_pictures(folder)]
+    return [str(path.relative_to(folder)) for path in list_images(folder)]
 
 
-def test_pictures_are_listed_in_a_fixed_order(tmp_path: Path) -> None:
+def test_images_are_listed_in_a_fixed_order(tmp_path: Path) -> None:
     for name in ('b/2.png', 'b/10.png', 'a/z.png', 'c.png', 'B.png', 'b.png'):
         _draw(tmp_path / name)
     expected = ['B.png', 'a/z.png', 'b/10.png', 'b/2.png', 'b.png', 'c.png']
@@ -43,7 +43,7 @@ def test_pictures_are_listed_in_a_fixed_order(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize('suffix', sorted(PICTURE_SUFFIXES))
+@pytest.mark.parametrize('suffix', sorted(IMAGE_SUFFIXES))
 def test_suffixes_are_known_in_any_case(tmp_path: Path, suffix: str) -> None:
     for name in (f'a{suffix}', f'b{suffix.upper()}'):
         (tmp_path / name).write_bytes(b'')
@@ -108,7 +108,7 @@ def test_the_present_folder_is_a_label_too(
     assert [frame.label for frame in open_source('1.png')] == ['anomaly']
 
 
-def test_frames_of_a_folder_have_pictures_and_labels(tmp_path: Path) -> None:
+def test_frames_of_a_folder_have_images_and_labels(tmp_path: Path) -> None:
     _draw(tmp_path / 'normal' / '1.png', 10)
     _draw(tmp_path / 'anomaly' / '2.png', 20)
     _draw(tmp_path / '3.png', 30)
@@ -118,12 +118,12 @@ def test_frames_of_a_folder_have_pictures_and_labels(tmp_path: Path) -> None:
     for _ in range(2):  # each pass starts at the beginning
         frames = list(source)
         assert [frame.label for frame in frames] == ['', 'anomaly', 'normal']
-        assert [frame.picture.pixels[0, 0, 0] for frame in frames] == [30, 20, 10]
-        assert all(frame.picture.encoding == 'bgr8' for frame in frames)
+        assert [frame.image.pixels[0, 0, 0] for frame in frames] == [30, 20, 10]
+        assert all(frame.image.encoding == 'bgr8' for frame in frames)
         assert all(frame.error == '' for frame in frames)
 
 
-def test_an_unreadable_picture_is_a_frame_with_an_error(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_a_frame_with_an_error(tmp_path: Path) -> None:
     _draw(tmp_path / 'normal' / '1.png')
     torn = tmp_path / 'normal' / '2.png'
     torn.write_bytes(b'\x89PNG')
@@ -131,12 +131,12 @@ def test_an_unreadable_picture_is_a_frame_with_an_error(tmp_path: Path) -> None:
     gone.symlink_to('nowhere.png')
     _draw(tmp_path / 'normal' / '4.png')
     good, bad, missing, last = open_source(str(tmp_path))
-    assert good.picture is not None
-    assert bad.picture is missing.picture is None
+    assert good.image is not None
+    assert bad.image is missing.image is None
     assert (bad.source, bad.label) == (str(torn), 'normal')
-    assert bad.error == f'{torn}: cannot be decoded as a picture'
+    assert bad.error == f'{torn}: cannot be decoded as an image'
     assert missing.error == f'{gone}: No such file or directory'
-    assert last.picture is not None
+    assert last.image is not None
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_odd_names_are_read(tmp_path: Path, name: str) -> None:
         (frame,) = open_source(str(spec))
         assert frame.source == str(tmp_path / 'normal' / name)
         assert frame.label == 'normal'
-        assert frame.picture.pixels[0, 0, 0] == 40
+        assert frame.image.pixels[0, 0, 0] == 40
 
 
 def test_a_single_file_is_a_source(tmp_path: Path) -> None:
@@ -164,9 +164,9 @@ def test_a_single_file_is_a_source(tmp_path: Path) -> None:
 def test_the_home_folder_may_be_abbreviated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _draw(tmp_path / 'pictures' / '1.png')
+    _draw(tmp_path / 'images' / '1.png')
     monkeypatch.setenv('HOME', str(tmp_path))
-    assert open_source('~/pictures').total == 1
+    assert open_source('~/images').total == 1
 
 
 # ---- videos
@@ -193,9 +193,9 @@ def test_the_frames_of_a_video_are_a_source(video: Path) -> None:
         assert [frame.source for frame in frames] == [f'{video}#{n}' for n in range(3)]
         assert [frame.label for frame in frames] == [''] * 3
         for frame, level in zip(frames, (0, 100, 200), strict=True):
-            assert frame.picture.encoding == 'bgr8'
-            assert frame.picture.pixels.shape == (48, 64, 3)
-            assert np.abs(frame.picture.pixels.astype(int) - level).max() < 5
+            assert frame.image.encoding == 'bgr8'
+            assert frame.image.pixels.shape == (48, 64, 3)
+            assert np.abs(frame.image.pixels.astype(int) - level).max() < 5
 
 
 def test_a_video_that_vanishes_is_a_dataset_error(video: Path, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_video_that_vanishes_is_a_dataset_error(video: Path, tmp_path: Path) -
     path.write_bytes(video.read_bytes())
     source = open_source(str(path))
     path.unlink()
-    with pytest.raises(DatasetError, match=f'^{path}: neither a picture nor a video'):
+    with pytest.raises(DatasetError, match=f'^{path}: neither an image nor a video'):
         next(iter(source))
 
 
@@ -212,7 +212,7 @@ def test_a_video_that_vanishes_is_a_dataset_error(video: Path, tmp_path: Path) -
 def test_a_file_that_is_no_video_is_refused(tmp_path: Path, name: str, data: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(DatasetError, match=f'^{path}: neither a picture nor a video that OpenCV'):
+    with pytest.raises(DatasetError, match=f'^{path}: neither an image nor a video that OpenCV'):
         open_source(str(path))
 
 
@@ -221,7 +221,7 @@ def test_a_file_that_is_no_video_is_refused(tmp_path: Path, name: str, data: byt
 
 def test_an_empty_folder_says_what_is_looked_for(tmp_path: Path) -> None:
     (tmp_path / 'notes.txt').write_text('')
-    with pytest.raises(DatasetError, match=rf'^{tmp_path}: holds no pictures; .*\.bmp .*\.webp'):
+    with pytest.raises(DatasetError, match=rf'^{tmp_path}: holds no images; .*\.bmp .*\.webp'):
         open_source(str(tmp_path))
 
 
@@ -239,7 +239,7 @@ def test_what_does_not_exist_says_what_may_be_given(
 
 def test_a_missing_folder_is_a_dataset_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match='nowhere: No such file or directory'):
-        list_pictures(tmp_path / 'nowhere')
+        list_images(tmp_path / 'nowhere')
     with pytest.raises(DatasetError, match='nowhere: No such file or directory'):
         FolderSource(tmp_path / 'nowhere')
 
@@ -250,7 +250,7 @@ def test_an_unreadable_folder_is_a_dataset_error(tmp_path: Path) -> None:
     _draw(tmp_path / 'locked' / '1.png')
     (tmp_path / 'locked').chmod(0)
     with pytest.raises(DatasetError, match='locked: Permission denied'):
-        list_pictures(tmp_path)
+        list_images(tmp_path)
     (tmp_path / 'locked').chmod(0o700)
 
 
@@ -275,7 +275,7 @@ def test_a_camera_gives_frames_until_it_is_unplugged(
     for level in (0, 100, 200):
         frame = next(frames)
         assert frame.source == 'camera:7'
-        assert np.abs(frame.picture.pixels.astype(int) - level).max() < 5
+        assert np.abs(frame.image.pixels.astype(int) - level).max() < 5
     with pytest.raises(DatasetError, match=r'^camera:7: no more frames; was it unplugged\?$'):
         next(frames)
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from adet_core.errors import DatasetError
-from adet_core.sources import label_of, list_pictures
-from adet_core.synth import dataset, DatasetFolders, DEFECTS, draw_bad, draw_good, write_dataset
+from adet_core.io.sources import label_of, list_images
+from adet_synth import dataset, DatasetFolders, DEFECTS, draw_anomalous, draw_normal, write_dataset
 
 SMALL = {'category': 'plate', 'train': 2, 'test_normal': 1, 'test_anomaly': 5, 'size': 64}
 
@@ -25,9 +25,9 @@ def write(out: Path, **changes: Any) -> DatasetFolders:
 
 
 def read(path: Path) -> np.ndarray:
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    assert picture is not None
-    return picture
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert image is not None
+    return image
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -61,13 +61,13 @@ def test_every_kind_of_defect_occurs_equally_often(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('size', [32, 64, 300])
-def test_pictures_are_colour_and_masks_are_black_and_white(tmp_path: Path, size: int) -> None:
+def test_images_are_colour_and_masks_are_black_and_white(tmp_path: Path, size: int) -> None:
     folders = write(tmp_path, size=size)
     for folder in (folders.train, folders.test_normal, folders.test_anomaly):
         for path in folder.iterdir():
-            picture = read(path)
-            assert (picture.shape, picture.dtype) == ((size, size, 3), np.uint8)
-            assert picture.std() > 20
+            image = read(path)
+            assert (image.shape, image.dtype) == ((size, size, 3), np.uint8)
+            assert image.std() > 20
     for path in folders.masks.iterdir():
         mask = read(path)
         assert (mask.shape, mask.dtype) == ((size, size), np.uint8)
@@ -77,7 +77,7 @@ def test_pictures_are_colour_and_masks_are_black_and_white(tmp_path: Path, size:
 def test_the_rest_of_adet_reads_the_folders(tmp_path: Path) -> None:
     folders = write(tmp_path)
     test = folders.masks.parent
-    labels = Counter(label_of(path, test) for path in list_pictures(test))
+    labels = Counter(label_of(path, test) for path in list_images(test))
     assert labels == {'normal': 1, 'anomaly': 5}
 
 
@@ -92,22 +92,22 @@ def test_same_seed_gives_identical_files(tmp_path: Path) -> None:
 def test_drawing_leaves_global_generators_alone() -> None:
     np.random.seed(5)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    draw_bad((1, 2, 3), 64, 'dent')
+    draw_anomalous((1, 2, 3), 64, 'dent')
     assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
 
 
-def test_another_seed_and_another_split_give_other_pictures(tmp_path: Path) -> None:
+def test_another_seed_and_another_split_give_other_images(tmp_path: Path) -> None:
     first, second = write(tmp_path / 'a', seed=1), write(tmp_path / 'b', seed=2)
-    pictures = [
+    images = [
         p.read_bytes()
         for folders in (first, second)
         for folder in (folders.train, folders.test_normal, folders.test_anomaly)
         for p in folder.iterdir()
     ]
-    assert len(set(pictures)) == len(pictures) == 16
+    assert len(set(images)) == len(images) == 16
 
 
-def test_asking_for_more_pictures_leaves_the_others_as_they_were(tmp_path: Path) -> None:
+def test_asking_for_more_images_leaves_the_others_as_they_were(tmp_path: Path) -> None:
     write(tmp_path / 'few')
     write(tmp_path / 'many', train=4, test_normal=3, test_anomaly=8)
     few, many = contents(tmp_path / 'few'), contents(tmp_path / 'many')
@@ -118,21 +118,21 @@ def test_asking_for_more_pictures_leaves_the_others_as_they_were(tmp_path: Path)
 
 def test_the_number_of_threads_changes_nothing() -> None:
     threads = cv2.getNumThreads()
-    pictures = []
+    images = []
     try:
         for count in (1, 4):
             cv2.setNumThreads(count)
-            pictures.append(draw_good((0, 0, 0), 128))
+            images.append(draw_normal((0, 0, 0), 128))
     finally:
         cv2.setNumThreads(threads)
-    assert np.array_equal(*pictures)
+    assert np.array_equal(*images)
 
 
 def test_another_size_shows_the_same_part() -> None:
-    small = draw_good((4, 0, 1), 64).astype(float)
-    large = cv2.resize(draw_good((4, 0, 1), 256), (64, 64), interpolation=cv2.INTER_AREA)
+    small = draw_normal((4, 0, 1), 64).astype(float)
+    large = cv2.resize(draw_normal((4, 0, 1), 256), (64, 64), interpolation=cv2.INTER_AREA)
     assert np.abs(small - large).mean() < 6
-    other = draw_good((4, 0, 2), 64)
+    other = draw_normal((4, 0, 2), 64)
     assert np.abs(small - large).mean() < np.abs(small - other).mean()
 
 
@@ -140,49 +140,49 @@ def test_another_size_shows_the_same_part() -> None:
 @pytest.mark.parametrize('defect', DEFECTS)
 def test_the_mask_is_what_the_defect_changed_visibly(defect: str, size: int) -> None:
     for index in range(3):
-        bad = draw_bad((9, 2, index), size, defect)
-        assert np.array_equal(bad.flawless, draw_good((9, 2, index), size))
-        change = np.abs(bad.picture.astype(int) - bad.flawless.astype(int)).max(axis=2)
+        bad = draw_anomalous((9, 2, index), size, defect)
+        assert np.array_equal(bad.flawless, draw_normal((9, 2, index), size))
+        change = np.abs(bad.image.astype(int) - bad.flawless.astype(int)).max(axis=2)
         assert np.array_equal(bad.mask == 255, change >= 8)
         assert set(np.unique(bad.mask)) == {0, 255}
-        # local: a defect never changes the picture as a whole
+        # local: a defect never changes the image as a whole
         assert 3 <= np.count_nonzero(bad.mask) < 0.12 * size * size
 
 
 def test_masks_lie_on_the_part() -> None:
-    bad = [draw_bad((2, 2, index), 96, DEFECTS[index % 5]) for index in range(15)]
+    bad = [draw_anomalous((2, 2, index), 96, DEFECTS[index % 5]) for index in range(15)]
     rows, columns = np.nonzero(np.any([b.mask > 0 for b in bad], axis=0))
-    # the plate covers 0.87 by 0.73 of the picture and moves by less than 0.03
+    # the plate covers 0.87 by 0.73 of the image and moves by less than 0.03
     assert 3 <= columns.min() <= columns.max() <= 92
     assert 9 <= rows.min() <= rows.max() <= 86
 
 
-def test_written_masks_belong_to_the_written_pictures(tmp_path: Path) -> None:
+def test_written_masks_belong_to_the_written_images(tmp_path: Path) -> None:
     folders = write(tmp_path)
     for index, defect in enumerate(DEFECTS):
-        bad = draw_bad((7, 2, index), SMALL['size'], defect)
+        bad = draw_anomalous((7, 2, index), SMALL['size'], defect)
         name = f'{defect}_0000.png'
         assert np.array_equal(read(folders.masks / name), bad.mask)
-        assert np.array_equal(read(folders.test_anomaly / name)[..., ::-1], bad.picture)
+        assert np.array_equal(read(folders.test_anomaly / name)[..., ::-1], bad.image)
 
 
 def test_defects_range_from_subtle_to_obvious() -> None:
     for defect in ('scratch', 'dent', 'stain'):
         strengths = []
         for index in range(8):
-            bad = draw_bad((5, 2, index), 96, defect)
-            change = np.abs(bad.picture.astype(int) - bad.flawless.astype(int)).max(axis=2)
+            bad = draw_anomalous((5, 2, index), 96, defect)
+            change = np.abs(bad.image.astype(int) - bad.flawless.astype(int)).max(axis=2)
             strengths.append(change[bad.mask > 0].sum())
         assert max(strengths) > 4 * min(strengths)
 
 
-def test_progress_counts_every_picture(tmp_path: Path) -> None:
+def test_progress_counts_every_image(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     write(tmp_path, size=32, on_progress=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 8) for done in range(1, 9)]
 
 
-def test_no_pictures_give_empty_folders(tmp_path: Path) -> None:
+def test_no_images_give_empty_folders(tmp_path: Path) -> None:
     folders = write(tmp_path, train=0, test_normal=0, test_anomaly=0)
     for folder in (folders.train, folders.test_normal, folders.test_anomaly, folders.masks):
         assert list(folder.iterdir()) == []
@@ -217,7 +217,7 @@ def test_an_impossible_number_is_refused(tmp_path: Path, argument: str, value: i
 
 
 @pytest.mark.parametrize('part', ['train', 'test'])
-def test_existing_pictures_are_never_touched(tmp_path: Path, part: str) -> None:
+def test_existing_images_are_never_touched(tmp_path: Path, part: str) -> None:
     home = tmp_path / part / 'plate'
     home.mkdir(parents=True)
     (home / 'mine.png').write_bytes(b'precious')
@@ -254,7 +254,7 @@ def test_a_run_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.rglob('*')] == ['kept']
 
 
-def test_pictures_that_appear_meanwhile_win_and_nothing_is_half_there(tmp_path: Path) -> None:
+def test_images_that_appear_meanwhile_win_and_nothing_is_half_there(tmp_path: Path) -> None:
     def intrude(done: int, total: int) -> None:
         home = tmp_path / 'test' / 'plate'
         if done == total:
@@ -275,7 +275,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     assert out.read_text() == 'not a folder'
 
 
-def test_a_picture_that_cannot_be_encoded_is_an_error(
+def test_a_image_that_cannot_be_encoded_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dataset.cv2, 'imencode', lambda *_: (False, None))

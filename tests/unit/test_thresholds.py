@@ -130,7 +130,7 @@ def test_a_threshold_says_where_it_came_from() -> None:
     assert threshold.uncertain_from is None
     assert threshold.detail == (
         'at most 2% of good parts rejected on average, with 95% confidence at most 4.14%, '
-        'from 150 held-out pictures'
+        'from 150 held-out images'
     )
 
 
@@ -145,7 +145,7 @@ def test_too_few_scores_say_what_they_can_promise_instead() -> None:
     assert threshold.target_false_reject_rate == 0.01
     assert threshold.detail == (
         'at most 10% of good parts rejected on average, with 95% confidence at most 28.3%, '
-        'from 9 held-out pictures; 99 are needed to promise 1%'
+        'from 9 held-out images; 99 are needed to promise 1%'
     )
 
 
@@ -154,12 +154,12 @@ def test_one_score_is_enough_for_a_threshold() -> None:
     assert threshold.value > 4
     assert threshold.detail.startswith(
         'at most 50% of good parts rejected on average, with 95% confidence at most 95%, '
-        'from 1 held-out pictures'
+        'from 1 held-out images'
     )
 
 
 def test_no_scores_give_no_threshold() -> None:
-    with pytest.raises(ValueError, match='needs at least one held-out good picture'):
+    with pytest.raises(ValueError, match='needs at least one held-out normal image'):
         normal_threshold(np.array([], np.float32), 0.01)
 
 
@@ -187,11 +187,11 @@ def test_an_uncertain_band_begins_at_the_rate_asked_for() -> None:
     assert (threshold.value, threshold.method) == (500.0, 'f1_optimal')
     assert threshold.detail == (
         'best F1; at most 5% of good parts uncertain or rejected on average, '
-        'from 199 good pictures'
+        'from 199 normal images'
     )
 
 
-def test_the_band_of_few_pictures_says_what_it_can_promise() -> None:
+def test_the_band_of_few_images_says_what_it_can_promise() -> None:
     threshold = with_uncertain_band(_line(500.0), np.arange(9, dtype=np.float32), 0.05)
     assert threshold.uncertain_from == np.nextafter(np.float32(8), np.float32(9))
     assert 'at most 10% of good parts uncertain' in threshold.detail
@@ -227,7 +227,7 @@ def test_a_threshold_without_words_gets_those_of_its_band_alone() -> None:
 
 
 def test_a_band_needs_good_scores() -> None:
-    with pytest.raises(ValueError, match='needs at least one held-out good picture'):
+    with pytest.raises(ValueError, match='needs at least one held-out normal image'):
         with_uncertain_band(_line(5.0), np.array([], np.float32), 0.1)
 
 

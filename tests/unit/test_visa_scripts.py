@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 import pytest
 
-from adet_core.sources import label_of, list_pictures
+from adet_core.io.sources import label_of, list_images
 
 SCRIPTS = Path(__file__).parents[2] / 'data' / 'shellscript'
 DOWNLOAD, MOVE = SCRIPTS / 'download_VisA.sh', SCRIPTS / 'move_VisA.sh'
@@ -35,7 +35,7 @@ TOOLS = (
     'realpath rm sha256sum sleep sort stat sync tail tar xargs'
 )
 CLIENTS = ('curl', 'wget')
-# Pictures for training, normal ones and anomalous ones for testing.
+# Images for training, normal ones and anomalous ones for testing.
 CATEGORIES = {'candle': (6, 2, 3), 'pipe_fryum': (4, 1, 2), 'pcb1': (3, 2, 1)}
 HEADER = 'object,split,label,image,mask'
 _DEADLINE_S = 60.0
@@ -62,7 +62,7 @@ def _write_csv(path: Path, lines: list[str]) -> None:
 
 @pytest.fixture(scope='session')
 def visa_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What VisA_20220922.tar holds, with fewer and smaller pictures; not to be written to."""
+    """What VisA_20220922.tar holds, with fewer and smaller images; not to be written to."""
     root = tmp_path_factory.mktemp('visa') / 'VisA'
     rng = np.random.default_rng(4)
     one, two = [HEADER], [HEADER]
@@ -660,8 +660,8 @@ def test_all_categories_are_arranged_as_hard_links(
     assert lines == [summary(category, 'linked') for category in CATEGORIES]
     assert contents(data) == all_arranged(visa_tree)
     assert contents(visa) == contents(visa_tree)
-    picture = Path('candle/Data/Images/Normal/0000.JPG')
-    assert (data / 'train' / 'VisA_candle' / picture.name).samefile(visa / picture)
+    image = Path('candle/Data/Images/Normal/0000.JPG')
+    assert (data / 'train' / 'VisA_candle' / image.name).samefile(visa / image)
 
 
 def test_only_the_categories_named(visa: Path, visa_tree: Path, tmp_path: Path) -> None:
@@ -695,12 +695,12 @@ def test_copies_where_links_are_not_possible(
 
     assert lines == [summary(category, 'copied') for category in CATEGORIES]
     assert contents(data) == all_arranged(visa_tree)
-    picture = data / 'train' / 'VisA_candle' / '0000.JPG'
-    assert picture.stat().st_nlink == 1
+    image = data / 'train' / 'VisA_candle' / '0000.JPG'
+    assert image.stat().st_nlink == 1
     assert arrange(visa, data, 'candle') == [summary('candle', 'already there')]
-    picture.write_bytes(b'of the same name')
+    image.write_bytes(b'of the same name')
     message = fails(MOVE, '--from', visa, '--data-root', data)
-    assert message.startswith(f'{picture}: differs from ')
+    assert message.startswith(f'{image}: differs from ')
 
 
 def test_a_full_disc_while_copying(visa: Path, tmp_path: Path, tools: Path) -> None:
@@ -713,7 +713,7 @@ def test_a_full_disc_while_copying(visa: Path, tmp_path: Path, tools: Path) -> N
     assert contents(tmp_path / 'data') == {}
 
 
-def test_move_takes_the_pictures_out_of_the_download(
+def test_move_takes_the_images_out_of_the_download(
     visa: Path, visa_tree: Path, tmp_path: Path
 ) -> None:
     data = tmp_path / 'data'
@@ -785,7 +785,7 @@ def test_no_download(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('missing', ['Images/Normal/0007.JPG', 'Masks/Anomaly/001.png'])
-def test_a_missing_picture_leaves_nothing_half(
+def test_a_missing_image_leaves_nothing_half(
     visa: Path, visa_tree: Path, tmp_path: Path, missing: str
 ) -> None:
     data = tmp_path / 'data'
@@ -824,7 +824,7 @@ def test_changes_in_an_arranged_folder_are_named(visa: Path, tmp_path: Path) -> 
     (folder / 'anomaly' / '003.JPG').unlink()
     (folder / 'masks' / '001.png').unlink()
     assert fails(MOVE, *words).startswith(f'{folder}: is there already, but without masks/001.png')
-    # What a file browser leaves behind is nobody's picture.
+    # What a file browser leaves behind is nobody's image.
     shutil.copy(visa / 'candle/Data/Masks/Anomaly/001.png', folder / 'masks')
     (folder / '.DS_Store').write_bytes(b'')
     assert run(MOVE, *words).stdout.endswith('(already there)\n')
@@ -858,7 +858,7 @@ def test_a_split_that_makes_no_sense(visa: Path, tmp_path: Path, line: str, reas
 
 @pytest.mark.parametrize(
     ('text', 'reason'),
-    [('', 'names no pictures'), (f'{HEADER}\n', 'names no pictures'), ('a,b\n', 'has no column')],
+    [('', 'names no images'), (f'{HEADER}\n', 'names no images'), ('a,b\n', 'has no column')],
 )
 def test_a_split_without_rows_or_columns(
     visa: Path, tmp_path: Path, text: str, reason: str
@@ -869,7 +869,7 @@ def test_a_split_without_rows_or_columns(
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
-# In the training pictures of the second category, and in its test pictures.
+# In the training images of the second category, and in its test images.
 @pytest.mark.parametrize('links', [16, 20])
 def test_an_interrupted_run_leaves_nothing_half(
     visa: Path, visa_tree: Path, tmp_path: Path, tools: Path, number: signal.Signals, links: int
@@ -911,9 +911,9 @@ def test_adet_reads_what_both_scripts_made(
     own_checkout()
 
     assert (tmp_path / 'data' / 'download' / 'VisA' / 'candle' / 'image_anno.csv').is_file()
-    train = list_pictures(tmp_path / 'data' / 'train' / 'VisA_candle')
+    train = list_images(tmp_path / 'data' / 'train' / 'VisA_candle')
     folder = tmp_path / 'data' / 'test' / 'VisA_candle'
-    labels = [label_of(path, folder) for path in list_pictures(folder)]
+    labels = [label_of(path, folder) for path in list_images(folder)]
     assert len(train) == 6
     assert labels == ['anomaly'] * 3 + ['normal'] * 2
 
@@ -928,6 +928,6 @@ def test_training_finds_labels_and_masks(own_checkout: Callable[[], None], tmp_p
         assert data.is_labelled
         assert not data.unreadable
         assert len(data.train) == train
-        assert [sample.is_anomalous for sample in data.test] == [True] * bad + [False] * test
+        assert [labelled.is_anomalous for labelled in data.test] == [True] * bad + [False] * test
         # Also where the kind of the defect is 1, of 255.
-        assert all(sample.mask.any() == sample.is_anomalous for sample in data.test)
+        assert all(labelled.mask.any() == labelled.is_anomalous for labelled in data.test)

@@ -12,9 +12,10 @@ from onnx import helper, numpy_helper, TensorProto
 import onnxruntime
 import pytest
 
-from adet_core.backends import ort, winograd
-from adet_core.backends.winograd import use_winograd
 from adet_core.errors import BackendError
+from adet_core.inference import onnxruntime as ort
+from adet_core.inference import winograd
+from adet_core.inference.winograd import use_winograd
 
 FLOAT = TensorProto.FLOAT
 

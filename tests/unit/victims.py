@@ -77,7 +77,7 @@ def row(kind: type, stamp: int) -> object:
     return kind(
         stamp_ns=stamp,
         frame_id='camera',
-        source=f'/pictures/{stamp}, "quoted".png',
+        source=f'/images/{stamp}, "quoted".png',
         label='normal',
         model='padim',
         error='x' * (stamp % 300),

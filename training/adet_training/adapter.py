@@ -17,9 +17,9 @@ from torch import nn
 
 from adet_core.bundle import Manifest
 from adet_core.errors import ConfigError
-from adet_core.progress import Report
+from adet_core.progress import ProgressCallback
 from adet_training.backbone import Backbone, Channels, Weights
-from adet_training.dataset import Sample
+from adet_training.dataset import LabelledImage
 from adet_training.fit import fit
 from adet_training.parameters import Parameters
 
@@ -37,8 +37,8 @@ class Graph:
             which one; they all share that length.
         prepare: Called with the statistics once, when they are bound; what it returns takes their
             place. A module becomes a graph of its own. None: the statistics are taken as they are.
-        metadata: What runtimes are told, if ``prepare`` is something that they do themselves.
-        prepared: Names of what ``prepare`` returns, in order.
+        metadata: What runtimes are told, if ``preprocess`` is something that they do themselves.
+        prepared: Names of what ``preprocess`` returns, in order.
         map_tolerance: How far the map may be from the trained model's own, as a share of the score
             range; 0: as little as the score.
         exact: Makes a slower graph for bundles where this one's map is farther off; None: there is
@@ -50,9 +50,9 @@ class Graph:
     module: nn.Module
     statistics: Mapping[str, torch.Tensor] = field(default_factory=dict)
     growing: Mapping[str, int] = field(default_factory=dict)
-    prepare: Callable[..., Sequence[torch.Tensor]] | None = None
+    preprocess: Callable[..., Sequence[torch.Tensor]] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
-    prepared: Sequence[str] = ()
+    preprocessed: Sequence[str] = ()
     features: nn.Module | None = None
     map_tolerance: float = 0.0
     exact: Callable[[], Graph] | None = None
@@ -62,7 +62,7 @@ class Graph:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Score and map, as a runtime gives them that binds the statistics first."""
         stored = [statistics[name] for name in self.statistics]
-        given = stored if self.prepare is None else self.prepare(*stored)
+        given = stored if self.preprocess is None else self.preprocess(*stored)
         with torch.inference_mode():
             answer: tuple[torch.Tensor, torch.Tensor] = self.module.eval()(image, *given)
         return answer
@@ -72,12 +72,12 @@ class FitData(NamedTuple):
     """What a model learns from.
 
     Attributes:
-        fit: Good pictures.
-        held_out: Good pictures kept apart; empty unless asked for.
+        fit: Normal images.
+        held_out: Normal images kept apart; empty unless asked for.
     """
 
-    fit: Sequence[Sample]
-    held_out: Sequence[Sample] = ()
+    fit: Sequence[LabelledImage]
+    held_out: Sequence[LabelledImage] = ()
 
 
 P = TypeVar('P', bound=Parameters)
@@ -90,7 +90,7 @@ class Adapter(ABC, Generic[P]):
         parameters: The dataclass of its hyper-parameters.
         statistics_file: Where its statistics go, one of
             `adet_core.bundle.manifest.STATISTICS_FILES`; empty for a model that has none.
-        needs_held_out: Whether it learns something from good pictures it was not fitted to.
+        needs_held_out: Whether it learns something from normal images it was not fitted to.
         retrain_steps: Optimisation steps of a retraining, unless somebody says otherwise.
     """
 
@@ -113,7 +113,7 @@ class Adapter(ABC, Generic[P]):
         """
 
     def normalisation(self, backbone: Backbone | None) -> tuple[Channels, Channels]:
-        """Mean and std that the graph normalises pictures with, on the 0..1 scale."""
+        """Mean and std that the graph normalises images with, on the 0..1 scale."""
         return (backbone.mean, backbone.std) if backbone else ((0.0,) * 3, (1.0,) * 3)
 
     @abstractmethod
@@ -125,9 +125,11 @@ class Adapter(ABC, Generic[P]):
         has ``pred_score`` ``(N,)`` or ``(N, 1)`` and ``anomaly_map`` ``(N, 1, H, W)``.
         """
 
-    def fit(self, module: Any, data: FitData, folder: Path, parameters: P, report: Report) -> None:
+    def fit(
+        self, module: Any, data: FitData, folder: Path, parameters: P, progress: ProgressCallback
+    ) -> None:
         """Train the module; see `adet_training.fit.fit`."""
-        fit(module, data.fit, folder, parameters.batch_size, report)
+        fit(module, data.fit, folder, parameters.batch_size, progress)
 
     def resume(self, parameters: P, manifest: Manifest, weights: Weights) -> Any:  # noqa: ARG002
         """A trained module from a bundle, to be trained further.
@@ -139,10 +141,10 @@ class Adapter(ABC, Generic[P]):
         raise ConfigError(msg)
 
     def fit_further(
-        self, module: Any, data: FitData, folder: Path, parameters: P, report: Report
+        self, module: Any, data: FitData, folder: Path, parameters: P, progress: ProgressCallback
     ) -> None:
         """Train what `resume` gave; like `fit`, where nothing is begun anew."""
-        self.fit(module, data, folder, parameters, report)
+        self.fit(module, data, folder, parameters, progress)
 
     @abstractmethod
     def weights(self, module: Any) -> Weights:
@@ -154,7 +156,7 @@ class Adapter(ABC, Generic[P]):
 
     @abstractmethod
     def graph(self, manifest: Manifest, weights: Weights) -> Graph:
-        """The whole way from picture to score, as one module, from a bundle alone.
+        """The whole way from image to score, as one module, from a bundle alone.
 
         Raises:
             adet_core.errors.ConfigError: The weights are not this model's.

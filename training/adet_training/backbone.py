@@ -21,7 +21,7 @@ Channels = tuple[float, float, float]
 
 _PREFIX = 'backbone.'
 
-# Of ImageNet's pictures, which most networks were trained on.
+# Of ImageNet's images, which most networks were trained on.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Other programs wrap the tensors in one of these.
@@ -34,7 +34,7 @@ class Backbone(NamedTuple):
     Attributes:
         spec: What goes into ``meta.json``.
         network: Takes float32 ``(N, 3, H, W)``, gives one feature map per layer.
-        mean: Channel means its pictures are normalised with, on the 0..1 scale.
+        mean: Channel means its images are normalised with, on the 0..1 scale.
         std: Channel deviations, likewise.
     """
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""From what a trained model says of pictures to its thresholds and its test metrics."""
+"""From what a trained model says of images to its thresholds and its test metrics."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from adet_core.thresholds import (
     score_range,
     with_uncertain_band,
 )
-from adet_training.dataset import Sample
-from adet_training.fit import Answers
+from adet_training.dataset import LabelledImage
+from adet_training.fit import Predictions
 from adet_training.parameters import Parameters
 
 
-class Judged(NamedTuple):
-    """Pictures, and what the trained model says of them."""
+class Tested(NamedTuple):
+    """Images, and what the trained model says of them."""
 
-    samples: Sequence[Sample]
-    answers: Answers
+    samples: Sequence[LabelledImage]
+    answers: Predictions
 
     @property
     def labels(self) -> Labels:
         """True for anomalous."""
-        return np.array([sample.is_anomalous for sample in self.samples])
+        return np.array([labelled.is_anomalous for labelled in self.samples])
 
     @property
     def peaks(self) -> npt.NDArray[np.float32]:
-        """The largest value of each picture's map."""
+        """The largest value of each image's map."""
         peaks: npt.NDArray[np.float32] = self.answers.maps.max(axis=(1, 2))
         return peaks
 
     def marked(self) -> list[tuple[npt.NDArray[np.bool_], AnomalyMap]]:
-        """Mask and map of each picture that has a mask."""
+        """Mask and map of each image that has a mask."""
         pairs = zip(self.samples, self.answers.maps, strict=True)
-        return [(sample.mask, found) for sample, found in pairs if sample.mask is not None]
+        return [(labelled.mask, found) for labelled, found in pairs if labelled.mask is not None]
 
 
 class Calibration(NamedTuple):
@@ -57,15 +57,15 @@ class Calibration(NamedTuple):
 
 
 def calibrate(
-    parameters: Parameters, tested: Judged | None, held_out: Judged | None, *, labelled: bool
+    parameters: Parameters, tested: Tested | None, held_out: Tested | None, *, labelled: bool
 ) -> Calibration:
     """Derive thresholds.
 
     Args:
         parameters: Rates and confidence.
-        tested: The test pictures, if there are any.
-        held_out: Good pictures that the model was not fitted to, if any were kept back.
-        labelled: Whether to take the test pictures; else the good ones.
+        tested: The test images, if there are any.
+        held_out: Normal images that the model was not fitted to, if any were kept back.
+        labelled: Whether to take the test images; else the good ones.
     """
     rate = parameters.uncertain_rate
     if labelled:
@@ -84,12 +84,12 @@ def calibrate(
             confidence=parameters.confidence,
             uncertain_rate=rate,
         )
-    judged = tested if labelled else held_out
-    assert judged is not None
-    return Calibration(image, pixel, score_range(judged.answers.scores, image.value, good))
+    inspected = tested if labelled else held_out
+    assert inspected is not None
+    return Calibration(image, pixel, score_range(inspected.answers.scores, image.value, good))
 
 
-def test_metrics(tested: Judged, threshold: float) -> dict[str, float]:
+def test_metrics(tested: Tested, threshold: float) -> dict[str, float]:
     """Metrics by name; one that the test data cannot give is absent."""
     labels, scores = tested.labels, tested.answers.scores
     rates = rates_at(threshold, scores, labels)
@@ -106,13 +106,13 @@ def test_metrics(tested: Judged, threshold: float) -> dict[str, float]:
     return {name: value for name, value in figures.items() if value is not None}
 
 
-def _from_labels(tested: Judged) -> tuple[Threshold, Threshold]:
+def _from_labels(tested: Tested) -> tuple[Threshold, Threshold]:
     image = labelled_threshold(tested.answers.scores, tested.labels)
     marked = tested.marked()
-    # Without good pictures, masks that fill theirs leave no good pixel to compare with.
+    # Without normal images, masks that fill theirs leave no good pixel to compare with.
     if not any(mask.any() for mask, _ in marked) or all(mask.all() for mask, _ in marked):
         peaks = labelled_threshold(tested.peaks, tested.labels)
-        detail = "no masks; best F1 of the maps' largest values on the labelled test pictures"
+        detail = "no masks; best F1 of the maps' largest values on the labelled test images"
         return image, replace(peaks, detail=detail)
     anomalies = sum(bool(mask.any()) for mask, _ in marked)
     pixel = Threshold(
@@ -123,10 +123,10 @@ def _from_labels(tested: Judged) -> tuple[Threshold, Threshold]:
         method='f1_optimal',
         normals=len(marked) - anomalies,
         anomalies=anomalies,
-        detail='best F1 over the pixels of the masked test pictures',
+        detail='best F1 over the pixels of the masked test images',
     )
     return image, pixel
 
 
-def _good_scores(tested: Judged) -> npt.NDArray[np.float32]:
+def _good_scores(tested: Tested) -> npt.NDArray[np.float32]:
     return tested.answers.scores[~tested.labels]

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from adet_core.pictures import Image
+from adet_core.image import ImageArray
 
-# The paper's: a patch of this share of the picture, or a scar of these shares of its edge.
+# The paper's: a patch of this share of the image, or a scar of these shares of its edge.
 _PATCH_AREA = (0.02, 0.15)
 _SCAR_WIDTH, _SCAR_LENGTH = (0.01, 0.06), (0.05, 0.12)
 _ASPECT = (0.3, 3.3)
 _JITTER = 0.1
 
 
-def cut_paste(image: Image, rng: np.random.Generator) -> Image:
-    """Copy a piece of a picture to another place in it, a little brighter or darker.
+def cut_paste(image: ImageArray, rng: np.random.Generator) -> ImageArray:
+    """Copy a piece of an image to another place in it, a little brighter or darker.
 
     Args:
         image: uint8 ``(H, W, 3)``; left as it is.
@@ -42,6 +42,6 @@ def cut_paste(image: Image, rng: np.random.Generator) -> Image:
     )
     piece = image[top : top + tall, left : left + wide].astype(np.float32)
     piece *= rng.uniform(1 - _JITTER, 1 + _JITTER, 3)
-    pasted: Image = image.copy()
+    pasted: ImageArray = image.copy()
     pasted[to_top : to_top + tall, to_left : to_left + wide] = np.clip(piece, 0, 255)
     return pasted

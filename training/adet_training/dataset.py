@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of one category, read once and prepared exactly as the detector will prepare them."""
+"""Images of one category, read once and prepared exactly as the detector will prepare them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from adet_core.errors import DatasetError, PictureError
-from adet_core.masks import find_mask, Mask, read_mask
-from adet_core.pictures import Image, prepare, read_picture
-from adet_core.progress import Report, silent
-from adet_core.sources import label_of, list_pictures
+from adet_core.errors import DatasetError, ImageError
+from adet_core.image import ImageArray, preprocess, read_image
+from adet_core.io.masks import find_mask, Mask, read_mask
+from adet_core.io.sources import label_of, list_images
+from adet_core.progress import ProgressCallback, silent
 
-# A spread needs two pictures.
+# A spread needs two images.
 _MINIMUM = 2
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One prepared picture.
+class LabelledImage:
+    """One prepared image.
 
     Attributes:
         path: Its file.
@@ -35,7 +35,7 @@ class Sample:
     """
 
     path: Path
-    image: Image
+    image: ImageArray
     is_anomalous: bool = False
     mask: Mask | None = None
     sha256: str = ''
@@ -43,18 +43,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class Category:
-    """All pictures of one category.
+    """All images of one category.
 
     Attributes:
-        train: Good pictures.
-        test: Labelled pictures; may be empty.
-        unreadable: One line for each picture that was skipped.
+        train: Normal images.
+        test: Labelled images; may be empty.
+        unreadable: One line for each image that was skipped.
         warnings: What makes the test doubtful, one line each.
-        fingerprint: sha256 over the names and contents of all pictures and masks.
+        fingerprint: sha256 over the names and contents of all images and masks.
     """
 
-    train: list[Sample]
-    test: list[Sample]
+    train: list[LabelledImage]
+    test: list[LabelledImage]
     unreadable: list[str]
     warnings: list[str]
     fingerprint: str
@@ -62,22 +62,22 @@ class Category:
     @property
     def is_labelled(self) -> bool:
         """Whether the test data can tell good from bad."""
-        return len({sample.is_anomalous for sample in self.test}) == 2
+        return len({labelled.is_anomalous for labelled in self.test}) == 2
 
 
 def load_category(
-    data_root: Path, category: str, size: int, *, report: Report = silent
+    data_root: Path, category: str, size: int, *, progress: ProgressCallback = silent
 ) -> Category:
     """Read ``data_root/train/<category>`` and ``data_root/test/<category>``.
 
     Args:
         data_root: Folder with ``train`` and ``test``.
         category: Name of the folder inside both.
-        size: Edge of the square the pictures are brought to, in pixels.
-        report: Told how many pictures are read.
+        size: Edge of the square the images are brought to, in pixels.
+        progress: Told how many images are read.
 
     Raises:
-        DatasetError: There are fewer than two readable training pictures, a test picture has no
+        DatasetError: There are fewer than two readable training images, a test image has no
             label, or a mask cannot be read.
     """
     if category in {'', '.', '..'} or Path(category).name != category:
@@ -87,24 +87,24 @@ def load_category(
     if not folder.is_dir():
         known = sorted(p.name for p in folder.parent.glob('*') if p.is_dir())
         has = f'; it has {", ".join(known)}' if known else ''
-        msg = f'{folder}: no such folder; put pictures of good parts there{has}'
+        msg = f'{folder}: no such folder; put images of good parts there{has}'
         raise DatasetError(msg)
     test_folder = data_root / 'test' / category
-    train_paths = list_pictures(folder)
-    test_paths = list_pictures(test_folder) if test_folder.is_dir() else []
-    reader = _Reader(data_root, size, report, len(train_paths) + len(test_paths))
+    train_paths = list_images(folder)
+    test_paths = list_images(test_folder) if test_folder.is_dir() else []
+    reader = _Reader(data_root, size, progress, len(train_paths) + len(test_paths))
     train = reader.read(train_paths)
     test = reader.read(test_paths, test_folder)
     if len(train) < _MINIMUM:
-        msg = f'{folder}: {len(train)} readable pictures, at least {_MINIMUM} are needed'
+        msg = f'{folder}: {len(train)} readable images, at least {_MINIMUM} are needed'
         raise DatasetError(f'{msg}; {reader.unreadable[0]}' if reader.unreadable else msg)
     warnings = [*_all_alike(train), *_duplicates(train, test)]
     return Category(train, test, reader.unreadable, warnings, reader.digest.hexdigest())
 
 
 def hold_out(
-    samples: Sequence[Sample], share: float, seed: int
-) -> tuple[list[Sample], list[Sample]]:
+    samples: Sequence[LabelledImage], share: float, seed: int
+) -> tuple[list[LabelledImage], list[LabelledImage]]:
     """Split samples at random into those to fit, at least two, and those kept back, at least one.
 
     Returns:
@@ -116,76 +116,76 @@ def hold_out(
     most = len(samples) - _MINIMUM
     if most < 1:
         msg = (
-            f'{samples[0].path.parent}: {len(samples)} readable pictures, at least {_MINIMUM + 1} '
-            'are needed; without labelled test pictures one is kept back to find the threshold'
+            f'{samples[0].path.parent}: {len(samples)} readable images, at least {_MINIMUM + 1} '
+            'are needed; without labelled test images one is kept back to find the threshold'
         )
         raise DatasetError(msg)
     count = min(max(round(len(samples) * share), 1), most)
     kept = set(np.random.default_rng(seed).permutation(len(samples))[:count].tolist())
-    fit = [sample for index, sample in enumerate(samples) if index not in kept]
+    fit = [labelled for index, labelled in enumerate(samples) if index not in kept]
     return fit, [samples[index] for index in sorted(kept)]
 
 
-def _all_alike(train: Sequence[Sample]) -> list[str]:
-    """A warning if there is only one picture, however often."""
-    if len({_hash(sample.image) for sample in train}) > 1:
+def _all_alike(train: Sequence[LabelledImage]) -> list[str]:
+    """A warning if there is only one image, however often."""
+    if len({_hash(labelled.image) for labelled in train}) > 1:
         return []
     return [
-        f'all {len(train)} training pictures are the same ({train[0].path}): whatever differs '
-        'from it will be anomalous; take pictures of different good parts'
+        f'all {len(train)} training images are the same ({train[0].path}): whatever differs '
+        'from it will be anomalous; take images of different good parts'
     ]
 
 
-def _duplicates(train: Sequence[Sample], test: Sequence[Sample]) -> list[str]:
-    """A warning if test pictures are among those that were learned from."""
-    learned = {_hash(sample.image): sample.path for sample in train}
+def _duplicates(train: Sequence[LabelledImage], test: Sequence[LabelledImage]) -> list[str]:
+    """A warning if test images are among those that were learned from."""
+    learned = {_hash(labelled.image): labelled.path for labelled in train}
     seen = [(s.path, learned[key]) for s in test if (key := _hash(s.image)) in learned]
     if not seen:
         return []
     first, same = seen[0]
     return [
-        f'{len(seen)} test pictures are also training pictures ({first} is {same}); '
+        f'{len(seen)} test images are also training images ({first} is {same}); '
         'metrics and threshold flatter the model: move them out of one of the folders'
     ]
 
 
-def _hash(image: Image) -> bytes:
+def _hash(image: ImageArray) -> bytes:
     return hashlib.sha256(image.tobytes()).digest()
 
 
 class _Reader:
-    """Reads pictures, keeping the tally over several folders."""
+    """Reads images, keeping the tally over several folders."""
 
-    def __init__(self, root: Path, size: int, report: Report, total: int) -> None:
+    def __init__(self, root: Path, size: int, progress: ProgressCallback, total: int) -> None:
         self.unreadable: list[str] = []
         self.digest = hashlib.sha256()
         self._root, self._size = root, (size, size)
-        self._report, self._done, self._total = report, 0, total
+        self._progress, self._done, self._total = progress, 0, total
 
-    def read(self, paths: Sequence[Path], labels: Path | None = None) -> list[Sample]:
-        """Read pictures; with ``labels``, the folder whose subfolders name the classes."""
+    def read(self, paths: Sequence[Path], labels: Path | None = None) -> list[LabelledImage]:
+        """Read images; with ``labels``, the folder whose subfolders name the classes."""
         samples = []
         for path in paths:
             try:
                 samples.append(self._sample(path, labels))
-            except PictureError as error:
+            except ImageError as error:
                 self.unreadable.append(str(error))
             self._done += 1
-            self._report('reading pictures', self._done, self._total)
+            self._progress('reading images', self._done, self._total)
         return samples
 
-    def _sample(self, path: Path, labels: Path | None) -> Sample:
-        image = prepare(read_picture(path), self._size)
+    def _sample(self, path: Path, labels: Path | None) -> LabelledImage:
+        image = preprocess(read_image(path), self._size)
         sha256 = self._add_to_fingerprint(path)
         if labels is None:
-            return Sample(path, image, sha256=sha256)
+            return LabelledImage(path, image, sha256=sha256)
         label = label_of(path, labels)
         if not label:
-            msg = f'{path}: has no label; test pictures belong in normal/ or anomaly/'
+            msg = f'{path}: has no label; test images belong in normal/ or anomaly/'
             raise DatasetError(msg)
         if label == 'normal':
-            return Sample(path, image, mask=np.zeros(self._size, np.bool_))
-        return Sample(path, image, is_anomalous=True, mask=self._mask(path))
+            return LabelledImage(path, image, mask=np.zeros(self._size, np.bool_))
+        return LabelledImage(path, image, is_anomalous=True, mask=self._mask(path))
 
     def _mask(self, path: Path) -> Mask | None:
         mask_path = find_mask(path)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A teacher for EfficientAD: a small network that learns to give a backbone's features.
 
-Section 3.1 and appendix of https://arxiv.org/abs/2303.14535, with fewer and smaller pictures.
+Section 3.1 and appendix of https://arxiv.org/abs/2303.14535, with fewer and smaller images.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from torch import nn
 from torch.nn import functional
 
 from adet_core.bundle import write_atomic
-from adet_core.progress import Report
+from adet_core.progress import ProgressCallback
 from adet_training.backbone import Backbone
-from adet_training.natural import NaturalPictures
+from adet_training.natural import NaturalImages
 
 CHANNELS = 384
 """Of a teacher's output, as in the paper."""
@@ -32,13 +32,13 @@ CHANNELS = 384
 SIZES = {'small': SmallPatchDescriptionNetwork, 'medium': MediumPatchDescriptionNetwork}
 """The networks a teacher can be."""
 
-PICTURE = 256
+IMAGE = 256
 """Edge of the photographs that pieces are taken from, in pixels."""
 
 # Outputs of each piece that the last layer is solved with, and how much its weights are held back.
 _OUTPUTS, _RIDGE = 96, 0.01
 
-# A teacher sees 33 x 33 pixels at a time, so pieces teach it as much as whole pictures, sooner.
+# A teacher sees 33 x 33 pixels at a time, so pieces teach it as much as whole images, sooner.
 _PIECE = 128
 _BATCH = 8
 _MEASURED = 32
@@ -64,11 +64,11 @@ def make_teacher(model_size: str) -> nn.Module:
 def distill(
     teacher: nn.Module,
     backbone: Backbone,
-    pictures: Iterator[torch.Tensor],
+    images: Iterator[torch.Tensor],
     *,
     solved: int,
     steps: int,
-    report: Report,
+    progress: ProgressCallback,
 ) -> float:
     """Train a teacher to give the features of a backbone, scaled to mean 0 and variance 1.
 
@@ -78,23 +78,23 @@ def distill(
     Args:
         teacher: Changed in place; left on the CPU, in evaluation mode.
         backbone: Where the features come from.
-        pictures: Endless; float32 ``(3, H, W)`` on the 0..1 scale, at least 128 pixels wide.
-        solved: Pieces of pictures that the last layer is solved with.
+        images: Endless; float32 ``(3, H, W)`` on the 0..1 scale, at least 128 pixels wide.
+        solved: Pieces of images that the last layer is solved with.
         steps: Optimisation steps, of 8 pieces each; 0 is a last layer alone.
-        report: Told the progress.
+        progress: Told the progress.
 
     Returns:
         Mean squared error on other pieces: 1 is a teacher that has learned nothing.
     """
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     features = _Features(backbone).to(device)
-    pieces = _pieces(pictures, device)
-    sample = torch.cat([features(batch) for batch in islice(pieces, _MEASURED // _BATCH)])
-    mean = sample.mean((0, 2, 3), keepdim=True)
-    std = sample.std((0, 2, 3), keepdim=True).clamp(min=1e-6)
+    pieces = _pieces(images, device)
+    labelled = torch.cat([features(batch) for batch in islice(pieces, _MEASURED // _BATCH)])
+    mean = labelled.mean((0, 2, 3), keepdim=True)
+    std = labelled.std((0, 2, 3), keepdim=True).clamp(min=1e-6)
     teacher.to(device).train().requires_grad_(requires_grad=True)
     examples = ((batch, (features(batch) - mean) / std) for batch in pieces)
-    _solve_last_layer(teacher, islice(examples, solved // _BATCH), report)
+    _solve_last_layer(teacher, islice(examples, solved // _BATCH), progress)
     optimizer = torch.optim.Adam(teacher.parameters(), lr=_LEARNING_RATE, weight_decay=1e-5)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
     for step, (batch, wanted) in enumerate(islice(examples, steps), start=1):
@@ -103,9 +103,9 @@ def distill(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-        report('distilling a teacher', step, steps)
+        progress('distilling a teacher', step, steps)
     if steps:
-        _solve_last_layer(teacher, islice(examples, solved // _BATCH), report)
+        _solve_last_layer(teacher, islice(examples, solved // _BATCH), progress)
     teacher.eval().requires_grad_(requires_grad=False)
     others = islice(examples, _MEASURED // _BATCH)
     errors = [functional.mse_loss(teacher(batch), wanted).item() for batch, wanted in others]
@@ -122,7 +122,7 @@ def distill_file(
     solved: int,
     steps: int,
     seed: int,
-    report: Report,
+    progress: ProgressCallback,
 ) -> float:
     """Distil a teacher into a file; see `distill`.
 
@@ -130,11 +130,11 @@ def distill_file(
         ConfigError: The photographs cannot be used.
         OSError: The file cannot be written.
     """
-    pictures = NaturalPictures(natural_images, PICTURE).endless()
+    images = NaturalImages(natural_images, IMAGE).endless()
     out.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     teacher = make_teacher(model_size)
-    error = distill(teacher, backbone, pictures, solved=solved, steps=steps, report=report)
+    error = distill(teacher, backbone, images, solved=solved, steps=steps, progress=progress)
     data = io.BytesIO()
     torch.save(teacher.state_dict(), data)
     write_atomic(out, data.getvalue())
@@ -143,7 +143,9 @@ def distill_file(
 
 @torch.no_grad()
 def _solve_last_layer(
-    teacher: nn.Module, examples: Iterator[tuple[torch.Tensor, torch.Tensor]], report: Report
+    teacher: nn.Module,
+    examples: Iterator[tuple[torch.Tensor, torch.Tensor]],
+    progress: ProgressCallback,
 ) -> None:
     """Ridge regression of the wanted outputs on what the last layer sees."""
     last = _convolutions(teacher)[-1]
@@ -160,7 +162,7 @@ def _solve_last_layer(
         rows = functional.pad(rows[some], (0, 1), value=1.0)
         squares += rows.T @ rows
         products += rows.T @ wanted.permute(0, 2, 3, 1).flatten(0, 2)[some]
-        report('solving the last layer', number, None)
+        progress('solving the last layer', number, None)
     hook.remove()
     ridge = _RIDGE * squares.diagonal()[:-1].mean()
     squares.diagonal().add_(ridge)
@@ -200,14 +202,14 @@ class _Features(nn.Module):
         return pooled.reshape(*rows.shape[:3], CHANNELS).permute(0, 3, 1, 2)
 
 
-def random_piece(picture: torch.Tensor) -> torch.Tensor:
-    """A square of 128 pixels cut at random from a picture ``(3, H, W)``."""
-    top, left = (int(torch.randint(edge - _PIECE + 1, (1,))) for edge in picture.shape[1:])
-    return picture[:, top : top + _PIECE, left : left + _PIECE]
+def random_piece(image: torch.Tensor) -> torch.Tensor:
+    """A square of 128 pixels cut at random from an image ``(3, H, W)``."""
+    top, left = (int(torch.randint(edge - _PIECE + 1, (1,))) for edge in image.shape[1:])
+    return image[:, top : top + _PIECE, left : left + _PIECE]
 
 
-def _pieces(pictures: Iterator[torch.Tensor], device: torch.device) -> Iterator[torch.Tensor]:
+def _pieces(images: Iterator[torch.Tensor], device: torch.device) -> Iterator[torch.Tensor]:
     """Batches of pieces, ``(8, 3, 128, 128)``."""
     while True:
-        batch = [random_piece(picture) for picture in islice(pictures, _BATCH)]
+        batch = [random_piece(image) for image in islice(images, _BATCH)]
         yield torch.stack(batch).to(device)

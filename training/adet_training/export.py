@@ -17,8 +17,6 @@ import onnxruntime
 import torch
 from torch import nn
 
-from adet_core.backends import open_backend, PREPARATION_KEY
-from adet_core.backends.preparation import Preparation, Statistics
 from adet_core.bundle import (
     BuildOptions,
     Bundle,
@@ -29,12 +27,14 @@ from adet_core.bundle import (
     write_engine,
 )
 from adet_core.errors import BackendError, BundleError, ConfigError, ExportError
+from adet_core.inference.backend import open_backend, STATISTICS_TRANSFORM_KEY
+from adet_core.inference.parity import BANDS, measure_parity
+from adet_core.inference.statistics_transform import Statistics, StatisticsTransform
 from adet_core.metrics import auroc
-from adet_core.parity import BANDS, measure_parity
-from adet_core.progress import Report, silent
+from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import Graph
 from adet_training.backbone import load_tensors, Weights
-from adet_training.dataset import Category, Sample
+from adet_training.dataset import Category, LabelledImage
 from adet_training.models import load_adapter
 from adet_training.precision import lower
 from adet_training.versions import library_versions
@@ -51,8 +51,8 @@ class Export(NamedTuple):
         path: ``engine/model.onnx``.
         parity: The check it passed.
         is_exact: Whether the slower graph was needed, see `adet_training.adapter.Graph.exact`.
-        accuracy: Image AUROC on the labelled test pictures in fp32 and as exported; None in fp32,
-            or without such pictures.
+        accuracy: Image AUROC on the labelled test images in fp32 and as exported; None in fp32,
+            or without such images.
     """
 
     path: Path
@@ -67,21 +67,21 @@ def export(
     precision: str = 'fp32',
     data: Category | None = None,
     options: BuildOptions | None = None,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> Export:
-    """Export a bundle's graph, check it on the golden pictures, and put it into service.
+    """Export a bundle's graph, check it on the golden images, and put it into service.
 
     Args:
         bundle: As it was deployed.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        data: The pictures it was trained and tested with. ``int8`` is calibrated on some of the
+        data: The images it was trained and tested with. ``int8`` is calibrated on some of the
             former; accuracy is measured on the latter.
         options: What TensorRT is to build its engines with.
-        report: Told the progress.
+        progress: Told the progress.
 
     Raises:
         BundleError: A file of the bundle is missing or damaged.
-        ConfigError: There is no such precision, it needs pictures, or an option makes no sense.
+        ConfigError: There is no such precision, it needs images, or an option makes no sense.
         ExportError: The graph's answers differ from the trained model's; nothing was written.
     """
     options = options or BuildOptions()
@@ -89,32 +89,32 @@ def export(
     if precision not in BANDS:
         raise ConfigError(f'precision is {precision!r}, must be one of: {", ".join(BANDS)}')
     if precision == 'int8' and data is None:
-        raise ConfigError('int8 is calibrated on pictures of good parts: name them')
-    report('exporting the graph', 0, 3)
+        raise ConfigError('int8 is calibrated on images of good parts: name them')
+    progress('exporting the graph', 0, 3)
     graph = load_adapter(bundle.manifest.model).graph(bundle.manifest, load_weights(bundle))
     features = features_to_onnx(graph, bundle.manifest) if graph.features else None
-    report('exporting the graph', 1, 3)
+    progress('exporting the graph', 1, 3)
     is_exact = False
     try:
         onnx_bytes, parity = _checked(graph, bundle)
     except (BackendError, ExportError):
         if graph.exact is None:
             raise
-        report('exporting the exact graph', 1, 3)
+        progress('exporting the exact graph', 1, 3)
         onnx_bytes, parity = _checked(graph.exact(), bundle)
         is_exact = True
     accuracy = None
     if precision != 'fp32':
         full = onnx_bytes
-        pictures = _some(data.train) if data else []
-        onnx_bytes = lower(full, precision, pictures, prepared(bundle, full), report=report)
+        images = _some(data.train) if data else []
+        onnx_bytes = lower(full, precision, images, preprocessed(bundle, full), progress=progress)
         parity = check_parity(onnx_bytes, bundle, precision)
         if data is not None and data.is_labelled:
             accuracy = (
-                _accuracy(full, bundle, data.test, 'judging in fp32', report),
-                _accuracy(onnx_bytes, bundle, data.test, f'judging in {precision}', report),
+                _accuracy(full, bundle, data.test, 'judging in fp32', progress),
+                _accuracy(onnx_bytes, bundle, data.test, f'judging in {precision}', progress),
             )
-    report('exporting the graph', 2, 3)
+    progress('exporting the graph', 2, 3)
     record = EngineRecord(
         bundle_id=bundle.bundle_id,
         sha256=hashlib.sha256(onnx_bytes).hexdigest(),
@@ -126,13 +126,13 @@ def export(
         options=options,
     )
     path = write_engine(bundle, onnx_bytes, record, features)
-    report('exporting the graph', 3, 3)
+    progress('exporting the graph', 3, 3)
     return Export(path, parity, is_exact, accuracy)
 
 
-def _some(samples: Sequence[Sample]) -> list[npt.NDArray[np.uint8]]:
-    """Pictures from all over: neighbours in a folder are often alike."""
-    return [sample.image for sample in samples[:: -(-len(samples) // _CALIBRATION)]]
+def _some(samples: Sequence[LabelledImage]) -> list[npt.NDArray[np.uint8]]:
+    """Images from all over: neighbours in a folder are often alike."""
+    return [labelled.image for labelled in samples[:: -(-len(samples) // _CALIBRATION)]]
 
 
 def _checked(graph: Graph, bundle: Bundle) -> tuple[bytes, Parity]:
@@ -141,7 +141,7 @@ def _checked(graph: Graph, bundle: Bundle) -> tuple[bytes, Parity]:
 
 
 def to_onnx(graph: Graph, manifest: Manifest) -> bytes:
-    """Turn a graph into an ONNX model; the number of pictures stays free, their size is fixed.
+    """Turn a graph into an ONNX model; the number of images stays free, their size is fixed.
 
     So does the length of statistics that grow. What prepares statistics goes along in the model's
     metadata, as a model of its own.
@@ -149,20 +149,20 @@ def to_onnx(graph: Graph, manifest: Manifest) -> bytes:
     length = torch.export.Dim('length')
     dims = {name: {axis: length} for name, axis in graph.growing.items()}
     stored = list(graph.statistics.values())
-    if graph.prepare is None:
+    if graph.preprocess is None:
         names, arrays, metadata = list(graph.statistics), stored, {}
     else:
         with torch.no_grad():
-            names, arrays = list(graph.prepared), list(graph.prepare(*stored))
+            names, arrays = list(graph.preprocessed), list(graph.preprocess(*stored))
         shapes = [dims.get(name) for name in graph.statistics]
-        if isinstance(graph.prepare, nn.Module):
-            preparation = _to_onnx(
-                graph.prepare, stored, shapes, list(graph.statistics), graph.prepared
+        if isinstance(graph.preprocess, nn.Module):
+            transform = _to_onnx(
+                graph.preprocess, stored, shapes, list(graph.statistics), graph.preprocessed
             )
-            metadata = {PREPARATION_KEY: base64.b64encode(preparation).decode()}
+            metadata = {STATISTICS_TRANSFORM_KEY: base64.b64encode(transform).decode()}
         else:
             metadata = dict(graph.metadata)
-    return _picture_to_onnx(
+    return _image_to_onnx(
         graph.module,
         manifest,
         dict(zip(names, arrays, strict=True)),
@@ -173,12 +173,12 @@ def to_onnx(graph: Graph, manifest: Manifest) -> bytes:
 
 
 def features_to_onnx(graph: Graph, manifest: Manifest) -> bytes:
-    """Turn the way from picture to features into an ONNX model of its own."""
+    """Turn the way from image to features into an ONNX model of its own."""
     assert graph.features is not None
-    return _picture_to_onnx(graph.features, manifest, {}, [], ['features'])
+    return _image_to_onnx(graph.features, manifest, {}, [], ['features'])
 
 
-def _picture_to_onnx(
+def _image_to_onnx(
     module: nn.Module,
     manifest: Manifest,
     statistics: Mapping[str, torch.Tensor],
@@ -251,16 +251,16 @@ class _Listed(nn.Module):
 def check_parity(
     onnx_bytes: bytes, bundle: Bundle, precision: str = 'fp32', *, map_tolerance: float = 0.0
 ) -> Parity:
-    """Compare a graph with the trained model's own answers to the golden pictures.
+    """Compare a graph with the trained model's own answers to the golden images.
 
     Args:
         onnx_bytes: The graph.
         bundle: What it was made from.
-        precision: Of the graph; see `adet_core.parity.BANDS`.
+        precision: Of the graph; see `adet_core.inference.parity.BANDS`.
         map_tolerance: See `adet_training.adapter.Graph`.
 
     Raises:
-        BundleError: The golden pictures or the statistics are missing or damaged.
+        BundleError: The golden images or the statistics are missing or damaged.
         ExportError: They differ by more than the precision allows.
     """
     backend = open_backend('onnxruntime', onnx_bytes)
@@ -289,23 +289,27 @@ def check_parity(
     return parity
 
 
-def prepared(bundle: Bundle, onnx_bytes: bytes) -> Statistics:
-    """What a bundle's graph takes beside pictures, by name."""
+def preprocessed(bundle: Bundle, onnx_bytes: bytes) -> Statistics:
+    """What a bundle's graph takes beside images, by name."""
     session = onnxruntime.InferenceSession(onnx_bytes, providers=['CPUExecutionProvider'])
-    return Preparation(session)(bundle.statistics())
+    return StatisticsTransform(session)(bundle.statistics())
 
 
 def _accuracy(
-    onnx_bytes: bytes, bundle: Bundle, samples: Sequence[Sample], stage: str, report: Report
+    onnx_bytes: bytes,
+    bundle: Bundle,
+    samples: Sequence[LabelledImage],
+    stage: str,
+    progress: ProgressCallback,
 ) -> float:
-    """Image AUROC of a graph on labelled pictures."""
+    """Image AUROC of a graph on labelled images."""
     backend = open_backend('onnxruntime', onnx_bytes)
     backend.bind(bundle.statistics())
     scores = np.empty(len(samples), np.float32)
-    for number, sample in enumerate(samples):
-        scores[number] = backend.run(sample.image[None]).scores[0]
-        report(stage, number + 1, len(samples))
-    found = auroc(scores, np.array([sample.is_anomalous for sample in samples]))
+    for number, labelled in enumerate(samples):
+        scores[number] = backend.run(labelled.image[None]).scores[0]
+        progress(stage, number + 1, len(samples))
+    found = auroc(scores, np.array([labelled.is_anomalous for labelled in samples]))
     assert found is not None
     return found
 

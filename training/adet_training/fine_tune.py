@@ -11,14 +11,14 @@ from typing import Any
 
 from lightning.pytorch import seed_everything
 
-from adet_core.backends import open_backend
 from adet_core.bundle import Bundle, Golden, GRAPH_FILE
-from adet_core.pictures import Image
-from adet_core.progress import Report, silent
-from adet_core.retrain.pictures import NewPicture, Pictures
+from adet_core.image import ImageArray
+from adet_core.inference.backend import open_backend
+from adet_core.progress import ProgressCallback, silent
+from adet_core.retrain.images import CollectedImages, NewImage
 from adet_core.retrain.relearned import Reference, Relearned
 from adet_training.adapter import FitData
-from adet_training.dataset import Sample
+from adet_training.dataset import LabelledImage
 from adet_training.export import load_weights, to_onnx
 from adet_training.fit import answer
 from adet_training.models import load_adapter
@@ -28,11 +28,15 @@ from adet_training.train import model_contents
 
 
 def fine_tune(
-    bundle: Bundle, pictures: Pictures, settings: Mapping[str, Any], *, report: Report
+    bundle: Bundle,
+    collected: CollectedImages,
+    settings: Mapping[str, Any],
+    *,
+    progress: ProgressCallback,
 ) -> Relearned:
     """Train the model of a bundle further, and export it beside the one in service.
 
-    All good pictures of the folder are learned from, new and old, so that the old ones are not
+    All normal images of the folder are learned from, new and old, so that the old ones are not
     forgotten.
 
     Raises:
@@ -50,18 +54,18 @@ def fine_tune(
         parameters = make_parameters(adapter.parameters, {**values, 'steps': steps})
         module = adapter.resume(parameters, manifest, load_weights(bundle))
         seed_everything(settings['seed'], verbose=False)
-        data = FitData(_samples([*pictures.learn, *pictures.known]), _good(pictures))
+        data = FitData(_samples([*collected.learn, *collected.known]), _good(collected))
 
         def tell(stage: str, done: int, total: int | None) -> None:
-            report('fit' if stage == 'training' else stage, done, total)
+            progress('fit' if stage == 'training' else stage, done, total)
 
         adapter.fit_further(module, data, Path(scratch), parameters, tell)
         images = bundle.golden().images
-        scores, maps = answer(module, list(images), report, 'validate')
+        scores, maps = answer(module, list(images), progress, 'validate')
         contents = model_contents(adapter, module, Golden(images, scores, maps))
         graph = to_onnx(adapter.graph(manifest, adapter.weights(module)), manifest)
 
-    def reference(image: Image) -> Reference:
+    def reference(image: ImageArray) -> Reference:
         scores, maps = answer(module, [image], silent, 'validate')
         return Reference(float(scores[0]), maps[0])
 
@@ -69,13 +73,13 @@ def fine_tune(
         contents={**contents, GRAPH_FILE: lambda file: file.write(graph)},
         backend=open_backend('auto', graph),
         reference=reference,
-        pictures=len(data.fit),
+        images=len(data.fit),
     )
 
 
-def _samples(pictures: Sequence[NewPicture]) -> list[Sample]:
-    return [Sample(one.path, one.image, sha256=one.sha256) for one in pictures]
+def _samples(images: Sequence[NewImage]) -> list[LabelledImage]:
+    return [LabelledImage(one.path, one.image, sha256=one.sha256) for one in images]
 
 
-def _good(pictures: Pictures) -> list[Sample]:
-    return [Sample(Path(), image) for image in pictures.good]
+def _good(collected: CollectedImages) -> list[LabelledImage]:
+    return [LabelledImage(Path(), image) for image in collected.good]

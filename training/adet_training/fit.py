@@ -18,15 +18,15 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
-from adet_core.pictures import Image
-from adet_core.progress import Report
-from adet_training.dataset import Sample
+from adet_core.image import ImageArray
+from adet_core.progress import ProgressCallback
+from adet_training.dataset import LabelledImage
 
 CHECKPOINT_FOLDER = 'checkpoint'
 LOGS_FOLDER = 'logs'
 
 
-class Answers(NamedTuple):
+class Predictions(NamedTuple):
     """What the trained module itself says, before any normalisation.
 
     Attributes:
@@ -40,10 +40,10 @@ class Answers(NamedTuple):
 
 def fit(
     module: Any,
-    samples: Sequence[Sample],
+    samples: Sequence[LabelledImage],
     folder: Path,
     batch_size: int,
-    report: Report,
+    progress: ProgressCallback,
     *,
     steps: int | None = None,
 ) -> None:
@@ -51,16 +51,16 @@ def fit(
 
     Args:
         module: A Lightning module; left on the CPU, in evaluation mode.
-        samples: Good pictures.
+        samples: Normal images.
         folder: The run's folder.
-        batch_size: Pictures per step.
-        report: Told the progress.
+        batch_size: Images per step.
+        progress: Told the progress.
         steps: Optimisation steps; None for a model that learns in the passes it asks for.
 
     Raises:
         KeyboardInterrupt: Somebody pressed Ctrl-C.
     """
-    loader: DataLoader[Sample] = DataLoader(
+    loader: DataLoader[LabelledImage] = DataLoader(
         list(samples),  # type: ignore[arg-type]  # a list is a map-style dataset
         batch_size=batch_size,
         shuffle=True,
@@ -77,7 +77,7 @@ def fit(
         log_every_n_steps=1,
         callbacks=[
             ModelCheckpoint(dirpath=folder / CHECKPOINT_FOLDER, filename='best'),
-            _ReportSteps(report),
+            _ReportSteps(progress),
         ],
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -94,14 +94,16 @@ def fit(
     module.cpu().eval()
 
 
-def answer(module: Any, images: Sequence[Image], report: Report, stage: str) -> Answers:
-    """Ask the trained module about pictures, one at a time as the detector will.
+def answer(
+    module: Any, images: Sequence[ImageArray], progress: ProgressCallback, stage: str
+) -> Predictions:
+    """Ask the trained module about images, one at a time as the detector will.
 
     Args:
         module: A trained Anomalib module.
         images: uint8 ``(H, W, 3)`` RGB, all of one size, at least one.
-        report: Told the progress under the name ``stage``.
-        stage: What these pictures are asked about for.
+        progress: Told the progress under the name ``stage``.
+        stage: What these images are asked about for.
     """
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     # These answers are what every export is held to: ten bits of mantissa would not do.
@@ -113,26 +115,26 @@ def answer(module: Any, images: Sequence[Image], report: Report, stage: str) -> 
             prediction = module.model(module.pre_processor(to_tensor(image)[None].to(device)))
             scores.append(float(prediction.pred_score))
             maps.append(prediction.anomaly_map[0, 0].cpu().numpy())
-            report(stage, number, len(images))
+            progress(stage, number, len(images))
     module.cpu()
-    return Answers(np.array(scores, np.float32), np.stack(maps))
+    return Predictions(np.array(scores, np.float32), np.stack(maps))
 
 
 class _ReportSteps(Callback):
-    def __init__(self, report: Report) -> None:
-        self._report = report
+    def __init__(self, progress: ProgressCallback) -> None:
+        self._progress = progress
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Tell how far the training has come; a model fits its statistics after the last step."""
         total = int(trainer.estimated_stepping_batches) if trainer.max_epochs else None
         stage = 'training' if trainer.max_steps > 0 else 'extracting features and fitting'
-        self._report(stage, trainer.global_step, total)
+        self._progress(stage, trainer.global_step, total)
 
 
-def _collate(samples: Sequence[Sample]) -> ImageBatch:
-    return ImageBatch(image=torch.stack([to_tensor(sample.image) for sample in samples]))
+def _collate(samples: Sequence[LabelledImage]) -> ImageBatch:
+    return ImageBatch(image=torch.stack([to_tensor(labelled.image) for labelled in samples]))
 
 
-def to_tensor(image: Image) -> torch.Tensor:
-    """A prepared picture as float32 ``(3, H, W)`` on the 0..1 scale."""
+def to_tensor(image: ImageArray) -> torch.Tensor:
+    """A prepared image as float32 ``(3, H, W)`` on the 0..1 scale."""
     return torch.from_numpy(image).permute(2, 0, 1).to(torch.float32) / 255

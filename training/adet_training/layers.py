@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 
-class NormalisePicture(nn.Module):
+class NormaliseImage(nn.Module):
     """uint8 ``(N, H, W, 3)`` RGB to float32 ``(N, 3, H, W)``, mean subtracted, divided by std."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:

@@ -21,12 +21,12 @@ class Parameters:
     """What every model has.
 
     Attributes:
-        image_size: Edge of the square the pictures are brought to, in pixels.
-        batch_size: Pictures per step while features are computed.
-        threshold: Where the thresholds come from: ``labelled`` (best F1 on the test pictures),
-            ``normal`` (good pictures kept back from fitting) or ``auto`` (the first where the test
+        image_size: Edge of the square the images are brought to, in pixels.
+        batch_size: Images per step while features are computed.
+        threshold: Where the thresholds come from: ``labelled`` (best F1 on the test images),
+            ``normal`` (normal images kept back from fitting) or ``auto`` (the first where the test
             data has both classes, else the second).
-        held_out: Share of the good pictures that ``normal`` keeps back.
+        held_out: Share of the normal images that ``normal`` keeps back.
         false_reject_rate: Share of good parts that a threshold of ``normal`` may reject.
         confidence: How sure the stated bound of that rate is.
         uncertain_rate: Share of good parts that may be called uncertain instead of good: it sets

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of the notebooks: pictures, scores, and what a model sees in pictures.
+"""The figures of the notebooks: images, scores, and what a model sees in images.
 
 They are made without pyplot, so none is shown twice and none has to be closed. They are white
 whatever the page around them is, and their colours differ for colour-blind people too.
@@ -22,14 +22,14 @@ import numpy as np
 import numpy.typing as npt
 
 from adet_core.bundle import Manifest, Threshold
-from adet_core.detector import Detector
+from adet_core.image import ImageArray
+from adet_core.inference.detector import Detector
 from adet_core.metrics import auroc, rates_at
 from adet_core.overlay import draw_overlay
-from adet_core.pictures import Image
 from adet_core.scoring import find_regions
-from adet_training.calibrate import Judged
-from adet_training.dataset import Category, Sample
-from adet_training.fit import Answers, LOGS_FOLDER
+from adet_training.calibrate import Tested
+from adet_training.dataset import Category, LabelledImage
+from adet_training.fit import LOGS_FOLDER, Predictions
 
 # Okabe, Ito: Color Universal Design, https://jfly.uni-koeln.de/color/
 _GOOD, _BAD, _BAND = '#0072B2', '#D55E00', '#F0E442'
@@ -39,7 +39,7 @@ _MOST_BINS = 30
 
 
 class Tile(NamedTuple):
-    """One picture of a grid.
+    """One image of a grid.
 
     Attributes:
         image: uint8 ``(H, W, 3)``, RGB.
@@ -47,28 +47,28 @@ class Tile(NamedTuple):
         mask: bool ``(H, W)``; an outline around it, a little outside. None for no outline.
     """
 
-    image: Image
+    image: ImageArray
     title: str = ''
     mask: npt.NDArray[np.bool_] | None = None
 
 
-def judge(detector: Detector, samples: Sequence[Sample]) -> Judged:
-    """What an exported bundle says of prepared pictures, asked one at a time as on the robot.
+def judge(detector: Detector, samples: Sequence[LabelledImage]) -> Tested:
+    """What an exported bundle says of prepared images, asked one at a time as on the robot.
 
     Args:
         detector: Of a bundle that was exported.
-        samples: Pictures of the bundle's size, at least one.
+        samples: Images of the bundle's size, at least one.
     """
-    answers = [detector.run([sample.image]) for sample in samples]
+    answers = [detector.run([labelled.image]) for labelled in samples]
     scores, maps = (np.concatenate(values) for values in zip(*answers, strict=True))
-    return Judged(samples, Answers(scores, maps))
+    return Tested(samples, Predictions(scores, maps))
 
 
-def picture_grid(rows: Mapping[str, Sequence[Tile]]) -> Figure:
-    """Pictures in rows.
+def image_grid(rows: Mapping[str, Sequence[Tile]]) -> Figure:
+    """Images in rows.
 
     Args:
-        rows: The name of each row, and its pictures; rows may differ in length.
+        rows: The name of each row, and its images; rows may differ in length.
     """
     columns = max(map(len, rows.values()))
     figure = _figure(columns * _TILE, len(rows) * (_TILE + 0.35))
@@ -82,22 +82,22 @@ def picture_grid(rows: Mapping[str, Sequence[Tile]]) -> Figure:
     return figure
 
 
-def sample_pictures(data: Category, *, each: int = 5) -> Figure:
-    """Good pictures to learn from, and anomalous ones to test with where there are any.
+def sample_images(data: Category, *, each: int = 5) -> Figure:
+    """Normal images to learn from, and anomalous ones to test with where there are any.
 
     Args:
-        data: The pictures.
+        data: The images.
         each: How many of both, spread over all there are.
     """
     kinds = {
         'good': data.train,
-        'anomalous': [sample for sample in data.test if sample.is_anomalous],
+        'anomalous': [labelled for labelled in data.test if labelled.is_anomalous],
     }
-    return picture_grid(
+    return image_grid(
         {
             f'{name} ({len(samples)})': [
-                Tile(sample.image, _short(sample.path.stem), sample.mask)
-                for sample in _spread(samples, each)
+                Tile(labelled.image, _short(labelled.path.stem), labelled.mask)
+                for labelled in _spread(samples, each)
             ]
             for name, samples in kinds.items()
             if samples
@@ -105,18 +105,18 @@ def sample_pictures(data: Category, *, each: int = 5) -> Figure:
     )
 
 
-def score_histogram(judged: Judged, threshold: Threshold) -> Figure:
-    """How the scores of good and of anomalous pictures lie about the threshold.
+def score_histogram(inspected: Tested, threshold: Threshold) -> Figure:
+    """How the scores of good and of anomalous images lie about the threshold.
 
     Args:
-        judged: Pictures and their raw scores.
+        inspected: Images and their raw scores.
         threshold: Of the score; its uncertain band is drawn where there is one.
     """
-    scores, labels = judged.answers.scores, judged.labels
+    scores, labels = inspected.answers.scores, inspected.labels
     bins = min(2 * int(np.ceil(np.sqrt(scores.size))), _MOST_BINS)
     edges = np.histogram_bin_edges(scores, bins).tolist()
     figure = _figure(2 * _PANEL[0], _PANEL[1])
-    axes = _axes(figure, 'score (raw, in the unit of the model)', 'pictures')
+    axes = _axes(figure, 'score (raw, in the unit of the model)', 'images')
     for name, chosen, colour in (('good', ~labels, _GOOD), ('anomalous', labels, _BAD)):
         if chosen.any():
             label = f'{name} ({chosen.sum()})'
@@ -131,52 +131,52 @@ def score_histogram(judged: Judged, threshold: Threshold) -> Figure:
     return figure
 
 
-def roc_curve(judged: Judged, threshold: Threshold) -> Figure:
+def roc_curve(inspected: Tested, threshold: Threshold) -> Figure:
     """What every threshold would find and reject, and where the bundle's own one lies.
 
     Args:
-        judged: Pictures and their raw scores.
+        inspected: Images and their raw scores.
         threshold: Of the score.
     """
-    scores, labels = judged.answers.scores, judged.labels
+    scores, labels = inspected.answers.scores, inspected.labels
     figure = _figure(*_PANEL)
-    axes = _axes(figure, 'good pictures rejected', 'anomalous pictures found')
+    axes = _axes(figure, 'normal images rejected', 'anomalous images found')
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     area = auroc(scores, labels)
     if area is None:
-        text = 'needs good and anomalous pictures'
+        text = 'needs normal and anomalous images'
         axes.text(0.5, 0.5, text, ha='center', va='center', transform=axes.transAxes)
         return figure
     # Above the highest score nothing is rejected.
     cuts = [np.inf, *np.unique(scores)[::-1].tolist()]
-    rejected, found = np.array([_point(cut, judged) for cut in cuts]).T
+    rejected, found = np.array([_point(cut, inspected) for cut in cuts]).T
     axes.plot(rejected, found, color=_GOOD, lw=2, label=f'AUROC {area:.3f}')
     axes.plot([0, 1], [0, 1], color='grey', lw=1, ls=':', label='guessing')
     at = f'threshold {threshold.value:.4g}'
-    axes.plot(*_point(threshold.value, judged), 'o', color=_BAD, ms=9, label=at, clip_on=False)
+    axes.plot(*_point(threshold.value, inspected), 'o', color=_BAD, ms=9, label=at, clip_on=False)
     axes.legend(frameon=False, loc='lower right')
     return figure
 
 
-def overlay_gallery(judged: Judged, manifest: Manifest, *, each: int = 3) -> Figure:
-    """The worst mistakes and some typical answers; each picture beside its overlay.
+def overlay_gallery(inspected: Tested, manifest: Manifest, *, each: int = 3) -> Figure:
+    """The worst mistakes and some typical answers; each image beside its overlay.
 
-    In the picture the true mask is outlined. The overlay is the detector's: the map where it nears
-    the pixel threshold, and boxes around regions of pictures judged anomalous.
+    In the image the true mask is outlined. The overlay is the detector's: the map where it nears
+    the pixel threshold, and boxes around regions of images found anomalous.
 
     Args:
-        judged: Pictures, their raw scores and maps.
+        inspected: Images, their raw scores and maps.
         manifest: Thresholds and score range.
-        each: Pictures of each kind at most.
+        each: Images of each kind at most.
     """
     rows = {}
-    for name, indices in _kinds(judged, manifest.image_threshold.value):
-        tiles = [_pair(judged, index, manifest) for index in indices[:each].tolist()]
+    for name, indices in _kinds(inspected, manifest.image_threshold.value):
+        tiles = [_pair(inspected, index, manifest) for index in indices[:each].tolist()]
         if tiles:
             rows[f'{name} ({indices.size})'] = [tile for pair in tiles for tile in pair]
-    return picture_grid(rows)
+    return image_grid(rows)
 
 
 def loss_curve(folder: Path) -> Figure:
@@ -255,23 +255,23 @@ def _short(name: str) -> str:
     return name if len(name) <= 20 else f'{name[:9]}…{name[-10:]}'
 
 
-def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+def _spread(samples: Sequence[LabelledImage], count: int) -> list[LabelledImage]:
     """Some of the samples, from first to last: kinds of defects often follow each other."""
     places = np.linspace(0, len(samples) - 1, min(count, len(samples)))
     return [samples[place] for place in np.rint(places).astype(int).tolist()]
 
 
-def _point(cut: float, judged: Judged) -> tuple[float, float]:
-    """Shares of good pictures rejected and of anomalous ones found at a threshold."""
-    _, rejected, missed = rates_at(cut, judged.answers.scores, judged.labels)
+def _point(cut: float, inspected: Tested) -> tuple[float, float]:
+    """Shares of normal images rejected and of anomalous ones found at a threshold."""
+    _, rejected, missed = rates_at(cut, inspected.answers.scores, inspected.labels)
     assert rejected is not None
     assert missed is not None
     return rejected, 1 - missed
 
 
-def _kinds(judged: Judged, threshold: float) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
-    """The name of each kind of answer, and its pictures: those to look at come first."""
-    scores, labels = judged.answers.scores, judged.labels
+def _kinds(inspected: Tested, threshold: float) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+    """The name of each kind of answer, and its images: those to look at come first."""
+    scores, labels = inspected.answers.scores, inspected.labels
     flagged = scores >= threshold
     order = np.argsort(scores)
     yield 'false rejects', order[(flagged & ~labels)[order]][::-1]
@@ -282,18 +282,18 @@ def _kinds(judged: Judged, threshold: float) -> Iterator[tuple[str, npt.NDArray[
         yield name, indices[np.argsort(away)]
 
 
-def _pair(judged: Judged, index: int, manifest: Manifest) -> tuple[Tile, Tile]:
-    sample, score = judged.samples[index], float(judged.answers.scores[index])
-    found, threshold = judged.answers.maps[index], manifest.pixel_threshold.value
+def _pair(inspected: Tested, index: int, manifest: Manifest) -> tuple[Tile, Tile]:
+    labelled, score = inspected.samples[index], float(inspected.answers.scores[index])
+    found, threshold = inspected.answers.maps[index], manifest.pixel_threshold.value
     is_anomalous = score >= manifest.image_threshold.value
-    size = sample.image.shape[:2]
+    size = labelled.image.shape[:2]
     overlay = draw_overlay(
         # To OpenCV's order of colours, and back below.
-        sample.image[..., ::-1],
+        labelled.image[..., ::-1],
         found,
         find_regions(found, threshold, size) if is_anomalous else (),
         threshold=threshold,
         span=manifest.score_range.span,
     )[..., ::-1]
-    name = _short(sample.path.stem)
-    return Tile(sample.image, name, sample.mask), Tile(overlay, f'score {score:.4g}')
+    name = _short(labelled.path.stem)
+    return Tile(labelled.image, name, labelled.mask), Tile(overlay, f'score {score:.4g}')

@@ -3,7 +3,7 @@
 """Lower precision as types in the graph, so that every runtime takes it the same way.
 
 Only the networks are lowered: what lies between the first and the last convolution of a way
-through the graph. Picture preparation, norms, distances and what is summed up stay in float32.
+through the graph. Image preparation, norms, distances and what is summed up stay in float32.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from adet_core.backends import IMAGE_INPUT
-from adet_core.backends.preparation import Statistics
-from adet_core.progress import Report, silent
+from adet_core.inference.backend import IMAGE_INPUT
+from adet_core.inference.statistics_transform import Statistics
+from adet_core.progress import ProgressCallback, silent
 
 _CONVOLUTIONS = ('Conv', 'ConvTranspose')
 # Inside of a network they still sum up over everything.
@@ -41,13 +41,13 @@ def lower(
     images: Sequence[npt.NDArray[np.uint8]],
     statistics: Statistics,
     *,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> bytes:
     """A graph in ``fp32``, ``fp16`` or ``int8``; see `to_float16` and `to_int8`."""
     if precision == 'fp16':
         return to_float16(graph)
     if precision == 'int8':
-        return to_int8(graph, images, statistics, report=report)
+        return to_int8(graph, images, statistics, progress=progress)
     return graph
 
 
@@ -107,7 +107,7 @@ def to_int8(
     images: Sequence[npt.NDArray[np.uint8]],
     statistics: Statistics,
     *,
-    report: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> bytes:
     """The same graph with convolutions in int8, by QuantizeLinear and DequantizeLinear.
 
@@ -119,7 +119,7 @@ def to_int8(
         images: uint8 ``(H, W, 3)`` RGB of the graph's size, of good parts: what values occur is
             measured on them, and on what they would be in other light (see `widen`).
         statistics: The graph's other inputs.
-        report: Told the progress.
+        progress: Told the progress.
     """
     with tempfile.TemporaryDirectory() as scratch:
         source, target = Path(scratch, 'source.onnx'), Path(scratch, 'target.onnx')
@@ -129,7 +129,7 @@ def to_int8(
         quantize_static(
             str(source),
             str(target),
-            _Pictures(widen(images), statistics, report),
+            _Images(widen(images), statistics, progress),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=[_CONVOLUTIONS[0]],
             activation_type=QuantType.QInt8,
@@ -148,7 +148,7 @@ def to_int8(
 
 
 def widen(images: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.uint8]]:
-    """Pictures, and what they would be in other light.
+    """Images, and what they would be in other light.
 
     What lies beyond the values that were measured is cut off, and a good part does not show all
     that a bad one may: with an EfficientAD bright spots were off by three score ranges. Noise goes
@@ -205,16 +205,16 @@ def _reached(nodes: Iterable[Any], from_: Any, to: Any) -> set[str]:
     return reached
 
 
-class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """Feeds a graph with pictures, one by one."""
+class _Images(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    """Feeds a graph with images, one by one."""
 
     def __init__(
         self,
         images: Sequence[npt.NDArray[np.uint8]],
         statistics: Statistics,
-        report: Report,
+        progress: ProgressCallback,
     ) -> None:
-        self._feeds = self._feed(images, statistics, report)
+        self._feeds = self._feed(images, statistics, progress)
 
     def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
         """Called by the calibration; None ends it."""
@@ -224,8 +224,8 @@ class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has
     def _feed(
         images: Sequence[npt.NDArray[np.uint8]],
         statistics: Statistics,
-        report: Report,
+        progress: ProgressCallback,
     ) -> Iterator[dict[str, npt.NDArray[Any]]]:
         for number, image in enumerate(images, start=1):
             yield {IMAGE_INPUT: image[None], **statistics}
-            report('calibrating', number, len(images))
+            progress('calibrating', number, len(images))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""``test_result``: what the model said of every test picture, as a table and as pictures."""
+"""``test_result``: what the model said of every test image, as a table and as images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 
 from adet_core.bundle import Manifest, write_atomic
+from adet_core.image import ImageArray
 from adet_core.overlay import draw_overlay
-from adet_core.pictures import Image
-from adet_core.progress import Report
+from adet_core.progress import ProgressCallback
 from adet_core.scoring import AnomalyMap, find_regions, normalise_score
-from adet_training.dataset import Sample
+from adet_training.dataset import LabelledImage
 
 if TYPE_CHECKING:
-    from adet_training.fit import Answers
+    from adet_training.fit import Predictions
 
 
 class Prediction(NamedTuple):
@@ -36,58 +36,60 @@ class Prediction(NamedTuple):
 
 def write_test_result(
     folder: Path,
-    samples: Sequence[Sample],
-    answers: Answers,
+    samples: Sequence[LabelledImage],
+    answers: Predictions,
     manifest: Manifest,
     *,
-    report: Report,
+    progress: ProgressCallback,
 ) -> None:
     """Write ``predictions.csv`` and ``images/{normal,anomaly}/``.
 
     Args:
         folder: The ``test_result`` folder.
-        samples: The test pictures.
+        samples: The test images.
         answers: What the model said of each.
         manifest: Thresholds and score range.
-        report: Told the progress.
+        progress: Told the progress.
     """
     threshold, span = manifest.image_threshold.value, manifest.score_range.span
     predictions = []
-    for number, (sample, score) in enumerate(zip(samples, answers.scores.tolist(), strict=True)):
-        label = 'anomaly' if sample.is_anomalous else 'normal'
+    for number, (labelled, score) in enumerate(zip(samples, answers.scores.tolist(), strict=True)):
+        label = 'anomaly' if labelled.is_anomalous else 'normal'
         predictions.append(
             Prediction(
-                str(sample.path),
+                str(labelled.path),
                 label,
                 score,
                 normalise_score(score, threshold, span),
                 int(score >= threshold),
             )
         )
-        picture = _side_by_side(sample, answers.maps[number], manifest)
-        _, data = cv2.imencode('.png', picture)
-        # Numbered, as pictures of several folders may share a name; cut, as names have an end.
-        name = f'{number:04d}_{sample.path.stem[:50]}.png'
+        image = _side_by_side(labelled, answers.maps[number], manifest)
+        _, data = cv2.imencode('.png', image)
+        # Numbered, as images of several folders may share a name; cut, as names have an end.
+        name = f'{number:04d}_{labelled.path.stem[:50]}.png'
         path = folder / 'images' / label / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data.tobytes())
-        report('drawing overlays', number + 1, len(samples))
+        progress('drawing overlays', number + 1, len(samples))
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerows([Prediction._fields, *predictions])
     write_atomic(folder / 'predictions.csv', text.getvalue().encode(errors='surrogateescape'))
 
 
-def _side_by_side(sample: Sample, anomaly_map: AnomalyMap, manifest: Manifest) -> Image:
-    """The picture, with its true mask outlined, beside its overlay."""
-    picture = cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR)
+def _side_by_side(
+    labelled: LabelledImage, anomaly_map: AnomalyMap, manifest: Manifest
+) -> ImageArray:
+    """The image, with its true mask outlined, beside its overlay."""
+    image = cv2.cvtColor(labelled.image, cv2.COLOR_RGB2BGR)
     threshold = manifest.pixel_threshold.value
-    regions = find_regions(anomaly_map, threshold, picture.shape[:2])
+    regions = find_regions(anomaly_map, threshold, image.shape[:2])
     span = manifest.score_range.span
-    overlay = draw_overlay(picture, anomaly_map, regions, threshold=threshold, span=span)
-    if sample.mask is not None:
+    overlay = draw_overlay(image, anomaly_map, regions, threshold=threshold, span=span)
+    if labelled.mask is not None:
         outlines, _ = cv2.findContours(
-            sample.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+            labelled.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )
-        cv2.drawContours(picture, outlines, -1, (0, 255, 0), 1)
-    return np.hstack([picture, overlay])
+        cv2.drawContours(image, outlines, -1, (0, 255, 0), 1)
+    return np.hstack([image, overlay])

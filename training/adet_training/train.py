@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""One training run: from folders of pictures to a bundle and its test results."""
+"""One training run: from folders of images to a bundle and its test results."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from adet_core.bundle import (
     Golden,
     GOLDEN_FILE,
     ImageSpec,
-    KnownPictures,
+    KNOWN_IMAGES_FILE,
+    KnownImages,
     Manifest,
     NORMALS_FILE,
-    PICTURES_FILE,
     WEIGHTS_FILE,
     write_arrays,
     write_atomic,
     write_bundle,
 )
 from adet_core.errors import DatasetError
-from adet_core.models import model_folder
-from adet_core.progress import Report, silent
+from adet_core.models.names import model_folder
+from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import AnyAdapter, FitData
-from adet_training.calibrate import calibrate, Judged, test_metrics
-from adet_training.dataset import Category, hold_out, load_category, Sample
+from adet_training.calibrate import calibrate, test_metrics, Tested
+from adet_training.dataset import Category, hold_out, LabelledImage, load_category
 from adet_training.fit import answer, LOGS_FOLDER
 from adet_training.models import load_adapter
 from adet_training.parameters import check, make_parameters, Parameters
@@ -50,7 +50,7 @@ from adet_training.versions import library_versions
 BUNDLE_FOLDER = 'pytorch'
 PARAMETERS_FILE = Path('param', 'best_params.yaml')
 _GOLDEN_PER_CLASS = 2
-# More make a retraining slower: each is judged twice.
+# More make a retraining slower: each is inspected twice.
 _NORMALS = 20
 _NORMALS_BYTES = 16 << 20
 
@@ -60,7 +60,7 @@ class TrainConfig:
     """What to train on, and how.
 
     Attributes:
-        model: The model's word.
+        model: The model name.
         category: Name of the folder under ``train`` and ``test``.
         data_root: Folder that holds ``train`` and ``test``.
         models_root: Folder the run is written under.
@@ -94,7 +94,7 @@ class Run:
         folder: The run's folder.
         bundle: Its bundle.
         fit_seconds: Wall time of the fit alone.
-        unreadable: One line for each picture that was skipped.
+        unreadable: One line for each image that was skipped.
         warnings: What makes the metrics doubtful, one line each.
     """
 
@@ -105,7 +105,9 @@ class Run:
     warnings: list[str]
 
 
-def train(config: TrainConfig, *, folder: Path | None = None, report: Report = silent) -> Run:
+def train(
+    config: TrainConfig, *, folder: Path | None = None, progress: ProgressCallback = silent
+) -> Run:
     """Fit a model, find its thresholds, test it, and write the whole PC layout.
 
     The bundle appears last, so a folder with a bundle is a finished run.
@@ -113,37 +115,39 @@ def train(config: TrainConfig, *, folder: Path | None = None, report: Report = s
     Args:
         config: What to train on, and how.
         folder: The run's folder; None makes one named after the time.
-        report: Told the progress.
+        progress: Told the progress.
 
     Raises:
         adet_core.errors.ConfigError: A setting, the model's name or the weights cannot be used.
-        adet_core.errors.DatasetError: The pictures are missing, too few or arranged wrongly.
+        adet_core.errors.DatasetError: The images are missing, too few or arranged wrongly.
         OSError: The models root cannot be written.
     """
     adapter = load_adapter(config.model)
     parameters = make_parameters(adapter.parameters, config.settings)
     backbone = adapter.backbone(parameters, config.backbone_weights, seed=config.seed)
-    data = load_category(config.data_root, config.category, parameters.image_size, report=report)
+    data = load_category(
+        config.data_root, config.category, parameters.image_size, progress=progress
+    )
     to_learn = split(adapter, parameters, data, config.seed)
     seed_everything(config.seed, verbose=False)
     module = adapter.build(parameters, backbone)
     folder = folder or new_run_folder(config)
-    log = _Log(folder / LOGS_FOLDER / 'train.log', report)
+    log = _Log(folder / LOGS_FOLDER / 'train.log', progress)
     held = len(to_learn.held_out)
-    log.write(f'adet train, {len(to_learn.fit)} pictures to fit, {held} held out')
+    log.write(f'adet train, {len(to_learn.fit)} images to fit, {held} held out')
     for line in data.unreadable:
         log.write(f'skipped {line}')
     for line in data.warnings:
         log.write(f'warning: {line}')
-    report = log.report
+    progress = log.report
     settings = yaml.safe_dump(plain(parameters), sort_keys=False)
     write_atomic(folder / PARAMETERS_FILE, settings.encode())
 
     start = time.perf_counter()
-    adapter.fit(module, to_learn, folder, parameters, report)
+    adapter.fit(module, to_learn, folder, parameters, progress)
     fit_seconds = time.perf_counter() - start
 
-    ask = partial(_judge, module, report=report)
+    ask = partial(_judge, module, progress=progress)
     tested = ask(data.test, stage='testing')
     held_out = ask(to_learn.held_out, stage='calibrating')
     calibration = calibrate(parameters, tested, held_out, labelled=takes_labels(parameters, data))
@@ -169,13 +173,13 @@ def train(config: TrainConfig, *, folder: Path | None = None, report: Report = s
         versions=library_versions('anomalib', 'torch', 'timm', 'numpy', 'cv2'),
     )
     if tested:
-        write_test_result(folder / 'test_result', *tested, manifest, report=report)
-    judged = tested or held_out
-    assert judged is not None
+        write_test_result(folder / 'test_result', *tested, manifest, progress=progress)
+    inspected = tested or held_out
+    assert inspected is not None
     contents: dict[str, Content] = {
-        **model_contents(adapter, module, _golden(judged)),
+        **model_contents(adapter, module, _golden(inspected)),
         NORMALS_FILE: partial(write_arrays, arrays={'images': _normals(tested, held_out)}),
-        PICTURES_FILE: partial(_write_known, to_learn=to_learn),
+        KNOWN_IMAGES_FILE: partial(_write_known, to_learn=to_learn),
     }
     bundle = write_bundle(folder / BUNDLE_FOLDER, manifest, contents)
     log.write(
@@ -185,14 +189,14 @@ def train(config: TrainConfig, *, folder: Path | None = None, report: Report = s
 
 
 def takes_labels(parameters: Parameters, data: Category) -> bool:
-    """Whether the thresholds come from the labelled test pictures, or from good ones kept back.
+    """Whether the thresholds come from the labelled test images, or from good ones kept back.
 
     Raises:
         DatasetError: Labels are asked for, and the test data does not have both classes.
     """
     if parameters.threshold == 'labelled' and not data.is_labelled:
         msg = (
-            'threshold=labelled needs good and anomalous test pictures (test/<category>/normal '
+            'threshold=labelled needs normal and anomalous test images (test/<category>/normal '
             'and anomaly); use --set threshold=normal'
         )
         raise DatasetError(msg)
@@ -200,7 +204,7 @@ def takes_labels(parameters: Parameters, data: Category) -> bool:
 
 
 def split(adapter: AnyAdapter, parameters: Parameters, data: Category, seed: int) -> FitData:
-    """Which good pictures to fit, and which to keep back.
+    """Which normal images to fit, and which to keep back.
 
     Raises:
         DatasetError: There are too few, or none with the labels asked for.
@@ -213,9 +217,9 @@ def split(adapter: AnyAdapter, parameters: Parameters, data: Category, seed: int
 class _Log:
     """The run's own account of itself, line by line, for whoever looks at it later."""
 
-    def __init__(self, path: Path, report: Report) -> None:
+    def __init__(self, path: Path, progress: ProgressCallback) -> None:
         path.parent.mkdir(exist_ok=True)
-        self._path, self._report = path, report
+        self._path, self._progress = path, progress
 
     def write(self, text: str) -> None:
         now = datetime.now(timezone.utc).isoformat(timespec='seconds')
@@ -224,7 +228,7 @@ class _Log:
 
     def report(self, stage: str, done: int, total: int | None) -> None:
         """Pass progress on, and write down the end of each stage."""
-        self._report(stage, done, total)
+        self._progress(stage, done, total)
         if done == total:
             self.write(f'{stage}: {done} done')
 
@@ -244,15 +248,17 @@ def new_run_folder(config: TrainConfig) -> Path:
             return folder
 
 
-def _judge(module: Any, samples: Sequence[Sample], *, report: Report, stage: str) -> Judged | None:
+def _judge(
+    module: Any, samples: Sequence[LabelledImage], *, progress: ProgressCallback, stage: str
+) -> Tested | None:
     if not samples:
         return None
-    images = [sample.image for sample in samples]
-    return Judged(samples, answer(module, images, report, stage))
+    images = [labelled.image for labelled in samples]
+    return Tested(samples, answer(module, images, progress, stage))
 
 
 def _dataset_info(data: Category, to_learn: FitData) -> DatasetInfo:
-    anomalies = sum(sample.is_anomalous for sample in data.test)
+    anomalies = sum(labelled.is_anomalous for labelled in data.test)
     return DatasetInfo(
         train=len(to_learn.fit),
         held_out=len(to_learn.held_out),
@@ -269,7 +275,7 @@ def model_contents(adapter: AnyAdapter, module: Any, golden: Golden) -> dict[str
     Args:
         adapter: The model's.
         module: Trained.
-        golden: A few pictures with its answers.
+        golden: A few images with its answers.
     """
     weights = dict(adapter.weights(module))
     contents: dict[str, Content] = {
@@ -282,14 +288,14 @@ def model_contents(adapter: AnyAdapter, module: Any, golden: Golden) -> dict[str
     return contents
 
 
-def _normals(tested: Judged | None, held_out: Judged | None) -> npt.NDArray[np.uint8]:
-    """Good pictures that were not fitted, for the thresholds of retrainings."""
+def _normals(tested: Tested | None, held_out: Tested | None) -> npt.NDArray[np.uint8]:
+    """Normal images that were not fitted, for the thresholds of retrainings."""
     samples = [
-        sample
-        for judged in (held_out, tested)
-        if judged
-        for sample in judged.samples
-        if not sample.is_anomalous
+        labelled
+        for inspected in (held_out, tested)
+        if inspected
+        for labelled in inspected.samples
+        if not labelled.is_anomalous
     ]
     if not samples:
         size = (held_out or tested).samples[0].image.shape  # type: ignore[union-attr]
@@ -301,20 +307,20 @@ def _normals(tested: Judged | None, held_out: Judged | None) -> npt.NDArray[np.u
 
 
 def _write_known(file: IO[bytes], *, to_learn: FitData) -> None:
-    known = KnownPictures(
-        learned={sample.sha256: sample.path.name for sample in to_learn.fit},
-        held_out={sample.sha256: sample.path.name for sample in to_learn.held_out},
+    known = KnownImages(
+        learned={labelled.sha256: labelled.path.name for labelled in to_learn.fit},
+        held_out={labelled.sha256: labelled.path.name for labelled in to_learn.held_out},
     )
     file.write((json.dumps(asdict(known), indent=2) + '\n').encode())
 
 
-def _golden(judged: Judged) -> Golden:
-    """A few pictures of each class with the trained module's own answers."""
-    samples, answers = judged
+def _golden(inspected: Tested) -> Golden:
+    """A few images of each class with the trained module's own answers."""
+    samples, answers = inspected
     chosen = [
         index
         for label in (False, True)
-        for index in np.flatnonzero(judged.labels == label)[:_GOLDEN_PER_CLASS].tolist()
+        for index in np.flatnonzero(inspected.labels == label)[:_GOLDEN_PER_CLASS].tolist()
     ]
     return Golden(
         images=np.stack([samples[index].image for index in chosen]),

@@ -27,10 +27,10 @@ import yaml
 
 from adet_core.bundle import write_atomic
 from adet_core.errors import AdetError, ConfigError
+from adet_core.image import ImageArray
 from adet_core.metrics import auroc
-from adet_core.models import model_folder
-from adet_core.pictures import Image
-from adet_core.progress import Report, silent
+from adet_core.models.names import model_folder
+from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import AnyAdapter, FitData
 from adet_training.backbone import hash_file
 from adet_training.cutpaste import cut_paste
@@ -44,7 +44,7 @@ from adet_training.train import new_run_folder, PARAMETERS_FILE, plain, split, T
 SEARCH_SPACE_FILE = Path('param', 'search_space.yaml')
 TRIALS_FILE = Path('param', 'trials.csv')
 JOURNAL = 'journal:'
-# Of the pictures or steps: a trial that does badly with so few is given up.
+# Of the images or steps: a trial that does badly with so few is given up.
 _FIRST_LOOK = 0.25
 # Trials that are never given up, so that there is something to compare with.
 _STARTUP = 4
@@ -104,7 +104,7 @@ class Tuned(NamedTuple):
     trials: dict[str, int]
 
 
-def tune(config: TuneConfig, *, report: Report = silent) -> Tuned:
+def tune(config: TuneConfig, *, progress: ProgressCallback = silent) -> Tuned:
     """Run trials, then write ``param/`` of a new run's folder from all trials of the study.
 
     Raises:
@@ -119,7 +119,7 @@ def tune(config: TuneConfig, *, report: Report = silent) -> Tuned:
         msg = f'{both[0]} is given by --set and searched by {config.search_space}: take one'
         raise ConfigError(msg)
     make_parameters(adapter.parameters, base.settings)
-    trial_of = _Trials(base, adapter, space, report)
+    trial_of = _Trials(base, adapter, space, progress)
     url, storage = open_storage(config)
     name = config.study or f'{base.model}_{base.category}'
     study = _open_study(name, storage, config, trial_of)
@@ -163,14 +163,14 @@ class _Trials:
 
     Attributes:
         objective: Its name.
-        fingerprint: Of pictures, settings and search space; trials of different ones do not
+        fingerprint: Of images, settings and search space; trials of different ones do not
             compare.
     """
 
     def __init__(
-        self, base: TrainConfig, adapter: AnyAdapter, space: Space, report: Report
+        self, base: TrainConfig, adapter: AnyAdapter, space: Space, progress: ProgressCallback
     ) -> None:
-        self._base, self._adapter, self._space, self._report = base, adapter, space, report
+        self._base, self._adapter, self._space, self._progress = base, adapter, space, progress
         self._data: dict[int, Category] = {}
         smallest = make_parameters(adapter.parameters, base.settings).image_size
         data = self._load(smallest)
@@ -203,10 +203,10 @@ class _Trials:
 
     def _load(self, size: int) -> Category:
         if size not in self._data:
-            # Only the last size is kept: pictures are large.
+            # Only the last size is kept: images are large.
             self._data = {
                 size: load_category(
-                    self._base.data_root, self._base.category, size, report=self._report
+                    self._base.data_root, self._base.category, size, progress=self._progress
                 )
             }
         return self._data[size]
@@ -218,12 +218,12 @@ class _Trials:
         seed_everything(base.seed, verbose=False)
         module = adapter.build(parameters, backbone)
 
-        def report(stage: str, done: int, total: int | None) -> None:
-            self._report(f'trial {trial.number}: {stage}', done, total)
+        def progress(stage: str, done: int, total: int | None) -> None:
+            self._progress(f'trial {trial.number}: {stage}', done, total)
 
         with tempfile.TemporaryDirectory(prefix='adet_tune_') as folder:
-            adapter.fit(module, to_learn, Path(folder), parameters, report)
-        scores = answer(module, images, report, 'testing').scores
+            adapter.fit(module, to_learn, Path(folder), parameters, progress)
+        scores = answer(module, images, progress, 'testing').scores
         value = auroc(scores, np.array(labels))
         assert value is not None
         return value
@@ -231,8 +231,8 @@ class _Trials:
 
 def _questions(
     adapter: AnyAdapter, parameters: Parameters, data: Category, seed: int
-) -> tuple[FitData, list[Image], list[bool]]:
-    """What to fit, and the pictures with labels that the fitted model is asked about."""
+) -> tuple[FitData, list[ImageArray], list[bool]]:
+    """What to fit, and the images with labels that the fitted model is asked about."""
     to_learn = split(adapter, parameters, data, seed)
     if data.is_labelled:
         return (
@@ -247,7 +247,7 @@ def _questions(
 
 
 def _part(parameters: Parameters, data: Category) -> tuple[Parameters, Category]:
-    """A quarter of the work: of the steps where there are any, else of the pictures."""
+    """A quarter of the work: of the steps where there are any, else of the images."""
     if 'steps' in {field.name for field in fields(parameters)}:
         steps = max(int(getattr(parameters, 'steps') * _FIRST_LOOK), 2)  # noqa: B009
         return replace(parameters, steps=steps), data  # type: ignore[call-arg]
@@ -303,7 +303,7 @@ def _open_study(
     )
     if study.user_attrs.setdefault('fingerprint', trials.fingerprint) != trials.fingerprint:
         msg = (
-            f'study {name!r} was begun with other pictures, settings or search space; '
+            f'study {name!r} was begun with other images, settings or search space; '
             'go on with those, or begin another: --study NAME'
         )
         raise ConfigError(msg)

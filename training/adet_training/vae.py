@@ -5,7 +5,7 @@
 Kingma, Welling: Auto-Encoding Variational Bayes, ICLR 2014, https://arxiv.org/abs/1312.6114
 
 It learns from pixels alone and needs no pretrained backbone, which is its use: it is small, fast
-and free of other people's weights, and it compares a picture with the nearest good one that it
+and free of other people's weights, and it compares an image with the nearest good one that it
 can imagine. It suits parts that always lie the same way under steady light, and defects that
 change brightness or colour. What it rebuilds is blurred, so defects that are no stronger than the
 texture around them escape it, and so do most on parts whose look varies a lot: there expect much
@@ -27,15 +27,15 @@ _SMALLEST, _LARGEST, _MULTIPLE = 64, 1024, 32
 _STEM = 4
 # Halving stops here, so that the dense layers stay small.
 _COARSEST = 8
-# Pixels enter the network as distances from the mean picture, in units of a quarter of the scale.
+# Pixels enter the network as distances from the mean image, in units of a quarter of the scale.
 _UNIT = 0.25
-# Variance that rounding to 256 levels makes: nobody can rebuild a picture better than that.
+# Variance that rounding to 256 levels makes: nobody can rebuild an image better than that.
 _ROUNDING = 1 / (12 * 255**2)
 # Squares of errors on the 0..1 scale would vanish where an engine calculates in half precision.
 _PERCENT = 100
 # Of the blur of error maps, as a share of the edge.
 _SIGMA = 1 / 64
-# Of the mean deviation over the picture, added to that of each pixel: no pixel is trusted blindly.
+# Of the mean deviation over the image, added to that of each pixel: no pixel is trusted blindly.
 _FLOOR = 0.5
 
 
@@ -44,7 +44,7 @@ class VaeLoss(NamedTuple):
 
     Attributes:
         reconstruction: Half the logarithm of the mean squared error.
-        kl: Kullback-Leibler divergence of the codes from the prior, in nats per picture.
+        kl: Kullback-Leibler divergence of the codes from the prior, in nats per image.
         total: What to minimise, in nats per pixel and channel.
     """
 
@@ -54,15 +54,15 @@ class VaeLoss(NamedTuple):
 
 
 class VaeNetwork(nn.Module):
-    """Encoder, decoder, and what is usual on good pictures.
+    """Encoder, decoder, and what is usual on normal images.
 
-    Pictures are float32 ``(N, 3, S, S)``, RGB on the 0..1 scale; so are reconstructions, which may
+    Images are float32 ``(N, 3, S, S)``, RGB on the 0..1 scale; so are reconstructions, which may
     leave that range a little. Three buffers are no parameters, yet belong to the weights:
-    ``mean_picture`` ``(1, 3, S, S)``, set by `start` before training, and ``error_mean`` and
+    ``mean_image`` ``(1, 3, S, S)``, set by `start` before training, and ``error_mean`` and
     ``error_std`` ``(1, 1, S, S)``, set by `finish` after it.
     """
 
-    mean_picture: torch.Tensor
+    mean_image: torch.Tensor
     error_mean: torch.Tensor
     error_std: torch.Tensor
 
@@ -70,9 +70,9 @@ class VaeNetwork(nn.Module):
         """Make an untrained network.
 
         Args:
-            image_size: Edge ``S`` of the square pictures: a multiple of 32, from 64 to 1024.
+            image_size: Edge ``S`` of the square images: a multiple of 32, from 64 to 1024.
                 Powers of two make the smallest dense layers.
-            latent: Numbers ``L`` in the code of a picture.
+            latent: Numbers ``L`` in the code of an image.
             width: Channels double from twice this to eight times this.
 
         Raises:
@@ -102,35 +102,35 @@ class VaeNetwork(nn.Module):
         )
         edges = image_size, image_size
         self.smooth = SmoothUpsample(edges, edges, sigma=_SIGMA * image_size)
-        self.register_buffer('mean_picture', torch.full((1, 3, image_size, image_size), 0.5))
+        self.register_buffer('mean_image', torch.full((1, 3, image_size, image_size), 0.5))
         self.register_buffer('error_mean', torch.zeros(1, 1, image_size, image_size))
         self.register_buffer('error_std', torch.ones(1, 1, image_size, image_size))
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and logarithm of the variance of the code, both float32 ``(N, L)``."""
-        mean, log_variance = self.encoder((x - self.mean_picture) / _UNIT).chunk(2, dim=1)
+        mean, log_variance = self.encoder((x - self.mean_image) / _UNIT).chunk(2, dim=1)
         return mean, log_variance.clamp(-12, 12)
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """Rebuild pictures ``(N, 3, S, S)`` from codes ``(N, L)``."""
-        rebuilt: torch.Tensor = self.decoder(z) * _UNIT + self.mean_picture
+        """Rebuild images ``(N, 3, S, S)`` from codes ``(N, L)``."""
+        rebuilt: torch.Tensor = self.decoder(z) * _UNIT + self.mean_image
         return rebuilt
 
     @torch.no_grad()
     def start(self, batches: Iterable[torch.Tensor]) -> None:
-        """Before training: set the mean picture, so that only what differs is to be learnt.
+        """Before training: set the mean image, so that only what differs is to be learnt.
 
         Args:
-            batches: All the good pictures, ``(n, 3, S, S)`` each.
+            batches: All the normal images, ``(n, 3, S, S)`` each.
         """
-        self.mean_picture.copy_(_mean_and_std(batches)[0])
+        self.mean_image.copy_(_mean_and_std(batches)[0])
 
     @torch.no_grad()
     def finish(self, batches: Iterable[torch.Tensor]) -> None:
         """After training, in evaluation mode: learn how far off the network usually is, and where.
 
         Args:
-            batches: All the good pictures, ``(n, 3, S, S)`` each.
+            batches: All the normal images, ``(n, 3, S, S)`` each.
         """
         mean, std = _mean_and_std(error_map(self, x) for x in batches)
         self.error_mean.copy_(mean)
@@ -147,7 +147,7 @@ def loss(network: VaeNetwork, x: torch.Tensor, *, kl_weight: float = 1.0) -> Vae
 
     Args:
         network: In training mode.
-        x: Good pictures, float32 ``(N, 3, S, S)``.
+        x: Normal images, float32 ``(N, 3, S, S)``.
         kl_weight: 1 is the bound itself; more makes for plainer codes.
     """
     mean, log_variance = network.encode(x)
@@ -159,7 +159,7 @@ def loss(network: VaeNetwork, x: torch.Tensor, *, kl_weight: float = 1.0) -> Vae
 
 
 def error_map(network: VaeNetwork, x: torch.Tensor) -> torch.Tensor:
-    """Root of the blurred squared error of rebuilding pictures from the mean of their codes.
+    """Root of the blurred squared error of rebuilding images from the mean of their codes.
 
     Args:
         network: In evaluation mode.
@@ -176,9 +176,9 @@ def error_map(network: VaeNetwork, x: torch.Tensor) -> torch.Tensor:
 
 
 def anomaly_map(network: VaeNetwork, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """How unusual the error is at each pixel, in deviations from its mean on good pictures.
+    """How unusual the error is at each pixel, in deviations from its mean on normal images.
 
-    The good pictures are those learnt from; on others, the fewer there were to learn from, the
+    The normal images are those learnt from; on others, the fewer there were to learn from, the
     higher is the usual. Some places of good parts are always rebuilt badly, edges for one;
     counting deviations keeps them from drowning what is new elsewhere. Values below 0 are better
     than usual.

@@ -9,7 +9,7 @@ from pathlib import Path
 import sys
 
 from adet_core.errors import AdetError, ConfigError
-from adet_core.models import FOLDERS
+from adet_core.models.names import FOLDERS
 
 
 def parser_for(description: str) -> argparse.ArgumentParser:

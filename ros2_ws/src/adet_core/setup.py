@@ -15,18 +15,14 @@ setup(
     author_email='maintainers@adet.dev',
     license='Apache-2.0',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['py.typed', 'report/page.*']},
+    package_data={PACKAGE: ['py.typed']},
     python_requires='>=3.10',
     install_requires=[
-        'jinja2>=3',
-        'mcap>=1',
         'numpy>=1.23',
         'opencv-python-headless>=4.8',
         'onnx>=1.16',
         'onnxruntime>=1.16',
-        'plotly>=5',
         'rich>=12',
-        'rosbags>=0.10',
         'threadpoolctl>=3',
     ],
     data_files=[
@@ -38,10 +34,7 @@ setup(
         'console_scripts': ['adet = adet_core.cli:main'],
         'adet.commands': [
             'deploy = adet_core.cli.deploy',
-            'evaluate = adet_core.cli.evaluate',
-            'record = adet_core.cli.record',
             'retrain = adet_core.cli.retrain',
-            'synth = adet_core.cli.synth',
         ],
     },
 )

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=512,
         metavar='N',
-        help='of pictures that its last layer is solved with (default: %(default)s)',
+        help='of images that its last layer is solved with (default: %(default)s)',
     )
     parser.add_argument(
         '--steps', type=count, default=2000, metavar='N', help='of training (default: %(default)s)'
@@ -62,12 +62,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Distil; returns where the teacher is and how close it came."""
     from adet_training.quiet import quiet_libraries
 
-    with progress_bars() as report, quiet_libraries():
-        report('loading libraries', 0, 1)
+    with progress_bars() as progress, quiet_libraries():
+        progress('loading libraries', 0, 1)
         from adet_training.backbone import load_backbone
         from adet_training.distill import distill_file
 
-        report('loading libraries', 1, 1)
+        progress('loading libraries', 1, 1)
         layers = arguments.layers.split(',')
         weights, seed = arguments.backbone_weights, arguments.seed
         error = distill_file(
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             solved=arguments.pieces,
             steps=arguments.steps,
             seed=seed,
-            report=report,
+            progress=progress,
         )
     return {'teacher': str(arguments.out), 'model_size': arguments.model_size, 'error': error}
 

@@ -11,9 +11,9 @@ from typing import Any
 from adet_core.bundle import BuildOptions, Bundle, open_bundle, read_engine
 from adet_core.cli.arguments import count
 from adet_core.errors import BackendError
-from adet_core.parity import BANDS
-from adet_core.progress import progress_bars, Report
-from adet_core.tensorrt import build_for, find_flavour, find_gpu
+from adet_core.inference.parity import BANDS
+from adet_core.inference.tensorrt import build_for, find_gpu, find_library
+from adet_core.progress import progress_bars, ProgressCallback
 
 HELP = 'make the graph that the nodes run from a bundle, and check it'
 EXAMPLE = 'adet export models/PaDiM'
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=BuildOptions.max_batch,
         metavar='N',
-        help='pictures of one run of a TensorRT engine at most (default: %(default)s)',
+        help='images of one run of a TensorRT engine at most (default: %(default)s)',
     )
     parser.add_argument(
         '--onnx-only', action='store_true', help='make engine/model.onnx and no other engine'
@@ -71,18 +71,18 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     from adet_training.quiet import quiet_libraries
 
-    with progress_bars() as report, quiet_libraries():
+    with progress_bars() as progress, quiet_libraries():
         from adet_training.dataset import load_category
         from adet_training.export import export
 
         manifest, data = bundle.manifest, None
         if arguments.precision == 'int8':
             size = manifest.image.height
-            data = load_category(arguments.data_root, manifest.category, size, report=report)
+            data = load_category(arguments.data_root, manifest.category, size, progress=progress)
         exported = export(
-            bundle, precision=arguments.precision, data=data, options=options, report=report
+            bundle, precision=arguments.precision, data=data, options=options, progress=progress
         )
-        plan, note = _build(bundle, report) if not arguments.onnx_only else (None, '')
+        plan, note = _build(bundle, progress) if not arguments.onnx_only else (None, '')
     accuracy = exported.accuracy
     return {
         'onnx': str(exported.path),
@@ -100,21 +100,23 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _build(bundle: Bundle, report: Report) -> tuple[str | None, str]:
+def _build(bundle: Bundle, progress: ProgressCallback) -> tuple[str | None, str]:
     """Build TensorRT's engine where there is a TensorRT; its path if so, and a word about it."""
     try:
-        flavour = find_flavour()
+        library = find_library()
     except BackendError as error:
         return None, str(error)
     gpu, note = None, 'it is run and compared at the first start'
     try:
         gpu = find_gpu()
     except BackendError as error:
-        if flavour.needs_gpu:
+        if library.needs_gpu:
             return None, str(error)
         note = f'{error}; this shows that TensorRT takes the graph, a robot builds its own'
     try:
-        return str(build_for(bundle, read_engine(bundle), flavour, gpu, report=report)[2]), note
+        return str(
+            build_for(bundle, read_engine(bundle), library, gpu, progress=progress)[2]
+        ), note
     except BackendError as error:
         msg = (
             f'{error}; the graph is exported: with --onnx-only the robot builds its engine itself'
@@ -126,7 +128,7 @@ def show(result: dict[str, Any]) -> None:
     """Print where the graph is and how well it agrees."""
     print(f'exported {result["onnx"]}')
     print(
-        f'agrees with the trained model on {result["pictures"]} pictures: score within '
+        f'agrees with the trained model on {result["pictures"]} images: score within '
         f'{result["score_difference"]:.2g}, map within {result["map_difference"]:.2g} '
         + (
             f'(allowed {result["tolerance"]:.2g})'

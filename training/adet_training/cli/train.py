@@ -14,7 +14,7 @@ from adet_training.cli.options import add_training, settings_of, training_config
 if TYPE_CHECKING:
     from adet_training.train import Run
 
-HELP = 'fit one model to pictures of good parts, test it, and write a bundle'
+HELP = 'fit one model to images of good parts, test it, and write a bundle'
 EXAMPLE = 'adet train --model padim --category VisA_pipe_fryum --data-root data'
 
 
@@ -28,12 +28,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     settings = settings_of(arguments)
     from adet_training.quiet import quiet_libraries
 
-    with progress_bars() as report, quiet_libraries():
-        report('loading libraries', 0, 1)
+    with progress_bars() as progress, quiet_libraries():
+        progress('loading libraries', 0, 1)
         from adet_training.train import train
 
-        report('loading libraries', 1, 1)
-        finished = train(training_config(arguments, settings), report=report)
+        progress('loading libraries', 1, 1)
+        finished = train(training_config(arguments, settings), progress=progress)
     return summary(finished)
 
 

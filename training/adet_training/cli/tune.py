@@ -49,13 +49,13 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     settings = settings_of(arguments)
     from adet_training.quiet import quiet_libraries
 
-    with progress_bars() as report, quiet_libraries():
-        report('loading libraries', 0, 1)
+    with progress_bars() as progress, quiet_libraries():
+        progress('loading libraries', 0, 1)
         from adet_training.search_space import default_search_space
         from adet_training.train import train
         from adet_training.tune import tune, TuneConfig
 
-        report('loading libraries', 1, 1)
+        progress('loading libraries', 1, 1)
         base = training_config(arguments, settings)
         config = TuneConfig(
             base=base,
@@ -64,14 +64,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             storage=arguments.storage,
             study=arguments.study,
         )
-        tuned = tune(config, report=report)
+        tuned = tune(config, progress=progress)
         names = {'model': base.model, 'category': base.category}
         result = {**names, **tuned._asdict(), 'run_dir': str(tuned.folder)}
         del result['folder']
         if arguments.no_train:
             return result
         best = replace(base, settings=tuned.best_parameters)
-        finished = train(best, folder=tuned.folder, report=report)
+        finished = train(best, folder=tuned.folder, progress=progress)
     return {**result, **train_command.summary(finished)}
 
 

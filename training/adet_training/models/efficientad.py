@@ -24,8 +24,8 @@ from torch.nn import functional
 from torchvision.transforms.v2 import Identity
 
 from adet_core.bundle import BackboneSpec, Manifest
-from adet_core.pictures import Image
-from adet_core.progress import Report
+from adet_core.image import ImageArray
+from adet_core.progress import ProgressCallback
 from adet_training.adapter import Adapter, FitData, Graph
 from adet_training.backbone import (
     Backbone,
@@ -38,17 +38,17 @@ from adet_training.backbone import (
     STD,
     Weights,
 )
-from adet_training.distill import distill, make_teacher, PICTURE, random_piece, SIZES
+from adet_training.distill import distill, IMAGE, make_teacher, random_piece, SIZES
 from adet_training.fit import CHECKPOINT_FOLDER, fit, to_tensor
-from adet_training.layers import NormalisePicture, SmoothUpsample
-from adet_training.natural import NaturalPictures
+from adet_training.layers import NormaliseImage, SmoothUpsample
+from adet_training.natural import NaturalImages
 from adet_training.parameters import check, Parameters
 
 # The paper's: values between these quantiles of good parts' maps are brought to 0..0.1.
 _LOW, _HIGH = 0.9, 0.995
 # The paper's share of a map's values that counts as hard to imitate.
 _HARD = 0.001
-# Of the networks' unpadded convolutions, at a quarter of the picture's size.
+# Of the networks' unpadded convolutions, at a quarter of the image's size.
 _BORDER = 4
 _TINY = 1e-12
 # The least distance of the quantiles: as a share of the lower one, and where that is 0.
@@ -61,7 +61,7 @@ class EfficientAdParameters(Parameters):
 
     Attributes:
         model_size: ``small`` or ``medium``.
-        steps: Optimisation steps, of one picture each as in the paper, which takes 70000. On a
+        steps: Optimisation steps, of one image each as in the paper, which takes 70000. On a
             CPU a step takes seconds.
         learning_rate: Of Adam; divided by ten for the last twentieth of the steps.
         weight_decay: Of Adam.
@@ -72,7 +72,7 @@ class EfficientAdParameters(Parameters):
             distilled with the good parts.
         backbone: timm's name of the network a teacher is distilled from.
         layers: Its layers, finest first.
-        distill_pieces: Pieces of pictures that the teacher's last layer is solved with; 512 take a
+        distill_pieces: Pieces of images that the teacher's last layer is solved with; 512 take a
             minute on a CPU.
         distill_steps: Steps that all its layers are trained for after that.
     """
@@ -155,25 +155,25 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
         data: FitData,
         folder: Path,
         parameters: EfficientAdParameters,
-        report: Report,
+        progress: ProgressCallback,
     ) -> None:
-        """Distil a teacher if none was given, train, and scale the maps on held-out pictures."""
+        """Distil a teacher if none was given, train, and scale the maps on held-out images."""
         if not parameters.teacher:
             assert module.source is not None
-            pictures = module.photographs or _endless([sample.image for sample in data.fit])
+            images = module.photographs or _endless([labelled.image for labelled in data.fit])
             distill(
                 module.model.teacher,
                 module.source,
-                pictures,
+                images,
                 solved=parameters.distill_pieces,
                 steps=parameters.distill_steps,
-                report=report,
+                progress=progress,
             )
             path = folder / CHECKPOINT_FOLDER / 'teacher.pth'
             path.parent.mkdir(exist_ok=True)
             torch.save(module.model.teacher.state_dict(), path)
-        module.learn_teacher_scale([sample.image for sample in data.fit], report)
-        self.fit_further(module, data, folder, parameters, report)
+        module.learn_teacher_scale([labelled.image for labelled in data.fit], progress)
+        self.fit_further(module, data, folder, parameters, progress)
 
     def resume(
         self, parameters: EfficientAdParameters, manifest: Manifest, weights: Weights
@@ -194,11 +194,11 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
         data: FitData,
         folder: Path,
         parameters: EfficientAdParameters,
-        report: Report,
+        progress: ProgressCallback,
     ) -> None:
-        """Train, and scale the maps on held-out pictures."""
-        fit(module, data.fit, folder, parameters.batch_size, report, steps=parameters.steps)
-        module.learn_map_scale([sample.image for sample in data.held_out], report)
+        """Train, and scale the maps on held-out images."""
+        fit(module, data.fit, folder, parameters.batch_size, progress, steps=parameters.steps)
+        module.learn_map_scale([labelled.image for labelled in data.held_out], progress)
 
     def weights(self, module: _Module) -> Weights:
         """All three networks and what their outputs are scaled with."""
@@ -218,7 +218,7 @@ class _Module(EfficientAd):  # type: ignore[misc]  # anomalib has no types
 
     Attributes:
         source: What a teacher is distilled from; None if it was given.
-        photographs: Pictures of the penalty, without end, or None.
+        photographs: Images of the penalty, without end, or None.
     """
 
     source: Backbone | None = None
@@ -231,17 +231,17 @@ class _Module(EfficientAd):  # type: ignore[misc]  # anomalib has no types
 
     def training_step(self, batch: Any, *_: Any, **__: Any) -> torch.Tensor:
         """The paper's three losses; the penalty only where there are photographs."""
-        model, picture = self.model, batch.image
+        model, image = self.model, batch.image
         half = model.teacher_out_channels
-        _, distance = model.compute_student_teacher_distance(picture)
+        _, distance = model.compute_student_teacher_distance(image)
         hardest = distance.flatten().topk(max(int(distance.numel() * _HARD), 1)).values
         loss = hardest.mean()
         if self.photographs is not None:
             # The networks see 33 pixels at a time: a piece is as good as a photograph, and sooner.
-            piece = random_piece(next(self.photographs))[None].to(picture.device)
+            piece = random_piece(next(self.photographs))[None].to(image.device)
             loss = loss + (model.student(piece)[:, :half] ** 2).mean()
-        changed = model.choose_random_aug_image(picture)
-        rebuilt = model.ae(changed, picture.shape[-2:])
+        changed = model.choose_random_aug_image(image)
+        rebuilt = model.ae(changed, image.shape[-2:])
         with torch.no_grad():
             wanted = self._teacher_output(changed)
         imitated = model.student(changed)[:, half:]
@@ -251,8 +251,10 @@ class _Module(EfficientAd):  # type: ignore[misc]  # anomalib has no types
         return total
 
     @torch.no_grad()
-    def learn_teacher_scale(self, images: Sequence[Image], report: Report) -> None:
-        """Mean and std of each of the teacher's channels over the good pictures."""
+    def learn_teacher_scale(
+        self, images: Sequence[ImageArray], progress: ProgressCallback
+    ) -> None:
+        """Mean and std of each of the teacher's channels over the normal images."""
         teacher = self.model.teacher.eval()
         sums = torch.zeros(2, self.model.teacher_out_channels, dtype=torch.float64)
         count = 0
@@ -260,46 +262,46 @@ class _Module(EfficientAd):  # type: ignore[misc]  # anomalib has no types
             output = teacher(to_tensor(image)[None]).double()
             sums += torch.stack([output.sum((0, 2, 3)), (output**2).sum((0, 2, 3))])
             count += output[0, 0].numel()
-            report('measuring the teacher', number, len(images))
+            progress('measuring the teacher', number, len(images))
         mean = sums[0] / count
-        # Of pictures of one colour a channel may not vary at all.
+        # Of images of one colour a channel may not vary at all.
         std = (sums[1] / count - mean**2).clamp(min=_TINY).sqrt()
         self.model.mean_std['mean'].data = mean.float().reshape(1, -1, 1, 1)
         self.model.mean_std['std'].data = std.float().reshape(1, -1, 1, 1)
 
     @torch.no_grad()
-    def learn_map_scale(self, images: Sequence[Image], report: Report) -> None:
-        """The quantiles that both maps are scaled with, over good pictures kept apart."""
+    def learn_map_scale(self, images: Sequence[ImageArray], progress: ProgressCallback) -> None:
+        """The quantiles that both maps are scaled with, over normal images kept apart."""
         maps: dict[str, list[torch.Tensor]] = {'st': [], 'ae': []}
         for number, image in enumerate(images, start=1):
             found = self.model.eval().get_maps(to_tensor(image)[None], normalize=False)
             for name, values in zip(maps, found, strict=True):
                 maps[name].append(values.flatten())
-            report('scaling the maps', number, len(images))
+            progress('scaling the maps', number, len(images))
         for name, values in maps.items():
             # Not torch.quantile, which takes no more than 16 million values.
             ranked = torch.cat(values).sort().values
             low, high = (float(ranked[int(q * (len(ranked) - 1))]) for q in (_LOW, _HIGH))
             self.model.quantiles[f'qa_{name}'].data = torch.tensor(low)
-            # Maps of pictures of one colour are flat: then there is no range to scale by.
+            # Maps of images of one colour are flat: then there is no range to scale by.
             least = max(low * _NARROW, _FLAT)
             self.model.quantiles[f'qb_{name}'].data = torch.tensor(max(high, low + least))
 
-    def _teacher_output(self, picture: torch.Tensor) -> torch.Tensor:
+    def _teacher_output(self, image: torch.Tensor) -> torch.Tensor:
         scale = self.model.mean_std
-        output: torch.Tensor = (self.model.teacher(picture) - scale['mean']) / scale['std']
+        output: torch.Tensor = (self.model.teacher(image) - scale['mean']) / scale['std']
         return output
 
 
 class EfficientAdGraph(nn.Module):
-    """From uint8 picture to score and map."""
+    """From uint8 image to score and map."""
 
     def __init__(self, manifest: Manifest, model: EfficientAdModel) -> None:
         """Fold all that is constant: scaling the maps is one weight for each and one constant."""
         super().__init__()
         size = (manifest.image.height, manifest.image.width)
         # The networks subtract the mean and divide by std themselves.
-        self.scale = NormalisePicture((0.0,) * 3, (1.0,) * 3)
+        self.scale = NormaliseImage((0.0,) * 3, (1.0,) * 3)
         self.model = model
         self._size, self._half = size, model.teacher_out_channels
         quantiles = {name: value.item() for name, value in model.quantiles.items()}
@@ -311,7 +313,7 @@ class EfficientAdGraph(nn.Module):
         self.upsample = SmoothUpsample((inner[0], inner[1]), size, border=_BORDER)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score pictures.
+        """Score images.
 
         Args:
             image: uint8 ``(N, H, W, 3)``, RGB.
@@ -319,11 +321,11 @@ class EfficientAdGraph(nn.Module):
         Returns:
             Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32.
         """
-        picture = self.scale(image)
+        scaled = self.scale(image)
         scale = self.model.mean_std
-        teacher = (self.model.teacher(picture) - scale['mean']) / scale['std']
-        student = self.model.student(picture)
-        rebuilt = self.model.ae(picture, self._size)
+        teacher = (self.model.teacher(scaled) - scale['mean']) / scale['std']
+        student = self.model.student(scaled)
+        rebuilt = self.model.ae(scaled, self._size)
         # Split once: with two slices ONNX Runtime would not take the convolution before in int8.
         like_teacher, like_rebuilt = student.split(self._half, dim=1)
         wrong = ((teacher - like_teacher) ** 2).mean(dim=1, keepdim=True)
@@ -338,7 +340,7 @@ def _module(parameters: EfficientAdParameters) -> _Module:
         model_size=parameters.model_size,
         lr=parameters.learning_rate,
         weight_decay=parameters.weight_decay,
-        # The networks normalise pictures themselves.
+        # The networks normalise images themselves.
         pre_processor=PreProcessor(Identity()),
         post_processor=False,
         evaluator=False,
@@ -346,7 +348,7 @@ def _module(parameters: EfficientAdParameters) -> _Module:
     )
     if parameters.natural_images:
         folder = Path(parameters.natural_images)
-        module.photographs = NaturalPictures(folder, PICTURE).endless()
+        module.photographs = NaturalImages(folder, IMAGE).endless()
     return module
 
 
@@ -359,7 +361,7 @@ def _trained(manifest: Manifest, weights: Weights) -> EfficientAdModel:
     return model
 
 
-def _endless(images: Sequence[Image]) -> Iterator[torch.Tensor]:
+def _endless(images: Sequence[ImageArray]) -> Iterator[torch.Tensor]:
     while True:
         for index in torch.randperm(len(images)).tolist():
             yield to_tensor(images[index])

@@ -22,10 +22,10 @@ from torch import nn
 from torch.nn import functional
 from torchvision.transforms.v2 import Normalize
 
-from adet_core.backends.levels import Level, Levels, LEVELS_KEY
 from adet_core.bundle import Manifest
 from adet_core.errors import ConfigError
-from adet_core.gaussian import RunningGaussians
+from adet_core.models.gaussian import RunningGaussians
+from adet_core.models.levels import Level, Levels, LEVELS_KEY
 from adet_training.adapter import Adapter, Graph
 from adet_training.backbone import (
     Backbone,
@@ -35,7 +35,7 @@ from adet_training.backbone import (
     network_of,
     Weights,
 )
-from adet_training.layers import NormalisePicture, SmoothUpsample
+from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.parameters import check, Parameters
 
 _SIGMA = 4.0
@@ -132,16 +132,16 @@ class PadimAdapter(Adapter[PadimParameters]):
         }
         levels = features.levels
 
-        def prepare(*statistics: torch.Tensor) -> list[torch.Tensor]:
-            found = levels.prepare(*(tensor.numpy() for tensor in statistics))
+        def preprocess(*statistics: torch.Tensor) -> list[torch.Tensor]:
+            found = levels.preprocess(*(tensor.numpy() for tensor in statistics))
             return [torch.from_numpy(array) for array in found.values()]
 
         return Graph(
             PadimGraph(manifest, features),
             examples,
-            prepare=prepare,
+            preprocess=preprocess,
             metadata={LEVELS_KEY: levels.to_json()},
-            prepared=levels.names,
+            preprocessed=levels.names,
             features=features,
             # Inverse covariances that were rounded too much, as an earlier adet did, have nothing
             # in common.
@@ -178,7 +178,7 @@ def _check_idx(idx: torch.Tensor, channels: int) -> None:
 
 
 class PadimFeatures(nn.Module):
-    """From uint8 picture to the kept channels of all layers, at the positions of the finest.
+    """From uint8 image to the kept channels of all layers, at the positions of the finest.
 
     Attributes:
         size: Rows and columns of the finest layer.
@@ -186,16 +186,16 @@ class PadimFeatures(nn.Module):
     """
 
     def __init__(self, manifest: Manifest, network: nn.Module, idx: torch.Tensor) -> None:
-        """Prepare for one picture size.
+        """Prepare for one image size.
 
         Args:
-            manifest: Picture size and normalisation.
+            manifest: Image size and normalisation.
             network: The backbone, giving the layers finest first.
             idx: int64 ``(C,)``, ascending: kept channels of all layers laid end to end.
         """
         super().__init__()
         image = manifest.image
-        self.normalise = NormalisePicture(image.mean, image.std)
+        self.normalise = NormaliseImage(image.mean, image.std)
         self.network = network
         with torch.no_grad():
             maps: Sequence[torch.Tensor] = network(torch.zeros(1, 3, image.height, image.width))
@@ -227,16 +227,16 @@ class PadimFeatures(nn.Module):
         ]
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Features ``(N, C, P)`` of uint8 pictures ``(N, H, W, 3)``, RGB; ``P`` positions."""
+        """Features ``(N, C, P)`` of uint8 images ``(N, H, W, 3)``, RGB; ``P`` positions."""
         same = [_enlarge(one, self.size) for one in self.kept(image)]
         return torch.cat(same, dim=1).flatten(2)
 
 
 class PadimGraph(nn.Module):
-    """From uint8 picture to score and map, in operations every runtime has."""
+    """From uint8 image to score and map, in operations every runtime has."""
 
     def __init__(self, manifest: Manifest, features: PadimFeatures) -> None:
-        """Prepare for the picture size of the manifest."""
+        """Prepare for the image size of the manifest."""
         super().__init__()
         self.features = features
         size = (manifest.image.height, manifest.image.width)
@@ -245,11 +245,11 @@ class PadimGraph(nn.Module):
     def forward(
         self, image: torch.Tensor, *statistics: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score pictures.
+        """Score images.
 
         Args:
             image: uint8 ``(N, H, W, 3)``, RGB.
-            *statistics: As `adet_core.backends.levels.Levels.prepare` makes them.
+            *statistics: As `adet_core.models.levels.Levels.preprocess` makes them.
 
         Returns:
             Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32.

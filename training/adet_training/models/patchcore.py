@@ -23,9 +23,9 @@ from torch.nn import functional
 from torchvision.transforms.v2 import Normalize
 
 from adet_core.bundle import Manifest
-from adet_core.coreset import select_coreset
 from adet_core.errors import ConfigError
-from adet_core.progress import Report
+from adet_core.models.coreset import select_coreset
+from adet_core.progress import ProgressCallback
 from adet_training.adapter import Adapter, FitData, Graph
 from adet_training.backbone import (
     Backbone,
@@ -35,11 +35,11 @@ from adet_training.backbone import (
     network_of,
     Weights,
 )
-from adet_training.layers import NormalisePicture, SmoothUpsample
+from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.parameters import check, make_parameters, Parameters
 
 _SIGMA = 4.0
-# Distances computed at a time: 128 MiB of them, whatever the picture's size.
+# Distances computed at a time: 128 MiB of them, whatever the image's size.
 _DISTANCES = 1 << 25
 # In a smaller bank the search among all channels is as quick.
 _LARGE_BANK = 4096
@@ -63,7 +63,7 @@ class PatchcoreParameters(Parameters):
         search_channels: A large bank is searched in so many principal components, which takes less
             than half the time, and the farthest patches again in all channels, which gives the
             exact score; the map is an upper bound. 0: all is searched in all channels. With the
-            column that `PrepareBank` adds, 127 are a whole block of ONNX Runtime's product.
+            column that `TransformBank` adds, 127 are a whole block of ONNX Runtime's product.
     """
 
     backbone: str = 'resnet18'
@@ -127,11 +127,11 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
         data: FitData,
         folder: Path,
         parameters: PatchcoreParameters,
-        report: Report,
+        progress: ProgressCallback,
     ) -> None:
         """Fill the memory bank; its selection reports its own progress."""
-        module.settings, module.report = parameters, report
-        super().fit(module, data, folder, parameters, report)
+        module.settings, module.progress = parameters, progress
+        super().fit(module, data, folder, parameters, progress)
 
     def weights(self, module: _Module) -> Weights:
         """The backbone, and the principal components that a large bank is searched in."""
@@ -166,8 +166,8 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
             PatchcoreGraph(manifest, features, parameters, basis),
             {'memory_bank': bank},
             growing={'memory_bank': 0, 'bank': 0, 'search': 1},
-            prepare=PrepareBank(basis),
-            prepared=('centre', 'bank', 'search'),
+            preprocess=TransformBank(basis),
+            preprocessed=('centre', 'bank', 'search'),
             features=features,
             map_tolerance=0.0 if basis is None else _MAP_TOLERANCE,
             exact=None if basis is None else lambda: self.graph(manifest, _without_basis(weights)),
@@ -183,14 +183,14 @@ class _Module(Patchcore):  # type: ignore[misc]  # anomalib has no types
 
     Attributes:
         settings: Ratio and cap of the coreset.
-        report: Told the progress of the selection.
+        progress: Told the progress of the selection.
     """
 
     settings: PatchcoreParameters
-    report: Report
+    progress: ProgressCallback
 
     def fit(self) -> None:
-        """Choose the memory bank from the features of all pictures.
+        """Choose the memory bank from the features of all images.
 
         Raises:
             ConfigError: They are fewer than the neighbours.
@@ -206,12 +206,12 @@ class _Module(Patchcore):  # type: ignore[misc]  # anomalib has no types
         check(least <= len(rows), 'num_neighbors', least, f'at most all {len(rows)} patches')
         size = min(max(int(len(rows) * self.settings.coreset_ratio), least), most)
         seed = int(torch.randint(2**31, (1,)))
-        chosen = select_coreset(rows, size, seed=seed, report=self.report)
+        chosen = select_coreset(rows, size, seed=seed, progress=self.progress)
         self.model.memory_bank = torch.from_numpy(rows[chosen]).to(self.device)
 
 
 class PatchcoreFeatures(nn.Module):
-    """From uint8 picture to the features of every patch.
+    """From uint8 image to the features of every patch.
 
     Attributes:
         size: Rows and columns of patches.
@@ -219,10 +219,10 @@ class PatchcoreFeatures(nn.Module):
     """
 
     def __init__(self, manifest: Manifest, network: nn.Module) -> None:
-        """Prepare for one picture size."""
+        """Prepare for one image size."""
         super().__init__()
         image = manifest.image
-        self.normalise = NormalisePicture(image.mean, image.std)
+        self.normalise = NormaliseImage(image.mean, image.std)
         self.network = network
         with torch.no_grad():
             maps: Sequence[torch.Tensor] = network(torch.zeros(1, 3, image.height, image.width))
@@ -230,7 +230,7 @@ class PatchcoreFeatures(nn.Module):
         self.channels = sum(features.shape[1] for features in maps)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Features ``(N, P, D)`` of uint8 pictures ``(N, H, W, 3)``, RGB; ``P`` patches."""
+        """Features ``(N, P, D)`` of uint8 images ``(N, H, W, 3)``, RGB; ``P`` patches."""
         features = [functional.avg_pool2d(f, 3, 1, 1) for f in self.network(self.normalise(image))]
         same = [
             f if number == 0 else functional.interpolate(f, size=self.size, mode='bilinear')
@@ -239,7 +239,7 @@ class PatchcoreFeatures(nn.Module):
         return torch.cat(same, dim=1).flatten(2).permute(0, 2, 1)
 
 
-class PrepareBank(nn.Module):
+class TransformBank(nn.Module):
     """What the search needs of a memory bank, made once.
 
     The nearest feature b of a patch x is the one with the largest x . b - |b|^2 / 2; with a column
@@ -263,7 +263,7 @@ class PrepareBank(nn.Module):
 
 
 class PatchcoreGraph(nn.Module):
-    """From uint8 picture to score and map, in operations every runtime has."""
+    """From uint8 image to score and map, in operations every runtime has."""
 
     def __init__(
         self,
@@ -272,13 +272,13 @@ class PatchcoreGraph(nn.Module):
         parameters: PatchcoreParameters,
         basis: torch.Tensor | None,
     ) -> None:
-        """Prepare for the picture size of the manifest.
+        """Prepare for the image size of the manifest.
 
         Args:
             manifest: Of the bundle.
-            features: From picture to patches.
+            features: From image to patches.
             parameters: Of the bundle.
-            basis: As `PrepareBank` has it.
+            basis: As `TransformBank` has it.
         """
         super().__init__()
         self.features = features
@@ -297,11 +297,11 @@ class PatchcoreGraph(nn.Module):
         bank: torch.Tensor,
         search: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score pictures.
+        """Score images.
 
         Args:
             image: uint8 ``(N, H, W, 3)``, RGB.
-            centre: As `PrepareBank` makes it; likewise the others.
+            centre: As `TransformBank` makes it; likewise the others.
             bank: ``K`` is at least the number of neighbours.
             search: Likewise.
 

@@ -25,11 +25,11 @@ from torchvision.transforms.v2 import Compose, Normalize, Resize
 
 from adet_core.bundle import Manifest
 from adet_core.errors import ConfigError
-from adet_core.progress import Report
+from adet_core.progress import ProgressCallback
 from adet_training.adapter import Adapter, FitData, Graph
 from adet_training.backbone import Backbone, fill_extractor, load_backbone, load_into, Weights
 from adet_training.fit import fit
-from adet_training.layers import NormalisePicture, SmoothUpsample
+from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.parameters import check, Parameters
 
 # Anomalib's bottleneck and decoder are made for these layers of a ResNet.
@@ -43,7 +43,7 @@ class ReverseDistillationParameters(Parameters):
 
     Attributes:
         backbone: resnet18, resnet34, resnet50 or wide_resnet50_2.
-        steps: Optimisation steps, of ``batch_size`` pictures each.
+        steps: Optimisation steps, of ``batch_size`` images each.
     """
 
     backbone: str = 'resnet18'
@@ -101,11 +101,11 @@ class ReverseDistillationAdapter(Adapter[ReverseDistillationParameters]):
         data: FitData,
         folder: Path,
         parameters: ReverseDistillationParameters,
-        report: Report,
+        progress: ProgressCallback,
     ) -> None:
         """Train bottleneck and decoder."""
         steps, batch_size = parameters.steps, parameters.batch_size
-        fit(module, data.fit, folder, batch_size, report, steps=steps)
+        fit(module, data.fit, folder, batch_size, progress, steps=steps)
 
     def weights(self, module: ReverseDistillation) -> Weights:
         """Encoder, bottleneck and decoder."""
@@ -139,14 +139,14 @@ class ReverseDistillationAdapter(Adapter[ReverseDistillationParameters]):
 
 
 class ReverseDistillationGraph(nn.Module):
-    """From uint8 picture to score and map."""
+    """From uint8 image to score and map."""
 
     def __init__(self, manifest: Manifest, model: ReverseDistillationModel) -> None:
-        """Prepare for one picture size."""
+        """Prepare for one image size."""
         super().__init__()
         image = manifest.image
         size = (image.height, image.width)
-        self.normalise = NormalisePicture(image.mean, image.std)
+        self.normalise = NormaliseImage(image.mean, image.std)
         self.encoder = model.encoder.feature_extractor
         self.bottleneck, self.decoder = model.bottleneck, model.decoder
         with torch.no_grad():
@@ -158,7 +158,7 @@ class ReverseDistillationGraph(nn.Module):
         )
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score pictures.
+        """Score images.
 
         Args:
             image: uint8 ``(N, H, W, 3)``, RGB.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""The VAE: a picture against what a small autoencoder makes of it; see `adet_training.vae`."""
+"""The VAE: an image against what a small autoencoder makes of it; see `adet_training.vae`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from adet_core.bundle import Manifest
-from adet_core.progress import Report
+from adet_core.progress import ProgressCallback
 from adet_training.adapter import Adapter, FitData, Graph
 from adet_training.backbone import Backbone, load_into, Weights
-from adet_training.dataset import Sample
+from adet_training.dataset import LabelledImage
 from adet_training.fit import fit, to_tensor
-from adet_training.layers import NormalisePicture
+from adet_training.layers import NormaliseImage
 from adet_training.parameters import check, make_parameters, Parameters
 from adet_training.vae import anomaly_map, loss, VaeNetwork
 
@@ -33,11 +33,11 @@ class VaeParameters(Parameters):
     """Hyper-parameters of the VAE.
 
     Attributes:
-        latent: Numbers that a picture is rebuilt from.
+        latent: Numbers that an image is rebuilt from.
         width: Channels of the first convolution are twice this.
         kl_weight: Weight of the divergence from the prior; 1 is the bound of the paper.
         learning_rate: Of Adam, at its peak.
-        steps: Optimisation steps, of ``batch_size`` pictures each.
+        steps: Optimisation steps, of ``batch_size`` images each.
     """
 
     image_size: int = 128
@@ -80,11 +80,11 @@ class VaeAdapter(Adapter[VaeParameters]):
         data: FitData,
         folder: Path,
         parameters: VaeParameters,
-        report: Report,
+        progress: ProgressCallback,
     ) -> None:
-        """Train, between a look at all pictures before and one after."""
+        """Train, between a look at all images before and one after."""
         module.model.network.start(_batches(data.fit, parameters.batch_size))
-        self.fit_further(module, data, folder, parameters, report)
+        self.fit_further(module, data, folder, parameters, progress)
 
     def resume(self, parameters: VaeParameters, manifest: Manifest, weights: Weights) -> _Module:  # noqa: ARG002
         """The trained VAE.
@@ -102,15 +102,15 @@ class VaeAdapter(Adapter[VaeParameters]):
         data: FitData,
         folder: Path,
         parameters: VaeParameters,
-        report: Report,
+        progress: ProgressCallback,
     ) -> None:
-        """Train, and look at all pictures after that."""
+        """Train, and look at all images after that."""
         batch_size = parameters.batch_size
-        fit(module, data.fit, folder, batch_size, report, steps=parameters.steps)
+        fit(module, data.fit, folder, batch_size, progress, steps=parameters.steps)
         module.model.network.finish(_batches(data.fit, batch_size))
 
     def weights(self, module: _Module) -> Weights:
-        """The network, with what is usual on good pictures."""
+        """The network, with what is usual on normal images."""
         return dict(module.model.network.state_dict())
 
     def graph(self, manifest: Manifest, weights: Weights) -> Graph:
@@ -138,7 +138,7 @@ class _Module(LightningModule):
         self._settings = parameters
 
     def training_step(self, batch: Any, *_: Any) -> torch.Tensor:
-        """The loss of one batch of good pictures."""
+        """The loss of one batch of normal images."""
         parts = loss(self.model.network, batch.image, kl_weight=self._settings.kl_weight)
         self.log_dict({f'train_{name}': value for name, value in parts._asdict().items()})
         return parts.total
@@ -160,21 +160,21 @@ class _Answering(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, pictures: torch.Tensor) -> InferenceBatch:
-        score, found = anomaly_map(self.network, pictures)
+    def forward(self, images: torch.Tensor) -> InferenceBatch:
+        score, found = anomaly_map(self.network, images)
         return InferenceBatch(pred_score=score, anomaly_map=found)
 
 
 class VaeGraph(nn.Module):
-    """From uint8 picture to score and map."""
+    """From uint8 image to score and map."""
 
     def __init__(self, network: VaeNetwork) -> None:
         super().__init__()
-        self.scale = NormalisePicture((0.0,) * 3, (1.0,) * 3)
+        self.scale = NormaliseImage((0.0,) * 3, (1.0,) * 3)
         self.network = network
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score pictures.
+        """Score images.
 
         Args:
             image: uint8 ``(N, H, W, 3)``, RGB.
@@ -190,9 +190,11 @@ def _network(parameters: VaeParameters) -> VaeNetwork:
     return VaeNetwork(parameters.image_size, latent=parameters.latent, width=parameters.width)
 
 
-def _batches(samples: Sequence[Sample], size: int) -> Iterator[torch.Tensor]:
+def _batches(samples: Sequence[LabelledImage], size: int) -> Iterator[torch.Tensor]:
     for first in range(0, len(samples), size):
-        yield torch.stack([to_tensor(sample.image) for sample in samples[first : first + size]])
+        yield torch.stack(
+            [to_tensor(labelled.image) for labelled in samples[first : first + size]]
+        )
 
 
 ADAPTER = VaeAdapter()

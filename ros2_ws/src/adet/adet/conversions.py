@@ -13,12 +13,12 @@ from adet_interfaces.msg import AnomalyResult, ImageInfo, Region
 from builtin_interfaces.msg import Time
 import numpy as np
 import numpy.typing as npt
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
 from adet_core import scoring
-from adet_core.detector import Inspection
-from adet_core.pictures import Picture, unpack_picture
+from adet_core.image import Image, unpack_image
+from adet_core.inference.detector import Inspection
 from adet_core.records import Record
 
 try:
@@ -26,7 +26,7 @@ try:
 
     _bridge: Any = CvBridge()
     # Its compiled half is loaded by the first conversion, and does not fit every numpy.
-    _bridge.imgmsg_to_cv2(Image(encoding='mono8', height=1, width=1, step=1, data=[0]))
+    _bridge.imgmsg_to_cv2(ImageMessage(encoding='mono8', height=1, width=1, step=1, data=[0]))
 except (ImportError, AttributeError):
     _bridge = None
 
@@ -43,15 +43,15 @@ def to_stamp(nanoseconds: int) -> Time:
     return Time(sec=nanoseconds // _NS, nanosec=nanoseconds % _NS)
 
 
-def to_picture(message: Image) -> Picture:
+def to_image(message: ImageMessage) -> Image:
     """The pixels of a message, without copying them where its layout allows.
 
     cv_bridge does it where it is installed; otherwise the same is done here.
 
     Raises:
-        PictureError: The encoding is not supported, or the data does not fill the picture.
+        ImageError: The encoding is not supported, or the data does not fill the image.
     """
-    picture = unpack_picture(
+    image = unpack_image(
         memoryview(message.data),
         message.encoding,
         height=message.height,
@@ -60,20 +60,20 @@ def to_picture(message: Image) -> Picture:
         is_bigendian=bool(message.is_bigendian),
     )
     if _bridge is None:
-        return picture
+        return image
     pixels = _bridge.imgmsg_to_cv2(message, desired_encoding='passthrough')
-    return Picture(pixels.reshape(picture.pixels.shape), message.encoding)
+    return Image(pixels.reshape(image.pixels.shape), message.encoding)
 
 
-def to_image(pixels: npt.NDArray[Any], encoding: str, header: Header) -> Image:
+def to_image_message(pixels: npt.NDArray[Any], encoding: str, header: Header) -> ImageMessage:
     """A message from pixels of ``(H, W)`` or ``(H, W, C)``."""
     pixels = np.ascontiguousarray(pixels)
-    message = Image(header=header, encoding=encoding)
+    message = ImageMessage(header=header, encoding=encoding)
     message.height, message.width = pixels.shape[:2]
     message.step = pixels.strides[0]
     message.is_bigendian = int(sys.byteorder == 'big')
     # An array, filled in one copy: assigning bytes or an ndarray is checked element by element,
-    # which takes over a second for a picture of two megapixels.
+    # which takes over a second for an image of two megapixels.
     data = array('B')
     data.frombytes(pixels.data.cast('B'))
     message.data = data
@@ -97,7 +97,7 @@ def to_result(inspection: Inspection, model: str, header: Header) -> AnomalyResu
 
 
 def to_record(result: AnomalyResult, info: ImageInfo | None, latency_ms: float | None) -> Record:
-    """A row from a verdict and, where known, what picture it was."""
+    """A row from a verdict and, where known, what image it was."""
     source, label = (info.source, info.label) if info else ('', '')
     row = Record(
         stamp_ns=to_nanoseconds(result.header.stamp),

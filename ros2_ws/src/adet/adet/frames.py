@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures a detector has just judged, and which of them are stored for a retraining."""
+"""The images a detector has just inspected, and which of them are stored for a retraining."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 import threading
 from typing import Any, NamedTuple
 
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image as ImageMessage
 
-from adet.conversions import to_nanoseconds, to_picture
+from adet.conversions import to_image, to_nanoseconds
 from adet_core.bundle import Manifest
-from adet_core.detector import Inspection
 from adet_core.errors import AdetError, ConfigError
-from adet_core.feedback import keep_frame
+from adet_core.inference.detector import Inspection
+from adet_core.io.feedback import keep_frame
 
 VERDICTS = ('fine', 'bad')
 _RECENT = 64
@@ -25,18 +25,18 @@ _RECENT_BYTES = 64 << 20
 _PENDING = 8
 
 
-class _Judged(NamedTuple):
-    message: Image
+class _Inspected(NamedTuple):
+    message: ImageMessage
     inspection: Inspection
     manifest: Manifest
 
 
 class FrameKeeper:
-    """Remembers the newest pictures, and stores some; for any threads.
+    """Remembers the newest images, and stores some; for any threads.
 
     Attributes:
-        saved: Pictures stored for review.
-        lost: Pictures that were not, because the disk was too slow or refused them.
+        saved: Images stored for review.
+        lost: Images that were not, because the disk was too slow or refused them.
     """
 
     def __init__(
@@ -47,23 +47,23 @@ class FrameKeeper:
         Args:
             data_root: Folder of ``train``, ``test`` and ``review``.
             save: ``none``, ``uncertain``, ``anomalous`` or ``both``.
-            limit: Pictures in each folder.
-            float_range: For 32FC1 pictures.
+            limit: Images in each folder.
+            float_range: For 32FC1 images.
         """
         self.saved = self.lost = 0
         self._root, self._save, self._limit = data_root, save, limit
         self._float_range = float_range
-        self._recent: OrderedDict[int, _Judged] = OrderedDict()
+        self._recent: OrderedDict[int, _Inspected] = OrderedDict()
         self._bytes = self._pending = 0
         self._lock = threading.Lock()
         # One thread, so that no inspection waits for a disk.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix='frames')
 
-    def remember(self, message: Image, inspection: Inspection, manifest: Manifest) -> None:
-        """Take a judged picture into account."""
-        judged = _Judged(message, inspection, manifest)
+    def remember(self, message: ImageMessage, inspection: Inspection, manifest: Manifest) -> None:
+        """Take a inspected image into account."""
+        inspected = _Inspected(message, inspection, manifest)
         with self._lock:
-            self._recent[to_nanoseconds(message.header.stamp)] = judged
+            self._recent[to_nanoseconds(message.header.stamp)] = inspected
             self._bytes += len(message.data)
             while len(self._recent) > 1 and (
                 len(self._recent) > _RECENT or self._bytes > _RECENT_BYTES
@@ -73,18 +73,18 @@ class FrameKeeper:
         anomalous = inspection.is_anomalous and self._save in {'anomalous', 'both'}
         uncertain = inspection.is_uncertain and self._save in {'uncertain', 'both'}
         if anomalous or uncertain:
-            self._save_later(judged)
+            self._save_later(inspected)
 
     def mark(self, stamp_ns: int, verdict: str, note: str) -> Path:
-        """Store a picture where the next retraining looks for it.
+        """Store an image where the next retraining looks for it.
 
         Args:
-            stamp_ns: Of the picture; 0 is the newest.
+            stamp_ns: Of the image; 0 is the newest.
             verdict: ``fine`` or ``bad``.
             note: For people.
 
         Raises:
-            AdetError: The verdict is no verdict, the picture is not remembered any more, or the
+            AdetError: The verdict is no verdict, the image is not remembered any more, or the
                 folder is full.
             OSError: It cannot be written.
         """
@@ -93,32 +93,32 @@ class FrameKeeper:
             raise ConfigError(msg)
         with self._lock:
             newest = next(reversed(self._recent), 0)
-            judged = self._recent.get(stamp_ns or newest)
-        if judged is None:
-            msg = f'no picture with stamp {stamp_ns} ns is remembered; the newest {_RECENT} are'
+            inspected = self._recent.get(stamp_ns or newest)
+        if inspected is None:
+            msg = f'no image with stamp {stamp_ns} ns is remembered; the newest {_RECENT} are'
             raise ConfigError(msg)
-        category = judged.manifest.category
+        category = inspected.manifest.category
         parts = ('train', category) if verdict == 'fine' else ('test', category, 'anomaly')
         more = {'verdict': verdict, 'note': note}
-        return self._store(judged, self._root.joinpath(*parts), more, replace=False)
+        return self._store(inspected, self._root.joinpath(*parts), more, replace=False)
 
     def close(self) -> None:
         """Finish what is being stored."""
         self._writer.shutdown()
 
-    def _save_later(self, judged: _Judged) -> None:
+    def _save_later(self, inspected: _Inspected) -> None:
         with self._lock:
             if self._pending >= _PENDING:
                 self.lost += 1
                 return
             self._pending += 1
-        self._writer.submit(self._save_now, judged)
+        self._writer.submit(self._save_now, inspected)
 
-    def _save_now(self, judged: _Judged) -> None:
-        folder = self._root / 'review' / judged.manifest.category
+    def _save_now(self, inspected: _Inspected) -> None:
+        folder = self._root / 'review' / inspected.manifest.category
         stored = True
         try:
-            self._store(judged, folder, {}, replace=True)
+            self._store(inspected, folder, {}, replace=True)
         except (AdetError, OSError):
             stored = False
         with self._lock:
@@ -127,9 +127,9 @@ class FrameKeeper:
             self.lost += not stored
 
     def _store(
-        self, judged: _Judged, folder: Path, more: dict[str, Any], *, replace: bool
+        self, inspected: _Inspected, folder: Path, more: dict[str, Any], *, replace: bool
     ) -> Path:
-        message, inspection, manifest = judged
+        message, inspection, manifest = inspected
         stamp = to_nanoseconds(message.header.stamp)
         note = {
             'stamp_ns': stamp,
@@ -146,7 +146,7 @@ class FrameKeeper:
         return keep_frame(
             folder,
             f'frame_{stamp}',
-            to_picture(message),
+            to_image(message),
             note,
             limit=self._limit,
             replace=replace,

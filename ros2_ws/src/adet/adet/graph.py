@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from adet.parameters import option
-from adet_core.any_source import is_bag, is_live
 from adet_core.errors import ConfigError
-from adet_core.models import deployed_folder
+from adet_core.io.open_source import is_bag, is_live
+from adet_core.models.names import deployed_folder
 from adet_core.records import RecordWriter, results_path, set_aside
 
 PACKAGE = 'adet'
 _logger = logging.getLogger(__name__)
 _TOPIC = 'topic:'
-# As image_source offers its pictures: nothing is lost on the way to a detector that joins late.
+# As image_source offers its images: nothing is lost on the way to a detector that joins late.
 _PLAYED = {
     'history': 'keep_last',
     'depth': 100,
@@ -34,7 +34,7 @@ class InspectOptions:
 
     model: str = option('model to inspect with; several are separated by commas', default='padim')
     source: str = option(
-        'picture folder, picture or video file, rosbag, camera:N, or topic:/NAME of images that '
+        'image folder, image or video file, rosbag, camera:N, or topic:/NAME of images that '
         'another node publishes'
     )
     models_root: str = option('folder of the deployed models', default='models')
@@ -46,17 +46,17 @@ class InspectOptions:
     threads: int = option('threads of one inference; 0: one per core', default=0, minimum=0)
     threshold: str = option("raw score of the verdict; empty: the bundle's own", default='')
     publish_rate: float = option(
-        'pictures per second at most; 0: as fast as they come and are inspected',
+        'images per second at most; 0: as fast as they come and are inspected',
         default=0.0,
         minimum=0.0,
     )
     frame_id: str = option('frame of the camera, copied to every result', default='camera')
-    loop: bool = option('start again after the last picture', default=False)
+    loop: bool = option('start again after the last image', default=False)
     bag_topic: str = option(
-        'topic of the pictures in a bag; empty: the only one, or image_raw', default=''
+        'topic of the images in a bag; empty: the only one, or image_raw', default=''
     )
     replay_rate: float = option(
-        'bags: 1 keeps the times between pictures, 2 halves them; 0: publish_rate alone counts',
+        'bags: 1 keeps the times between images, 2 halves them; 0: publish_rate alone counts',
         default=0.0,
         minimum=0.0,
     )
@@ -112,17 +112,17 @@ class EvaluateOptions:
     backend: str = option('what runs the graph: auto, onnxruntime or tensorrt', default='auto')
     threads: int = option('threads of one inference; 0: one per core', default=0, minimum=0)
     bag_topic: str = option(
-        'topic of the pictures in the bag; empty: the only one, or image_raw', default=''
+        'topic of the images in the bag; empty: the only one, or image_raw', default=''
     )
     rate: float = option(
-        'how fast: 1 is as recorded; 0 is as fast as the pictures are inspected, which only '
+        'how fast: 1 is as recorded; 0 is as fast as the images are inspected, which only '
         'player:=adet can',
         default=1.0,
         minimum=0.0,
     )
     player: str = option(
         'ros2: `ros2 bag play`, which waits for nobody; adet: image_source, which loses no '
-        'picture; auto: ros2 where it is installed and can play these pictures',
+        'image; auto: ros2 where it is installed and can play these images',
         default='auto',
         choices=('auto', 'ros2', 'adet'),
     )
@@ -224,11 +224,11 @@ def replay_graph(options: EvaluateOptions, *, has_ros2_bag: bool) -> Replay:
         has_ros2_bag: Whether ``ros2 bag play`` is installed.
 
     Raises:
-        BagError: The bag cannot be read, or has no such pictures.
+        BagError: The bag cannot be read, or has no such images.
         ConfigError: The player cannot do what is asked for, or a model is unknown.
     """
     # Nobody else needs its libraries.
-    from adet_core.bags import BagSource
+    from adet_evaluation.bags import BagSource
 
     source = BagSource(Path(options.bag).expanduser(), options.bag_topic)
     obstacle = _no_ros2_player(options, has_ros2_bag, source.is_compressed)
@@ -279,14 +279,14 @@ def _no_ros2_player(options: EvaluateOptions, has_ros2_bag: bool, is_compressed:
     if not has_ros2_bag:
         return '`ros2 bag play` is not installed'
     if is_compressed:
-        return 'the pictures are compressed, and detectors take raw ones'
+        return 'the images are compressed, and detectors take raw ones'
     if not options.rate:
         return 'rate is 0, and it waits for nobody'
     return ''
 
 
 def _replayed(spec: NodeSpec, info_topic: str) -> NodeSpec:
-    """A node that hears a bag: no picture may be replaced by a newer one while it waits."""
+    """A node that hears a bag: no image may be replaced by a newer one while it waits."""
     if spec.executable == 'detector':
         return replace(spec, parameters={**spec.parameters, 'frames': 'every'})
     parameters = {**spec.parameters, 'expect_info': bool(info_topic)}
@@ -337,7 +337,7 @@ def model_names(options: InspectOptions) -> list[str]:
 
 
 def ends(source: str) -> bool:
-    """Whether a source's pictures can be made to wait, and come to an end."""
+    """Whether a source's images can be made to wait, and come to an end."""
     return not is_live(source) and not source.startswith(_TOPIC)
 
 

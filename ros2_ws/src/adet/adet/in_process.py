@@ -43,21 +43,21 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
     """
     specs = inspection_graph(options)
     earlier = prepare_output(options)
-    # Unless the user's own environment says otherwise, the pictures stay on this machine.
+    # Unless the user's own environment says otherwise, the images stay on this machine.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     init([])
     # What ends begins with an empty file, and may have stamps of another day.
     started_ns = 0 if ends(options.source) else time.time_ns()
     try:
-        with progress_bars() as report:
-            report('starting', 0, 1)
+        with progress_bars() as progress:
+            progress('starting', 0, 1)
             nodes = _create_all(specs, options.namespace)
-            report('starting', 1, 1)
+            progress('starting', 1, 1)
             source = next((node for node in nodes if isinstance(node, ImageSource)), None)
 
             def look() -> None:
                 if source is not None:
-                    report('inspecting', source.recorded, source.total)
+                    progress('inspecting', source.recorded, source.total)
 
             finished = run(nodes, on_look=look)
     finally:

@@ -118,7 +118,7 @@ class WorkerNode(AdetNode):
         self._thread.start()
 
     def stop(self) -> None:
-        """Wait for the thread to end after the picture it is at."""
+        """Wait for the thread to end after the image it is at."""
         with self.changed:
             self.stopping = True
             self.changed.notify_all()

@@ -20,7 +20,7 @@ def every_frame(depth: int = _DEPTH) -> QoSProfile:
 
 
 def newest_only() -> QoSProfile:
-    """Only the newest matters: a camera's pictures, and what is drawn for people.
+    """Only the newest matters: a camera's images, and what is drawn for people.
 
     Reliable, so that every reader can join.
     """
@@ -28,7 +28,7 @@ def newest_only() -> QoSProfile:
 
 
 def any_camera() -> QoSProfile:
-    """Reading pictures of any camera driver: best effort matches all of them, newest wins."""
+    """Reading images of any camera driver: best effort matches all of them, newest wins."""
     return _profile(1, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
 
 

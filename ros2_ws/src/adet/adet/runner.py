@@ -45,13 +45,13 @@ def init(words: Sequence[str] | None = None) -> None:
     its next message raises an error, and nothing can be said on the way out. Wherever `run` does
     not take both, SIGTERM is answered as SIGINT is: with KeyboardInterrupt.
 
-    Fast DDS gets shared memory that holds whole pictures (``config/fastdds.xml``), unless the
+    Fast DDS gets shared memory that holds whole images (``config/fastdds.xml``), unless the
     environment says something of its transports already.
 
     What generates the Python of messages is kept from being imported with the first of them: it
     brings two parsers along, a quarter of a second for each process.
 
-    And memory is kept: a picture is copied three times on its way into Python, and glibc would get
+    And memory is kept: an image is copied three times on its way into Python, and glibc would get
     each copy from the kernel anew, page by page. What the environment says of that in its MALLOC_
     variables goes before.
 

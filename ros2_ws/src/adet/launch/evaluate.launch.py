@@ -22,7 +22,7 @@ from adet.parameters import from_texts
 from adet_core.records import results_path
 from launch import LaunchContext, LaunchDescription
 
-# The detectors find each other and load their models before the first picture is played.
+# The detectors find each other and load their models before the first image is played.
 _WARM_UP_S = 5.0
 # No row in this time after the player's end means that none will come.
 _QUIET_S = 5.0

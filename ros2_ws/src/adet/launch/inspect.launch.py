@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Inspect pictures: ``ros2 launch adet inspect.launch.py model:=padim source:=DIR``.
+"""Inspect images: ``ros2 launch adet inspect.launch.py model:=padim source:=DIR``.
 
 The nodes and arguments are those of ``adet.graph``; ``adet inspect`` runs the same graph in one
-process. With a folder, video or bag the launch ends by itself when the last picture has its row.
+process. With a folder, video or bag the launch ends by itself when the last image has its row.
 With ``respawn:=true`` detectors and recorder are started again when they end.
 """
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the scores of accepted pictures still are what they were when the model was trained.
+"""Whether the scores of accepted images still are what they were when the model was trained.
 
 A lamp that ages or a lens that fogs moves all scores a little, long before good parts are
 rejected or bad ones accepted.
@@ -39,16 +39,16 @@ class Comparison(NamedTuple):
         """One line for people."""
         side = 'higher' if self.higher else 'lower'
         return (
-            f'accepted pictures score {side} than the good ones kept back in training '
+            f'accepted images score {side} than the good ones kept back in training '
             f'(Kolmogorov-Smirnov {self.statistic:.2f}, p {self.p_value:.1g})'
         )
 
 
 class DriftTest:
-    """The two-sample Kolmogorov-Smirnov test on one window of accepted pictures after another.
+    """The two-sample Kolmogorov-Smirnov test on one window of accepted images after another.
 
     Windows do not overlap, so that each is a test of its own: while nothing changes, a share of
-    `SIGNIFICANCE` of them fires, one in a thousand. Only pictures that were accepted count, on
+    `SIGNIFICANCE` of them fires, one in a thousand. Only images that were accepted count, on
     both sides: what is rejected is no news of the process, and a run of bad parts no drift.
 
     The p-value is the limit distribution of Kolmogorov with the correction of Stephens (Journal of
@@ -64,9 +64,9 @@ class DriftTest:
         """Begin.
 
         Args:
-            learned: Raw scores of good pictures that the model was not fitted to.
+            learned: Raw scores of normal images that the model was not fitted to.
             threshold: Raw; scores at or above it are left out.
-            window: Accepted pictures per test.
+            window: Accepted images per test.
         """
         self._learned = np.sort([score for score in learned if score < threshold])
         self._window = window
@@ -79,7 +79,7 @@ class DriftTest:
         return self._learned.size >= _FEWEST
 
     def add(self, score: float) -> Comparison | None:
-        """Take the raw score of an accepted picture; returns the test of a window it fills."""
+        """Take the raw score of an accepted image; returns the test of a window it fills."""
         if not self.works:
             return None
         self._scores.append(score)

@@ -6,9 +6,9 @@ AdetError               root: its text is one line that says what is wrong and w
   BackendError          no usable inference backend, or a graph it cannot run
   BundleError           a bundle (or the engine made from it) is missing, damaged or foreign
   ConfigError           a parameter, option or file of settings has an impossible value
-  DatasetError          a folder of pictures is missing, empty or arranged wrongly
+  DatasetError          a folder of images is missing, empty or arranged wrongly
     BagError            a rosbag cannot be read, or lacks the topic asked for
-    PictureError        one picture cannot be read, or has an encoding adet does not know
+    ImageError        one image cannot be read, or has an encoding adet does not know
   ExportError           the exported graph does not agree with the trained model
   RecordError           a CSV of results cannot be read or continued
   RejectedError         what was retrained failed a check, and what was in service stays
@@ -32,15 +32,15 @@ class ConfigError(AdetError):
 
 
 class DatasetError(AdetError):
-    """A folder of pictures is missing, empty or not arranged as expected."""
+    """A folder of images is missing, empty or not arranged as expected."""
 
 
 class BagError(DatasetError):
     """A rosbag cannot be read, or does not hold what was asked for."""
 
 
-class PictureError(DatasetError):
-    """One picture cannot be decoded, or its encoding is not supported."""
+class ImageError(DatasetError):
+    """One image cannot be decoded, or its encoding is not supported."""
 
 
 class ExportError(AdetError):

@@ -23,12 +23,12 @@ Labels = npt.NDArray[np.bool_]
 
 
 class Rates(NamedTuple):
-    """What a threshold does to labelled pictures.
+    """What a threshold does to labelled images.
 
     Attributes:
         f1: Harmonic mean of precision and recall of *anomalous*; None without anomalies.
-        false_reject_rate: Share of good pictures judged anomalous; None without good ones.
-        false_accept_rate: Share of anomalous pictures judged good; None without anomalies.
+        false_reject_rate: Share of normal images found anomalous; None without good ones.
+        false_accept_rate: Share of anomalous images found normal; None without anomalies.
     """
 
     f1: float | None
@@ -43,7 +43,7 @@ def auroc(scores: Scores, labels: Labels) -> float | None:
 
 
 def average_precision(scores: Scores, labels: Labels) -> float | None:
-    """Mean precision over the anomalous pictures, each at its own score; None without any.
+    """Mean precision over the anomalous images, each at its own score; None without any.
 
     The step-wise sum of precision over recall, as scikit-learn has it; equal scores are one step.
     """
@@ -71,7 +71,7 @@ def rates_at(threshold: float, scores: Scores, labels: Labels) -> Rates:
 def best_f1_threshold(scores: Scores, labels: Labels) -> float:
     """The threshold with the best F1, midway between the two scores it separates.
 
-    Midway, so that rounding differences between backends do not flip the picture it was
+    Midway, so that rounding differences between backends do not flip the image it was
     derived from.
 
     Raises:
@@ -145,7 +145,7 @@ def binomial_interval(count: int, total: int, confidence: float) -> tuple[float,
 
 
 class PixelMetrics(NamedTuple):
-    """Localisation metrics over all pixels of all pictures.
+    """Localisation metrics over all pixels of all images.
 
     Attributes:
         auroc: Pixel AUROC.
@@ -167,7 +167,7 @@ def pixel_metrics(
 
     Args:
         maps: Anomaly maps ``(H, W)``.
-        masks: True where anomalous, each of its map's shape; all False for a good picture.
+        masks: True where anomalous, each of its map's shape; all False for a normal image.
         limit: False-positive rate at which AUPRO stops.
     """
     good: list[npt.NDArray[np.float32]] = []

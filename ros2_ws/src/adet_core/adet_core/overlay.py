@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""The picture with its anomaly map laid over it, for people."""
+"""The image with its anomaly map laid over it, for people."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from adet_core.pictures import Image
+from adet_core.image import ImageArray
 from adet_core.scoring import AnomalyMap, Region
 
 _BOX_BGR = (0, 0, 255)
 
 
 def draw_overlay(
-    picture: Image,
+    image: ImageArray,
     anomaly_map: AnomalyMap,
     regions: Sequence[Region],
     *,
     threshold: float,
     span: float,
-) -> Image:
-    """Lay the map over the picture and box the regions.
+) -> ImageArray:
+    """Lay the map over the image and box the regions.
 
     The map shows through only where it nears the pixel threshold, so a good part looks like
-    itself, and equal colours mean equal values on every picture.
+    itself, and equal colours mean equal values on every image.
 
     Args:
-        picture: uint8 ``(H, W, 3)``, BGR; it is not changed.
+        image: uint8 ``(H, W, 3)``, BGR; it is not changed.
         anomaly_map: Raw values, any size.
-        regions: Boxes in the picture's pixels.
+        regions: Boxes in the image's pixels.
         threshold: Raw map value; the middle of the colour scale.
         span: Length of the score range, as for `adet_core.scoring.normalise_score`.
 
     Returns:
         uint8 ``(H, W, 3)``, BGR.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     level = np.clip((anomaly_map - threshold) / span + 0.5, 0, 1).astype(np.float32)
     level = cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR)
     colours = cv2.applyColorMap((level * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
     opacity = (np.clip((level - 0.35) / 0.3, 0, 1) * 0.6)[..., None]
-    blended = picture * (1 - opacity) + colours * opacity
+    blended = image * (1 - opacity) + colours * opacity
     drawn = np.ascontiguousarray(np.rint(blended).astype(np.uint8))
     thickness = max(1, round(min(height, width) / 200))
     for region in regions:

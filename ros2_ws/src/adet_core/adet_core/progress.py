@@ -7,17 +7,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Report = Callable[[str, int, int | None], None]
+ProgressCallback = Callable[[str, int, int | None], None]
 """Takes the stage's name, how much of it is done, and of how many (None: not known)."""
 
 
 def silent(stage: str, done: int, total: int | None) -> None:
-    """A `Report` for callers that nobody watches."""
+    """A `ProgressCallback` for callers that nobody watches."""
     del stage, done, total
 
 
 @contextmanager
-def progress_bars() -> Iterator[Report]:
+def progress_bars() -> Iterator[ProgressCallback]:
     """Show each stage on standard error while the block runs."""
     # Takes 0.2 s, which every node would wait for and none needs.
     from rich.console import Console
@@ -40,13 +40,13 @@ def progress_bars() -> Iterator[Report]:
         TimeRemainingColumn(),
     )
     tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
 
-        def report(stage: str, done: int, total: int | None) -> None:
+        def progress(stage: str, done: int, total: int | None) -> None:
             if stage not in tasks:
-                tasks[stage] = progress.add_task(stage, total=total)
+                tasks[stage] = bars.add_task(stage, total=total)
                 if not console.is_terminal:
                     console.print(stage, '...', highlight=False)
-            progress.update(tasks[stage], completed=done, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
 
-        yield report
+        yield progress

@@ -29,20 +29,20 @@ class Record:
     """One row. A frame that was not inspected has ``error`` set and no figures.
 
     Attributes:
-        stamp_ns: The picture's stamp in nanoseconds; joins rows, labels and bags.
-        frame_id: The picture's frame.
+        stamp_ns: The image's stamp in nanoseconds; joins rows, labels and bags.
+        frame_id: The image's frame.
         source: File path, video frame or device.
         label: ``normal``, ``anomaly`` or empty.
-        model: The model's word.
+        model: The model name.
         bundle_id: The bundle that made the verdict.
         score: Raw score.
         normalised_score: 0 to 1, the threshold at 0.5.
         threshold: Raw.
         is_anomalous: The verdict.
         is_uncertain: Not anomalous, but in the bundle's uncertain band.
-        regions: Boxes in the picture's pixels.
-        inference_ms: From decoded picture to verdict.
-        latency_ms: From the picture's stamp to this row.
+        regions: Boxes in the image's pixels.
+        inference_ms: From decoded image to verdict.
+        latency_ms: From the image's stamp to this row.
         error: Why there is no verdict, in one line.
     """
 

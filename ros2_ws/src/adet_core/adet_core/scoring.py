@@ -21,7 +21,7 @@ class Region(NamedTuple):
     """An upright box around one connected anomalous area.
 
     Attributes:
-        x: Left edge, in pixels of the source picture.
+        x: Left edge, in pixels of the source image.
         y: Top edge, likewise.
         width: In pixels, at least 1.
         height: In pixels, at least 1.
@@ -47,14 +47,14 @@ def normalise_score(score: float, threshold: float, span: float) -> float:
 
 
 def find_regions(
-    anomaly_map: AnomalyMap, threshold: float, picture_size: tuple[int, int]
+    anomaly_map: AnomalyMap, threshold: float, image_size: tuple[int, int]
 ) -> tuple[Region, ...]:
     """Box the connected areas of the map at or above a threshold, the strongest first.
 
     Args:
         anomaly_map: See `AnomalyMap`.
         threshold: Raw map value.
-        picture_size: Height and width of the source picture, to whose pixels boxes are scaled.
+        image_size: Height and width of the source image, to whose pixels boxes are scaled.
 
     Returns:
         At most 16 regions.
@@ -68,7 +68,7 @@ def find_regions(
     np.maximum.at(peaks, labels[inside], anomaly_map[inside])
     strongest = np.argsort(-peaks, kind='stable')[: min(count - 1, _MAX_REGIONS)]
     rows, columns = anomaly_map.shape
-    scale_y, scale_x = picture_size[0] / rows, picture_size[1] / columns
+    scale_y, scale_x = image_size[0] / rows, image_size[1] / columns
     return tuple(
         _scaled(stats[index], scale_y, scale_x, float(peaks[index])) for index in strongest
     )

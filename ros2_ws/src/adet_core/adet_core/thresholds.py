@@ -17,7 +17,7 @@ _KEPT_NORMALS = 256
 
 
 def labelled_threshold(scores: Scores, labels: Labels) -> Threshold:
-    """The F1-optimal threshold of labelled pictures.
+    """The F1-optimal threshold of labelled images.
 
     Args:
         scores: Raw scores.
@@ -31,14 +31,14 @@ def labelled_threshold(scores: Scores, labels: Labels) -> Threshold:
         method='f1_optimal',
         normals=int((~labels).sum()),
         anomalies=int(labels.sum()),
-        detail='best F1 on the labelled test pictures; metrics on the same pictures flatter it',
+        detail='best F1 on the labelled test images; metrics on the same images flatter it',
     )
 
 
 def normal_threshold(scores: Scores, target: float, *, confidence: float = 0.95) -> Threshold:
     """A threshold that rejects at most a share ``target`` of good parts, from good parts alone.
 
-    Two promises are made, both for good parts like those of the pictures, whatever the
+    Two promises are made, both for good parts like those of the images, whatever the
     distribution of their scores:
 
     On average over calibrations, at most ``target`` are rejected: of n held-out scores the k-th
@@ -56,7 +56,7 @@ def normal_threshold(scores: Scores, target: float, *, confidence: float = 0.95)
     threshold; the bound still counts n - k of them, and holds all the more.
 
     Args:
-        scores: Raw scores of good pictures that were not used for fitting, at least one.
+        scores: Raw scores of normal images that were not used for fitting, at least one.
         target: False-reject rate asked for, between 0 and 1.
         confidence: How sure the bound is, between 0 and 1.
 
@@ -69,7 +69,7 @@ def normal_threshold(scores: Scores, target: float, *, confidence: float = 0.95)
     detail = (
         f'at most {_percent(promised)} of good parts rejected on average, with '
         f'{100 * confidence:g}% confidence at most {_percent(bound)}, '
-        f'from {count} held-out pictures'
+        f'from {count} held-out images'
     )
     if promised > target:
         needed = math.ceil(1 / target) - 1
@@ -89,11 +89,11 @@ def normal_threshold(scores: Scores, target: float, *, confidence: float = 0.95)
 def normal_thresholds(
     scores: Scores, peaks: Scores, target: float, *, confidence: float, uncertain_rate: float
 ) -> tuple[Threshold, Threshold]:
-    """Image and pixel threshold from good pictures alone.
+    """Image and pixel threshold from normal images alone.
 
     Args:
         scores: See `normal_threshold`.
-        peaks: The largest value of each picture's map.
+        peaks: The largest value of each image's map.
         target: See `normal_threshold`.
         confidence: Likewise.
         uncertain_rate: See `with_uncertain_band`; 0 is no band.
@@ -117,7 +117,7 @@ def with_uncertain_band(threshold: Threshold, normals: Scores, rate: float) -> T
 
     Args:
         threshold: The threshold, however it was found.
-        normals: Raw scores of good pictures that were not used for fitting, at least one.
+        normals: Raw scores of normal images that were not used for fitting, at least one.
         rate: Share of good parts at or above the band's start, between 0 and 1.
 
     Raises:
@@ -126,7 +126,7 @@ def with_uncertain_band(threshold: Threshold, normals: Scores, rate: float) -> T
     start, _, promised = _conformal_quantile(normals, rate)
     share = f'at most {_percent(promised)} of good parts'
     if start < threshold.value:
-        told = f'{share} uncertain or rejected on average, from {normals.size} good pictures'
+        told = f'{share} uncertain or rejected on average, from {normals.size} normal images'
     else:
         told = f'no uncertain band: the score that {share} reach is not below the threshold'
     return replace(
@@ -144,7 +144,7 @@ def _conformal_quantile(scores: Scores, rate: float) -> tuple[float, int, float]
         ``rate`` or the lowest rate that so few scores can promise.
     """
     if scores.size == 0:
-        msg = 'a threshold needs at least one held-out good picture'
+        msg = 'a threshold needs at least one held-out normal image'
         raise ValueError(msg)
     if not 0 < rate < 1:
         msg = f'a share of good parts lies between 0 and 1, not at {rate}'
@@ -163,13 +163,13 @@ def _percent(share: float) -> str:
 def score_range(scores: Scores, threshold: float, normals: Scores) -> ScoreRange:
     """The range of raw scores for normalisation, widened to hold the threshold.
 
-    Equal scores (one picture, or all alike) give a range around them, so that the normalised
+    Equal scores (one image, or all alike) give a range around them, so that the normalised
     score stays defined.
 
     Args:
-        scores: Raw scores of all pictures of the calibration, at least one.
+        scores: Raw scores of all images of the calibration, at least one.
         threshold: Raw.
-        normals: Raw scores of good pictures that the model was not fitted to.
+        normals: Raw scores of normal images that the model was not fitted to.
     """
     low = min(float(scores.min()), threshold)
     high = max(float(scores.max()), threshold)

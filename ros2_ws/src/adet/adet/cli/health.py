@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     models = [name.strip() for name in arguments.model.split(',')]
     place = '/'.join(part for part in ('', *arguments.namespace.split('/')) if part)
     prefix = f'/{place}/' if place else '/'
-    # image_source is not asked: another node may send the pictures, and its end ends the launch.
+    # image_source is not asked: another node may send the images, and its end ends the launch.
     expected = [f'{prefix}{name}' for name in ('csv_recorder', *(f'{m}_detector' for m in models))]
     heard: dict[str, Any] = {}
 

@@ -10,7 +10,7 @@ from typing import Any
 from adet.graph import InspectOptions
 from adet.parameters import default_of, from_texts, options_of
 
-HELP = 'inspect pictures through the ROS graph, in one process'
+HELP = 'inspect images through the ROS graph, in one process'
 EXAMPLE = 'adet inspect --model padim --source data/test/VisA_pipe_fryum --output-dir output'
 
 

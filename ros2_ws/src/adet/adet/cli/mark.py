@@ -9,7 +9,7 @@ from typing import Any
 
 from adet_core.errors import ConfigError
 
-HELP = 'tell a running detector what a part really was; its picture is kept for a retraining'
+HELP = 'tell a running detector what a part really was; its image is kept for a retraining'
 EXAMPLE = 'adet mark fine --model padim --note "only dust"'
 _DETECTOR_S = 10.0
 
@@ -17,16 +17,16 @@ _DETECTOR_S = 10.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare one option for each field of the request."""
     parser.add_argument('verdict', choices=('fine', 'bad'))
-    parser.add_argument('--model', required=True, help="the model's word")
+    parser.add_argument('--model', required=True, help='the model name')
     parser.add_argument(
-        '--stamp', type=int, default=0, help='of the picture, in nanoseconds (default: the newest)'
+        '--stamp', type=int, default=0, help='of the image, in nanoseconds (default: the newest)'
     )
-    parser.add_argument('--note', default='', help='kept beside the picture')
+    parser.add_argument('--note', default='', help='kept beside the image')
     parser.add_argument('--namespace', default='', help='of the detector')
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Call the service; returns where the picture is."""
+    """Call the service; returns where the image is."""
     from adet_interfaces.srv import MarkResult
     import rclpy
 

@@ -8,9 +8,9 @@ import argparse
 from typing import Any
 
 from adet_core.errors import ConfigError, RejectedError
-from adet_core.progress import progress_bars, Report
+from adet_core.progress import progress_bars, ProgressCallback
 
-HELP = 'ask a running retrain_server to learn new pictures'
+HELP = 'ask a running retrain_server to learn new images'
 EXAMPLE = 'adet retrain-goal --model padim'
 _SERVER_S = 10.0
 _LOOK_S = 1.0
@@ -18,12 +18,12 @@ _LOOK_S = 1.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare one option for each field of the goal."""
-    parser.add_argument('--model', required=True, help="the model's word")
-    parser.add_argument('--images', default='', metavar='DIR', help='good pictures')
+    parser.add_argument('--model', required=True, help='the model name')
+    parser.add_argument('--images', default='', metavar='DIR', help='normal images')
     parser.add_argument(
         '--mode', default='', help='incremental (default), full, or rollback to what was before'
     )
-    parser.add_argument('--test-dir', default='', metavar='DIR', help='labelled pictures')
+    parser.add_argument('--test-dir', default='', metavar='DIR', help='labelled images')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
     parser.add_argument('--namespace', default='', help='of the server')
 
@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Send the goal and wait; returns the result."""
     from adet.cli.client import client_node
 
-    with client_node('retrain_goal', arguments.namespace) as node, progress_bars() as report:
-        return _send(node, arguments, report)
+    with client_node('retrain_goal', arguments.namespace) as node, progress_bars() as progress:
+        return _send(node, arguments, progress)
 
 
 def show(result: dict[str, Any]) -> None:
@@ -42,7 +42,7 @@ def show(result: dict[str, Any]) -> None:
     print(f'in service: {result["bundle_id"]}')
 
 
-def _send(node: Any, arguments: argparse.Namespace, report: Report) -> dict[str, Any]:
+def _send(node: Any, arguments: argparse.Namespace, progress: ProgressCallback) -> dict[str, Any]:
     from adet_interfaces.action import Retrain
     import rclpy
     from rclpy.action import ActionClient
@@ -54,7 +54,7 @@ def _send(node: Any, arguments: argparse.Namespace, report: Report) -> dict[str,
 
     def tell(message: Any) -> None:
         feedback = message.feedback
-        report(feedback.stage, round(feedback.progress * 100), 100)
+        progress(feedback.stage, round(feedback.progress * 100), 100)
 
     goal = Retrain.Goal(
         model=arguments.model,

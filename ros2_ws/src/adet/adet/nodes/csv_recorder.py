@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""``csv_recorder``: one row per inspected picture, in ``result_<model>.csv``."""
+"""``csv_recorder``: one row per inspected image, in ``result_<model>.csv``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from adet.conversions import to_nanoseconds, to_record
 from adet.diagnostics import Diagnostics, Health
 from adet.node import AdetNode
 from adet.parameters import option
-from adet_core.models import model_folder
+from adet_core.models.names import model_folder
 from adet_core.records import RecordWriter, results_path
 
-# What belongs to one picture arrives within this time, even after a restart on a busy machine.
+# What belongs to one image arrives within this time, even after a restart on a busy machine.
 _PATIENCE_S = 10.0
 _KEPT_INFOS = 256
 
@@ -32,7 +32,7 @@ class CsvRecorderOptions:
     models: str = option('models to record, separated by commas', default='padim')
     output_dir: str = option('folder of the result files', default='.')
     expect_info: bool = option(
-        'image_source sends the pictures and says what they are; false: another node sends them',
+        'image_source sends the images and says what they are; false: another node sends them',
         default=True,
     )
     measure_latency: bool = option(
@@ -42,7 +42,7 @@ class CsvRecorderOptions:
 
 
 class CsvRecorder(AdetNode):
-    """Joins verdicts with what is known of their pictures, and writes a row for each."""
+    """Joins verdicts with what is known of their images, and writes a row for each."""
 
     def __init__(self, **options: Any) -> None:
         """Open the files, repairing what a crash left, and begin to record.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""``<model>_detector``: a verdict for every picture."""
+"""``<model>_detector``: a verdict for every image."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.parameter import Parameter
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.task import Future
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image as ImageMessage
 
 from adet import qos, runner
-from adet.conversions import to_image, to_nanoseconds, to_picture, to_result
+from adet.conversions import to_image, to_image_message, to_nanoseconds, to_result
 from adet.diagnostics import Diagnostics, Health, Pace
 from adet.frames import FrameKeeper
 from adet.node import WorkerNode
 from adet.parameters import option
-from adet_core.detector import Detector, Inspection
 from adet_core.drift import DriftTest
 from adet_core.errors import AdetError, BackendError, ConfigError
-from adet_core.models import deployed_folder, FOLDERS
-from adet_core.pictures import Picture
+from adet_core.image import Image
+from adet_core.inference.detector import Detector, Inspection
+from adet_core.models.names import deployed_folder, FOLDERS
 
 _SUFFIX = '_detector'
 _TELL_S = 5.0
@@ -44,7 +44,7 @@ _TELL_S = 5.0
 class DetectorOptions:
     """Parameters of a detector; ``threshold`` is declared apart, because it is live."""
 
-    model: str = option("the model's word; empty: as the executable is called", default='')
+    model: str = option('the model name; empty: as the executable is called', default='')
     models_root: str = option('folder of the deployed models', default='models')
     bundle: str = option("bundle folder; empty: the model's own under models_root", default='')
     backend: str = option('what runs the graph: auto, onnxruntime or tensorrt', default='auto')
@@ -53,24 +53,24 @@ class DetectorOptions:
     )
     threads: int = option('threads of one inference; 0: one per core', default=0, minimum=0)
     frames: str = option(
-        'latest: a picture that comes too soon replaces the one that waits; '
+        'latest: an image that comes too soon replaces the one that waits; '
         'every: none is dropped, whoever publishes must wait',
         default='latest',
         choices=('latest', 'every'),
     )
     float_range: list[float] = option(
-        '32FC1 pictures: the values that count as black and as white', default=[0.0, 1.0]
+        '32FC1 images: the values that count as black and as white', default=[0.0, 1.0]
     )
     data_root: str = option(
-        'folder of train and test, where pictures that somebody marked are stored', default='data'
+        'folder of train and test, where images that somebody marked are stored', default='data'
     )
     save_frames: str = option(
-        'pictures that are stored in review/<category> under data_root for somebody to look at',
+        'images that are stored in review/<category> under data_root for somebody to look at',
         default='none',
         choices=('none', 'uncertain', 'anomalous', 'both'),
     )
     keep_limit: int = option(
-        'stored pictures of each of these folders at most: a full review loses the oldest, the '
+        'stored images of each of these folders at most: a full review loses the oldest, the '
         'others take no more',
         default=500,
         minimum=1,
@@ -78,20 +78,20 @@ class DetectorOptions:
 
 
 class DetectorNode(WorkerNode):
-    """Inspects pictures in a thread of its own, so that a long inference holds nothing up."""
+    """Inspects images in a thread of its own, so that a long inference holds nothing up."""
 
     def __init__(self, model: str = '', **options: Any) -> None:
         """Load the bundle and begin to inspect.
 
         Args:
-            model: The model's word, unless the parameter names it.
+            model: The model name, unless the parameter names it.
             options: rclpy's own.
 
         Raises:
             AdetError: A parameter is wrong, or the bundle cannot be used.
         """
         super().__init__(f'{model}{_SUFFIX}' if model else 'detector', **options)
-        # Its own threads find too little to share in a picture of the graph's size, and spin while
+        # Its own threads find too little to share in an image of the graph's size, and spin while
         # they wait, on cores that the inference needs.
         cv2.setNumThreads(1)
         self._options = self.declare(DetectorOptions)
@@ -117,7 +117,7 @@ class DetectorNode(WorkerNode):
         every = self._options.frames == 'every'
         # One place to wait is enough for the newest; where none may be lost, the source keeps the
         # number small.
-        self._waiting: deque[tuple[Image, float]] = deque(maxlen=None if every else 1)
+        self._waiting: deque[tuple[ImageMessage, float]] = deque(maxlen=None if every else 1)
         self._dropped = self._failed = self._dropped_before = self._failed_before = 0
         self._pace = Pace()
         self._make_topics(every)
@@ -129,9 +129,9 @@ class DetectorNode(WorkerNode):
         prefix = self._model
         results, people = qos.every_frame(), qos.newest_only()
         self._results = self.create_publisher(AnomalyResult, f'{prefix}/result', results)
-        self._maps = self.create_publisher(Image, f'{prefix}/anomaly_map', people)
-        self._overlays = self.create_publisher(Image, f'{prefix}/overlay', people)
-        # In a group of its own: while a bundle is being loaded, pictures and timers go on.
+        self._maps = self.create_publisher(ImageMessage, f'{prefix}/anomaly_map', people)
+        self._overlays = self.create_publisher(ImageMessage, f'{prefix}/overlay', people)
+        # In a group of its own: while a bundle is being loaded, images and timers go on.
         self._service = self.create_service(
             LoadBundle,
             f'{prefix}/load_bundle',
@@ -141,7 +141,7 @@ class DetectorNode(WorkerNode):
         self._marking = self.create_service(MarkResult, f'{prefix}/mark', self._on_mark)
         self._diagnostics = Diagnostics(self, self._health, str(self._folder))
         self._subscription = self.create_subscription(
-            Image,
+            ImageMessage,
             'image_raw',
             self._on_image,
             qos.every_frame() if every else qos.any_camera(),
@@ -157,7 +157,7 @@ class DetectorNode(WorkerNode):
             float_range=self._float_range,
             beside=beside,
             build=not self._options.no_build,
-            report=self._tell,
+            progress=self._tell,
         )
 
     def _tell(self, stage: str, done: int, total: int | None) -> None:
@@ -173,7 +173,7 @@ class DetectorNode(WorkerNode):
         self.get_logger().info(f'{what} on {detector.backend.name}{reason}')
 
     def _declare_threshold(self) -> None:
-        description = 'raw score at or above which a picture is anomalous; may be set at any time'
+        description = 'raw score at or above which an image is anomalous; may be set at any time'
         descriptor = ParameterDescriptor(description=description)
         value = self.declare_one('threshold', self._detector.threshold, descriptor)
         if not math.isfinite(value):
@@ -192,7 +192,7 @@ class DetectorNode(WorkerNode):
                 self._detector.threshold = parameter.value
         return SetParametersResult(successful=True)
 
-    def _on_image(self, message: Image) -> None:
+    def _on_image(self, message: ImageMessage) -> None:
         with self.changed:
             self._dropped += len(self._waiting) == self._waiting.maxlen
             self._waiting.append((message, time.perf_counter()))
@@ -205,37 +205,37 @@ class DetectorNode(WorkerNode):
                 if self.stopping:
                     return
                 message, arrival = self._waiting.popleft()
-                # Taken once for this picture: a swap takes effect between two pictures.
+                # Taken once for this image: a swap takes effect between two images.
                 detector = self._detector
             try:
                 self._inspect(message, detector)
             except AdetError as error:
                 self._refuse(message, detector, error)
             self._pace.add((time.perf_counter() - arrival) * 1e3)
-            # Or a bundle that was swapped out would stay in memory until the next picture.
+            # Or a bundle that was swapped out would stay in memory until the next image.
             del detector
 
-    def _inspect(self, message: Image, detector: Detector) -> None:
-        picture = to_picture(message)
-        inspection = detector.inspect(picture)
+    def _inspect(self, message: ImageMessage, detector: Detector) -> None:
+        image = to_image(message)
+        inspection = detector.inspect(image)
         self._results.publish(to_result(inspection, self._model, message.header))
         if not inspection.is_anomalous and detector is self._detector:
             self._drift.add(inspection.score)
         self._frames.remember(message, inspection, detector.bundle.manifest)
-        self._show(message, detector, picture, inspection)
+        self._show(message, detector, image, inspection)
 
     def _show(
-        self, message: Image, detector: Detector, picture: Picture, inspection: Inspection
+        self, message: ImageMessage, detector: Detector, image: Image, inspection: Inspection
     ) -> None:
         """Publish what only people look at, if anybody does."""
         if self._maps.get_subscription_count():
-            self._maps.publish(to_image(inspection.anomaly_map, '32FC1', message.header))
+            self._maps.publish(to_image_message(inspection.anomaly_map, '32FC1', message.header))
         if self._overlays.get_subscription_count():
-            overlay = detector.overlay(picture, inspection)
-            self._overlays.publish(to_image(overlay, 'bgr8', message.header))
+            overlay = detector.overlay(image, inspection)
+            self._overlays.publish(to_image_message(overlay, 'bgr8', message.header))
 
-    def _refuse(self, message: Image, detector: Detector, error: AdetError) -> None:
-        """Answer a picture that cannot be inspected: it gets its row, and the node lives on."""
+    def _refuse(self, message: ImageMessage, detector: Detector, error: AdetError) -> None:
+        """Answer an image that cannot be inspected: it gets its row, and the node lives on."""
         self._failed += 1
         self.get_logger().error(str(error), throttle_duration_sec=5.0)
         bundle_id = detector.bundle.bundle_id
@@ -273,7 +273,7 @@ class DetectorNode(WorkerNode):
     def _on_mark(
         self, request: MarkResult.Request, response: MarkResult.Response
     ) -> MarkResult.Response:
-        """Store a picture that an operator knows more of than the detector."""
+        """Store an image that an operator knows more of than the detector."""
         stamp = to_nanoseconds(request.stamp)
         try:
             path = self._frames.mark(stamp, request.verdict, request.note)
@@ -310,7 +310,7 @@ class DetectorNode(WorkerNode):
         problems = [
             text
             for count, text in zip(
-                news, ('pictures dropped: they come too fast', 'pictures refused'), strict=True
+                news, ('images dropped: they come too fast', 'images refused'), strict=True
             )
             if count
         ]
@@ -326,7 +326,7 @@ class DetectorNode(WorkerNode):
             'backend': detector.backend.name,
             'backend_reason': detector.backend_reason,
             'threshold': detector.threshold,
-            'drift_test': 'on' if self._drift.works else 'off: too few scores of good pictures',
+            'drift_test': 'on' if self._drift.works else 'off: too few scores of normal images',
             'drift_p_value': '' if drift is None else f'{drift.p_value:.3g}',
             'saved': self._frames.saved,
             'not_saved': self._frames.lost,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""``image_source``: pictures of a folder, video, bag or camera, never faster than wanted."""
+"""``image_source``: images of a folder, video, bag or camera, never faster than wanted."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 
 from adet_interfaces.msg import ImageInfo, Recorded
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
 from adet import qos, runner
-from adet.conversions import to_image, to_nanoseconds, to_stamp
+from adet.conversions import to_image_message, to_nanoseconds, to_stamp
 from adet.diagnostics import Diagnostics, Health
 from adet.node import WorkerNode
 from adet.parameters import option
-from adet_core.any_source import open_source
 from adet_core.errors import ConfigError
-from adet_core.sources import Frame
+from adet_core.io.open_source import open_source
+from adet_core.io.sources import Frame
 
 _KNOWN = 4096
 
@@ -32,9 +32,9 @@ _KNOWN = 4096
 class ImageSourceOptions:
     """Parameters of ``image_source``."""
 
-    source: str = option('picture folder, picture or video file, rosbag, or camera:N')
+    source: str = option('image folder, image or video file, rosbag, or camera:N')
     publish_rate: float = option(
-        'pictures per second at most; 0: as fast as they come and are wanted',
+        'images per second at most; 0: as fast as they come and are wanted',
         default=10.0,
         minimum=0.0,
     )
@@ -42,31 +42,31 @@ class ImageSourceOptions:
         'frame of the camera, copied to every result; a bag has its own', default='camera'
     )
     bag_topic: str = option(
-        'topic of the pictures in a bag; empty: the only one, or image_raw', default=''
+        'topic of the images in a bag; empty: the only one, or image_raw', default=''
     )
     replay_rate: float = option(
-        'bags: 1 keeps the times between pictures, 2 halves them; 0: publish_rate alone counts',
+        'bags: 1 keeps the times between images, 2 halves them; 0: publish_rate alone counts',
         default=0.0,
         minimum=0.0,
     )
     clock: bool = option('bags: publish the stamps on /clock, for use_sim_time', default=False)
-    loop: bool = option('start again after the last picture', default=False)
+    loop: bool = option('start again after the last image', default=False)
     wait_for: str = option(
-        'models, separated by commas, whose rows must be recorded before a picture has left the '
+        'models, separated by commas, whose rows must be recorded before an image has left the '
         'flight; empty: nobody is waited for. A camera never waits',
         default='',
     )
     max_in_flight: int = option(
-        'pictures published and not yet recorded, at most', default=3, minimum=1, maximum=16
+        'images published and not yet recorded, at most', default=3, minimum=1, maximum=16
     )
 
 
 class ImageSource(WorkerNode):
-    """Publishes pictures with unique, increasing stamps; ends after the last one is recorded.
+    """Publishes images with unique, increasing stamps; ends after the last one is recorded.
 
     Attributes:
-        recorded: Pictures that have all their rows.
-        total: Pictures there are; None if that is not known or there is no end.
+        recorded: Images that have all their rows.
+        total: Images there are; None if that is not known or there is no end.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -84,7 +84,7 @@ class ImageSource(WorkerNode):
         names = [] if live else self._options.wait_for.split(',')
         self._models = frozenset(name.strip() for name in names if name.strip())
         images = qos.newest_only() if live else qos.every_frame(self._options.max_in_flight)
-        self._image_publisher = self.create_publisher(Image, 'image_raw', images)
+        self._image_publisher = self.create_publisher(ImageMessage, 'image_raw', images)
         self._info_publisher = self.create_publisher(ImageInfo, 'image_info', qos.every_frame())
         self._clock_publisher = (
             self.create_publisher(Clock, '/clock', qos.newest_only())
@@ -155,11 +155,11 @@ class ImageSource(WorkerNode):
         self._published += 1
         info = ImageInfo(header=header, source=frame.source, label=frame.label, error=frame.error)
         self._info_publisher.publish(info)
-        if frame.picture is None:
+        if frame.image is None:
             self._unreadable += 1
             self.get_logger().warning(frame.error)
         else:
-            message = to_image(frame.picture.pixels, frame.picture.encoding, header)
+            message = to_image_message(frame.image.pixels, frame.image.encoding, header)
             self._image_publisher.publish(message)
 
     def _stamp(self, frame: Frame) -> int:
@@ -185,16 +185,16 @@ class ImageSource(WorkerNode):
                 self.changed.notify_all()
 
     def _is_foreign(self, stamp: int) -> bool:
-        """Whether a row was recorded here for a picture that another source published."""
+        """Whether a row was recorded here for an image that another source published."""
         if not self._models or stamp in self._known:
             return False
-        # Rows of a source that ran before this one, and of pictures long forgotten, say nothing.
+        # Rows of a source that ran before this one, and of images long forgotten, say nothing.
         return stamp > max(int(self._started_ns), next(iter(self._known), 0))
 
     def _health(self) -> Health:
         with self.changed:
             in_flight = len(self._in_flight)
-        problem = f'{self._unreadable} pictures could not be read' if self._unreadable else ''
+        problem = f'{self._unreadable} images could not be read' if self._unreadable else ''
         values = {
             'published': self._published,
             'recorded': self.recorded,

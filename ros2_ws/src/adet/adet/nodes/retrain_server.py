@@ -26,13 +26,13 @@ from rclpy.task import Future
 from adet import runner
 from adet.graph import RetrainServerOptions
 from adet.node import AdetNode
-from adet_core.bundle import Bundle, open_bundle, roll_back
+from adet_core.bundle import Bundle, open_bundle, rollback
 from adet_core.errors import AdetError, BundleError, ConfigError, DatasetError, RejectedError
-from adet_core.models import deployed_folder
+from adet_core.io.sources import list_images
+from adet_core.models.names import deployed_folder
 from adet_core.retrain import MODES
-from adet_core.sources import list_pictures
 
-ROLL_BACK = 'rollback'
+ROLLBACK = 'rollback'
 _LOOK_S = 0.02
 _FEEDBACK_S = 0.1
 _DETECTOR_S = 1.0
@@ -159,9 +159,9 @@ class RetrainServer(AdetNode):
                 self._cancellable, self._cancelled = handle, self._stopping
             job = self._check(handle.request)
             before = job.bundle.bundle_id
-            if job.mode == ROLL_BACK:
+            if job.mode == ROLLBACK:
                 self._pass_point_of_no_return()
-                after = roll_back(job.bundle.folder)
+                after = rollback(job.bundle.folder)
                 result = Retrain.Result(success=True, message=f'{after.bundle_id} is back')
                 result.threshold = after.manifest.image_threshold.value
             else:
@@ -176,12 +176,12 @@ class RetrainServer(AdetNode):
     def _check(self, goal: Any) -> _Job:
         """Find out at once what cannot work."""
         mode = goal.mode or MODES[0]
-        if mode not in (*MODES, ROLL_BACK):
-            msg = f'mode is {goal.mode!r}, expected one of: {", ".join((*MODES, ROLL_BACK))}'
+        if mode not in (*MODES, ROLLBACK):
+            msg = f'mode is {goal.mode!r}, expected one of: {", ".join((*MODES, ROLLBACK))}'
             raise ConfigError(msg)
         folder = deployed_folder(self._models_root, goal.model)
         bundle = open_bundle(folder, model=goal.model, in_service=True)
-        if mode == ROLL_BACK:
+        if mode == ROLLBACK:
             return _Job(bundle, mode, [])
         category = bundle.manifest.category
         images = Path(goal.images or self._data_root / 'train' / category).expanduser()
@@ -205,9 +205,9 @@ class RetrainServer(AdetNode):
             msg = f'{name} is {folder}, which is not inside {allowed} (parameter allowed_root)'
             raise ConfigError(msg)
         if not folder.is_dir():
-            msg = f'{folder}: no such folder; put pictures there, or name another as {name}'
+            msg = f'{folder}: no such folder; put images there, or name another as {name}'
             raise DatasetError(msg)
-        list_pictures(folder)
+        list_images(folder)
 
     def _learn(self, handle: Any, job: _Job) -> Retrain.Result:
         with tempfile.TemporaryFile('w+') as errors:
@@ -297,7 +297,7 @@ class RetrainServer(AdetNode):
     def _undo(self, job: _Job) -> None:
         """Take back what a child that was stopped had just put into service."""
         if open_bundle(job.bundle.folder, in_service=True).bundle_id != job.bundle.bundle_id:
-            roll_back(job.bundle.folder, job.bundle.bundle_id)
+            rollback(job.bundle.folder, job.bundle.bundle_id)
 
     def _swap(self, handle: Any, job: _Job, before: str) -> str:
         """Let the running detector, if there is one, take what is in service now."""
@@ -323,7 +323,7 @@ class RetrainServer(AdetNode):
             self.destroy_client(client)
         if not answer.success:
             refused = open_bundle(folder, in_service=True).bundle_id
-            roll_back(folder, before)
+            rollback(folder, before)
             msg = f'the detector refuses {refused} ({answer.message}); {before} stays in service'
             raise RejectedError(msg)
         self._tell(handle, 'swap', 1, 1)

@@ -24,21 +24,21 @@ from adet_core.bundle.manifest import (
     DatasetInfo,
     GOLDEN_FILE,
     ImageSpec,
+    KNOWN_IMAGES_FILE,
     Manifest,
     META_FILE,
     NORMALS_FILE,
-    PICTURES_FILE,
     ScoreRange,
     Threshold,
     WEIGHTS_FILE,
 )
 from adet_core.bundle.reader import Bundle, Golden, open_bundle
-from adet_core.bundle.report import Figures, KnownPictures, RETRAIN_FOLDER, RetrainReport
+from adet_core.bundle.retrain_report import Figures, KnownImages, RETRAIN_FOLDER, RetrainReport
 from adet_core.bundle.retrained import (
     keep_rejected,
     kept_sets,
     only_retraining,
-    roll_back,
+    rollback,
     write_retrained,
 )
 from adet_core.bundle.writer import copy_bundle, write_bundle
@@ -46,9 +46,9 @@ from adet_core.bundle.writer import copy_bundle, write_bundle
 __all__ = [
     'GOLDEN_FILE',
     'GRAPH_FILE',
+    'KNOWN_IMAGES_FILE',
     'META_FILE',
     'NORMALS_FILE',
-    'PICTURES_FILE',
     'PLAN_FILE',
     'RETRAIN_FOLDER',
     'WEIGHTS_FILE',
@@ -62,7 +62,7 @@ __all__ = [
     'Figures',
     'Golden',
     'ImageSpec',
-    'KnownPictures',
+    'KnownImages',
     'Manifest',
     'Parity',
     'PlanRecord',
@@ -79,7 +79,7 @@ __all__ = [
     'read_plan',
     'read_precision',
     'read_record',
-    'roll_back',
+    'rollback',
     'sync_folder',
     'write_arrays',
     'write_atomic',

@@ -4,7 +4,7 @@
 
 An engine is a cache, not part of the bundle: it is only used when ``model.json`` says that it was
 made from the very bundle beside it and the graph's checksum holds. A plan is what TensorRT built
-from a graph, for one machine; who may use it, `adet_core.tensorrt` decides.
+from a graph, for one machine; who may use it, `adet_core.inference.tensorrt` decides.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _RECORD_LIMIT = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """How far the graph's answers are from the trained model's own, over the golden pictures.
+    """How far the graph's answers are from the trained model's own, over the golden images.
 
     Attributes:
         pictures: How many were compared.
@@ -69,7 +69,7 @@ class BuildOptions:
     Attributes:
         workspace_mib: Memory that a layer may use beside its tensors, in MiB.
         dla_core: Core of the deep learning accelerator; -1 is the GPU.
-        max_batch: Pictures of one run at most.
+        max_batch: Images of one run at most.
     """
 
     workspace_mib: int = 1024
@@ -157,7 +157,7 @@ def write_engine(
         bundle: What it was made from.
         graph: ``model.onnx``.
         record: ``model.json``.
-        features: ``features.onnx``, the way from picture to features alone, if there is one.
+        features: ``features.onnx``, the way from image to features alone, if there is one.
 
     Returns:
         The path of ``model.onnx``.
@@ -236,7 +236,7 @@ def read_engine(bundle: Bundle) -> bytes:
 
 
 def read_features(bundle: Bundle) -> bytes:
-    """The verified ONNX graph from picture to features.
+    """The verified ONNX graph from image to features.
 
     Raises:
         BundleError: There is none, it is damaged, or it was made from another bundle.

@@ -5,7 +5,7 @@
 History of the schema:
     1  first version
     2  thresholds say their confidence and false_reject_bound, and may have uncertain_from
-    3  score_range says the scores of good pictures the model was not fitted to
+    3  score_range says the scores of normal images the model was not fitted to
 
 A reader accepts its own version and older ones; a newer one is refused with the remedy (upgrade
 adet). Whoever changes a field raises `SCHEMA_VERSION` and adds a line above.
@@ -27,14 +27,14 @@ WEIGHTS_FILE = 'model.pth'
 GOLDEN_FILE = 'golden.npz'
 # What retraining goes on from; absent from bundles that were trained before it existed.
 NORMALS_FILE = 'normals.npz'
-PICTURES_FILE = 'pictures.json'
+KNOWN_IMAGES_FILE = 'pictures.json'
 # What a model learned that retraining replaces; a bundle has one of them or none.
 STATISTICS_FILES = ('stats.npz', 'memory_bank.npz')
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """How a picture becomes the graph's input; the graph itself subtracts mean and divides by std.
+    """How an image becomes the graph's input; the graph itself subtracts mean and divides by std.
 
     Attributes:
         height: Rows of the graph's input, in pixels.
@@ -42,7 +42,7 @@ class ImageSpec:
         mean: Per channel (R, G, B), on the 0..1 scale.
         std: Per channel (R, G, B), on the 0..1 scale.
         resize: How any other size is brought to this one: ``stretch`` is
-            `adet_core.pictures.prepare`.
+            `adet_core.image.preprocess`.
     """
 
     height: int
@@ -83,9 +83,9 @@ class Threshold:
 
     Attributes:
         value: Raw score (or map value, for pixels); at or above it the verdict is *anomalous*.
-        method: ``f1_optimal`` (labelled pictures) or ``normal_quantile`` (held-out good pictures).
-        normals: How many good pictures it was derived from.
-        anomalies: How many anomalous pictures it was derived from.
+        method: ``f1_optimal`` (labelled images) or ``normal_quantile`` (held-out normal images).
+        normals: How many normal images it was derived from.
+        anomalies: How many anomalous images it was derived from.
         target_false_reject_rate: What was asked for, ``normal_quantile`` only.
         detail: One sentence for people: what the figure can and cannot promise.
         confidence: How sure ``false_reject_bound`` is, 0 to 1; ``normal_quantile`` only.
@@ -119,7 +119,7 @@ class ScoreRange:
     Attributes:
         minimum: The smallest.
         maximum: The largest.
-        normals: Of good pictures that the model was not fitted to, ascending: all of them, or so
+        normals: Of normal images that the model was not fitted to, ascending: all of them, or so
             many quantiles; empty in a bundle of an older schema.
     """
 
@@ -152,11 +152,11 @@ class DatasetInfo:
     """What the model learned from.
 
     Attributes:
-        train: Good pictures used for fitting.
-        held_out: Good pictures kept back from fitting, for the threshold.
-        test_normal: Good test pictures.
-        test_anomaly: Anomalous test pictures.
-        unreadable: Pictures that were skipped because they could not be read.
+        train: Normal images used for fitting.
+        held_out: Normal images kept back from fitting, for the threshold.
+        test_normal: Normal test images.
+        test_anomaly: Anomalous test images.
+        unreadable: Images that were skipped because they could not be read.
         fingerprint: sha256 over the names and contents of all of them.
     """
 
@@ -174,13 +174,13 @@ class Manifest:
 
     Attributes:
         schema_version: See the module's history.
-        model: The model's word, e.g. ``padim``.
+        model: The model name, e.g. ``padim``.
         category: What is inspected, e.g. ``VisA_pipe_fryum``.
         created: UTC, ISO 8601.
-        image: How pictures are prepared.
+        image: How images are prepared.
         backbone: The feature extractor; None for a model without one.
         hyper_parameters: The settings it was trained with.
-        image_threshold: For the picture's score.
+        image_threshold: For the image's score.
         pixel_threshold: For the anomaly map; it draws the regions.
         score_range: Raw scores seen at calibration.
         files: Every other file of the bundle.

@@ -23,22 +23,22 @@ from adet_core.bundle.decode import decode, parse_json
 from adet_core.bundle.manifest import (
     FileEntry,
     GOLDEN_FILE,
+    KNOWN_IMAGES_FILE,
     Manifest,
     META_FILE,
     NORMALS_FILE,
-    PICTURES_FILE,
     STATISTICS_FILES,
     WEIGHTS_FILE,
 )
-from adet_core.bundle.report import (
+from adet_core.bundle.retrain_report import (
     content_id,
-    KnownPictures,
+    KnownImages,
     REPORT_FILE,
     RETRAIN_FOLDER,
     RetrainReport,
 )
 from adet_core.errors import BundleError
-from adet_core.models import is_model_word
+from adet_core.models.names import is_model_name
 
 _META_LIMIT = 1 << 20
 _REPORT_LIMIT = 64 << 20
@@ -50,7 +50,7 @@ _ATTEMPTS = 3
 
 
 class Golden(NamedTuple):
-    """Pictures with the answers of the model as trained, for checks of whatever runs it later.
+    """Images with the answers of the model as trained, for checks of whatever runs it later.
 
     Attributes:
         images: uint8 ``(K, H, W, 3)``, RGB, already of the graph's size.
@@ -132,7 +132,7 @@ class Bundle:
         return arrays
 
     def golden(self) -> Golden:
-        """Pictures and the trained model's own answers to them.
+        """Images and the trained model's own answers to them.
 
         Raises:
             BundleError: The file is missing, damaged, or its shapes do not fit.
@@ -183,7 +183,7 @@ class Bundle:
             return False
 
     def normals(self) -> npt.NDArray[np.uint8]:
-        """Good pictures the model was not fitted to, for thresholds of what is learned later.
+        """Normal images the model was not fitted to, for thresholds of what is learned later.
 
         Returns:
             uint8 ``(K, H, W, 3)``, RGB, of the graph's size; K is 0 for a bundle without.
@@ -199,21 +199,21 @@ class Bundle:
             raise self._error(NORMALS_FILE, f"array 'images' is {images.dtype} {images.shape}")
         return images
 
-    def known_pictures(self) -> tuple[dict[str, str], dict[str, str]]:
-        """The pictures it was fitted to, and those kept back: sha256 of each file, and its name.
+    def known_images(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The images it was fitted to, and those kept back: sha256 of each file, and its name.
 
         Raises:
             BundleError: The file that says so is damaged.
         """
         if self.report is not None:
             return dict(self.report.learned), dict(self.report.held_out)
-        if PICTURES_FILE not in self.manifest.files:
+        if KNOWN_IMAGES_FILE not in self.manifest.files:
             return {}, {}
-        with self.open(PICTURES_FILE) as file:
+        with self.open(KNOWN_IMAGES_FILE) as file:
             try:
-                known = decode(KnownPictures, parse_json(file.read()))
+                known = decode(KnownImages, parse_json(file.read()))
             except ValueError as error:
-                raise self._error(PICTURES_FILE, str(error)) from None
+                raise self._error(KNOWN_IMAGES_FILE, str(error)) from None
         return known.learned, known.held_out
 
     def _home(self, name: str) -> Path:
@@ -241,7 +241,7 @@ class Bundle:
             return BundleError(f'{self.folder}: was replaced since it was opened; try again')
         home = self._home(name)
         if home != self.folder:
-            remedy = f'go back to what was deployed: adet retrain {self.folder} --roll-back'
+            remedy = f'go back to what was deployed: adet retrain {self.folder} --rollback'
             return BundleError(f'{home / name}: {reason}; {remedy} {self.base_id}')
         remedy = 'copy the bundle again from the PC (adet deploy RUN_DIR)'
         return BundleError(f'{home / name}: {reason}; {remedy}')
@@ -254,7 +254,7 @@ def open_bundle(folder: Path, *, model: str | None = None, in_service: bool = Fa
 
     Args:
         folder: A ``pytorch`` folder of a run, or ``models/<Model>`` of the robot layout.
-        model: The model's word that the caller needs; None takes any.
+        model: The model name that the caller needs; None takes any.
         in_service: Take what was retrained from it, if anything was; else it is as deployed.
 
     Raises:
@@ -338,13 +338,13 @@ def _read(folder: Path, *, in_service: bool) -> Bundle:
     except (OSError, ValueError) as error:
         reason = _os_reason(error) if isinstance(error, OSError) else error
         path = folder / RETRAIN_FOLDER / REPORT_FILE
-        remedy = f'go back to what was deployed: adet retrain {folder} --roll-back'
+        remedy = f'go back to what was deployed: adet retrain {folder} --rollback'
         raise BundleError(f'{path}: {reason}; {remedy} {bundle.base_id}') from None
     return bundle
 
 
 def _check_files(manifest: Manifest) -> None:
-    if not is_model_word(manifest.model):
+    if not is_model_name(manifest.model):
         msg = f"model {manifest.model!r:.60} is no model's name"
         raise ValueError(msg)
     for name, entry in manifest.files.items():

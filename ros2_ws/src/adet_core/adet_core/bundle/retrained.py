@@ -28,7 +28,7 @@ from adet_core.bundle.commit import (
     write_synced,
 )
 from adet_core.bundle.reader import Bundle, file_entry, open_bundle
-from adet_core.bundle.report import content_id, REPORT_FILE, RETRAIN_FOLDER, RetrainReport
+from adet_core.bundle.retrain_report import content_id, REPORT_FILE, RETRAIN_FOLDER, RetrainReport
 from adet_core.errors import BundleError
 
 HISTORY_FOLDER = 'history'
@@ -141,7 +141,7 @@ def kept_sets(folder: Path) -> list[KeptSet]:
     return found
 
 
-def roll_back(folder: Path, to: str = '') -> Bundle:
+def rollback(folder: Path, to: str = '') -> Bundle:
     """Put an earlier state of a bundle folder back into service.
 
     What is in service now goes to the history, so this can itself be taken back.

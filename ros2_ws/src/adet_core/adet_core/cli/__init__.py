@@ -26,9 +26,14 @@ from adet_core import __version__
 from adet_core.errors import AdetError
 
 _TRAINING = 'the training package: pip install ./ros2_ws/src/adet_core ./training'
+_EVALUATION = 'the evaluation package: pip install ./ros2_ws/src/adet_evaluation'
+_SYNTH = 'the renderer: pip install ./training/adet_synth'
 _ROS = 'the ROS packages: build ros2_ws with colcon and source it'
 # Commands of the packages that may be absent, and what to install then.
 _ELSEWHERE = {
+    'evaluate': _EVALUATION,
+    'record': _EVALUATION,
+    'synth': _SYNTH,
     'train': _TRAINING,
     'tune': _TRAINING,
     'distill': _TRAINING,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from adet_core.models import FOLDERS
+from adet_core.models.names import FOLDERS
 
 
 def add_models_root(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Copy; returns where the bundle is now and what it is."""
     from adet_core.bundle import copy_bundle, open_bundle
-    from adet_core.models import model_folder
+    from adet_core.models.names import model_folder
 
     source = arguments.run_dir
     if (source / 'pytorch').is_dir():

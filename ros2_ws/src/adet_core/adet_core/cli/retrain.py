@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from adet_core.bundle import Bundle
     from adet_core.retrain import Outcome
 
-HELP = 'learn new pictures of good parts, check the result and put it into service'
+HELP = 'learn new images of good parts, check the result and put it into service'
 EXAMPLE = 'adet retrain models/PaDiM --images data/train/VisA_pipe_fryum --incremental'
 
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'bundle', type=Path, metavar='BUNDLE', help='deployed and exported bundle folder'
     )
-    parser.add_argument('--images', type=Path, metavar='DIR', help='pictures of good parts')
+    parser.add_argument('--images', type=Path, metavar='DIR', help='images of good parts')
     parser.add_argument(
         '--incremental',
         action='store_true',
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--test-dir',
         type=Path,
         metavar='DIR',
-        help='labelled pictures, normal/ and anomaly/, to hold the result to',
+        help='labelled images, normal/ and anomaly/, to hold the result to',
     )
     parser.add_argument(
         '--set',
@@ -50,7 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--threads', type=int, default=0, help='of the computation (default 0: one per core)'
     )
     parser.add_argument(
+        '--rollback',
+        # The spelling of earlier versions.
         '--roll-back',
+        dest='rollback',
         nargs='?',
         const='',
         metavar='ID',
@@ -62,14 +65,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Retrain or roll back; returns what is in service now."""
-    from adet_core.bundle import roll_back
+    from adet_core.bundle import rollback
     from adet_core.progress import progress_bars
     from adet_core.retrain import retrain
 
-    if arguments.roll_back is not None:
-        return {'success': True, **_in_service(roll_back(arguments.bundle, arguments.roll_back))}
+    if arguments.rollback is not None:
+        return {'success': True, **_in_service(rollback(arguments.bundle, arguments.rollback))}
     if arguments.images is None:
-        msg = '--images is required: name the folder of the new good pictures'
+        msg = '--images is required: name the folder of the new normal images'
         raise ConfigError(msg)
     options: dict[str, Any] = {
         'incremental': arguments.incremental,
@@ -79,9 +82,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     if arguments.child:
         threading.Thread(target=_end_with_parent, daemon=True).start()
-        return _result(retrain(arguments.bundle, arguments.images, report=_line, **options))
-    with progress_bars() as report:
-        outcome = retrain(arguments.bundle, arguments.images, report=report, **options)
+        return _result(retrain(arguments.bundle, arguments.images, progress=_line, **options))
+    with progress_bars() as progress:
+        outcome = retrain(arguments.bundle, arguments.images, progress=progress, **options)
     if outcome.fault:
         raise RejectedError(describe(outcome))
     return _result(outcome)
@@ -118,8 +121,8 @@ def describe(outcome: Outcome) -> str:
     if outcome.fault:
         return f'not put into service: {outcome.fault}; it is kept in {outcome.kept}'
     text = (
-        f'{report.pictures} pictures learned ({report.mode}); threshold {before.threshold:.4g} -> '
-        f'{after.threshold:.4g}; of {after.normals} good pictures kept back {before.rejected} -> '
+        f'{report.pictures} images learned ({report.mode}); threshold {before.threshold:.4g} -> '
+        f'{after.threshold:.4g}; of {after.normals} normal images kept back {before.rejected} -> '
         f'{after.rejected} rejected'
     )
     if after.marked:

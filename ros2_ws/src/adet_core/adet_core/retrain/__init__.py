@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Relearning on the robot: new pictures of good parts in, a checked bundle in service out."""
+"""Relearning on the robot: new images of good parts in, a checked bundle in service out."""
 
-from adet_core.retrain.run import Outcome, retrain
+from adet_core.retrain.session import Outcome, retrain
 from adet_core.retrain.settings import MODES
 
 __all__ = ['MODES', 'Outcome', 'retrain']

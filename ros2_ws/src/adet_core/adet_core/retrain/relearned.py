@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import cast, NamedTuple
 
-from adet_core.backends import Backend
 from adet_core.bundle import Content
 from adet_core.errors import ConfigError
-from adet_core.pictures import Image
+from adet_core.image import ImageArray
+from adet_core.inference.backend import Backend
 from adet_core.scoring import AnomalyMap
 
 _GROUP = 'adet.retrain'
 
 
 class Reference(NamedTuple):
-    """What a new set ought to say of a picture, found without the graph.
+    """What a new set ought to say of an image, found without the graph.
 
     Attributes:
         score: Raw.
@@ -37,14 +37,14 @@ class Relearned:
     Attributes:
         contents: The files that replace those of the bundle, and what writes each.
         backend: Where its graph runs with what was learned.
-        reference: What a prepared picture ought to give.
-        pictures: Behind the model in all.
+        reference: What a prepared image ought to give.
+        images: Behind the model in all.
     """
 
     contents: Mapping[str, Content]
     backend: Backend
-    reference: Callable[[Image], Reference]
-    pictures: int
+    reference: Callable[[ImageArray], Reference]
+    images: int
 
 
 def fine_tuner(model: str) -> Callable[..., Relearned]:

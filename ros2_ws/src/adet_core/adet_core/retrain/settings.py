@@ -27,7 +27,7 @@ _SETTINGS = {
     'max_auroc_loss': _Setting(0.01, 0.0, 1.0),
     'keep': _Setting(5, 1, 1000),
     'seed': _Setting(0, 0, 2**32 - 1),
-    # One false alarm among many pictures would hardly move PaDiM's Gaussians.
+    # One false alarm among many images would hardly move PaDiM's Gaussians.
     'marked_weight': _Setting(10, 1, 1000),
     'coreset_ratio': _Setting(0.1, 1e-6, 1.0),
     'max_bank': _Setting(10_000, 1, 1_000_000),

@@ -1,0 +1,199 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The one entry point of inspection: an image in, a verdict out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+import hashlib
+import math
+from pathlib import Path
+import time
+
+import numpy as np
+import numpy.typing as npt
+
+from adet_core.bundle import Bundle, open_bundle, read_engine
+from adet_core.errors import BackendError
+from adet_core.image import Image, ImageArray, preprocess, to_bgr
+from adet_core.inference.backend import Backend, open_backend, Prediction, TENSORRT
+from adet_core.inference.tensorrt import EngineError, open_tensorrt
+from adet_core.overlay import draw_overlay
+from adet_core.progress import ProgressCallback, silent
+from adet_core.scoring import AnomalyMap, find_regions, normalise_score, Region
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What the detector found in one image.
+
+    Attributes:
+        score: Raw score.
+        normalised_score: 0 to 1, the threshold at 0.5.
+        threshold: The raw threshold the verdict was made with.
+        is_anomalous: ``score >= threshold``.
+        is_uncertain: The score lies below ``threshold`` but in the bundle's uncertain band.
+        regions: Where, strongest first; empty for a good part.
+        anomaly_map: float32 ``(H, W)`` of the graph's size, raw.
+        bundle_id: The bundle that made all this.
+        inference_ms: Wall time from the decoded image to this result.
+    """
+
+    score: float
+    normalised_score: float
+    threshold: float
+    is_anomalous: bool
+    is_uncertain: bool
+    regions: tuple[Region, ...]
+    anomaly_map: AnomalyMap
+    bundle_id: str
+    inference_ms: float
+
+
+class Detector:
+    """A bundle with its graph loaded and its statistics bound; used from one thread at a time.
+
+    Attributes:
+        bundle: What it inspects with.
+        backend: Where its graph runs.
+        backend_reason: Why ``auto`` did not take TensorRT; empty if it did, or was not asked.
+        graph_sha256: Of the graph, once loaded from a folder.
+        threshold: Raw score at or above which an image is anomalous; may be set at any time.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        *,
+        float_range: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        """Bind the bundle's statistics and run once, so that the first image is not slow.
+
+        Args:
+            bundle: A bundle whose exported graph ``backend`` holds.
+            backend: Where the graph runs.
+            float_range: For 32FC1 images, see `adet_core.image.preprocess`.
+
+        Raises:
+            BackendError: The statistics do not fit the graph, or it does not run.
+            BundleError: The statistics are missing or damaged.
+        """
+        self.bundle = bundle
+        self.backend = backend
+        self.backend_reason = ''
+        self.graph_sha256 = ''
+        self.threshold = bundle.manifest.image_threshold.value
+        self._float_range = float_range
+        self._size = (bundle.manifest.image.height, bundle.manifest.image.width)
+        backend.bind(bundle.statistics())
+        backend.run(np.zeros((1, *self._size, 3), np.uint8))
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        model: str | None = None,
+        backend: str = 'auto',
+        threads: int = 0,
+        float_range: tuple[float, float] = (0.0, 1.0),
+        beside: Detector | None = None,
+        build: bool = True,
+        progress: ProgressCallback = silent,
+    ) -> Detector:
+        """Open a bundle folder, as it is in service, with its exported engine.
+
+        Args:
+            folder: A bundle folder that ``adet export`` has been run on.
+            model: The model name the caller needs; None takes any.
+            backend: ``tensorrt``, ``onnxruntime``, or ``auto``: TensorRT where it works.
+            threads: See `adet_core.inference.backend.open_backend`.
+            float_range: For 32FC1 images.
+            beside: A detector of the same backend: where both have the same graph, it is not
+                loaded a second time.
+            build: Whether TensorRT may build an engine, which takes minutes on a small board.
+            progress: Told the progress of that.
+
+        Raises:
+            BackendError: The graph cannot be run here.
+            BundleError: The bundle or its engine is missing, damaged or foreign.
+        """
+        bundle = open_bundle(folder, model=model, in_service=True)
+        graph = read_engine(bundle)
+        checksum = hashlib.sha256(graph).hexdigest()
+        reason = ''
+
+        def make(engine: Backend) -> Detector:
+            detector = cls(bundle, engine, float_range=float_range)
+            detector.graph_sha256, detector.backend_reason = checksum, reason
+            return detector
+
+        if beside is not None and beside.graph_sha256 == checksum:
+            reason = beside.backend_reason
+            # A bank may have grown beyond what the engine was built for: then it is built anew.
+            with suppress(EngineError):
+                return make(beside.backend.fork())
+        if backend in {'auto', TENSORRT}:
+            try:
+                return make(open_tensorrt(bundle, graph, build=build, progress=progress))
+            except BackendError as error:
+                if backend == TENSORRT:
+                    raise
+                reason = f'not TensorRT: {error}'
+        return make(open_backend(backend, graph, threads=threads))
+
+    def inspect(self, image: Image) -> Inspection:
+        """Judge one image of any size and supported encoding.
+
+        Raises:
+            BackendError: Inference failed.
+            ImageError: The image's encoding is not supported.
+        """
+        start = time.perf_counter()
+        answer = self.run([preprocess(image, self._size, float_range=self._float_range)])
+        # Read once: an operator may change it while this image is inspected.
+        threshold = self.threshold
+        score, anomaly_map = float(answer.scores[0]), answer.maps[0]
+        if not math.isfinite(score):
+            # Compared with any threshold it would pass for a good part.
+            msg = f'the graph gave the score {score}; export or deploy the bundle again'
+            raise BackendError(msg)
+        manifest = self.bundle.manifest
+        is_anomalous = score >= threshold
+        uncertain_from = manifest.image_threshold.uncertain_from
+        pixel_threshold = manifest.pixel_threshold.value
+        regions = find_regions(anomaly_map, pixel_threshold, image.size) if is_anomalous else ()
+        return Inspection(
+            score=score,
+            normalised_score=normalise_score(score, threshold, manifest.score_range.span),
+            threshold=threshold,
+            is_anomalous=is_anomalous,
+            is_uncertain=uncertain_from is not None and uncertain_from <= score < threshold,
+            regions=regions,
+            anomaly_map=anomaly_map,
+            bundle_id=self.bundle.bundle_id,
+            inference_ms=(time.perf_counter() - start) * 1e3,
+        )
+
+    def run(self, images: Sequence[ImageArray]) -> Prediction:
+        """The graph's raw answer to images that `adet_core.image.preprocess` made.
+
+        Raises:
+            BackendError: Inference failed.
+        """
+        batch: npt.NDArray[np.uint8] = images[0][None] if len(images) == 1 else np.stack(images)
+        return self.backend.run(batch)
+
+    def overlay(self, image: Image, inspection: Inspection) -> ImageArray:
+        """The image as bgr8 with map and regions drawn on it, ``(H, W, 3)``."""
+        manifest = self.bundle.manifest
+        return draw_overlay(
+            to_bgr(image, float_range=self._float_range),
+            inspection.anomaly_map,
+            inspection.regions,
+            threshold=manifest.pixel_threshold.value,
+            span=manifest.score_range.span,
+        )

@@ -1,0 +1,127 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX Runtime: the backend every machine has, and the reference for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import copy
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from adet_core.errors import BackendError
+from adet_core.inference.backend import check_images, IMAGE_INPUT, Prediction
+from adet_core.inference.statistics_transform import ERRORS_ONLY, first_line, StatisticsTransform
+from adet_core.inference.winograd import use_winograd
+
+_CPU = 'CPUExecutionProvider'
+
+
+class OnnxRuntimeBackend:
+    """Runs a graph with ONNX Runtime; its statistics stay on the device between images."""
+
+    def __init__(self, graph: bytes, *, threads: int = 0) -> None:
+        """Load the graph.
+
+        Args:
+            graph: An ONNX model with inputs ``image`` (uint8 NHWC) and statistics, and outputs
+                ``score`` ``(N, 1)`` and ``anomaly_map`` ``(N, 1, H, W)``, or ``features``.
+            threads: Threads of one inference; 0 is one per core.
+
+        Raises:
+            BackendError: ONNX Runtime refuses the graph.
+        """
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = ERRORS_ONLY
+        # Between images waiting threads would otherwise spin on cores that others need.
+        options.add_session_config_entry('session.force_spinning_stop', '1')
+        providers = _providers()
+        try:
+            if providers == [_CPU]:
+                # It has no such convolutions of its own, unlike CUDA.
+                graph = use_winograd(graph)
+            self._session = onnxruntime.InferenceSession(graph, options, providers=providers)
+        except Exception as error:  # noqa: BLE001 - its error types are not importable
+            raise BackendError(f'cannot load the graph: {first_line(error)}') from None
+        shapes = [one.shape for one in self._session.get_inputs() if one.name == IMAGE_INPUT]
+        if not shapes:
+            msg = f'the graph has no input {IMAGE_INPUT!r}; it was not exported by adet'
+            raise BackendError(msg)
+        self._image_shape = tuple(shapes[0][1:])
+        self._transform = StatisticsTransform(self._session, threads=threads)
+        self._outputs = {entry.name for entry in self._session.get_outputs()}
+        self._unbind()
+
+    @property
+    def name(self) -> str:
+        """For people: the library and device."""
+        provider = self._session.get_providers()[0].removesuffix('ExecutionProvider')
+        return f'onnxruntime ({provider})'
+
+    def fork(self) -> OnnxRuntimeBackend:
+        """See `adet_core.inference.backend.Backend.fork`."""
+        other = copy.copy(self)
+        other._unbind()  # noqa: SLF001 - same class
+        return other
+
+    def _unbind(self) -> None:
+        self._binding = self._session.io_binding()
+        self._statistics: list[onnxruntime.OrtValue] = []
+        self._bound = not self._transform.shapes
+
+    def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
+        """See `adet_core.inference.backend.Backend.bind`."""
+        arrays = self._transform(statistics)
+        device = 'cuda' if 'CUDA' in self.name else 'cpu'
+        values = {
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device)
+            for name, array in arrays.items()
+        }
+        for name, value in values.items():
+            self._binding.bind_ortvalue_input(name, value)
+        # On the CPU they are the arrays' own memory, which has to outlive the binding.
+        self._statistics = list(values.values())
+        self._bound = True
+
+    def run(self, images: npt.NDArray[np.uint8]) -> Prediction:
+        """See `adet_core.inference.backend.Backend.run`."""
+        scores, maps = self._run(images, ('score', 'anomaly_map'))
+        if scores.ndim != 2 or maps.ndim != 4:
+            msg = f'inference failed: outputs of shapes {scores.shape} and {maps.shape}'
+            raise BackendError(f'{msg}, expected (N, 1) and (N, 1, H, W)')
+        return Prediction(scores[:, 0], maps[:, 0])
+
+    def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """See `adet_core.inference.backend.Backend.features`."""
+        features: npt.NDArray[np.float32] = self._run(images, ('features',))[0]
+        return features
+
+    def _run(self, images: npt.NDArray[np.uint8], outputs: Sequence[str]) -> list[Any]:
+        if not self._bound:
+            msg = f'the graph needs the statistics {sorted(self._transform.shapes)}: bind them'
+            raise BackendError(msg)
+        if missing := set(outputs) - self._outputs:
+            msg = f'the graph has no output {sorted(missing)[0]!r}; export the bundle again'
+            raise BackendError(msg)
+        check_images(images, self._image_shape)
+        contiguous = np.ascontiguousarray(images)
+        try:
+            self._binding.bind_cpu_input(IMAGE_INPUT, contiguous)
+            for output in outputs:
+                # Anew each time: a run fixes them to its own number of images.
+                self._binding.bind_output(output)
+            self._session.run_with_iobinding(self._binding)
+            answers: list[Any] = self._binding.copy_outputs_to_cpu()
+        except Exception as error:  # noqa: BLE001 - its error types are not importable
+            raise BackendError(f'inference failed: {first_line(error)}') from None
+        return answers
+
+
+def _providers() -> list[str]:
+    available = onnxruntime.get_available_providers()
+    return [name for name in ('CUDAExecutionProvider', _CPU) if name in available]

@@ -1,0 +1,75 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Frames that are kept for the next retraining: marked by an operator, or worth a look.
+
+Each is a PNG with a JSON file of the same name beside it, which says where it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from adet_core.bundle import write_atomic
+from adet_core.errors import DatasetError
+from adet_core.image import Image, to_bgr
+
+_NOTE = '.json'
+# What OpenCV writes without loss as it is.
+_PLAIN = ('mono8', 'mono16', 'bgr8')
+
+
+def is_feedback(path: Path) -> bool:
+    """Whether an image was kept by `keep_frame`."""
+    return path.with_suffix(_NOTE).is_file()
+
+
+def keep_frame(
+    folder: Path,
+    name: str,
+    image: Image,
+    note: Mapping[str, Any],
+    *,
+    limit: int,
+    replace: bool = False,
+    float_range: tuple[float, float] = (0.0, 1.0),
+) -> Path:
+    """Store a frame with a note beside it; the same name again replaces it.
+
+    Args:
+        folder: Made if need be.
+        name: Of the file, without suffix; names sort by time.
+        image: Any encoding adet reads; 8-bit BGR, or grey as it is, in the file.
+        note: Where it came from; plain values.
+        limit: Frames with a note that the folder may hold.
+        replace: Whether the oldest makes room when it is full.
+        float_range: For 32FC1 images.
+
+    Returns:
+        The image's path.
+
+    Raises:
+        DatasetError: The folder is full.
+        OSError: It cannot be written.
+    """
+    path = folder / f'{name}.png'
+    kept = sorted(folder.glob(f'*{_NOTE}'))
+    if not is_feedback(path) and len(kept) >= limit:
+        if not replace:
+            msg = f'{folder}: holds {len(kept)} marked frames, the limit; retrain, then move some'
+            raise DatasetError(f'{msg} away, or raise parameter keep_limit')
+        for note_path in kept[: len(kept) - limit + 1]:
+            note_path.with_suffix('.png').unlink(missing_ok=True)
+            note_path.unlink(missing_ok=True)
+    plain = image.encoding in _PLAIN
+    pixels = image.pixels if plain else to_bgr(image, float_range=float_range)
+    _, data = cv2.imencode('.png', np.ascontiguousarray(pixels))
+    # The note first: an image that a person marked is never taken for one of many.
+    write_atomic(path.with_suffix(_NOTE), (json.dumps(dict(note), indent=2) + '\n').encode())
+    write_atomic(path, data.tobytes())
+    return path

@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The source of images that a user named, whatever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+import re
+from typing import cast
+
+from adet_core.errors import ConfigError, DatasetError
+from adet_core.io.sources import (
+    CameraSource,
+    FolderSource,
+    FrameSource,
+    IMAGE_SUFFIXES,
+    VideoSource,
+)
+
+_CAMERA = re.compile(r'camera:(\d{1,6})')
+
+
+def is_live(spec: str) -> bool:
+    """Whether ``open_source(spec)`` would be a live source; opens nothing."""
+    return _CAMERA.fullmatch(spec) is not None
+
+
+def is_bag(path: Path) -> bool:
+    """Whether a path is a rosbag2 recording: its folder, or a storage file."""
+    if path.is_dir():
+        names = ('metadata.yaml', '*.mcap', '*.db3')
+        return any(next(path.glob(name), None) for name in names)
+    return path.suffix in ('.mcap', '.db3')
+
+
+def open_source(spec: str, *, topic: str = '') -> FrameSource:
+    """Open what a user named.
+
+    Args:
+        spec: A folder, an image file, a video file, a rosbag, or ``camera:N``.
+        topic: Bags only: the topic of the images; by default the only one, or ``image_raw``.
+
+    Raises:
+        ConfigError: It is a rosbag, and the package that reads these is not installed.
+        DatasetError: It does not exist, is empty, or is none of these.
+    """
+    if match := _CAMERA.fullmatch(spec):
+        return CameraSource(int(match[1]))
+    if not spec:
+        msg = 'source is empty; give a folder, a video, a bag or camera:N'
+        raise DatasetError(msg)
+    path = Path(spec).expanduser()
+    if not path.exists():
+        msg = f'{spec}: no such folder, file or camera; give a folder, a video, a bag or camera:N'
+        raise DatasetError(msg)
+    if is_bag(path):
+        return _open_bag(path, topic)
+    if path.is_dir():
+        return FolderSource(path)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return FolderSource(path.parent, [path])
+    return VideoSource(path)
+
+
+def _open_bag(path: Path, topic: str) -> FrameSource:
+    """Bags need libraries that a robot may do without: another package brings the reader."""
+    entry = next(iter(entry_points(group='adet.sources', name='bag')), None)
+    if entry is None:
+        msg = f'{path}: is a rosbag, which needs a package: pip install adet_evaluation'
+        raise ConfigError(msg)
+    return cast('Callable[[Path, str], FrameSource]', entry.load())(path, topic)

@@ -1,0 +1,194 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where images come from: a folder, one file, a video or a camera."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+import os
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from adet_core.errors import DatasetError, ImageError
+from adet_core.image import Image, read_image
+
+IMAGE_SUFFIXES = frozenset(
+    {'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.pgm', '.ppm'}
+)
+LABELS = ('normal', 'anomaly')
+MASKS_FOLDER = 'masks'
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image of a source, or the news that it could not be read.
+
+    Attributes:
+        image: None when ``error`` says why.
+        source: File path, ``video.mp4#12`` or ``camera:0``.
+        label: ``normal``, ``anomaly`` or empty for unknown.
+        error: Empty, or one line that says why there is no image.
+        stamp_ns: When it was recorded, in nanoseconds; None for images that do not say.
+        frame_id: Frame of the camera; empty for images that do not say.
+    """
+
+    image: Image | None
+    source: str
+    label: str = ''
+    error: str = ''
+    stamp_ns: int | None = None
+    frame_id: str = ''
+
+
+class FrameSource(Protocol):
+    """Iterated once or more; each pass starts at the beginning.
+
+    Attributes:
+        is_live: Frames come by themselves and are lost when nobody takes them.
+        total: Number of frames of one pass, as far as it can be told; None if only the end will.
+    """
+
+    is_live: bool
+    total: int | None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Read the frames one after the other."""
+
+
+def list_images(folder: Path) -> list[Path]:
+    """All images below a folder, in a fixed order; masks and hidden folders are left out.
+
+    Raises:
+        DatasetError: The folder is missing, unreadable or holds no image.
+    """
+    found: list[Path] = []
+
+    def fail(error: OSError) -> None:
+        raise DatasetError(f'{error.filename}: {error.strerror}') from None
+
+    seen: set[str] = set()
+    for base, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+        # A link may lead back up: each folder counts once.
+        if (real := os.path.realpath(base)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if name != MASKS_FOLDER and name[0] != '.')
+        found += [
+            Path(base, name)
+            for name in files
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES and name[0] != '.'
+        ]
+    if not found:
+        suffixes = ' '.join(sorted(IMAGE_SUFFIXES))
+        msg = f'{folder}: holds no images; put some there ({suffixes})'
+        raise DatasetError(msg)
+    return sorted(found)
+
+
+class FolderSource:
+    """The images below a folder, in sorted order; ``normal`` and ``anomaly`` are labels."""
+
+    is_live = False
+
+    def __init__(self, folder: Path, images: list[Path] | None = None) -> None:
+        """List the images.
+
+        Raises:
+            DatasetError: There are none.
+        """
+        self._folder = folder
+        self._images = list_images(folder) if images is None else images
+        self.total: int | None = len(self._images)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Read the images; an unreadable one is a frame with an error, and the rest goes on."""
+        for path in self._images:
+            label = label_of(path, self._folder)
+            try:
+                yield Frame(read_image(path), str(path), label)
+            except ImageError as error:
+                yield Frame(None, str(path), label, str(error))
+
+
+def label_of(path: Path, folder: Path) -> str:
+    """The label that the folders between ``folder`` (included) and an image give, or ''."""
+    names = [folder.absolute().name, *path.relative_to(folder).parts[:-1]]
+    return next((name for name in reversed(names) if name in LABELS), '')
+
+
+class VideoSource:
+    """The frames of a video file."""
+
+    is_live = False
+
+    def __init__(self, path: Path) -> None:
+        """Check that the file can be opened.
+
+        Raises:
+            DatasetError: It is no video that OpenCV reads.
+        """
+        self._path = path
+        capture = self._open()
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        capture.release()
+        self.total: int | None = count if count > 0 else None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Decode the frames in order."""
+        capture = self._open()
+        try:
+            index = 0
+            while (pixels := _grab(capture)) is not None:
+                yield Frame(Image(pixels, 'bgr8'), f'{self._path}#{index}')
+                index += 1
+        finally:
+            capture.release()
+
+    def _open(self) -> cv2.VideoCapture:
+        capture = cv2.VideoCapture(str(self._path))
+        if not capture.isOpened():
+            msg = f'{self._path}: neither an image nor a video that OpenCV can read'
+            raise DatasetError(msg)
+        return capture
+
+
+class CameraSource:
+    """A camera through OpenCV; it never ends by itself."""
+
+    is_live = True
+    total: int | None = None
+
+    def __init__(self, index: int) -> None:
+        """Open the camera.
+
+        Raises:
+            DatasetError: There is no such camera, or it is in use.
+        """
+        self._name = f'camera:{index}'
+        self._capture = cv2.VideoCapture(index)
+        # Old frames are of no use to anybody: keep as few as the driver allows.
+        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        if not self._capture.isOpened():
+            msg = f'{self._name}: cannot be opened; see which exist with: ls /dev/video*'
+            raise DatasetError(msg)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Take frames for ever.
+
+        Raises:
+            DatasetError: The camera stopped giving frames.
+        """
+        while (pixels := _grab(self._capture)) is not None:
+            yield Frame(Image(pixels, 'bgr8'), self._name)
+        msg = f'{self._name}: no more frames; was it unplugged?'
+        raise DatasetError(msg)
+
+
+def _grab(capture: cv2.VideoCapture) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None:
+    grabbed, pixels = capture.read()
+    return np.asarray(pixels, np.uint8) if grabbed else None

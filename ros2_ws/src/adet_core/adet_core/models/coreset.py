@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which features a memory bank keeps: the k-centre greedy coreset of PatchCore.
+
+Sener, Savarese: Active Learning for Convolutional Neural Networks, a Core-Set Approach, ICLR 2018,
+https://arxiv.org/abs/1708.00489; Roth et al., https://arxiv.org/abs/2106.08265.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from adet_core.progress import ProgressCallback, silent
+
+Features = npt.NDArray[np.float32]
+
+# Centres that one pass over all features takes into account, at most: enough to make that pass a
+# product of matrices.
+_CANDIDATES = 512
+# Features of one such product, so that its result stays in the processor's cache.
+_ROWS = 1024
+
+
+def select_coreset(
+    features: Features,
+    size: int,
+    *,
+    seed: int,
+    given: int = 0,
+    progress: ProgressCallback = silent,
+) -> npt.NDArray[np.int64]:
+    """Choose features that leave none of the others far from all chosen ones.
+
+    Each choice is the feature farthest from those chosen so far, as in the textbook's loop, which
+    passes over all features for each. Distances to chosen features only shrink, so among the
+    few hundred farthest features the loop can go on by itself until the next choice might lie
+    outside; one pass then makes up for all of these choices at once. On ties, and in the last bits
+    of a distance, choices may differ from the textbook's.
+
+    Args:
+        features: float32 ``(N, D)``.
+        size: How many to choose, 1 to N.
+        seed: Of the first choice.
+        given: So many of the first features are chosen beforehand, e.g. an older coreset.
+        progress: Told the progress; what it raises ends the selection.
+
+    Returns:
+        int64 ``(size,)``, indices of different features in the order they were chosen.
+
+    Raises:
+        ValueError: ``size`` is not between 1 and N, or less than ``given``.
+    """
+    count = len(features)
+    if not max(1, given) <= size <= count:
+        also = f', of which {given} are given' if given else ''
+        msg = f'a coreset of {size} cannot be chosen from {count} features{also}'
+        raise ValueError(msg)
+    # Of features around 0 the distances lose fewer digits.
+    centred = features - features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    norms = np.einsum('nd,nd->n', centred, centred)
+    nearest = np.full(count, np.inf, np.float32)
+    chosen = list(range(given)) or [int(np.random.default_rng(seed).integers(count))]
+    for first in range(0, len(chosen), _CANDIDATES):
+        _shrink(nearest, centred, norms, chosen[first : first + _CANDIDATES])
+        progress('choosing the coreset', 0, size)
+    while len(chosen) < size:
+        fresh = _choose(centred, norms, nearest, size - len(chosen))
+        chosen.extend(fresh)
+        _shrink(nearest, centred, norms, fresh)
+        progress('choosing the coreset', len(chosen), size)
+    return np.array(chosen, np.int64)
+
+
+def cover_radius(features: Features, chosen: npt.NDArray[np.int64]) -> float:
+    """The largest distance of a feature from the nearest chosen one.
+
+    Args:
+        features: float32 ``(N, D)``.
+        chosen: int64 ``(K,)``, indices.
+    """
+    centred = features - features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    norms = np.einsum('nd,nd->n', centred, centred)
+    nearest = np.full(len(features), np.inf, np.float32)
+    for first in range(0, len(chosen), _CANDIDATES):
+        _shrink(nearest, centred, norms, chosen[first : first + _CANDIDATES].tolist())
+    return float(np.sqrt(nearest.max().clip(min=0)))
+
+
+def _choose(features: Features, norms: Features, nearest: Features, wanted: int) -> list[int]:
+    """Choose among the farthest features for as long as the farthest of all is one of them."""
+    count = min(_CANDIDATES, len(features))
+    candidates = np.argpartition(nearest, -count)[-count:]
+    distance = nearest[candidates]
+    # No feature outside is farther than this, now or later.
+    bound = distance.min() if count < len(features) else -np.inf
+    of_each = features[candidates]
+    chosen: list[int] = []
+    while len(chosen) < wanted:
+        index = int(distance.argmax())
+        if chosen and distance[index] < bound:
+            break
+        chosen.append(int(candidates[index]))
+        away = norms[candidates] + norms[chosen[-1]] - 2 * (of_each @ of_each[index])
+        np.minimum(distance, away, out=distance)
+        # Never again, even where all that is left lies on a chosen one.
+        distance[index] = -np.inf
+        if len(chosen) == count:
+            break
+    return chosen
+
+
+def _shrink(nearest: Features, features: Features, norms: Features, chosen: list[int]) -> None:
+    """Take newly chosen features into account: ``nearest`` holds squared distances."""
+    centres, lengths = -2 * features[chosen].T, norms[chosen]
+    # Fresh memory for each product would cost as much as a third of the product.
+    product = np.empty((_ROWS, len(chosen)), np.float32)
+    for first in range(0, len(features), _ROWS):
+        rows = slice(first, first + _ROWS)
+        away = np.matmul(features[rows], centres, out=product[: len(features) - first])
+        away += lengths
+        np.minimum(nearest[rows], away.min(axis=1) + norms[rows], out=nearest[rows])
+    nearest[chosen] = -np.inf

@@ -1,0 +1,184 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Whether what was learned may go into service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from adet_core.bundle import Figures, ScoreRange, Threshold
+from adet_core.image import ImageArray
+from adet_core.inference.backend import Backend
+from adet_core.inference.parity import BANDS
+from adet_core.metrics import auroc, binomial_upper_bound
+from adet_core.progress import ProgressCallback
+from adet_core.retrain.images import CollectedImages, LabelledImage
+from adet_core.retrain.relearned import Relearned
+from adet_core.scoring import AnomalyMap
+from adet_core.thresholds import normal_thresholds, score_range
+
+
+class Scores(NamedTuple):
+    """What one state of a model says of all the images of a retraining.
+
+    Attributes:
+        good: Raw scores of the normal images kept back, float32 ``(N,)``.
+        peaks: The largest values of their maps.
+        marked: Raw scores of images an operator had marked as fine.
+        test: Raw scores of the labelled images.
+    """
+
+    good: npt.NDArray[np.float32]
+    peaks: npt.NDArray[np.float32]
+    marked: npt.NDArray[np.float32]
+    test: npt.NDArray[np.float32]
+
+
+def ask(
+    backend: Backend,
+    collected: CollectedImages,
+    test: Sequence[LabelledImage],
+    *,
+    stage: str,
+    progress: ProgressCallback,
+) -> Scores:
+    """Let a model inspect all images, one at a time."""
+    images: list[ImageArray] = [*collected.good, *collected.marked, *(one.image for one in test)]
+    scores, peaks = np.empty((2, len(images)), np.float32)
+    for number, image in enumerate(images):
+        answer = backend.run(image[None])
+        scores[number], peaks[number] = answer.scores[0], answer.maps[0].max()
+        progress(stage, number + 1, len(images))
+    good = len(collected.good)
+    marked = good + len(collected.marked)
+    return Scores(scores[:good], peaks[:good], scores[good:marked], scores[marked:])
+
+
+def figures(scores: Scores, threshold: float, test: Sequence[LabelledImage]) -> Figures:
+    """What a threshold makes of scores; normal images kept back count for the AUROC, too."""
+    labels = np.array([one.is_anomalous for one in test], np.bool_)
+    everything = np.concatenate([scores.good, scores.test])
+    return Figures(
+        threshold=threshold,
+        normals=len(scores.good),
+        rejected=int((scores.good >= threshold).sum()),
+        image_auroc=auroc(
+            everything, np.concatenate([np.zeros(len(scores.good), np.bool_), labels])
+        ),
+        marked=len(scores.marked),
+        marked_rejected=int((scores.marked >= threshold).sum()),
+    )
+
+
+class Thresholds(NamedTuple):
+    """Where the new set draws its lines."""
+
+    image: Threshold
+    pixel: Threshold
+    score_range: ScoreRange
+
+
+def calibrate(scores: Scores, others: Sequence[float], settings: Mapping[str, Any]) -> Thresholds:
+    """Thresholds from the normal images kept back.
+
+    Args:
+        scores: Of the new model.
+        others: Scores that widen the score range, e.g. of anomalies.
+        settings: Rates and confidence.
+    """
+    image, pixel = normal_thresholds(
+        scores.good,
+        scores.peaks,
+        settings['false_reject_rate'],
+        confidence=settings['confidence'],
+        uncertain_rate=settings['uncertain_rate'],
+    )
+    every = np.concatenate([scores.good, scores.test, np.array(others, np.float32)])
+    return Thresholds(image, pixel, score_range(every, image.value, scores.good))
+
+
+def parity_fault(
+    relearned: Relearned,
+    golden: Sequence[ImageArray],
+    span: float,
+    *,
+    precision: str = 'fp32',
+    progress: ProgressCallback,
+) -> str:
+    """Whether the graph, with what was learned, says what that means; a sentence if not.
+
+    Args:
+        relearned: The new set.
+        golden: Prepared images.
+        span: Of the score range.
+        precision: Of the graph: how far off scores may be, and in fp32 also maps; see
+            `adet_core.inference.parity.BANDS`.
+        progress: Told the progress.
+    """
+    allowed = BANDS[precision] * span
+    for number, image in enumerate(golden, start=1):
+        answer = relearned.backend.run(image[None])
+        expected = relearned.reference(image)
+        difference = abs(float(answer.scores[0]) - expected.score)
+        if precision == 'fp32':
+            difference = max(difference, _largest(answer.maps[0], expected.anomaly_map))
+        if not difference <= allowed:
+            return (
+                f'the graph differs from what was learned by {difference:.3g}, allowed '
+                f'{allowed:.3g}; export the bundle again'
+            )
+        progress('validate', number, len(golden))
+    return ''
+
+
+def quality_fault(
+    scores: Scores,
+    before: Figures,
+    after: Figures,
+    test: Sequence[LabelledImage],
+    settings: Mapping[str, Any],
+) -> str:
+    """Why a new set may not go into service, in one sentence; empty if it may."""
+    target = settings['false_reject_rate']
+    if after.false_reject_rate > target:
+        return (
+            f'it rejects {after.rejected} of {after.normals} normal images kept back, more than '
+            f'{target:.1%}'
+        )
+    # A threshold above n scores promises no better rate than one in n + 1.
+    most = max(target, 1 / (after.normals + 1))
+    normal = scores.test[np.array([not one.is_anomalous for one in test], np.bool_)]
+    rejected = int((normal >= after.threshold).sum())
+    if rejected and _lower_bound(rejected, len(normal), settings['confidence']) > most:
+        return (
+            f'it rejects {rejected} of {len(normal)} normal test images, more than {most:.1%} of '
+            'good parts can explain; are the new images like the parts on the line?'
+        )
+    if before.image_auroc is not None and after.image_auroc is not None:
+        loss, allowed = before.image_auroc - after.image_auroc, settings['max_auroc_loss']
+        if loss > allowed:
+            return (
+                f'image AUROC falls from {before.image_auroc:.4f} to {after.image_auroc:.4f}, '
+                f'more than max_auroc_loss {allowed:g}; are there anomalies among the new '
+                'images?'
+            )
+    return ''
+
+
+def all_finite(scores: Scores) -> bool:
+    """Whether every score is a number; compared with a threshold, others would pass."""
+    return all(bool(np.isfinite(values).all()) for values in scores)
+
+
+def _largest(one: AnomalyMap, other: AnomalyMap) -> float:
+    with np.errstate(invalid='ignore'):
+        return float(np.nan_to_num(np.abs(one - other), nan=np.inf).max())
+
+
+def _lower_bound(count: int, total: int, confidence: float) -> float:
+    """The lowest rate that ``count`` hits leave credible."""
+    return 1 - binomial_upper_bound(total - count, total, confidence)

@@ -1,0 +1,207 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which images of a folder are new, which of them are learned, and which are kept back."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass, field
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from adet_core.bundle import Bundle
+from adet_core.errors import DatasetError, ImageError
+from adet_core.image import decode_image, ImageArray, preprocess
+from adet_core.io.feedback import is_feedback
+from adet_core.io.sources import label_of, LABELS, list_images
+from adet_core.progress import ProgressCallback
+
+_MINIMUM = 2
+
+
+@dataclass(frozen=True)
+class NewImage:
+    """One prepared image.
+
+    Attributes:
+        path: Its file.
+        sha256: Of the file.
+        image: uint8 ``(H, W, 3)``, RGB, of the graph's size.
+        is_marked: An operator marked it as fine.
+    """
+
+    path: Path
+    sha256: str
+    image: ImageArray
+    is_marked: bool
+
+
+@dataclass
+class CollectedImages:
+    """What a retraining works with.
+
+    Attributes:
+        learn: New images to learn from.
+        known: Images of the folder that were learned from before; filled on request.
+        held_out: Normal images kept back, new and old.
+        normals: Normal images that came with the bundle, kept back likewise.
+        unreadable: One line for each image that was skipped.
+    """
+
+    learn: list[NewImage] = field(default_factory=list)
+    known: list[NewImage] = field(default_factory=list)
+    held_out: list[NewImage] = field(default_factory=list)
+    normals: list[ImageArray] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def marked(self) -> list[ImageArray]:
+        """Those to learn from that an operator marked as fine."""
+        return [image.image for image in self.learn if image.is_marked]
+
+    @property
+    def good(self) -> list[ImageArray]:
+        """All normal images that no model of this retraining was fitted to."""
+        return [*self.normals, *(image.image for image in self.held_out)]
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """A labelled image."""
+
+    image: ImageArray
+    is_anomalous: bool
+
+
+def collect(
+    bundle: Bundle,
+    folder: Path,
+    *,
+    incremental: bool,
+    share: float,
+    replay: bool,
+    progress: ProgressCallback,
+) -> CollectedImages:
+    """Read a folder of normal images and divide it.
+
+    An image is kept back or learned for good: its content decides, not the number of images
+    beside it. What an operator marked as fine is always learned.
+
+    Args:
+        bundle: As it is in service.
+        folder: Normal images.
+        incremental: Go on from what the bundle knows; else it is forgotten, and all count as new.
+        share: Of the new images, how many are kept back.
+        replay: Whether images that were learned before are wanted, too.
+        progress: Told the progress.
+
+    Raises:
+        DatasetError: The folder is missing or empty, holds images labelled as anomalies, holds
+            nothing new, or too little.
+    """
+    if not folder.is_dir():
+        msg = f'{folder}: no such folder; put images of good parts there'
+        raise DatasetError(msg)
+    # Marked ones first: of two equal images the first one counts.
+    paths = sorted(list_images(folder), key=lambda path: not is_feedback(path))
+    learned, kept_back = bundle.known_images() if incremental else ({}, {})
+    size = (bundle.manifest.image.height, bundle.manifest.image.width)
+    found = CollectedImages(normals=list(bundle.normals()) if incremental else [])
+    # The bundle's own may also lie in the folder.
+    seen = {_content(image) for image in found.normals}
+    for number, path in enumerate(paths, start=1):
+        if label_of(path, folder) == LABELS[1]:
+            msg = f'{path}: is labelled as an anomaly; only good parts are learned from'
+            raise DatasetError(f'{msg}; name the folder of the good ones')
+        try:
+            image = _read(path, size, [] if replay else learned)
+        except ImageError as error:
+            found.unreadable.append(str(error))
+        else:
+            if image is not None and _content(image.image) not in seen:
+                seen.add(_content(image.image))
+                _sort_in(image, found, learned, kept_back, share)
+        progress('load', number, len(paths))
+    _check(found, folder, len(paths), incremental=incremental)
+    return found
+
+
+def collect_test(
+    folder: Path | None, bundle: Bundle, progress: ProgressCallback
+) -> list[LabelledImage]:
+    """Read labelled images, ``normal`` and ``anomaly``; none for None.
+
+    Raises:
+        DatasetError: The folder is missing or empty, or an image has no label.
+    """
+    if folder is None:
+        return []
+    if not folder.is_dir():
+        msg = f'{folder}: no such folder; it takes normal/ and anomaly/'
+        raise DatasetError(msg)
+    size = (bundle.manifest.image.height, bundle.manifest.image.width)
+    found = []
+    paths = list_images(folder)
+    for number, path in enumerate(paths, start=1):
+        label = label_of(path, folder)
+        if not label:
+            msg = f'{path}: has no label; test images belong in normal/ or anomaly/'
+            raise DatasetError(msg)
+        image = _read(path, size, [])
+        assert image is not None
+        found.append(LabelledImage(image.image, label == LABELS[1]))
+        progress('load test images', number, len(paths))
+    return found
+
+
+def _read(path: Path, size: tuple[int, int], skip: Container[str]) -> NewImage | None:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        msg = f'{path}: {error.strerror}'
+        raise ImageError(msg) from None
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 in skip:
+        return None
+    image = preprocess(decode_image(data, str(path)), size)
+    return NewImage(path, sha256, image, is_feedback(path))
+
+
+def _sort_in(
+    image: NewImage,
+    found: CollectedImages,
+    learned: dict[str, str],
+    kept_back: dict[str, str],
+    share: float,
+) -> None:
+    if image.sha256 in learned:
+        found.known.append(image)
+    elif not image.is_marked and (
+        image.sha256 in kept_back or int(image.sha256[:8], 16) < share * 2**32
+    ):
+        found.held_out.append(image)
+    else:
+        found.learn.append(image)
+
+
+def _check(found: CollectedImages, folder: Path, count: int, *, incremental: bool) -> None:
+    if not found.good and len(found.learn) > _MINIMUM:
+        # Somebody has to be asked where the threshold lies.
+        found.held_out.append(found.learn.pop())
+    why = f'; {found.unreadable[0]}' if found.unreadable else ''
+    if incremental and not found.learn:
+        msg = f'{folder}: nothing new to learn among {count} images{why}; add images of good '
+        raise DatasetError(f'{msg}parts, or learn all of them anew (mode full)')
+    needed = 1 if incremental else _MINIMUM
+    if len(found.learn) < needed or not found.good:
+        msg = (
+            f'{folder}: {len(found.learn)} images to learn from and {len(found.good)} to find '
+            f'the threshold with, at least {needed} and 1 are needed{why}'
+        )
+        raise DatasetError(msg)
+
+
+def _content(image: ImageArray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(image).data).digest()

@@ -1,0 +1,252 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reading a rosbag2 recording, whole or cut short, in the order in which it was recorded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path
+import re
+from typing import Any, NamedTuple, Protocol
+
+from mcap.records import Channel, Schema
+from mcap.records import Message as McapMessage
+from mcap.stream_reader import StreamReader
+from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
+from rosbags.rosbag2 import Reader
+
+from adet_core.errors import BagError
+from adet_evaluation.bags.messages import types_of
+
+STORAGES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
+"""What a storage file's name ends in, and what ROS 2 calls such a storage."""
+_METADATA = 'metadata.yaml'
+# A torn length must not be taken for an order to read that much.
+_LARGEST_RECORD = 2**30
+_NO_DEFINITION = MessageDefinition(MessageDefinitionFormat.NONE, '')
+
+
+class Topic(NamedTuple):
+    """A topic of a bag.
+
+    Attributes:
+        kind: Its type, e.g. ``sensor_msgs/msg/Image``.
+        messages: How many.
+    """
+
+    kind: str
+    messages: int
+
+
+class Message(NamedTuple):
+    """A message of a bag.
+
+    Attributes:
+        topic: Its topic.
+        kind: Its type.
+        received_ns: When it was recorded, in nanoseconds.
+        value: The message, with the fields of its definition.
+    """
+
+    topic: str
+    kind: str
+    received_ns: int
+    value: Any
+
+
+class _Raw(NamedTuple):
+    topic: str
+    kind: str
+    received_ns: int
+    data: bytes
+
+
+class _Storage(Protocol):
+    """Something that holds messages; opened by its constructor, and again for each pass."""
+
+    path: Path
+    topics: dict[str, Topic]
+    definitions: dict[str, MessageDefinition]
+
+    def read(self, topics: Collection[str]) -> Iterator[_Raw]:
+        """The messages of some topics."""
+
+
+class Bag:
+    """A recording: a folder as ``ros2 bag record`` makes it, or one of its storage files.
+
+    What was cut short is read as far as it goes. Memory does not grow with the bag.
+
+    Attributes:
+        path: The folder or file.
+        topics: What was recorded, by topic.
+        warnings: What is wrong with the bag and how to mend it, a line each. Damage in the midst
+            of it is found, and added, by reading.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a bag.
+
+        Raises:
+            BagError: It is none, or cannot be read at all.
+        """
+        self.path = path
+        self.warnings: list[str] = []
+        self._storages = self._open()
+        counts: Counter[str] = Counter()
+        kinds: dict[str, str] = {}
+        definitions: dict[str, MessageDefinition] = {}
+        for storage in self._storages:
+            definitions.update(storage.definitions)
+            for name, topic in storage.topics.items():
+                counts[name] += topic.messages
+                kinds[name] = topic.kind
+        self.topics = {name: Topic(kinds[name], counts[name]) for name in sorted(kinds)}
+        try:
+            self._types = types_of(definitions)
+        except Exception as error:  # noqa: BLE001 - the text comes from the bag
+            msg = f'{path}: its message definitions cannot be read ({_brief(error)})'
+            raise BagError(msg) from None
+
+    def read(self, topics: Collection[str]) -> Iterator[Message]:
+        """The messages of some topics; where the bag is damaged, up to there."""
+        for storage in self._storages:
+            try:
+                for raw in storage.read(topics):
+                    value = self._types.deserialize_cdr(raw.data, raw.kind)
+                    yield Message(raw.topic, raw.kind, raw.received_ns, value)
+            except GeneratorExit:
+                raise
+            except Exception as error:  # noqa: BLE001 - damaged bytes make the libraries fail in any way
+                self._warn(
+                    f'{storage.path}: damaged ({_brief(error)}); the rest of it is not read'
+                )
+
+    def told(self) -> str:
+        """The topics and their types, for an error message."""
+        topics = ', '.join(f'{name} ({topic.kind})' for name, topic in self.topics.items())
+        return topics or 'no topic at all'
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def _open(self) -> list[_Storage]:
+        if self.path.is_file():
+            return [self._open_file(self.path)]
+        files = sorted(
+            (file for file in self.path.glob('*') if file.suffix in STORAGES), key=_in_order
+        )
+        if not self.path.is_dir():
+            msg = f'{self.path}: no such bag'
+            raise BagError(msg)
+        remedy = f'mend it with: ros2 bag reindex {self.path}'
+        if (self.path / _METADATA).is_file():
+            try:
+                return [_Whole(self.path, files)]
+            except Exception as error:  # noqa: BLE001 - as above
+                self._warn(f'{self.path}: damaged ({_brief(error)}); {remedy}')
+        elif files:
+            self._warn(
+                f'{self.path}: has no {_METADATA}, as its recording was cut short; {remedy}'
+            )
+        if not files:
+            msg = f'{self.path}: no rosbag: it has no {_METADATA} and no .mcap or .db3 file'
+            raise BagError(msg)
+        return [self._open_file(file) for file in files]
+
+    def _open_file(self, path: Path) -> _Storage:
+        try:
+            return _Whole(path, [path])
+        except Exception as error:  # noqa: BLE001 - as above
+            what = f'{path}: cut short or damaged ({_brief(error)})'
+        if path.suffix != '.mcap':
+            msg = f'{what}; mend it with: sqlite3 {path} .recover | sqlite3 NEW.db3'
+            raise BagError(msg)
+        torn = _Torn(path)
+        if not torn.topics:
+            msg = f'{path}: holds no message that can be read'
+            raise BagError(msg)
+        self._warn(f'{what}; read as far as it goes. Mend it with: mcap recover {path}')
+        return torn
+
+
+class _Whole:
+    """A bag folder or storage file that is in order."""
+
+    def __init__(self, path: Path, files: Collection[Path]) -> None:
+        for file in files:
+            rest = file.with_name(f'{file.name}-wal')
+            if rest.is_file() and rest.stat().st_size:
+                msg = f'{rest.name} holds messages of a recorder that was killed'
+                raise BagError(msg)
+        self.path = path
+        with Reader(path) as reader:
+            self.topics = {
+                name: Topic(info.msgtype or 'several types', info.msgcount)
+                for name, info in reader.topics.items()
+            }
+            self.definitions = {one.msgtype: one.msgdef for one in reader.connections}
+
+    def read(self, topics: Collection[str]) -> Iterator[_Raw]:
+        with Reader(self.path) as reader:
+            wanted = [one for one in reader.connections if one.topic in topics]
+            if wanted:
+                for connection, received_ns, data in reader.messages(wanted):
+                    yield _Raw(connection.topic, connection.msgtype, received_ns, data)
+
+
+class _Torn:
+    """An MCAP file without its end, where the index would be: read from the start, twice."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        counts: Counter[str] = Counter()
+        kinds: dict[str, str] = {}
+        self.definitions: dict[str, MessageDefinition] = {}
+        for schema, channel, _ in self._records():
+            counts[channel.topic] += 1
+            kinds[channel.topic] = schema.name
+            self.definitions[schema.name] = _definition(schema)
+        self.topics = {name: Topic(kind, counts[name]) for name, kind in kinds.items()}
+
+    def read(self, topics: Collection[str]) -> Iterator[_Raw]:
+        for schema, channel, message in self._records():
+            if channel.topic in topics:
+                yield _Raw(channel.topic, schema.name, message.log_time, message.data)
+
+    def _records(self) -> Iterator[tuple[Schema, Channel, McapMessage]]:
+        schemas: dict[int, Schema] = {}
+        channels: dict[int, Channel] = {}
+        with self.path.open('rb') as file:
+            reader = StreamReader(file, validate_crcs=True, record_size_limit=_LARGEST_RECORD)
+            records = reader.records
+            while True:
+                try:
+                    record = next(records)
+                except Exception:  # noqa: BLE001 - this is where it was cut, and was said already
+                    return
+                if isinstance(record, Schema):
+                    schemas[record.id] = record
+                elif isinstance(record, Channel):
+                    channels[record.id] = record
+                elif isinstance(record, McapMessage):
+                    channel = channels[record.channel_id]
+                    yield schemas[channel.schema_id], channel, record
+
+
+def _definition(schema: Schema) -> MessageDefinition:
+    formats = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinitionFormat.IDL}
+    if schema.encoding not in formats:
+        return _NO_DEFINITION
+    return MessageDefinition(formats[schema.encoding], schema.data.decode())
+
+
+def _in_order(path: Path) -> list[tuple[int, str]]:
+    """bag_2.mcap before bag_10.mcap."""
+    return [(int(word or 0), rest) for word, rest in re.findall(r'(\d*)(\D*)', path.name)]
+
+
+def _brief(error: Exception) -> str:
+    return (' '.join(str(error).split()) or type(error).__name__)[:200]

@@ -1,0 +1,264 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""What there is to evaluate, wherever it comes from: images, a bag, or recorded results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from adet_core.errors import BagError, ConfigError, DatasetError, ImageError
+from adet_core.image import Image, read_image
+from adet_core.inference.detector import Detector
+from adet_core.io.open_source import is_bag
+from adet_core.io.sources import Frame, FrameSource, VideoSource
+from adet_core.progress import ProgressCallback, silent
+from adet_core.records import read_records, Record
+from adet_evaluation.figures import evaluate, EvaluationFigures, share_labels
+from adet_evaluation.offline import find_images, infer_offline, stamped
+
+FindImages = Callable[[Collection[int]], Mapping[int, Image]]
+"""Gives images by their stamps in nanoseconds; one that is not at hand is absent."""
+
+
+@dataclass(frozen=True)
+class ModelEvaluation:
+    """One model's part of a study.
+
+    Attributes:
+        rows: What it said of each image.
+        figures: Their evaluation.
+        detector: Draws the overlays; None if the bundle is not at hand.
+    """
+
+    rows: Sequence[Record]
+    figures: EvaluationFigures
+    detector: Detector | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Models side by side on the same images.
+
+    Attributes:
+        models: By name, at least one.
+        source: What was evaluated, for people.
+        find_images: The images again, for those who want to look.
+        warnings: What was wrong with the source, a line each.
+    """
+
+    models: Mapping[str, ModelEvaluation]
+    source: str
+    find_images: FindImages
+    warnings: Sequence[str] = ()
+
+
+def load_detectors(
+    bundles: Sequence[Path],
+    *,
+    backend: str = 'auto',
+    threads: int = 0,
+    progress: ProgressCallback = silent,
+) -> dict[str, Detector]:
+    """Detectors of bundles, by their model names; where these are equal, with the bundles' ids.
+
+    Raises:
+        AdetError: A bundle or the backend cannot be used, or a bundle is named twice.
+    """
+    loaded = [
+        (path, Detector.load(path, backend=backend, threads=threads, progress=progress))
+        for path in bundles
+    ]
+    words = [detector.bundle.manifest.model for _, detector in loaded]
+    found: dict[str, Detector] = {}
+    for path, detector in loaded:
+        word = detector.bundle.manifest.model
+        name = word if words.count(word) == 1 else f'{word} {detector.bundle.bundle_id}'
+        if name in found:
+            msg = f'{path}: the same bundle was named before'
+            raise ConfigError(msg)
+        found[name] = detector
+    return found
+
+
+def evaluate_source(
+    source: FrameSource,
+    name: str,
+    detectors: Mapping[str, Detector],
+    *,
+    progress: ProgressCallback = silent,
+) -> Evaluation:
+    """Inspect a source that ends, and evaluate what the detectors say.
+
+    Args:
+        source: The images.
+        name: What people call them.
+        detectors: By name, at least one.
+        progress: Told of the progress.
+
+    Raises:
+        DatasetError: The source never ends.
+        RecordError: Not one image could be inspected.
+    """
+    if source.is_live:
+        msg = f'{name}: a camera never ends; record a bag, and evaluate that'
+        raise DatasetError(msg)
+    runs = infer_offline(source, detectors, progress=progress)
+    duplicates = getattr(source, 'duplicates', 0)
+    models = {
+        model: ModelEvaluation(
+            run.rows,
+            evaluate(
+                run.rows,
+                learned=_learned(detectors[model]),
+                pixels=run.pixels,
+                duplicates=duplicates,
+                seconds=run.seconds,
+            ),
+            detectors[model],
+        )
+        for model, run in runs.items()
+    }
+    warnings = getattr(source, 'warnings', ())
+    return Evaluation(models, name, lambda stamps: find_images(source, stamps), warnings)
+
+
+def evaluate_bag(
+    path: Path, *, topic: str = '', progress: ProgressCallback = silent
+) -> Evaluation:
+    """Evaluate the results that were recorded in a bag.
+
+    Args:
+        path: The bag.
+        topic: Topic of its images, for the galleries; by default the only one.
+        progress: Told of the progress.
+
+    Raises:
+        BagError: It cannot be read, or holds no results.
+        RecordError: A detector has no verdict in it.
+    """
+    from adet_evaluation.bags import Bag, BagSource, recorded_results
+
+    bag = Bag(path)
+    rows = share_labels(recorded_results(bag, progress=progress))
+    models = {name: ModelEvaluation(one, evaluate(one)) for name, one in rows.items()}
+
+    def find(stamps: Collection[int]) -> Mapping[int, Image]:
+        # A bag may well hold results alone.
+        with suppress(BagError):
+            return find_images(BagSource(path, topic), stamps)
+        return {}
+
+    return Evaluation(models, str(path), find, bag.warnings)
+
+
+def evaluate_results(
+    paths: Sequence[Path],
+    detectors: Mapping[str, Detector],
+    *,
+    replayed: FrameSource | None = None,
+    progress: ProgressCallback = silent,
+) -> Evaluation:
+    """Evaluate files that the recorder wrote.
+
+    Args:
+        paths: At least one.
+        detectors: By model, for overlays and the drift test; may lack some.
+        replayed: The bag that was inspected: its images without a row count as missing, and
+            its labels and images are used.
+        progress: Told of the progress.
+
+    Raises:
+        RecordError: A file cannot be read, or has no verdict.
+    """
+    read = [(path, list(read_records(path))) for path in paths]
+    if replayed is not None:
+        expected = _without_images(replayed, progress)
+        read = [(path, _completed(rows, expected)) for path, rows in read]
+    words = [rows[0].model if rows else '' for _, rows in read]
+    named = {
+        word if word and words.count(word) == 1 else f'{word} ({path})': rows
+        for word, (path, rows) in zip(words, read, strict=True)
+    }
+    models, warnings = {}, list(getattr(replayed, 'warnings', ()))
+    for name, rows in share_labels(named).items():
+        detector = detectors.get(rows[0].model) if rows else None
+        figures = evaluate(rows, learned=_learned(detector) if detector else ())
+        if detector and set(figures.bundles) != {detector.bundle.bundle_id}:
+            # Overlays and drift of another bundle would say nothing of these verdicts.
+            warnings.append(
+                f'{name}: its rows are of bundle {", ".join(figures.bundles)}, and '
+                f'{detector.bundle.bundle_id} was given; no overlays and no drift test'
+            )
+            detector, figures = None, replace(figures, drift=None)
+        models[name] = ModelEvaluation(rows, figures, detector)
+    sources = {row.stamp_ns: row.source for one in models.values() for row in one.rows}
+
+    def find(stamps: Collection[int]) -> Mapping[int, Image]:
+        if replayed is not None:
+            return find_images(replayed, stamps)
+        return _by_source({stamp: sources[stamp] for stamp in stamps})
+
+    return Evaluation(models, ', '.join(map(str, paths)), find, warnings)
+
+
+def _without_images(source: FrameSource, progress: ProgressCallback) -> list[tuple[int, Frame]]:
+    """The stamps and labels of a source."""
+    found = []
+    for stamp, frame in stamped(source):
+        found.append((stamp, replace(frame, image=None)))
+        progress('reading labels', len(found), source.total)
+    return found
+
+
+def _completed(rows: list[Record], expected: Sequence[tuple[int, Frame]]) -> list[Record]:
+    """Rows with the labels of their images, and one for each image that has none."""
+    frames = dict(expected)
+    model = rows[0].model if rows else ''
+    known = [
+        replace(row, source=frame.source, label=frame.label)
+        if not row.label and (frame := frames.get(row.stamp_ns))
+        else row
+        for row in rows
+    ]
+    inspected = {row.stamp_ns for row in rows}
+    lost = [
+        Record(
+            stamp_ns=stamp,
+            frame_id=frame.frame_id,
+            source=frame.source,
+            label=frame.label,
+            model=model,
+            error=frame.error or 'has no row',
+        )
+        for stamp, frame in expected
+        if stamp not in inspected
+    ]
+    return known + lost
+
+
+def _learned(detector: Detector) -> Sequence[float]:
+    return detector.bundle.manifest.score_range.normals
+
+
+def _by_source(sources: Mapping[int, str]) -> dict[int, Image]:
+    """Images by their stamps, from the files that are still where the rows say."""
+    found: dict[int, Image] = {}
+    videos: dict[str, dict[str, int]] = {}
+    for stamp, source in sources.items():
+        video, _, number = source.rpartition('#')
+        if video and number.isdigit() and not is_bag(Path(video)):
+            videos.setdefault(video, {})[source] = stamp
+            continue
+        with suppress(ImageError):
+            found[stamp] = read_image(Path(source))
+    for video, frames in videos.items():
+        with suppress(DatasetError):
+            for frame in VideoSource(Path(video)):
+                if frame.source in frames and frame.image is not None:
+                    found[frames.pop(frame.source)] = frame.image
+                if not frames:
+                    break
+    return found

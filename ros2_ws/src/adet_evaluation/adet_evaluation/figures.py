@@ -1,0 +1,270 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""From the rows of one model to figures."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+import itertools
+import math
+from pathlib import PurePath
+
+import numpy as np
+
+from adet_core.drift import Comparison, DriftTest
+from adet_core.errors import RecordError
+from adet_core.metrics import (
+    auroc,
+    average_precision,
+    best_f1_threshold,
+    binomial_interval,
+    PixelMetrics,
+    rates_at,
+)
+from adet_core.records import Record
+
+CONFIDENCE = 0.95
+"""How sure the intervals of the rates are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefectType:
+    """How one kind of defect was found.
+
+    Attributes:
+        images: Anomalous images of it.
+        missed: How many of them were found normal.
+        image_auroc: Of them against all normal images; None without good ones.
+    """
+
+    images: int
+    missed: int
+    image_auroc: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftAlarm:
+    """A window of accepted images whose scores were not as learned.
+
+    Attributes:
+        stamp_ns: Of its last image.
+        statistic: See `adet_core.drift.Comparison`; likewise the others.
+        p_value: Likewise.
+        higher: Likewise.
+    """
+
+    stamp_ns: int
+    statistic: float
+    p_value: float
+    higher: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationFigures:
+    """Figures of one model; None where the rows cannot give one (no labels, one class only).
+
+    Attributes:
+        images: Images with a verdict.
+        missing: Images that were not inspected; each has a row that says why.
+        duplicates: Images that came a second time, and were left out.
+        non_monotonic: Images whose stamp is earlier than the one before.
+        labelled: Images with a verdict and a label.
+        normals: Good ones of them.
+        anomalies: Anomalous ones of them.
+        anomalous: Images found anomalous.
+        uncertain: Images inspected uncertain; the figures below count them as found normal.
+        image_auroc: Area under the ROC curve of the raw scores.
+        average_precision: Area under the precision-recall curve of the raw scores, step-wise.
+        image_f1: F1 of the recorded verdicts.
+        best_f1: The best F1 that any threshold gives on these images.
+        best_f1_threshold: That threshold, raw.
+        false_reject_rate: Share of normal images found anomalous.
+        false_reject_interval: Lowest and highest rate that these counts leave credible, with
+            `CONFIDENCE` (Clopper and Pearson).
+        false_accept_rate: Share of anomalous images found normal.
+        false_accept_interval: As ``false_reject_interval``.
+        pixel_auroc: Of the anomaly maps; needs masks.
+        aupro: Likewise.
+        defect_types: By kind of defect, where folders or file names give more than one.
+        latency_ms: p50, p95 and p99 of the time from decoded image to verdict.
+        images_per_second: Images by the time they took, or by their stamps.
+        bundles: Ids of the bundles that made the verdicts.
+        drift: Where the drift test fired; None where it cannot work.
+    """
+
+    images: int
+    missing: int
+    duplicates: int
+    non_monotonic: int
+    labelled: int
+    normals: int
+    anomalies: int
+    anomalous: int
+    uncertain: int
+    image_auroc: float | None
+    average_precision: float | None
+    image_f1: float | None
+    best_f1: float | None
+    best_f1_threshold: float | None
+    false_reject_rate: float | None
+    false_reject_interval: tuple[float, float] | None
+    false_accept_rate: float | None
+    false_accept_interval: tuple[float, float] | None
+    pixel_auroc: float | None
+    aupro: float | None
+    defect_types: dict[str, DefectType]
+    latency_ms: dict[str, float]
+    images_per_second: float | None
+    bundles: tuple[str, ...]
+    drift: tuple[DriftAlarm, ...] | None
+
+
+def evaluate(
+    records: Iterable[Record],
+    *,
+    learned: Sequence[float] = (),
+    pixels: PixelMetrics | None = None,
+    duplicates: int = 0,
+    seconds: float | None = None,
+) -> EvaluationFigures:
+    """Evaluate the rows of one model.
+
+    Args:
+        records: The rows, in the order of the images; of rows with one stamp the first counts.
+        learned: Raw scores of normal images that the model was not fitted to, for the drift test.
+        pixels: Of the maps, by whoever has them.
+        duplicates: Images left out before there were rows.
+        seconds: What all rows took; by default their stamps say it.
+
+    Raises:
+        RecordError: No row has a verdict.
+    """
+    every = list(records)
+    first: dict[int, Record] = {}
+    for row in every:
+        first.setdefault(row.stamp_ns, row)
+    rows = list(first.values())
+    inspected = [row for row in rows if row.score is not None]
+    if not inspected:
+        msg = f'none of {len(rows)} rows has a verdict; inspect some images first'
+        raise RecordError(msg)
+    labelled = [row for row in inspected if row.label]
+    scores = np.array([row.score for row in labelled], np.float64)
+    labels = np.array([row.label == 'anomaly' for row in labelled], np.bool_)
+    # The verdicts as recorded, not the scores against one threshold: an operator may have moved
+    # the threshold during the run.
+    verdicts = np.array([row.is_anomalous for row in labelled], np.float64)
+    rates = rates_at(0.5, verdicts, labels)
+    anomalies = int(labels.sum())
+    normals = labels.size - anomalies
+    best = best_f1_threshold(scores, labels) if anomalies and normals else None
+    times = np.array([row.inference_ms for row in inspected], np.float64)
+    return EvaluationFigures(
+        images=len(inspected),
+        missing=len(rows) - len(inspected),
+        duplicates=duplicates + len(every) - len(rows),
+        non_monotonic=sum(b.stamp_ns < a.stamp_ns for a, b in itertools.pairwise(rows)),
+        labelled=len(labelled),
+        normals=normals,
+        anomalies=anomalies,
+        anomalous=sum(bool(row.is_anomalous) for row in inspected),
+        uncertain=sum(bool(row.is_uncertain) for row in inspected),
+        image_auroc=auroc(scores, labels),
+        average_precision=average_precision(scores, labels) if normals else None,
+        image_f1=rates.f1,
+        best_f1=None if best is None else rates_at(best, scores, labels).f1,
+        best_f1_threshold=best,
+        false_reject_rate=rates.false_reject_rate,
+        false_reject_interval=_interval(rates.false_reject_rate, normals),
+        false_accept_rate=rates.false_accept_rate,
+        false_accept_interval=_interval(rates.false_accept_rate, anomalies),
+        pixel_auroc=pixels.auroc if pixels else None,
+        aupro=pixels.aupro if pixels else None,
+        defect_types=_by_defect(labelled),
+        latency_ms={f'p{p}': float(np.percentile(times, p)) for p in (50, 95, 99)},
+        images_per_second=_rate(rows, seconds),
+        bundles=tuple(dict.fromkeys(row.bundle_id for row in inspected)),
+        drift=_drift(inspected, learned),
+    )
+
+
+def share_labels(rows: Mapping[str, Sequence[Record]]) -> dict[str, list[Record]]:
+    """Several models' rows, each with the label and source that any of them knows of its stamp."""
+    known = {row.stamp_ns: row for one in rows.values() for row in one if row.label}
+    return {
+        model: [
+            replace(row, label=known[row.stamp_ns].label, source=known[row.stamp_ns].source)
+            if not row.label and row.stamp_ns in known
+            else row
+            for row in one
+        ]
+        for model, one in rows.items()
+    }
+
+
+def defect_type(source: str) -> str:
+    """The kind of defect that an image's name gives, or ''.
+
+    The folder below ``anomaly`` (``anomaly/scratch/7.png``), else the file's name without its
+    number (``scratch_0007.png``).
+    """
+    parts = PurePath(source).parts
+    if 'anomaly' not in parts:
+        return ''
+    below = parts[len(parts) - parts[::-1].index('anomaly') : -1]
+    return '/'.join(below) or PurePath(source).stem.rstrip('0123456789').rstrip('_- .')
+
+
+def _by_defect(labelled: Sequence[Record]) -> dict[str, DefectType]:
+    normal = [row.score for row in labelled if row.label == 'normal']
+    kinds: dict[str, list[Record]] = defaultdict(list)
+    for row in labelled:
+        if row.label == 'anomaly':
+            kinds[defect_type(row.source)].append(row)
+    if len(kinds) < 2:
+        return {}
+    found = {}
+    for kind, rows in sorted(kinds.items()):
+        scores = np.array([*normal, *(row.score for row in rows)], np.float64)
+        found[kind or 'other'] = DefectType(
+            images=len(rows),
+            missed=sum(not row.is_anomalous for row in rows),
+            image_auroc=auroc(scores, np.arange(scores.size) >= len(normal)),
+        )
+    return found
+
+
+def _interval(rate: float | None, total: int) -> tuple[float, float] | None:
+    return None if rate is None else binomial_interval(round(rate * total), total, CONFIDENCE)
+
+
+def _rate(rows: Sequence[Record], seconds: float | None) -> float | None:
+    if seconds:
+        return len(rows) / seconds
+    stamps = [row.stamp_ns for row in rows]
+    span = max(stamps) - min(stamps)
+    return (len(rows) - 1) / (span / 1e9) if span else None
+
+
+def _drift(inspected: Sequence[Record], learned: Sequence[float]) -> tuple[DriftAlarm, ...] | None:
+    thresholds = [row.threshold for row in inspected if row.threshold is not None]
+    test = DriftTest(learned, thresholds[0] if thresholds else math.inf)
+    if not test.works:
+        return None
+    alarms = []
+    for row in inspected:
+        if row.is_anomalous or row.score is None:
+            continue
+        found: Comparison | None = test.add(row.score)
+        if found and found.drifts:
+            alarms.append(
+                DriftAlarm(
+                    stamp_ns=row.stamp_ns,
+                    statistic=found.statistic,
+                    p_value=found.p_value,
+                    higher=found.higher,
+                )
+            )
+    return tuple(alarms)

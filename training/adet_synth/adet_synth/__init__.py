@@ -1,0 +1,20 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Labelled images of a machined part, drawn for demonstrations and tests.
+
+``surface`` holds what lies under each pixel, ``part`` and ``defects`` draw on it, ``camera`` takes
+the image, ``images`` makes one and ``dataset`` a whole folder of them.
+"""
+
+from .dataset import DatasetFolders, write_dataset
+from .defects import DEFECTS
+from .images import AnomalousImage, draw_anomalous, draw_normal
+
+__all__ = [
+    'DEFECTS',
+    'AnomalousImage',
+    'DatasetFolders',
+    'draw_anomalous',
+    'draw_normal',
+    'write_dataset',
+]
