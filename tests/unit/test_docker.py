@@ -22,6 +22,8 @@ STEPS = ROOT / 'docker' / 'steps'
 DEPLOY = ROOT / 'deploy'
 DOCKERFILES = sorted(ROOT.glob('docker/*/Dockerfile'))
 COMPOSE_FILES = sorted(ROOT.glob('docker/*/compose*.yaml'))
+# What describes a Python package.
+BUILDS = ('setup.py', 'pyproject.toml')
 SCRIPTS = sorted(
     path
     for folder in ('docker/steps', 'deploy', 'tools', 'data/shellscript')
@@ -142,6 +144,33 @@ def test_what_is_run_was_copied_before(stage):
                 assert (ROOT / path).exists(), path
                 ran += 1
     assert ran
+
+
+def dependencies_of(package: Path) -> set[str]:
+    """The distributions that a package names as its dependencies."""
+    text = package.read_text('utf-8')
+    (listed,) = re.findall(
+        r'^ *(?:install_requires|dependencies) ?= ?\[(.*?)\]', text, re.M | re.S
+    )
+    names = re.findall(r"""^ *['"]([\w-]+)|, ['"]([\w-]+)|^['"]([\w-]+)""", listed, re.M)
+    return {''.join(name).replace('_', '-') for name in names}
+
+
+@pytest.mark.parametrize('stage', STAGES)
+def test_what_the_packages_of_an_image_need_is_installed(stage):
+    ran = '\n'.join(text for keyword, text in stage.instructions if keyword == 'RUN')
+    # What pip is given as a folder, and what colcon builds.
+    folders = {ROOT / folder for folder in re.findall(r' \./([\w/]+)', ran)}
+    if 'workspace.sh' in ran:
+        folders |= {path.parent for path in ROOT.glob('ros2_ws/src/*/setup.py')}
+    packages = [path for folder in folders for path in folder.glob('*') if path.name in BUILDS]
+    ours = {path.parent.name.replace('_', '-') for path in packages}
+    files = [ROOT / name for name in re.findall(r'[\w/]+/\w+\.in\b', ran)]
+    theirs = set(re.findall(r'^[\w-]+', '\n'.join(file.read_text() for file in files), re.M))
+    assert packages
+    for package in packages:
+        missing = dependencies_of(package) - theirs - ours
+        assert not missing, f'{package.relative_to(ROOT)} needs {missing}'
 
 
 @pytest.mark.parametrize('stage', STAGES)
