@@ -28,7 +28,7 @@ from adet_core.inference.backend import open_backend
 from adet_core.inference.detector import Detector
 from adet_core.io.feedback import keep_frame
 from adet_core.models.gaussian import RunningGaussians
-from adet_core.retrain import retrain
+from adet_core.retraining import retrain
 from adet_synth import write_dataset
 
 pytestmark = pytest.mark.training

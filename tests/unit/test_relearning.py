@@ -19,7 +19,7 @@ from adet_core.image import Image
 from adet_core.inference.backend import Prediction
 from adet_core.io.feedback import keep_frame
 from adet_core.progress import silent
-from adet_core.retrain.gate import (
+from adet_core.retraining.gate import (
     all_finite,
     ask,
     calibrate,
@@ -28,10 +28,10 @@ from adet_core.retrain.gate import (
     quality_fault,
     Scores,
 )
-from adet_core.retrain.images import collect, collect_test, CollectedImages, LabelledImage
-from adet_core.retrain.learners import BankLearner, GaussianLearner
-from adet_core.retrain.relearned import fine_tuner, Reference, Relearned
-from adet_core.retrain.settings import retrain_settings
+from adet_core.retraining.images import collect, collect_test, CollectedImages, LabelledImage
+from adet_core.retraining.learners import BankLearner, GaussianLearner
+from adet_core.retraining.relearned import fine_tuner, Reference, Relearned
+from adet_core.retraining.settings import retrain_settings
 
 SIZE = builders.SIZE
 IMAGE = np.zeros((SIZE, SIZE, 3), np.uint8)
@@ -70,7 +70,7 @@ def test_a_wrong_setting_is_named(word: str, reason: str) -> None:
 
 
 def test_a_models_weights_need_the_training_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('adet_core.retrain.relearned.entry_points', lambda **_: [])
+    monkeypatch.setattr('adet_core.retraining.relearned.entry_points', lambda **_: [])
     with pytest.raises(ConfigError, match='retraining vae changes its weights, which needs the'):
         fine_tuner('vae')
 

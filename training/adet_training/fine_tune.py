@@ -15,8 +15,8 @@ from adet_core.bundle import Bundle, Golden, GRAPH_FILE
 from adet_core.image import ImageArray
 from adet_core.inference.backend import open_backend
 from adet_core.progress import ProgressCallback, silent
-from adet_core.retrain.images import CollectedImages, NewImage
-from adet_core.retrain.relearned import Reference, Relearned
+from adet_core.retraining.images import CollectedImages, NewImage
+from adet_core.retraining.relearned import Reference, Relearned
 from adet_training.adapter import FitData
 from adet_training.dataset import LabelledImage
 from adet_training.export import load_weights, to_onnx

@@ -30,7 +30,7 @@ from adet_core.bundle import Bundle, open_bundle, rollback
 from adet_core.errors import AdetError, BundleError, ConfigError, DatasetError, RejectedError
 from adet_core.io.sources import list_images
 from adet_core.models.names import deployed_folder
-from adet_core.retrain import MODES
+from adet_core.retraining import MODES
 
 ROLLBACK = 'rollback'
 _LOOK_S = 0.02

@@ -16,7 +16,7 @@ from adet_core.errors import ConfigError, RejectedError
 
 if TYPE_CHECKING:
     from adet_core.bundle import Bundle
-    from adet_core.retrain import Outcome
+    from adet_core.retraining import Outcome
 
 HELP = 'learn new images of good parts, check the result and put it into service'
 EXAMPLE = 'adet retrain models/PaDiM --images data/train/VisA_pipe_fryum --incremental'
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Retrain or roll back; returns what is in service now."""
     from adet_core.bundle import rollback
     from adet_core.progress import progress_bars
-    from adet_core.retrain import retrain
+    from adet_core.retraining import retrain
 
     if arguments.rollback is not None:
         return {'success': True, **_in_service(rollback(arguments.bundle, arguments.rollback))}

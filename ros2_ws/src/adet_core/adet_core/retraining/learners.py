@@ -24,8 +24,8 @@ from adet_core.inference.backend import open_backend
 from adet_core.models.coreset import select_coreset
 from adet_core.models.gaussian import RunningGaussians
 from adet_core.progress import ProgressCallback
-from adet_core.retrain.images import CollectedImages
-from adet_core.retrain.relearned import Reference, Relearned
+from adet_core.retraining.images import CollectedImages
+from adet_core.retraining.relearned import Reference, Relearned
 from adet_core.scoring import AnomalyMap
 
 Floats = npt.NDArray[np.float32]
@@ -51,7 +51,7 @@ class Learner(ABC):
         """Begin.
 
         Args:
-            settings: See `adet_core.retrain.settings`.
+            settings: See `adet_core.retraining.settings`.
             old: Statistics to go on from; empty to begin anew.
             images: Behind those.
         """
@@ -208,7 +208,7 @@ def relearn_statistics(
     Args:
         bundle: As it is in service.
         collected: What to learn.
-        settings: See `adet_core.retrain.settings`.
+        settings: See `adet_core.retraining.settings`.
         old: Statistics to go on from; empty to begin anew.
         threads: Of the computation; 0: one per core.
         progress: Told the progress.

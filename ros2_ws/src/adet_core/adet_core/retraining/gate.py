@@ -16,8 +16,8 @@ from adet_core.inference.backend import Backend
 from adet_core.inference.parity import BANDS
 from adet_core.metrics import auroc, binomial_upper_bound
 from adet_core.progress import ProgressCallback
-from adet_core.retrain.images import CollectedImages, LabelledImage
-from adet_core.retrain.relearned import Relearned
+from adet_core.retraining.images import CollectedImages, LabelledImage
+from adet_core.retraining.relearned import Relearned
 from adet_core.scoring import AnomalyMap
 from adet_core.thresholds import normal_thresholds, score_range
 

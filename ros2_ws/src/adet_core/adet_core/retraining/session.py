@@ -23,7 +23,7 @@ from adet_core.bundle import (
 from adet_core.errors import BackendError
 from adet_core.inference.backend import open_backend
 from adet_core.progress import ProgressCallback, silent
-from adet_core.retrain.gate import (
+from adet_core.retraining.gate import (
     all_finite,
     ask,
     calibrate,
@@ -31,10 +31,10 @@ from adet_core.retrain.gate import (
     parity_fault,
     quality_fault,
 )
-from adet_core.retrain.images import collect, collect_test, NewImage
-from adet_core.retrain.learners import has_statistics, relearn_statistics
-from adet_core.retrain.relearned import fine_tuner
-from adet_core.retrain.settings import retrain_settings
+from adet_core.retraining.images import collect, collect_test, NewImage
+from adet_core.retraining.learners import has_statistics, relearn_statistics
+from adet_core.retraining.relearned import fine_tuner
+from adet_core.retraining.settings import retrain_settings
 
 _GOLDEN = 4
 
@@ -81,7 +81,7 @@ def retrain(
         incremental: Go on from what is known; else begin anew (a model with weights alone goes
             on from its weights all the same).
         test_dir: Labelled images to hold the new set to.
-        overrides: ``KEY=VALUE`` words, see `adet_core.retrain.settings`.
+        overrides: ``KEY=VALUE`` words, see `adet_core.retraining.settings`.
         threads: Of the computation; 0: one per core.
         progress: Told the progress, by stage.
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Relearning on the robot: new images of good parts in, a checked bundle in service out."""
 
-from adet_core.retrain.session import Outcome, retrain
-from adet_core.retrain.settings import MODES
+from adet_core.retraining.session import Outcome, retrain
+from adet_core.retraining.settings import MODES
 
 __all__ = ['MODES', 'Outcome', 'retrain']
