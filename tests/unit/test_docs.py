@@ -7,7 +7,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 import contextlib
-from dataclasses import fields
 import importlib
 from itertools import pairwise
 from pathlib import Path
@@ -20,67 +19,15 @@ from shell_blocks import blocks_of, PAGE_IDS, PAGES, ROOT
 import yaml
 
 from adet_core import cli
-from adet_core.bundle import (
-    BackboneSpec,
-    BuildOptions,
-    DatasetInfo,
-    EngineRecord,
-    Figures,
-    ImageSpec,
-    KnownImages,
-    Manifest,
-    Parity,
-    PlanRecord,
-    RetrainReport,
-    ScoreRange,
-    Threshold,
-)
-from adet_core.bundle.manifest import FileEntry, STATISTICS_FILES
+from adet_core.bundle.manifest import STATISTICS_FILES
 from adet_core.errors import AdetError
 from adet_core.image import ENCODINGS
 from adet_core.io.sources import IMAGE_SUFFIXES
 from adet_core.models.names import FOLDERS
-from adet_core.records import COLUMNS
 
 NODES = ROOT / 'ros2_ws' / 'src' / 'adet'
 INSPECT_YAML = NODES / 'config' / 'inspect.yaml'
 
-BUNDLE_CLASSES = (
-    Manifest,
-    ImageSpec,
-    BackboneSpec,
-    Threshold,
-    ScoreRange,
-    FileEntry,
-    DatasetInfo,
-    EngineRecord,
-    Parity,
-    PlanRecord,
-    BuildOptions,
-    RetrainReport,
-    Figures,
-    KnownImages,
-)
-# How bundle.md writes the types of the dataclasses.
-WORDS = {
-    'str': 'string',
-    'int': 'integer',
-    'float': 'number',
-    'float | None': 'number or null',
-    'str | None': 'string or null',
-    'BackboneSpec | None': 'BackboneSpec or null',
-    'tuple[str, ...]': 'list of string',
-    'tuple[float, float, float]': 'list of 3 numbers',
-    'dict[str, Any]': 'object',
-    'dict[str, float]': 'object of number',
-    'dict[str, str]': 'object of string',
-    'dict[str, FileEntry]': 'object of FileEntry',
-    'tuple[float, ...]': 'list of number',
-    'int | None': 'integer or null',
-    'Parity | None': 'Parity or null',
-    'PlanRecord | None': 'PlanRecord or null',
-    'dict[str, tuple[int, ...]]': 'object of list of integer',
-}
 OPTIONS = {
     'image_source': ('adet.nodes.image_source', 'ImageSourceOptions'),
     '<model>_detector': ('adet.nodes.detector', 'DetectorOptions'),
@@ -148,21 +95,6 @@ def options_of(place: str) -> dict[str, tuple[str, Any]]:
     return {spec.name: (spec.type, parameters.default_of(spec)) for spec in specs}
 
 
-def as_text(default: Any) -> str:
-    if default is None:
-        return 'required'
-    if isinstance(default, bool):
-        return str(default).lower()
-    return 'empty' if default == '' else str(default)
-
-
-@pytest.mark.parametrize('kind', BUNDLE_CLASSES)
-def test_every_field_on_disk_is_described_with_its_type(kind):
-    rows = rows_of(section_of('bundle.md', kind.__name__))
-    told = [(name, words.split(' (')[0]) for name, words, _ in rows]
-    assert told == [(field.name, WORDS.get(field.type, field.type)) for field in fields(kind)]
-
-
 def test_every_file_and_array_of_every_model_is_described():
     text = text_of('bundle.md')
     # What a model's file in the training package calls its statistics.
@@ -179,28 +111,6 @@ def test_every_file_and_array_of_every_model_is_described():
     folders = {f'models/{folder}/' for folder in FOLDERS.values()}
     told = [*(f'`{name}`' for name in arrays), *(f'`{name}`' for name in STATISTICS_FILES)]
     assert [name for name in [*told, *folders] if name not in text] == []
-
-
-def test_every_column_of_the_results_is_described_in_order():
-    rows = rows_of(section_of('results.md', 'result_<model>.csv'))
-    assert [row[0] for row in rows] == list(COLUMNS)
-
-
-def test_every_figure_of_the_evaluation_is_described_in_order():
-    from adet_evaluation.figures import EvaluationFigures
-
-    rows = rows_of(section_of('evaluation.md', 'adet evaluate'))
-    assert [row[0] for row in rows] == [field.name for field in fields(EvaluationFigures)]
-
-
-@pytest.mark.parametrize('place', OPTIONS)
-def test_every_option_is_described_with_type_and_default(place):
-    expected = [(n, kind, as_text(value)) for n, (kind, value) in options_of(place).items()]
-    if place == '<model>_detector':
-        expected.append(('threshold', 'float', "the bundle's own"))
-    page = 'evaluation.md' if place == 'Replay' else 'ros_interface.md'
-    rows = rows_of(section_of(page, place))
-    assert [tuple(row[:3]) for row in rows] == expected
 
 
 def test_the_parameter_file_holds_every_parameter_with_its_default():
@@ -245,17 +155,6 @@ def test_ros_reads_the_parameter_file_in_any_namespace(namespace):
             node.destroy_node()
     finally:
         context.try_shutdown()
-
-
-def test_every_topic_and_service_is_described():
-    text = text_of('ros_interface.md')
-    makers = ('create_publisher', 'create_subscription', 'create_service')
-    told = set()
-    for node in nodes_of(NODES.glob('adet/**/*.py')):
-        if isinstance(node, ast.Call) and getattr(node.func, 'attr', '') in makers:
-            told.add(re.sub(r'\{\w+\}', '<model>', ast.unparse(node.args[1])).strip("f'"))
-    assert {'image_raw', 'recorded', '<model>/result', '<model>/load_bundle'} <= told
-    assert [name for name in sorted(told) if f'`{name}`' not in text] == []
 
 
 def test_every_diagnostic_value_is_described():

@@ -29,21 +29,25 @@ class Record:
     """One row. A frame that was not inspected has ``error`` set and no figures.
 
     Attributes:
-        stamp_ns: The image's stamp in nanoseconds; joins rows, labels and bags.
-        frame_id: The image's frame.
-        source: File path, video frame or device.
+        stamp_ns: Stamp of the image, in nanoseconds since 1970; joins rows, messages and bags.
+        frame_id: Frame of the image.
+        source: File path, ``video.mp4#12`` (frames count from 0) or ``camera:0``; empty for a
+            topic of another node.
         label: ``normal``, ``anomaly`` or empty.
         model: The model name.
-        bundle_id: The bundle that made the verdict.
-        score: Raw score.
-        normalised_score: 0 to 1, the threshold at 0.5.
-        threshold: Raw.
-        is_anomalous: The verdict.
-        is_uncertain: Not anomalous, but in the bundle's uncertain band.
-        regions: Boxes in the image's pixels.
-        inference_ms: From decoded image to verdict.
-        latency_ms: From the image's stamp to this row.
-        error: Why there is no verdict, in one line.
+        bundle_id: Id of the bundle that made the verdict.
+        score: Raw score in the model's own unit; larger is worse.
+        normalised_score: Score on a scale from 0 to 1, the threshold at 0.5.
+        threshold: Raw score that ``score`` was compared with.
+        is_anomalous: Whether ``score`` is at or above ``threshold``; 1 or 0 in the file.
+        is_uncertain: Whether ``score`` is below ``threshold``, but in the bundle's uncertain band;
+            1 or 0 in the file.
+        regions: Up to 16 boxes ``x y width height peak`` in pixels of the image, separated by
+            ``;``, strongest first; ``peak`` has the unit of ``score``. Empty for a normal image.
+        inference_ms: Milliseconds from the decoded image to the verdict.
+        latency_ms: Milliseconds from the image's stamp to the row; empty where a recording is
+            replayed without its clock.
+        error: Why there is no verdict, in one line; then ``score`` to ``latency_ms`` are empty.
     """
 
     stamp_ns: int

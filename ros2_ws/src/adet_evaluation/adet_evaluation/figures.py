@@ -49,10 +49,10 @@ class DriftAlarm:
     """A window of accepted images whose scores were not as learned.
 
     Attributes:
-        stamp_ns: Of its last image.
-        statistic: See `adet_core.drift.Comparison`; likewise the others.
-        p_value: Likewise.
-        higher: Likewise.
+        stamp_ns: Stamp of its last image.
+        statistic: Largest distance of the two distribution functions, 0 to 1.
+        p_value: Probability of such a distance without drift.
+        higher: Whether the scores are higher than those learned.
     """
 
     stamp_ns: int
@@ -67,31 +67,36 @@ class EvaluationFigures:
 
     Attributes:
         images: Images with a verdict.
-        missing: Images that were not inspected; each has a row that says why.
-        duplicates: Images that came a second time, and were left out.
-        non_monotonic: Images whose stamp is earlier than the one before.
-        labelled: Images with a verdict and a label.
-        normals: Good ones of them.
-        anomalies: Anomalous ones of them.
-        anomalous: Images found anomalous.
-        uncertain: Images inspected uncertain; the figures below count them as found normal.
-        image_auroc: Area under the ROC curve of the raw scores.
-        average_precision: Area under the precision-recall curve of the raw scores, step-wise.
-        image_f1: F1 of the recorded verdicts.
-        best_f1: The best F1 that any threshold gives on these images.
-        best_f1_threshold: That threshold, raw.
+        missing: Images without a verdict; each has a row that says why.
+        duplicates: Images or rows whose stamp came before; the first one counts.
+        non_monotonic: Rows whose stamp is earlier than that of the row before.
+        labelled: Images with a verdict and a label; AUROC, F1 and the rates come from these.
+        normals: Labelled images with the label *normal*.
+        anomalies: Labelled images with the label *anomaly*.
+        anomalous: Images found anomalous, labelled or not.
+        uncertain: Images found uncertain, labelled or not; F1 and rates count them as normal.
+        image_auroc: Area under the ROC curve of the raw scores; ties count half. Needs both
+            labels.
+        average_precision: Area under the precision-recall curve of the raw scores, as steps.
+            Needs both labels.
+        image_f1: F1 of the recorded verdicts; *anomaly* is the positive class. Needs anomalies.
+        best_f1: The best F1 that any threshold gives on these images; an optimistic figure.
+        best_f1_threshold: Raw threshold of ``best_f1``.
         false_reject_rate: Share of normal images found anomalous.
-        false_reject_interval: Lowest and highest rate that these counts leave credible, with
-            `CONFIDENCE` (Clopper and Pearson).
+        false_reject_interval: Interval of the false reject rate with 95% confidence (Clopper and
+            Pearson).
         false_accept_rate: Share of anomalous images found normal.
-        false_accept_interval: As ``false_reject_interval``.
-        pixel_auroc: Of the anomaly maps; needs masks.
-        aupro: Likewise.
-        defect_types: By kind of defect, where folders or file names give more than one.
-        latency_ms: p50, p95 and p99 of the time from decoded image to verdict.
-        images_per_second: Images by the time they took, or by their stamps.
+        false_accept_interval: Interval of the false accept rate, of the same kind.
+        pixel_auroc: Pixel AUROC of the anomaly maps; needs an offline run with masks.
+        aupro: Area under the per-region-overlap curve up to a false-positive rate of 0.3; needs
+            an offline run with masks.
+        defect_types: ``images``, ``missed`` and ``image_auroc`` against all normal images, by kind
+            of defect; empty with a single kind.
+        latency_ms: ``p50``, ``p95`` and ``p99`` of ``inference_ms``.
+        images_per_second: Of an offline run: images divided by the time of reading and inference;
+            of rows: by their stamps.
         bundles: Ids of the bundles that made the verdicts.
-        drift: Where the drift test fired; None where it cannot work.
+        drift: Windows in which the drift test fired; None where it cannot work.
     """
 
     images: int

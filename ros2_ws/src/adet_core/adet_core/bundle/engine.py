@@ -37,13 +37,14 @@ class Parity:
     """How far the graph's answers are from the trained model's own, over the golden images.
 
     Attributes:
-        pictures: How many were compared.
+        pictures: Number of golden images compared.
         score_difference: Largest absolute difference of raw scores.
         map_difference: Largest absolute difference anywhere in the anomaly maps.
-        tolerance: The difference of scores that was allowed; in a lower precision, how far from
-            the threshold a verdict is sure.
-        map_tolerance: Of maps; None in a record of an older adet: as for scores.
-        flips: Sure verdicts that changed; None in fp32, where the differences count.
+        tolerance: In fp32 the allowed difference of scores, 0.001 of the score range. In fp16 and
+            int8 the distance from the threshold from which a verdict is sure, 0.02 and 0.1 of it.
+        map_tolerance: In fp32 the allowed difference of maps; None: ``tolerance``.
+        flips: In fp16 and int8 the number of sure verdicts that changed, of which none is
+            allowed. None in fp32.
     """
 
     pictures: int
@@ -64,12 +65,12 @@ class Parity:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """What a plan is built with.
+    """Options of a TensorRT build.
 
     Attributes:
         workspace_mib: Memory that a layer may use beside its tensors, in MiB.
-        dla_core: Core of the deep learning accelerator; -1 is the GPU.
-        max_batch: Images of one run at most.
+        dla_core: Core of the deep learning accelerator; -1: the GPU.
+        max_batch: Largest number of images of one run.
     """
 
     workspace_mib: int = 1024
@@ -93,18 +94,17 @@ class PlanRecord:
     """What ``model.plan`` was built from and for.
 
     Attributes:
-        graph_sha256: Of the graph.
-        plan_sha256: Of ``model.plan``.
+        graph_sha256: Checksum of the graph: ``model.onnx``, or that of a retraining.
+        plan_sha256: Checksum of ``model.plan``.
         library: ``tensorrt`` or ``tensorrt_rtx``.
-        version: Of the library.
-        gpu: Name of the GPU; empty where there was none.
-        capability: Compute capability of that GPU, e.g. ``8.7``; empty likewise.
-        precision: As that of the graph.
-        options: What it was built with.
-        lengths: Of each free axis of the statistics, e.g. ``bank:0``: the least and the largest
-            that it takes.
-        parity: The check made when it was first run; None until then.
-        seal: HMAC-SHA256 of all others with the machine's key.
+        version: Version of the library.
+        gpu: Name of the GPU it was built for; empty without a GPU.
+        capability: Compute capability of that GPU, e.g. ``8.7``; empty without a GPU.
+        precision: Precision of the graph.
+        options: Options of the build.
+        lengths: Smallest and largest length of each free axis of the statistics, e.g. ``bank:0``.
+        parity: Result of the check at the first run; None before it.
+        seal: HMAC-SHA256 of all other fields with the key of the machine that built it.
     """
 
     graph_sha256: str
@@ -125,16 +125,16 @@ class EngineRecord:
     """All of ``engine/model.json``.
 
     Attributes:
-        bundle_id: The bundle the graph was exported from.
-        sha256: Of ``model.onnx``.
+        bundle_id: Id of the bundle the graph was exported from.
+        sha256: Checksum of ``model.onnx``.
         precision: ``fp32``, ``fp16`` or ``int8``.
         opset: ONNX operator set.
-        parity: The check made at export.
-        versions: Library name to version, as exported.
-        features_sha256: Of ``features.onnx``; None for a model that is not relearned from
-            features.
-        options: What plans are built with, wherever that is.
-        plan: What ``model.plan`` was built from; None if there is none.
+        parity: Result of the check at export.
+        versions: Versions of the libraries that exported it, by name.
+        features_sha256: Checksum of ``features.onnx``; None for a model that is not retrained
+            from features.
+        options: Options of every TensorRT build, on any machine.
+        plan: What ``model.plan`` was built from; None if there is no plan.
     """
 
     bundle_id: str

@@ -37,12 +37,11 @@ class ImageSpec:
     """How an image becomes the graph's input; the graph itself subtracts mean and divides by std.
 
     Attributes:
-        height: Rows of the graph's input, in pixels.
-        width: Columns of the graph's input, in pixels.
-        mean: Per channel (R, G, B), on the 0..1 scale.
-        std: Per channel (R, G, B), on the 0..1 scale.
-        resize: How any other size is brought to this one: ``stretch`` is
-            `adet_core.image.preprocess`.
+        height: Rows of the graph's input, 32 to 8192.
+        width: Columns of the graph's input, 32 to 8192.
+        mean: Of R, G, B on the 0..1 scale; the graph subtracts it.
+        std: Of R, G, B on the 0..1 scale, positive; the graph divides by it.
+        resize: How images get this size: ``stretch``, the only one, scales both axes.
     """
 
     height: int
@@ -66,8 +65,8 @@ class BackboneSpec:
         name: timm's name of the network.
         layers: Names of the layers whose features are used, finest first.
         weights: ``imagenet``, ``random`` or ``file``.
-        source: The hub's tag, the seed, or the file's name.
-        sha256: Of the weights as they were loaded (of the file for ``file``, else of the tensors).
+        source: The hub's name, the seed, or the file's name.
+        sha256: Checksum of the file for ``file``, else of the tensors.
     """
 
     name: str
@@ -82,16 +81,16 @@ class Threshold:
     """A raw score above which something is anomalous, and how it was found.
 
     Attributes:
-        value: Raw score (or map value, for pixels); at or above it the verdict is *anomalous*.
+        value: Raw score or map value; at or above it the verdict is *anomalous*.
         method: ``f1_optimal`` (labelled images) or ``normal_quantile`` (held-out normal images).
-        normals: How many normal images it was derived from.
-        anomalies: How many anomalous images it was derived from.
-        target_false_reject_rate: What was asked for, ``normal_quantile`` only.
-        detail: One sentence for people: what the figure can and cannot promise.
+        normals: Number of normal images it was derived from.
+        anomalies: Number of anomalous images it was derived from.
+        target_false_reject_rate: The rate that was requested; ``normal_quantile`` only.
+        detail: What the threshold can and cannot promise, in one sentence.
         confidence: How sure ``false_reject_bound`` is, 0 to 1; ``normal_quantile`` only.
         false_reject_bound: Share of good parts rejected at most, with that confidence.
-        uncertain_from: Raw score; from here up to ``value`` the verdict is *uncertain*. None
-            where there is no such band.
+        uncertain_from: Raw score, below ``value``: from here up to ``value`` the verdict is
+            *uncertain*. None: no such band.
     """
 
     value: float
@@ -117,10 +116,10 @@ class ScoreRange:
     """The raw scores seen at calibration; they set the normalised score's scale.
 
     Attributes:
-        minimum: The smallest.
-        maximum: The largest.
-        normals: Of normal images that the model was not fitted to, ascending: all of them, or so
-            many quantiles; empty in a bundle of an older schema.
+        minimum: Smallest raw score, or the threshold if that is smaller.
+        maximum: Largest raw score, or the threshold if that is larger.
+        normals: Raw scores of normal images that the model was not fitted to, ascending: all of
+            them, or 256 quantiles. Empty before schema 3.
     """
 
     minimum: float
@@ -141,7 +140,12 @@ class ScoreRange:
 
 @dataclass(frozen=True, kw_only=True)
 class FileEntry:
-    """Checksum and length of one file of the bundle."""
+    """Checksum and length of one file of the bundle.
+
+    Attributes:
+        sha256: Checksum of the file, 64 lower-case hexadecimal digits.
+        size: Length of the file, in bytes.
+    """
 
     sha256: str
     size: int
@@ -153,11 +157,11 @@ class DatasetInfo:
 
     Attributes:
         train: Normal images used for fitting.
-        held_out: Normal images kept back from fitting, for the threshold.
+        held_out: Normal images kept back to find the threshold.
         test_normal: Normal test images.
         test_anomaly: Anomalous test images.
         unreadable: Images that were skipped because they could not be read.
-        fingerprint: sha256 over the names and contents of all of them.
+        fingerprint: sha256 over the names and contents of all images and masks.
     """
 
     train: int
@@ -173,21 +177,22 @@ class Manifest:
     """All of ``meta.json``.
 
     Attributes:
-        schema_version: See the module's history.
+        schema_version: Version of this description.
         model: The model name, e.g. ``padim``.
-        category: What is inspected, e.g. ``VisA_pipe_fryum``.
-        created: UTC, ISO 8601.
-        image: How images are prepared.
-        backbone: The feature extractor; None for a model without one.
-        hyper_parameters: The settings it was trained with.
+        category: What is inspected: the name of the training folder, e.g. ``VisA_pipe_fryum``.
+        created: Time of the training, UTC, ISO 8601.
+        image: How images are preprocessed.
+        backbone: The pretrained network; None for a model without one.
+        hyper_parameters: The hyper-parameters of the training and its seed.
         image_threshold: For the image's score.
         pixel_threshold: For the anomaly map; it draws the regions.
         score_range: Raw scores seen at calibration.
-        files: Every other file of the bundle.
+        files: Every other file of the bundle, by name.
         dataset: What it learned from.
-        metrics: Test metrics by name (``image_auroc``, ``pixel_auroc``, ``aupro``...); a metric
-            that the data cannot give (no masks, one class only) is absent.
-        versions: Library name to version, as trained.
+        metrics: Figures on the test images: ``image_auroc``, ``image_f1``, ``false_reject_rate``,
+            ``false_accept_rate``, ``pixel_auroc``, ``aupro``. One that the data cannot give is
+            absent.
+        versions: Versions of the libraries that trained it, by name.
     """
 
     schema_version: int = SCHEMA_VERSION

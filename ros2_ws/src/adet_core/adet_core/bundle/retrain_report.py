@@ -23,11 +23,11 @@ class Figures:
 
     Attributes:
         threshold: Raw score.
-        normals: Normal images it was asked about that it was not fitted to.
-        rejected: How many of them it rejects.
-        image_auroc: Of the labelled test images; None without.
-        marked: Images learned from that an operator had marked as fine.
-        marked_rejected: How many of them it rejects.
+        normals: Normal images that it was not fitted to.
+        rejected: Number of them that it rejects.
+        image_auroc: Image AUROC of the labelled test images; None without them.
+        marked: Learned images that an operator had marked as fine.
+        marked_rejected: Number of them that it rejects.
     """
 
     threshold: float
@@ -48,8 +48,8 @@ class KnownImages:
     """All of ``pictures.json``: what a bundle was trained on, so that it is not taken for new.
 
     Attributes:
-        learned: sha256 of each image file it was fitted to, and its name.
-        held_out: Likewise of normal images kept back for the threshold.
+        learned: Name of each image file that was learned, by its sha256.
+        held_out: Name of each normal image kept back for the threshold, by its sha256.
     """
 
     learned: dict[str, str]
@@ -61,23 +61,23 @@ class RetrainReport:
     """All of ``report.json``.
 
     Attributes:
-        report_version: Of this file.
+        report_version: Version of this description.
         base: Id of the deployed bundle it belongs to.
         previous: Id of what was in service before.
-        created: UTC, ISO 8601.
+        created: Time of the retraining, UTC, ISO 8601.
         mode: ``incremental`` or ``full``.
-        pictures: How many were learned from this time.
+        pictures: Number of images that this retraining learned.
         total: Images behind the model in all; a marked one may count several times.
-        image_threshold: Takes the place of the bundle's.
-        pixel_threshold: Likewise.
-        score_range: Likewise.
-        before: What was in service before, on the same images.
-        after: The new set.
-        settings: What it was made with.
-        learned: As `KnownImages`, with what was known before.
-        held_out: Likewise.
-        files: What replaces its namesake of the bundle.
-        versions: Library name to version.
+        image_threshold: Replaces that of the bundle.
+        pixel_threshold: Replaces that of the bundle.
+        score_range: Replaces that of the bundle.
+        before: Figures of the set in service before, on the same images.
+        after: Figures of the new set.
+        settings: Settings of the retraining.
+        learned: As in `KnownImages`, together with earlier images.
+        held_out: As in `KnownImages`, together with earlier images.
+        files: Files that replace those of the bundle, by name.
+        versions: Versions of the libraries, by name.
         rejected: Why it was not put into service; empty if it was.
     """
 
