@@ -12,7 +12,6 @@ import random
 import shutil
 import subprocess
 import sys
-import tempfile
 import textwrap
 from typing import Any
 
@@ -24,20 +23,20 @@ import victims
 from adet_core.bundle import Bundle, open_bundle, read_engine, write_atomic
 from adet_core.bundle.commit import INCOMING, open_committed, stage
 from adet_core.errors import BundleError
+from adet_core.folder import open_folder
 
 STEPS = [
     (os, 'fsync'),
     (os, 'open'),
-    (tempfile, 'mkdtemp'),
-    (tempfile, 'mkstemp'),
-    (Path, 'open'),
-    (Path, 'chmod'),
-    (Path, 'rename'),
-    (Path, 'replace'),
-    (Path, 'rmdir'),
+    (os, 'fdopen'),
+    (os, 'mkdir'),
+    (os, 'fchmod'),
+    (os, 'rename'),
+    (os, 'link'),
+    (os, 'listdir'),
     (Path, 'mkdir'),
 ]
-CLEANING = [(shutil, 'rmtree'), (Path, 'unlink')]
+CLEANING = [(os, 'unlink'), (os, 'rmdir')]
 
 
 class _DiedError(BaseException):
@@ -220,7 +219,7 @@ def test_files_of_a_committed_set_count_before_they_are_moved(tmp_path: Path) ->
     (tmp_path / INCOMING).mkdir()
     (tmp_path / INCOMING / 'both').write_text('new')
     for name, content in (('both', b'new'), ('only_old', b'old')):
-        with open_committed(tmp_path, name) as file:
+        with open_folder(tmp_path) as folder, open_committed(folder, name) as file:
             assert file.read() == content
 
 
@@ -230,16 +229,18 @@ def test_the_next_writer_finishes_what_was_committed(tmp_path: Path) -> None:
     (tmp_path / 'a').write_text('old')
     (tmp_path / '.staging-left').mkdir()
     (tmp_path / '.staging-left' / 'a').write_text('never')
-    with stage(tmp_path, {'b': lambda file: file.write(b'b')}):
+    with open_folder(tmp_path) as folder, stage(folder, {'b': lambda file: file.write(b'b')}):
         pass
     assert _plain(tmp_path) == {'a': b'new', 'b': b'b'}
 
 
 def test_nothing_becomes_visible_when_the_block_raises(tmp_path: Path) -> None:
     def check() -> None:
-        with stage(tmp_path, {'a': lambda file: file.write(b'a')}) as staged:
-            assert (staged / 'a').read_bytes() == b'a'
-            assert staged.stat().st_mode & 0o777 == 0o755  # others may have to read it there
+        contents = {'a': lambda file: file.write(b'a')}
+        with open_folder(tmp_path) as folder, stage(folder, contents) as staged:
+            assert (staged.path / 'a').read_bytes() == b'a'
+            # Others may have to read it there.
+            assert staged.path.stat().st_mode & 0o777 == 0o755
             assert not (tmp_path / 'a').exists()
             msg = 'the check failed'
             raise ValueError(msg)

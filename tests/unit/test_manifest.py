@@ -26,6 +26,7 @@ from adet_core.bundle import (
     Threshold,
 )
 from adet_core.bundle.arrays import read_arrays
+from adet_core.bundle.decode import parse_json
 from adet_core.bundle.manifest import SCHEMA_VERSION
 from adet_core.errors import BundleError
 
@@ -378,3 +379,15 @@ def test_random_headers_of_arrays_give_value_errors(tmp_path: Path, header: byte
             assert str(error)  # noqa: PT017 - success is as good
         else:
             assert all(array.dtype.kind in 'biuf' for array in arrays.values())
+
+
+@pytest.mark.parametrize(
+    'text', [b'{"a": "\\ud800"}', b'{"a": ["\\uDC80"]}', b'{"a": "\xed\xa0\x80"}']
+)
+def test_text_that_cannot_be_encoded_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match='not valid JSON'):
+        parse_json(text)
+
+
+def test_characters_beyond_sixteen_bits_are_read() -> None:
+    assert parse_json(b'{"a": "\\ud83d\\ude00"}') == {'a': '\U0001f600'}

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from adet_core.errors import DatasetError, ImageError
+from adet_core.folder import check_name
 from adet_core.image import ImageArray, preprocess, read_image
 from adet_core.io.masks import find_mask, Mask, read_mask
 from adet_core.io.sources import label_of, list_images
@@ -80,9 +81,11 @@ def load_category(
         DatasetError: There are fewer than two readable training images, a test image has no
             label, or a mask cannot be read.
     """
-    if category in {'', '.', '..'} or Path(category).name != category:
+    try:
+        check_name(category)
+    except ValueError:
         msg = f'category {category!r} is not the name of a folder under train and test'
-        raise DatasetError(msg)
+        raise DatasetError(msg) from None
     folder = data_root / 'train' / category
     if not folder.is_dir():
         known = sorted(p.name for p in folder.parent.glob('*') if p.is_dir())

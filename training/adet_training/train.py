@@ -36,6 +36,7 @@ from adet_core.bundle import (
     write_bundle,
 )
 from adet_core.errors import DatasetError
+from adet_core.folder import readable_name
 from adet_core.models.names import model_folder
 from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import AnyAdapter, FitData
@@ -308,8 +309,8 @@ def _normals(tested: Tested | None, held_out: Tested | None) -> npt.NDArray[np.u
 
 def _write_known(file: IO[bytes], *, to_learn: FitData) -> None:
     known = KnownImages(
-        learned={labelled.sha256: labelled.path.name for labelled in to_learn.fit},
-        held_out={labelled.sha256: labelled.path.name for labelled in to_learn.held_out},
+        learned={labelled.sha256: readable_name(labelled.path) for labelled in to_learn.fit},
+        held_out={labelled.sha256: readable_name(labelled.path) for labelled in to_learn.held_out},
     )
     file.write((json.dumps(asdict(known), indent=2) + '\n').encode())
 

@@ -3,7 +3,6 @@
 """Everything learned lives in a bundle folder, and only this package opens its files."""
 
 from adet_core.bundle.arrays import Arrays, write_arrays
-from adet_core.bundle.commit import Content, sync_folder, write_atomic
 from adet_core.bundle.engine import (
     BuildOptions,
     EngineRecord,
@@ -42,6 +41,7 @@ from adet_core.bundle.retrained import (
     write_retrained,
 )
 from adet_core.bundle.writer import copy_bundle, write_bundle
+from adet_core.folder import Content, sync_folder, write_atomic
 
 __all__ = [
     'GOLDEN_FILE',

@@ -4,27 +4,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass, MISSING
 import json
 import math
 from reprlib import repr as brief
 import types
-from typing import Any, cast, get_args, get_origin, get_type_hints, TypeVar, Union
+from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints, TypeVar, Union
 
 T = TypeVar('T')
 
 
-def parse_json(data: bytes) -> object:
-    """What a JSON text holds.
+def parse_json(data: bytes) -> Any:
+    """What a JSON text in UTF-8 holds.
 
     Raises:
-        ValueError: It is not JSON (or nested beyond all reason), or a number is not finite.
+        ValueError: It is not JSON (or nested beyond all reason), a number is not finite, or a
+            text holds half of a UTF-16 pair, which nothing could print or send.
     """
     try:
-        return json.loads(data, parse_constant=_finite, parse_float=_finite)
+        values = json.loads(data.decode(), parse_constant=_finite, parse_float=_finite)
+        if b'\\ud' in data.lower():
+            json.dumps(values, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         msg = f'not valid JSON ({error})'
         raise ValueError(msg) from None
+    return values
 
 
 def decode(kind: type[T], values: object, place: str = '') -> T:
@@ -32,7 +37,8 @@ def decode(kind: type[T], values: object, place: str = '') -> T:
 
     Args:
         kind: A dataclass; its fields may be dataclasses, str, int, float, bool, Any,
-            ``X | None``, ``dict[str, X]``, ``tuple[X, ...]`` and ``tuple[X, Y, Z]``.
+            ``X | None``, ``dict[str, X]``, ``tuple[X, ...]`` and ``tuple[X, Y, Z]``; or
+            ``Annotated[X, check]``, where ``check`` returns the value or raises ValueError.
         values: What ``json.loads`` gave.
         place: Dotted name of this object, for messages.
 
@@ -40,7 +46,7 @@ def decode(kind: type[T], values: object, place: str = '') -> T:
         ValueError: A field is missing, unknown or of another type; names the field.
     """
     given = _expect(dict, values, place or 'the whole file')
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     known = {field.name: field for field in fields(cast('Any', kind))}
     if unknown := sorted(given.keys() - known.keys()):
         msg = f'unknown field {_at(place, unknown[0])!r:.100}'
@@ -55,21 +61,34 @@ def decode(kind: type[T], values: object, place: str = '') -> T:
     return kind(**arguments)
 
 
-def _value(hint: Any, value: object, place: str) -> Any:
+def _value(hint: Any, value: object, place: str) -> Any:  # noqa: PLR0911 - one for each kind
     """One JSON value as type ``hint``; the dispatch follows the list in `decode`."""
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
     if is_dataclass(hint):
         return decode(cast('type[Any]', hint), value, place)
+    if origin is Annotated:
+        return _checked(hint.__metadata__[0], _value(inner[0], value, place), place)
     if origin in (types.UnionType, Union):
         return None if value is None else _value(inner[0], value, place)
     if origin is dict:
         entries = _expect(dict, value, place)
-        return {key: _value(inner[1], entry, _at(place, key)) for key, entry in entries.items()}
+        return {
+            _value(inner[0], key, place): _value(inner[1], entry, _at(place, key))
+            for key, entry in entries.items()
+        }
     if origin is tuple:
         return _tuple(inner, _expect(list, value, place), place)
     return _float(value, place) if hint is float else _expect(hint, value, place)
+
+
+def _checked(check: Callable[[Any], Any], value: Any, place: str) -> Any:
+    try:
+        return check(value)
+    except ValueError as error:
+        msg = f'field {place!r:.100}: {error}'
+        raise ValueError(msg) from None
 
 
 def _float(value: object, place: str) -> float:

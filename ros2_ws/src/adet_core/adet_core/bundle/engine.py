@@ -17,10 +17,11 @@ import math
 from pathlib import Path
 from typing import IO
 
-from adet_core.bundle.commit import open_committed, stage, write_synced
+from adet_core.bundle.commit import open_committed, stage
 from adet_core.bundle.decode import decode, parse_json
 from adet_core.bundle.reader import Bundle
 from adet_core.errors import BundleError, ConfigError
+from adet_core.folder import open_folder
 
 ENGINE_FOLDER = 'engine'
 GRAPH_FILE = 'model.onnx'
@@ -165,16 +166,15 @@ def write_engine(
     Raises:
         OSError: The folder cannot be written; the old engine is untouched.
     """
-    folder = bundle.folder / ENGINE_FOLDER
     contents: dict[str, Callable[..., object]] = {
         GRAPH_FILE: lambda file: file.write(graph),
         RECORD_FILE: _writer(record),
     }
     if features is not None:
         contents[FEATURES_FILE] = lambda file: file.write(features)
-    with stage(folder, contents):
+    with open_folder(bundle.folder, ENGINE_FOLDER, make=True) as folder, stage(folder, contents):
         pass
-    return folder / GRAPH_FILE
+    return folder.path / GRAPH_FILE
 
 
 def write_plan(bundle: Bundle, plan: bytes, record: PlanRecord) -> Path:
@@ -187,12 +187,14 @@ def write_plan(bundle: Bundle, plan: bytes, record: PlanRecord) -> Path:
         BundleError: There is no engine to add it to.
         OSError: The folder cannot be written; the old plan is untouched.
     """
-    folder = bundle.folder / ENGINE_FOLDER
-    with stage(folder, {PLAN_FILE: lambda file: file.write(plan)}) as staging:
+    contents = {PLAN_FILE: lambda file: file.write(plan)}
+    with (
+        open_folder(bundle.folder, ENGINE_FOLDER, make=True) as folder,
+        stage(folder, contents) as staging,
+    ):
         # Under the folder's lock: an export may have written another one just before.
-        whole = replace(_read_record(bundle, folder), plan=record)
-        write_synced(staging / RECORD_FILE, _writer(whole))
-    return folder / PLAN_FILE
+        staging.write(RECORD_FILE, _writer(replace(read_record(bundle), plan=record)))
+    return folder.path / PLAN_FILE
 
 
 def read_plan(bundle: Bundle) -> bytes:
@@ -201,7 +203,7 @@ def read_plan(bundle: Bundle) -> bytes:
     Raises:
         BundleError: There is no such file.
     """
-    return _read(bundle, bundle.folder / ENGINE_FOLDER, PLAN_FILE, _LIMIT)
+    return _read(bundle, PLAN_FILE, _LIMIT)
 
 
 def read_record(bundle: Bundle) -> EngineRecord:
@@ -210,7 +212,10 @@ def read_record(bundle: Bundle) -> EngineRecord:
     Raises:
         BundleError: It is missing or damaged.
     """
-    return _read_record(bundle, bundle.folder / ENGINE_FOLDER)
+    try:
+        return decode(EngineRecord, parse_json(_read(bundle, RECORD_FILE, _RECORD_LIMIT)))
+    except ValueError as error:
+        raise _error(bundle, RECORD_FILE, str(error)) from None
 
 
 def read_precision(bundle: Bundle) -> str:
@@ -247,33 +252,28 @@ def read_features(bundle: Bundle) -> bytes:
 def _read_checked(
     bundle: Bundle, name: str, checksum: Callable[[EngineRecord], str | None]
 ) -> bytes:
-    folder = bundle.folder / ENGINE_FOLDER
-    record = _read_record(bundle, folder)
+    record = read_record(bundle)
     while True:
         if record.bundle_id != bundle.base_id:
             reason = f'made from bundle {record.bundle_id:.12}, this one is {bundle.base_id}'
             raise _error(bundle, RECORD_FILE, reason)
         if checksum(record) is None:
             raise _error(bundle, name, 'was not made')
-        data = _read(bundle, folder, name, _LIMIT)
+        data = _read(bundle, name, _LIMIT)
         if hashlib.sha256(data).hexdigest() == checksum(record):
             return data
         # An export may have replaced both between the two reads.
-        before, record = record, _read_record(bundle, folder)
+        before, record = record, read_record(bundle)
         if record == before:
             raise _error(bundle, name, f'checksum mismatch with {RECORD_FILE}')
 
 
-def _read_record(bundle: Bundle, folder: Path) -> EngineRecord:
+def _read(bundle: Bundle, name: str, limit: int) -> bytes:
     try:
-        return decode(EngineRecord, parse_json(_read(bundle, folder, RECORD_FILE, _RECORD_LIMIT)))
-    except ValueError as error:
-        raise _error(bundle, RECORD_FILE, str(error)) from None
-
-
-def _read(bundle: Bundle, folder: Path, name: str, limit: int) -> bytes:
-    try:
-        with open_committed(folder, name) as file:
+        with (
+            open_folder(bundle.folder, ENGINE_FOLDER) as folder,
+            open_committed(folder, name) as file,
+        ):
             data = file.read(limit + 1)
     except OSError as error:
         reason = 'missing' if isinstance(error, FileNotFoundError) else str(error.strerror)

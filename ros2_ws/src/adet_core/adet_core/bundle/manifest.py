@@ -20,6 +20,7 @@ from reprlib import repr as brief
 from typing import Any
 
 from adet_core.bundle.decode import decode, parse_json
+from adet_core.folder import Name
 
 SCHEMA_VERSION = 3
 META_FILE = 'meta.json'
@@ -197,7 +198,7 @@ class Manifest:
 
     schema_version: int = SCHEMA_VERSION
     model: str
-    category: str
+    category: Name
     created: str
     image: ImageSpec
     backbone: BackboneSpec | None

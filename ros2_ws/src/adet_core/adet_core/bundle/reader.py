@@ -34,14 +34,15 @@ from adet_core.bundle.retrain_report import (
     content_id,
     KnownImages,
     REPORT_FILE,
+    REPORT_LIMIT,
     RETRAIN_FOLDER,
     RetrainReport,
 )
 from adet_core.errors import BundleError
+from adet_core.folder import Folder, open_folder
 from adet_core.models.names import is_model_name
 
 _META_LIMIT = 1 << 20
-_REPORT_LIMIT = 64 << 20
 _FILE_LIMIT = 16 << 30
 _PLAIN_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}')
 _SHA256 = re.compile(r'[0-9a-f]{64}')
@@ -159,22 +160,22 @@ class Bundle:
             BundleError: The file is missing or not as ``meta.json`` describes it.
         """
         try:
-            file = open_committed(self._home(name), name)
+            file = _open(self.folder, *self._place(name))
         except OSError as error:
-            raise self._error(name, _os_reason(error)) from None
+            raise self._error(name, _os_reason(error, name)) from None
         with file:
             try:
                 self._verify(name, file, self.manifest.files[name])
                 file.seek(0)
             except OSError as error:
-                raise self._error(name, _os_reason(error)) from None
+                raise self._error(name, _os_reason(error, name)) from None
             # What goes wrong from here on (a full disc, say) is the caller's own.
             yield file
 
     def is_replaced(self) -> bool:
         """Whether something else lies in the folder since this bundle was opened."""
         try:
-            with open_committed(self.folder, META_FILE) as file:
+            with _open(self.folder, META_FILE) as file:
                 changed = file.read(_META_LIMIT + 1) != self.meta
             return changed or (
                 self.report is not None and _read_report(self.folder) != self._report_bytes
@@ -216,9 +217,9 @@ class Bundle:
                 raise self._error(KNOWN_IMAGES_FILE, str(error)) from None
         return known.learned, known.held_out
 
-    def _home(self, name: str) -> Path:
+    def _place(self, name: str) -> tuple[str, ...]:
         replaced = self.report is not None and name in self.report.files
-        return self.folder / RETRAIN_FOLDER if replaced else self.folder
+        return (RETRAIN_FOLDER, name) if replaced else (name,)
 
     def _verify(self, name: str, file: IO[bytes], entry: FileEntry) -> None:
         size = os.fstat(file.fileno()).st_size
@@ -239,12 +240,12 @@ class Bundle:
     def _error(self, name: str, reason: str) -> BundleError:
         if self.is_replaced():
             return BundleError(f'{self.folder}: was replaced since it was opened; try again')
-        home = self._home(name)
-        if home != self.folder:
-            remedy = f'go back to what was deployed: adet retrain {self.folder} --rollback'
-            return BundleError(f'{home / name}: {reason}; {remedy} {self.base_id}')
+        place = self._place(name)
         remedy = 'copy the bundle again from the PC (adet deploy RUN_DIR)'
-        return BundleError(f'{home / name}: {reason}; {remedy}')
+        if len(place) > 1:
+            rollback = f'adet retrain {self.folder} --rollback {self.base_id}'
+            remedy = f'go back to what was deployed: {rollback}'
+        return BundleError(f'{self.folder.joinpath(*place)}: {reason}; {remedy}')
 
 
 def open_bundle(folder: Path, *, model: str | None = None, in_service: bool = False) -> Bundle:
@@ -283,14 +284,14 @@ def hash_file(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def file_entry(path: Path) -> FileEntry:
+def file_entry(folder: Folder, name: str) -> FileEntry:
     """Checksum and length of a file.
 
     Raises:
         OSError: It cannot be read.
     """
-    with path.open('rb') as file:
-        return FileEntry(sha256=hash_file(file), size=path.stat().st_size)
+    with folder.open(name) as file:
+        return FileEntry(sha256=hash_file(file), size=file.tell())
 
 
 def _retrained(manifest: Manifest, report: RetrainReport) -> Manifest:
@@ -308,8 +309,8 @@ def _retrained(manifest: Manifest, report: RetrainReport) -> Manifest:
 
 def _read_report(folder: Path) -> bytes | None:
     try:
-        with open_committed(folder / RETRAIN_FOLDER, REPORT_FILE) as file:
-            return file.read(_REPORT_LIMIT)
+        with _open(folder, RETRAIN_FOLDER, REPORT_FILE) as file:
+            return file.read(REPORT_LIMIT)
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -317,11 +318,11 @@ def _read_report(folder: Path) -> bytes | None:
 def _read(folder: Path, *, in_service: bool) -> Bundle:
     path = folder / META_FILE
     try:
-        with open_committed(folder, META_FILE) as file:
+        with _open(folder, META_FILE) as file:
             meta = file.read(_META_LIMIT + 1)
     except OSError as error:
         remedy = 'is this a bundle folder? Deploy one with: adet deploy RUN_DIR --models-root DIR'
-        raise BundleError(f'{path}: {_os_reason(error)}; {remedy}') from None
+        raise BundleError(f'{path}: {_os_reason(error, META_FILE)}; {remedy}') from None
     if len(meta) > _META_LIMIT:
         raise BundleError(f'{path}: larger than {_META_LIMIT} bytes; this is not an adet bundle')
     try:
@@ -336,7 +337,7 @@ def _read(folder: Path, *, in_service: bool) -> Bundle:
         bundle = Bundle(folder, manifest, meta, _read_report(folder))
         _check_files(bundle.manifest)
     except (OSError, ValueError) as error:
-        reason = _os_reason(error) if isinstance(error, OSError) else error
+        reason = _os_reason(error, REPORT_FILE) if isinstance(error, OSError) else error
         path = folder / RETRAIN_FOLDER / REPORT_FILE
         remedy = f'go back to what was deployed: adet retrain {folder} --rollback'
         raise BundleError(f'{path}: {reason}; {remedy} {bundle.base_id}') from None
@@ -360,18 +361,26 @@ def _check_files(manifest: Manifest) -> None:
 
 def _check_presence(bundle: Bundle, name: str, entry: FileEntry) -> None:
     try:
-        with open_committed(bundle._home(name), name) as file:  # noqa: SLF001 - same module
+        with _open(bundle.folder, *bundle._place(name)) as file:  # noqa: SLF001 - same module
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise bundle._error(name, _os_reason(error)) from None  # noqa: SLF001 - same module
+        raise bundle._error(name, _os_reason(error, name)) from None  # noqa: SLF001 - same module
     if size != entry.size:
         reason = f'has {size} bytes, {META_FILE} says {entry.size}'
         raise bundle._error(name, reason)  # noqa: SLF001 - same module
 
 
-def _os_reason(error: OSError) -> str:
+def _open(folder: Path, *place: str) -> IO[bytes]:
+    """Open a file of a bundle folder by the names that lead to it."""
+    with open_folder(folder, *place[:-1]) as home:
+        return open_committed(home, place[-1])
+
+
+def _os_reason(error: OSError, name: str) -> str:
     if error.errno == errno.ENOENT:
         return 'missing'
     if error.errno == errno.ELOOP:
-        return 'is a link, which a bundle may not hold'
+        link = Path(error.filename).name
+        # It may also be a folder on the way.
+        return f'{link + " " if link != name else ""}is a link, which a bundle may not hold'
     return error.strerror or str(error)

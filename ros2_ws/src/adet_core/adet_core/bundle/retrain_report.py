@@ -11,10 +11,12 @@ from typing import Any
 
 from adet_core.bundle.decode import decode, parse_json
 from adet_core.bundle.manifest import FileEntry, ScoreRange, Threshold
+from adet_core.folder import Name
 
 RETRAIN_FOLDER = 'retrain'
 REPORT_FILE = 'report.json'
 REPORT_VERSION = 1
+REPORT_LIMIT = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +54,8 @@ class KnownImages:
         held_out: Name of each normal image kept back for the threshold, by its sha256.
     """
 
-    learned: dict[str, str]
-    held_out: dict[str, str]
+    learned: dict[str, Name]
+    held_out: dict[str, Name]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +96,9 @@ class RetrainReport:
     before: Figures
     after: Figures
     settings: dict[str, Any]
-    learned: dict[str, str]
-    held_out: dict[str, str]
-    files: dict[str, FileEntry] = field(default_factory=dict)
+    learned: dict[str, Name]
+    held_out: dict[str, Name]
+    files: dict[Name, FileEntry] = field(default_factory=dict)
     versions: dict[str, str]
     rejected: str = ''
 

@@ -14,27 +14,29 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 import fcntl
-import os
 from pathlib import Path
+import re
 import shutil
 from typing import IO
 
-from adet_core.bundle.commit import (
-    Content,
-    open_committed,
-    remove_committed,
-    stage,
-    sync_folder,
-    write_synced,
-)
+from adet_core.bundle.commit import open_committed, remove_committed, stage
 from adet_core.bundle.reader import Bundle, file_entry, open_bundle
-from adet_core.bundle.retrain_report import content_id, REPORT_FILE, RETRAIN_FOLDER, RetrainReport
+from adet_core.bundle.retrain_report import (
+    content_id,
+    REPORT_FILE,
+    REPORT_LIMIT,
+    RETRAIN_FOLDER,
+    RetrainReport,
+)
 from adet_core.errors import BundleError
+from adet_core.folder import Content, Folder, open_folder
 
 HISTORY_FOLDER = 'history'
 REJECTED_FOLDER = 'rejected'
 _LOCK_FILE = '.running'
 _UNFINISHED = '.unfinished-'
+# Nothing else in these folders is ever removed.
+_SET_NAME = re.compile(r'[0-9]{0,17}_[0-9a-f]{12}')
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,10 @@ def only_retraining(folder: Path) -> Iterator[None]:
         BundleError: One runs already.
         OSError: The folder cannot be written.
     """
-    home = folder / RETRAIN_FOLDER
-    home.mkdir(exist_ok=True)
-    with (home / _LOCK_FILE).open('wb') as file:
+    with (
+        open_folder(folder, RETRAIN_FOLDER, make=True) as home,
+        home.open_lock(_LOCK_FILE) as file,
+    ):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -90,11 +93,14 @@ def write_retrained(
     Raises:
         OSError: The folder cannot be written; what was in service before still is.
     """
-    home = bundle.folder / RETRAIN_FOLDER
-    with stage(home, contents) as staged:
+    with (
+        open_folder(bundle.folder, RETRAIN_FOLDER, make=True) as home,
+        stage(home, contents) as staged,
+    ):
         _write_report(staged, report, contents)
-        _keep_present(home)
-        _prune(home / HISTORY_FOLDER, keep)
+        with home.folder(HISTORY_FOLDER, make=True) as history:
+            _keep_present(home, history)
+            _prune(history, keep)
     return open_bundle(bundle.folder, in_service=True)
 
 
@@ -109,35 +115,33 @@ def keep_rejected(
     Raises:
         OSError: The folder cannot be written.
     """
-    home = bundle.folder / RETRAIN_FOLDER / REJECTED_FOLDER
-    home.mkdir(parents=True, exist_ok=True)
-    made = home / f'{_UNFINISHED}{os.getpid()}'
-    shutil.rmtree(made, ignore_errors=True)
-    made.mkdir()
-    try:
-        for name, write in contents.items():
-            write_synced(made / name, write)
-        data = _write_report(made, report, contents)
-        folder = home / _set_name(report, data)
-        made.rename(folder)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
-    _prune(home, keep)
-    return folder
+    with open_folder(bundle.folder, RETRAIN_FOLDER, REJECTED_FOLDER, make=True) as home:
+        with _new_set(home) as made:
+            for name, write in contents.items():
+                made.write(name, write)
+            data = _write_report(made, report, contents)
+            name = _set_name(report, data)
+            home.move(made.path.name, home, name)
+        _prune(home, keep)
+    return home.path / name
 
 
 def kept_sets(folder: Path) -> list[KeptSet]:
     """The sets in the history of a bundle folder, newest first; damaged ones are left out."""
-    home = folder / RETRAIN_FOLDER / HISTORY_FOLDER
     found = []
-    for path in sorted(home.glob('[0-9]*'), reverse=True):
-        try:
-            data = _read_report(path)
-            report = RetrainReport.from_json(data)
-        except (OSError, ValueError):
-            continue
-        found.append(KeptSet(content_id(data), path, report))
+    try:
+        history = open_folder(folder, RETRAIN_FOLDER, HISTORY_FOLDER)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    with history:
+        for name in _set_names(history):
+            try:
+                with history.folder(name) as kept:
+                    data = _read_report(kept)
+                report = RetrainReport.from_json(data)
+            except (OSError, ValueError):
+                continue
+            found.append(KeptSet(content_id(data), history.path / name, report))
     return found
 
 
@@ -169,13 +173,16 @@ def rollback(folder: Path, to: str = '') -> Bundle:
         msg = f'{folder}: is as it was deployed; there is nothing to roll back'
         raise BundleError(msg)
     wanted = to or (now.report.previous if now.report else '')
-    home = folder / RETRAIN_FOLDER
     if wanted == now.bundle_id and now.report:
         return now
     if wanted == now.base_id:
         # Even of a bundle that has none in service: there may be one that cannot be read.
-        with remove_committed(home, REPORT_FILE):
-            _keep_present(home)
+        with (
+            open_folder(folder, RETRAIN_FOLDER, make=True) as home,
+            remove_committed(home, REPORT_FILE),
+            home.folder(HISTORY_FOLDER, make=True) as history,
+        ):
+            _keep_present(home, history)
         return open_bundle(folder, in_service=True)
     kept = kept_sets(folder)
     chosen = next((one for one in kept if one.bundle_id == wanted), None)
@@ -184,25 +191,47 @@ def rollback(folder: Path, to: str = '') -> Bundle:
         choice = ', '.join([*known, f'{now.base_id} (as deployed)'])
         msg = f'{folder}: no kept set {wanted}; choose one of: {choice}'
         raise BundleError(msg)
-    names = [*chosen.report.files, REPORT_FILE]
-    contents = {name: _copier(chosen.folder / name) for name in names}
-    with stage(home, contents) as staged:
-        for name, entry in chosen.report.files.items():
-            if file_entry(staged / name) != entry:
-                msg = f'{chosen.folder / name}: is damaged; choose another set'
-                raise BundleError(msg)
-        _keep_present(home)
+    _put_back(folder, chosen)
     return open_bundle(folder, in_service=True)
 
 
-def _write_report(folder: Path, report: RetrainReport, contents: Mapping[str, Content]) -> bytes:
-    files = {name: file_entry(folder / name) for name in contents}
+def _put_back(folder: Path, chosen: KeptSet) -> None:
+    names = [*chosen.report.files, REPORT_FILE]
+    with (
+        open_folder(folder, RETRAIN_FOLDER) as home,
+        home.folder(HISTORY_FOLDER) as history,
+        history.folder(chosen.folder.name) as kept,
+        stage(home, {name: _copier(kept, name) for name in names}) as staged,
+    ):
+        for name, entry in chosen.report.files.items():
+            if file_entry(staged, name) != entry:
+                msg = f'{chosen.folder / name}: is damaged; choose another set'
+                raise BundleError(msg)
+        _keep_present(home, history)
+
+
+def _write_report(folder: Folder, report: RetrainReport, contents: Mapping[str, Content]) -> bytes:
+    files = {name: file_entry(folder, name) for name in contents}
     data = replace(report, files=files).to_json()
-    write_synced(folder / REPORT_FILE, lambda file: file.write(data))
+    folder.write(REPORT_FILE, lambda file: file.write(data))
     return data
 
 
-def _keep_present(home: Path) -> None:
+@contextmanager
+def _new_set(home: Folder) -> Iterator[Folder]:
+    """A folder for a set, to be moved in the block; removed if the block raises."""
+    for name in home.names():
+        if name.startswith(_UNFINISHED):
+            home.remove_folder(name)
+    with home.new_folder(_UNFINISHED) as made:
+        try:
+            yield made
+        except BaseException:
+            home.remove_folder(made.path.name)
+            raise
+
+
+def _keep_present(home: Folder, history: Folder) -> None:
     """Link the set in service into the history; its files are replaced, never written into."""
     try:
         data = _read_report(home)
@@ -210,45 +239,41 @@ def _keep_present(home: Path) -> None:
     except (OSError, ValueError):
         # None, or one that could not be used anyway.
         return
-    history = home / HISTORY_FOLDER
-    history.mkdir(exist_ok=True)
-    for leftover in history.glob(f'{_UNFINISHED}*'):
-        shutil.rmtree(leftover, ignore_errors=True)
-    target = history / _set_name(report, data)
-    if target.exists():
+    target = _set_name(report, data)
+    if target in history.names():
         return
-    made = history / f'{_UNFINISHED}{os.getpid()}'
-    made.mkdir()
-    for name in [*report.files, REPORT_FILE]:
-        try:
-            os.link(home / name, made / name)
-        except OSError:
-            # A file system without links, e.g. on a memory card.
-            shutil.copyfile(home / name, made / name)
-    sync_folder(made)
-    made.rename(target)
-    sync_folder(history)
+    with _new_set(history) as made:
+        for name in [*report.files, REPORT_FILE]:
+            home.link_or_copy(name, made)
+        made.sync()
+        history.move(made.path.name, history, target)
+    history.sync()
 
 
-def _read_report(folder: Path) -> bytes:
+def _read_report(folder: Folder) -> bytes:
     with open_committed(folder, REPORT_FILE) as file:
-        return file.read()
+        return file.read(REPORT_LIMIT)
 
 
 def _set_name(report: RetrainReport, data: bytes) -> str:
     """Sorts by time."""
-    digits = ''.join(character for character in report.created if character.isdigit())
+    digits = ''.join(re.findall('[0-9]', report.created))
     return f'{digits[:17]}_{content_id(data)}'
 
 
-def _prune(home: Path, keep: int) -> None:
-    for path in sorted(home.glob('[0-9]*'), reverse=True)[keep:]:
-        shutil.rmtree(path, ignore_errors=True)
+def _set_names(folder: Folder) -> list[str]:
+    """The names of the sets in a folder, newest first."""
+    return [name for name in reversed(folder.names()) if _SET_NAME.fullmatch(name)]
 
 
-def _copier(source: Path) -> Content:
+def _prune(folder: Folder, keep: int) -> None:
+    for name in _set_names(folder)[keep:]:
+        folder.remove_folder(name)
+
+
+def _copier(folder: Folder, name: str) -> Content:
     def copy(target: IO[bytes]) -> None:
-        with source.open('rb') as file:
+        with folder.open(name) as file:
             shutil.copyfileobj(file, target, 1 << 20)
 
     return copy

@@ -10,10 +10,11 @@ from pathlib import Path
 import shutil
 from typing import IO
 
-from adet_core.bundle.commit import Content, stage, write_synced
+from adet_core.bundle.commit import stage
 from adet_core.bundle.manifest import Manifest, META_FILE
 from adet_core.bundle.reader import Bundle, file_entry, open_bundle
 from adet_core.errors import BundleError
+from adet_core.folder import Content, open_folder
 
 
 def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, Content]) -> Bundle:
@@ -31,10 +32,10 @@ def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, Conten
         OSError: The folder cannot be written; a reader sees the old set, or the new one if the
             error came after the commit.
     """
-    with stage(folder, contents) as staged:
-        files = {name: file_entry(staged / name) for name in contents}
+    with open_folder(folder, make=True) as target, stage(target, contents) as staged:
+        files = {name: file_entry(staged, name) for name in contents}
         meta = dataclasses.replace(manifest, files=files).to_json()
-        write_synced(staged / META_FILE, lambda file: file.write(meta))
+        staged.write(META_FILE, lambda file: file.write(meta))
     return open_bundle(folder)
 
 
@@ -55,11 +56,10 @@ def copy_bundle(bundle: Bundle, folder: Path) -> Bundle:
         return copy
 
     contents = {name: copier(name) for name in bundle.manifest.files}
-    meta = bundle.meta
-    with stage(folder, contents) as staged:
+    with open_folder(folder, make=True) as target, stage(target, contents) as staged:
         for name, entry in bundle.manifest.files.items():
-            if file_entry(staged / name) != entry:
+            if file_entry(staged, name) != entry:
                 msg = f'{bundle.folder / name}: changed while it was copied; deploy again'
                 raise BundleError(msg)
-        write_synced(staged / META_FILE, lambda file: file.write(meta))
+        staged.write(META_FILE, lambda file: file.write(bundle.meta))
     return open_bundle(folder)

@@ -21,6 +21,7 @@ from adet_core.bundle import (
     write_retrained,
 )
 from adet_core.errors import BackendError
+from adet_core.folder import readable_name
 from adet_core.inference.backend import open_backend
 from adet_core.progress import ProgressCallback, silent
 from adet_core.retraining.gate import (
@@ -171,4 +172,4 @@ def retrain(
 
 
 def _names(images: Sequence[NewImage]) -> dict[str, str]:
-    return {image.sha256: image.path.name for image in images}
+    return {image.sha256: readable_name(image.path) for image in images}
