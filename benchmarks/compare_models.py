@@ -24,7 +24,7 @@ from typing import Any
 
 from adet_core.image import read_image
 from adet_core.inference.detector import Detector
-from adet_core.io.sources import list_images
+from adet_core.io.folders import list_images
 from adet_core.progress import progress_bars
 from adet_synth import write_dataset
 from adet_training.export import export

@@ -31,7 +31,7 @@ import numpy as np
 
 from adet_core.image import read_image
 from adet_core.inference.detector import Detector
-from adet_core.io.sources import list_images
+from adet_core.io.folders import list_images
 from adet_synth import write_dataset
 
 _BANKS = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000)

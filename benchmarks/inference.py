@@ -43,7 +43,7 @@ from adet_core.bundle import Bundle, copy_bundle, open_bundle
 from adet_core.image import Image, read_image
 from adet_core.inference.detector import Detector
 from adet_core.inference.parity import BANDS
-from adet_core.io.sources import list_images
+from adet_core.io.folders import list_images
 from adet_core.progress import progress_bars, ProgressCallback
 from adet_synth import write_dataset
 from adet_training.dataset import load_category

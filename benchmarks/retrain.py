@@ -41,7 +41,7 @@ from adet.cli.client import client_node
 from adet.conversions import to_image_message, to_nanoseconds, to_stamp
 from adet_core.bundle import copy_bundle
 from adet_core.image import read_image
-from adet_core.io.sources import list_images
+from adet_core.io.folders import list_images
 from adet_core.models.names import deployed_folder
 from adet_core.progress import progress_bars
 from adet_synth import write_dataset

@@ -20,7 +20,7 @@ pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
 from adet_core.image import read_image
 from adet_core.inference.detector import Detector
-from adet_core.io.sources import list_images
+from adet_core.io.folders import list_images
 from adet_core.records import read_records, RecordWriter
 from adet_evaluation.bags import BagSource
 

@@ -23,9 +23,10 @@ from adet_core.bundle import Bundle, copy_bundle, open_bundle
 from adet_core.cli import main
 from adet_core.errors import ConfigError, DatasetError
 from adet_core.inference.detector import Detector
-from adet_core.io.masks import find_mask, read_mask
+from adet_core.io.folders import list_images
+from adet_core.io.masks import Masks
 from adet_core.io.open_source import open_source
-from adet_core.io.sources import Frame, list_images
+from adet_core.io.sources import Frame
 from adet_core.records import Record, RecordWriter
 from adet_evaluation.bags import BagOptions, BagSource, record_images
 from adet_evaluation.evaluation import (
@@ -103,14 +104,9 @@ def test_masks_that_lie_beside_the_images_give_pixel_metrics(
     for frame in open_source(str(deployed.test_folder)):
         assert frame.image is not None
         anomaly_map = detector.inspect(frame.image).anomaly_map
-        mask_file = find_mask(Path(frame.source))
-        mask = (
-            read_mask(mask_file, anomaly_map.shape)
-            if mask_file
-            else np.zeros(anomaly_map.shape, np.bool_)
-        )
+        mask = Masks().read(Path(frame.source), frame.image.size, anomaly_map.shape)
         maps.append(anomaly_map.ravel())
-        masks.append(mask.ravel())
+        masks.append(np.zeros(anomaly_map.size, np.bool_) if mask is None else mask.ravel())
     found = evaluation.models['padim'].figures
     expected = metrics.roc_auc_score(np.concatenate(masks), np.concatenate(maps))
     assert found.pixel_auroc == pytest.approx(expected, abs=1e-6)

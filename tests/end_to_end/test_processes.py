@@ -19,7 +19,7 @@ pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
 from ament_index_python.packages import get_package_prefix
 
-from adet_core.io.sources import list_images
+from adet_core.io.folders import list_images
 from adet_core.records import read_records
 
 pytestmark = pytest.mark.ros

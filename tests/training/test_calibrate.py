@@ -18,10 +18,10 @@ from tiny_models import Learn
 
 from adet_core.bundle import Manifest, open_bundle
 from adet_core.errors import ConfigError, DatasetError
+from adet_core.io.labelled import LabelledImage
 from adet_core.scoring import normalise_score
 from adet_core.thresholds import normal_threshold, with_uncertain_band
 from adet_training.calibrate import calibrate, Tested
-from adet_training.dataset import LabelledImage
 from adet_training.fit import Predictions
 from adet_training.parameters import make_parameters, Parameters
 
@@ -40,7 +40,9 @@ def _judged(good: np.ndarray, bad: np.ndarray | None = None, *, masks: bool = Fa
         mask = np.array([[anomalous, False], [False, False]])
         marked = mask if masks or not anomalous else None
         image = np.zeros((2, 2, 3), np.uint8)
-        samples.append(LabelledImage(Path(f'{number}.png'), image, anomalous, marked))
+        samples.append(
+            LabelledImage(Path(f'{number}.png'), image, ('normal', 'anomaly')[anomalous], marked)
+        )
         maps.append([[2 * score, score / 2], [0, 0]])
     return Tested(samples, Predictions(scores, np.array(maps, np.float32)))
 

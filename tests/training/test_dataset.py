@@ -17,7 +17,8 @@ from tiny_models import held_upright
 
 from adet_core.errors import DatasetError
 from adet_core.image import preprocess, read_image
-from adet_training.dataset import Category, hold_out, LabelledImage, load_category
+from adet_core.io.labelled import LabelledImage
+from adet_training.dataset import Category, hold_out, load_category
 
 pytestmark = pytest.mark.training
 
@@ -82,9 +83,9 @@ def test_the_pixels_are_those_that_the_detector_sees(own_data: Path) -> None:
     assert read_image(upright).size == (80, 30)
     for labelled in data.train + data.test:
         expected = preprocess(read_image(labelled.path), (SIZE, SIZE))
-        np.testing.assert_array_equal(labelled.image, expected)
-        assert labelled.image.shape == (SIZE, SIZE, 3)
-        assert labelled.image.dtype == np.uint8
+        np.testing.assert_array_equal(labelled.pixels, expected)
+        assert labelled.pixels.shape == (SIZE, SIZE, 3)
+        assert labelled.pixels.dtype == np.uint8
 
 
 def test_what_is_read_is_reported(data_root: Path) -> None:
@@ -291,14 +292,18 @@ def test_a_broad_mask_keeps_its_area(small: Path) -> None:
     assert mask.mean() == pytest.approx((disc > 0).mean(), rel=0.02)
 
 
-def test_a_mask_that_cannot_be_read_is_named(small: Path) -> None:
-    path = small / 'test' / 'plate' / 'masks' / 'bad.png'
-    path.parent.mkdir()
-    path.write_bytes(b'no mask')
-    with pytest.raises(
-        DatasetError, match=f'^{re.escape(str(path))}: cannot be decoded as a mask'
-    ):
-        _load(small)
+def test_masks_of_no_use_are_warned_of_by_name(small: Path) -> None:
+    masks = small / 'test' / 'plate' / 'masks'
+    masks.mkdir()
+    (masks / 'bad.png').write_bytes(b'no mask')
+    _draw(masks / 'other.png', np.full((96, 128), 255, np.uint8))
+    _draw(small / 'train' / 'plate' / 'c.png', np.zeros((96, 128, 3), np.uint8))
+    data = _load(small)
+    assert [one.mask for one in data.test if one.is_anomalous] == [None]
+    assert data.warnings[0] == (
+        f'{masks}/bad.png: cannot be decoded as an image; the mask is not used'
+    )
+    assert data.warnings[1].startswith(f'{masks}/other.png: is the mask of no image in ')
 
 
 # ---- fingerprint

@@ -25,7 +25,7 @@ from torchvision.transforms.v2 import Normalize
 from adet_core.bundle import Bundle, open_bundle, read_engine, write_arrays, write_bundle
 from adet_core.errors import AdetError, BackendError, BundleError, ConfigError, ExportError
 from adet_core.image import preprocess, read_image
-from adet_core.io.sources import list_images
+from adet_core.io.folders import list_images
 from adet_training.export import check_parity, export
 from adet_training.models import load_adapter
 from adet_training.quiet import quiet_libraries

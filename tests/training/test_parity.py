@@ -19,7 +19,7 @@ import torch
 from adet_core.errors import ConfigError
 from adet_core.image import preprocess, read_image
 from adet_core.inference.detector import Detector
-from adet_core.io.sources import list_images
+from adet_core.io.folders import list_images
 from adet_core.models.names import model_folder
 from adet_training.models import known_models, load_adapter
 

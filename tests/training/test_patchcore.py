@@ -23,7 +23,7 @@ from adet_core.bundle import Bundle, read_engine
 from adet_core.errors import BackendError, ConfigError
 from adet_core.image import preprocess, read_image
 from adet_core.inference.backend import open_backend
-from adet_core.io.sources import list_images
+from adet_core.io.folders import list_images
 from adet_core.models.coreset import cover_radius, select_coreset
 from adet_training.adapter import Graph
 from adet_training.backbone import make_network

@@ -17,9 +17,10 @@ import pytest
 
 from adet_core.bundle import Manifest, open_bundle, Threshold
 from adet_core.inference.detector import Detector
+from adet_core.io.labelled import LabelledImage
 from adet_training import plots
 from adet_training.calibrate import Tested
-from adet_training.dataset import Category, LabelledImage, load_category
+from adet_training.dataset import Category, load_category
 from adet_training.fit import Predictions
 
 pytestmark = pytest.mark.training
@@ -44,7 +45,11 @@ def manifest(deployed: Any) -> Manifest:
 def inspected(scores: list[float] = SCORES, labels: list[bool] = LABELS) -> Tested:
     maps = np.zeros((len(scores), SIZE, SIZE), np.float32)
     samples = [
-        LabelledImage(Path(f'{number}.png'), np.full((SIZE, SIZE, 3), 128, np.uint8), label)
+        LabelledImage(
+            Path(f'{number}.png'),
+            np.full((SIZE, SIZE, 3), 128, np.uint8),
+            ('normal', 'anomaly')[label],
+        )
         for number, label in enumerate(labels)
     ]
     return Tested(samples, Predictions(np.array(scores, np.float32), maps))
@@ -81,7 +86,7 @@ def test_samples_of_both_kinds_are_shown_in_rows(data: Category) -> None:
     expected = [good[0], good[6], good[11], bad[0], bad[4], bad[9]]
     assert titles(figure) == [labelled.path.stem for labelled in expected]
     for axes, labelled in zip(figure.axes, expected, strict=True):
-        np.testing.assert_array_equal(axes.images[0].get_array(), labelled.image)
+        np.testing.assert_array_equal(axes.images[0].get_array(), labelled.pixels)
     assert [len(axes.collections) for axes in figure.axes] == [0, 0, 0, 1, 1, 1]
     drawn(figure)
 
@@ -93,7 +98,7 @@ def test_samples_without_labelled_images_are_one_row(data: Category) -> None:
 
 
 def test_more_than_fits_is_not_written(data: Category) -> None:
-    image = data.train[0].image
+    image = data.train[0].pixels
     name = 'a_very_long_name_of_a_image_from_a_camera_0017'
     labelled = LabelledImage(Path(f'{name}.png'), image)
     figure = plots.sample_images(replace(data, train=[labelled, labelled], test=[]))

@@ -21,7 +21,7 @@ from adet_core.image import read_image
 from adet_core.inference.detector import Detector
 from adet_core.inference.tensorrt import build_plan, find_gpu, find_library, Gpu, open_tensorrt
 from adet_core.inference.tensorrt.build import length_range
-from adet_core.io.sources import list_images
+from adet_core.io.folders import list_images
 from adet_training.export import export
 
 pytestmark = pytest.mark.training

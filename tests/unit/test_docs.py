@@ -22,7 +22,7 @@ from adet_core import cli
 from adet_core.bundle.manifest import STATISTICS_FILES
 from adet_core.errors import AdetError
 from adet_core.image import ENCODINGS
-from adet_core.io.sources import IMAGE_SUFFIXES
+from adet_core.io.folders import IMAGE_SUFFIXES
 from adet_core.models.names import FOLDERS
 
 NODES = ROOT / 'ros2_ws' / 'src' / 'adet'

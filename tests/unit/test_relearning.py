@@ -18,6 +18,7 @@ from adet_core.errors import ConfigError, DatasetError
 from adet_core.image import Image
 from adet_core.inference.backend import Prediction
 from adet_core.io.feedback import keep_frame
+from adet_core.io.labelled import LabelledImage
 from adet_core.progress import silent
 from adet_core.retraining.gate import (
     all_finite,
@@ -28,7 +29,7 @@ from adet_core.retraining.gate import (
     quality_fault,
     Scores,
 )
-from adet_core.retraining.images import collect, collect_test, CollectedImages, LabelledImage
+from adet_core.retraining.images import collect, collect_test, CollectedImages
 from adet_core.retraining.learners import BankLearner, GaussianLearner
 from adet_core.retraining.relearned import fine_tuner, Reference, Relearned
 from adet_core.retraining.settings import retrain_settings
@@ -110,7 +111,7 @@ def test_a_images_content_decides_where_it_goes(bundle: Bundle, tmp_path: Path) 
     assert len(second.learn) + len(second.held_out) == 60
     names = {one.sha256 for one in second.held_out}
     assert names >= {one.sha256 for one in first.held_out}
-    assert first.learn[0].image.shape == (SIZE, SIZE, 3)
+    assert first.learn[0].pixels.shape == (SIZE, SIZE, 3)
 
 
 def known(bundle: Bundle, learned: dict[str, str], held_out: dict[str, str]) -> Bundle:
@@ -174,12 +175,26 @@ def test_images_that_cannot_be_read_are_told(bundle: Bundle, tmp_path: Path) -> 
         divide(bundle, tmp_path / 'none')
 
 
+def test_a_test_image_that_cannot_be_read_is_skipped(bundle: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / 'test'
+    draw(folder / 'normal', 2)
+    (folder / 'anomaly').mkdir()
+    (folder / 'anomaly' / 'bad.png').write_bytes(b'no image')
+    found, unreadable = collect_test(folder, bundle, silent)
+    assert [one.label for one in found] == ['normal', 'normal']
+    assert unreadable == [f'{folder}/anomaly/bad.png: cannot be decoded as an image']
+    for path in (folder / 'normal').iterdir():
+        path.write_bytes(b'')
+    with pytest.raises(DatasetError, match=r'none of 3 images can be read; .*bad\.png: cannot'):
+        collect_test(folder, bundle, silent)
+
+
 def test_test_images_need_labels(bundle: Bundle, tmp_path: Path) -> None:
     draw(tmp_path / 'test' / 'normal', 2)
     draw(tmp_path / 'test' / 'anomaly', 3)
-    found = collect_test(tmp_path / 'test', bundle, silent)
+    found, _ = collect_test(tmp_path / 'test', bundle, silent)
     assert [one.is_anomalous for one in found] == [True] * 3 + [False] * 2
-    assert collect_test(None, bundle, silent) == []
+    assert collect_test(None, bundle, silent) == ([], [])
     draw(tmp_path / 'test', 1, seed=4)
     with pytest.raises(DatasetError, match='has no label; test images belong in normal/ or'):
         collect_test(tmp_path / 'test', bundle, silent)
@@ -217,7 +232,7 @@ def settings(**overrides: Any) -> dict[str, Any]:
 
 def test_every_image_is_asked_in_its_place() -> None:
     images = CollectedImages(normals=[image(1), image(2)])
-    test = [LabelledImage(image(7), is_anomalous=True)]
+    test = [LabelledImage(Path(), image(7), 'anomaly')]
     calls: list[Any] = []
     found = ask(Model(), images, test, stage='s', progress=lambda *call: calls.append(call))
     assert found.good.tolist() == [1, 2]
@@ -233,7 +248,7 @@ def test_every_image_is_asked_in_its_place() -> None:
 
 
 def fault(now: Scores, labels: Any = (), before: Any = None, **overrides: Any) -> str:
-    test = [LabelledImage(IMAGE, bool(label)) for label in labels]
+    test = [LabelledImage(Path(), IMAGE, ('normal', 'anomaly')[label]) for label in labels]
     threshold = overrides.pop('threshold', 10.0)
     after = figures(now, threshold, test)
     return quality_fault(now, before or after, after, test, settings(**overrides))
@@ -255,7 +270,7 @@ def test_the_gate_looks_at_good_test_images() -> None:
 
 def test_the_gate_compares_the_auroc() -> None:
     good, labels = [1.0, 2.0, 3.0], [1, 1]
-    before = figures(scores(good, [9.0, 9.0]), 10.0, [LabelledImage(IMAGE, True)] * 2)
+    before = figures(scores(good, [9.0, 9.0]), 10.0, [LabelledImage(Path(), IMAGE, 'anomaly')] * 2)
     assert before.image_auroc == 1
     worse = scores(good, [9.0, 2.5])
     reason = fault(worse, labels, before)

@@ -12,14 +12,9 @@ import numpy as np
 import pytest
 
 from adet_core.errors import DatasetError
+from adet_core.io.folders import IMAGE_SUFFIXES, label_of, list_images
 from adet_core.io.open_source import is_live, open_source
-from adet_core.io.sources import (
-    FolderSource,
-    IMAGE_SUFFIXES,
-    label_of,
-    list_images,
-    VideoSource,
-)
+from adet_core.io.sources import FolderSource, VideoSource
 
 
 def _draw(path: Path, level: int = 0) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from adet_core.errors import DatasetError
-from adet_core.io.sources import label_of, list_images
+from adet_core.io.folders import label_of, list_images
 from adet_synth import dataset, DatasetFolders, DEFECTS, draw_anomalous, draw_normal, write_dataset
 
 SMALL = {'category': 'plate', 'train': 2, 'test_normal': 1, 'test_anomaly': 5, 'size': 64}

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 import pytest
 
-from adet_core.io.sources import label_of, list_images
+from adet_core.io.folders import label_of, list_images
 
 SCRIPTS = Path(__file__).parents[2] / 'data' / 'shellscript'
 DOWNLOAD, MOVE = SCRIPTS / 'download_VisA.sh', SCRIPTS / 'move_VisA.sh'

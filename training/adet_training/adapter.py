@@ -17,9 +17,9 @@ from torch import nn
 
 from adet_core.bundle import Manifest
 from adet_core.errors import ConfigError
+from adet_core.io.labelled import LabelledImage
 from adet_core.progress import ProgressCallback
 from adet_training.backbone import Backbone, Channels, Weights
-from adet_training.dataset import LabelledImage
 from adet_training.fit import fit
 from adet_training.parameters import Parameters
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adet_core.bundle import ScoreRange, Threshold
+from adet_core.io.labelled import LabelledImage
 from adet_core.metrics import auroc, best_f1_threshold, Labels, pixel_metrics, rates_at
 from adet_core.scoring import AnomalyMap
 from adet_core.thresholds import (
@@ -20,7 +21,6 @@ from adet_core.thresholds import (
     score_range,
     with_uncertain_band,
 )
-from adet_training.dataset import LabelledImage
 from adet_training.fit import Predictions
 from adet_training.parameters import Parameters
 

@@ -12,34 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from adet_core.errors import DatasetError, ImageError
+from adet_core.errors import DatasetError
 from adet_core.folder import check_name
-from adet_core.image import ImageArray, preprocess, read_image
-from adet_core.io.masks import find_mask, Mask, read_mask
-from adet_core.io.sources import label_of, list_images
+from adet_core.image import ImageArray
+from adet_core.io.folders import label_of, labelled_images, list_images
+from adet_core.io.labelled import LabelledImage, LabelledReader
 from adet_core.progress import ProgressCallback, silent
 
 # A spread needs two images.
 _MINIMUM = 2
-
-
-@dataclass(frozen=True)
-class LabelledImage:
-    """One prepared image.
-
-    Attributes:
-        path: Its file.
-        image: uint8 ``(H, W, 3)``, RGB, of the graph's size.
-        is_anomalous: Its label.
-        mask: Of the graph's size; None if nobody marked it.
-        sha256: Of the file.
-    """
-
-    path: Path
-    image: ImageArray
-    is_anomalous: bool = False
-    mask: Mask | None = None
-    sha256: str = ''
 
 
 @dataclass(frozen=True)
@@ -50,7 +31,7 @@ class Category:
         train: Normal images.
         test: Labelled images; may be empty.
         unreadable: One line for each image that was skipped.
-        warnings: What makes the test doubtful, one line each.
+        warnings: What makes the test doubtful, one line each: masks that are of no use among it.
         fingerprint: sha256 over the names and contents of all images and masks.
     """
 
@@ -78,8 +59,8 @@ def load_category(
         progress: Told how many images are read.
 
     Raises:
-        DatasetError: There are fewer than two readable training images, a test image has no
-            label, or a mask cannot be read.
+        DatasetError: There are fewer than two readable training images, or a test image has no
+            label.
     """
     try:
         check_name(category)
@@ -93,16 +74,29 @@ def load_category(
         msg = f'{folder}: no such folder; put images of good parts there{has}'
         raise DatasetError(msg)
     test_folder = data_root / 'test' / category
-    train_paths = list_images(folder)
-    test_paths = list_images(test_folder) if test_folder.is_dir() else []
-    reader = _Reader(data_root, size, progress, len(train_paths) + len(test_paths))
-    train = reader.read(train_paths)
-    test = reader.read(test_paths, test_folder)
+    # Those to learn from are normal whatever they are called, and nobody needs their masks.
+    labels = dict.fromkeys(list_images(folder), '')
+    if test_folder.is_dir():
+        labels.update((path, label_of(path, test_folder)) for path in labelled_images(test_folder))
+    fingerprint = _Fingerprint(data_root)
+    reader = LabelledReader((size, size), on_file=fingerprint.add)
+    images = []
+    for number, (path, label) in enumerate(labels.items(), start=1):
+        if image := reader.read(path, label):
+            images.append(image)
+        progress('reading images', number, len(labels))
+    train = [image for image in images if not image.label]
+    test = [image for image in images if image.label]
     if len(train) < _MINIMUM:
         msg = f'{folder}: {len(train)} readable images, at least {_MINIMUM} are needed'
         raise DatasetError(f'{msg}; {reader.unreadable[0]}' if reader.unreadable else msg)
-    warnings = [*_all_alike(train), *_duplicates(train, test)]
-    return Category(train, test, reader.unreadable, warnings, reader.digest.hexdigest())
+    return Category(
+        train,
+        test,
+        reader.unreadable,
+        [*reader.masks.warnings, *_all_alike(train), *_duplicates(train, test)],
+        fingerprint.digest.hexdigest(),
+    )
 
 
 def hold_out(
@@ -131,7 +125,7 @@ def hold_out(
 
 def _all_alike(train: Sequence[LabelledImage]) -> list[str]:
     """A warning if there is only one image, however often."""
-    if len({_hash(labelled.image) for labelled in train}) > 1:
+    if len({_hash(labelled.pixels) for labelled in train}) > 1:
         return []
     return [
         f'all {len(train)} training images are the same ({train[0].path}): whatever differs '
@@ -141,8 +135,8 @@ def _all_alike(train: Sequence[LabelledImage]) -> list[str]:
 
 def _duplicates(train: Sequence[LabelledImage], test: Sequence[LabelledImage]) -> list[str]:
     """A warning if test images are among those that were learned from."""
-    learned = {_hash(labelled.image): labelled.path for labelled in train}
-    seen = [(s.path, learned[key]) for s in test if (key := _hash(s.image)) in learned]
+    learned = {_hash(labelled.pixels): labelled.path for labelled in train}
+    seen = [(s.path, learned[key]) for s in test if (key := _hash(s.pixels)) in learned]
     if not seen:
         return []
     first, same = seen[0]
@@ -156,50 +150,14 @@ def _hash(image: ImageArray) -> bytes:
     return hashlib.sha256(image.tobytes()).digest()
 
 
-class _Reader:
-    """Reads images, keeping the tally over several folders."""
+class _Fingerprint:
+    """A sha256 over the names below a folder, and the contents, of all files that are read."""
 
-    def __init__(self, root: Path, size: int, progress: ProgressCallback, total: int) -> None:
-        self.unreadable: list[str] = []
+    def __init__(self, root: Path) -> None:
         self.digest = hashlib.sha256()
-        self._root, self._size = root, (size, size)
-        self._progress, self._done, self._total = progress, 0, total
+        self._root = root.absolute()
 
-    def read(self, paths: Sequence[Path], labels: Path | None = None) -> list[LabelledImage]:
-        """Read images; with ``labels``, the folder whose subfolders name the classes."""
-        samples = []
-        for path in paths:
-            try:
-                samples.append(self._sample(path, labels))
-            except ImageError as error:
-                self.unreadable.append(str(error))
-            self._done += 1
-            self._progress('reading images', self._done, self._total)
-        return samples
-
-    def _sample(self, path: Path, labels: Path | None) -> LabelledImage:
-        image = preprocess(read_image(path), self._size)
-        sha256 = self._add_to_fingerprint(path)
-        if labels is None:
-            return LabelledImage(path, image, sha256=sha256)
-        label = label_of(path, labels)
-        if not label:
-            msg = f'{path}: has no label; test images belong in normal/ or anomaly/'
-            raise DatasetError(msg)
-        if label == 'normal':
-            return LabelledImage(path, image, mask=np.zeros(self._size, np.bool_))
-        return LabelledImage(path, image, is_anomalous=True, mask=self._mask(path))
-
-    def _mask(self, path: Path) -> Mask | None:
-        mask_path = find_mask(path)
-        if mask_path is None:
-            return None
-        self._add_to_fingerprint(mask_path)
-        return read_mask(mask_path, self._size)
-
-    def _add_to_fingerprint(self, path: Path) -> str:
+    def add(self, path: Path, sha256: str) -> None:
         # A name is bytes, whatever the encoding it was made in.
-        self.digest.update(os.fsencode(path.relative_to(self._root)))
-        content = hashlib.sha256(path.read_bytes())
-        self.digest.update(content.digest())
-        return content.hexdigest()
+        self.digest.update(os.fsencode(path.absolute().relative_to(self._root)))
+        self.digest.update(bytes.fromhex(sha256))

@@ -30,11 +30,12 @@ from adet_core.errors import BackendError, BundleError, ConfigError, ExportError
 from adet_core.inference.backend import open_backend, STATISTICS_TRANSFORM_KEY
 from adet_core.inference.parity import BANDS, measure_parity
 from adet_core.inference.statistics_transform import Statistics, StatisticsTransform
+from adet_core.io.labelled import LabelledImage
 from adet_core.metrics import auroc
 from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import Graph
 from adet_training.backbone import load_tensors, Weights
-from adet_training.dataset import Category, LabelledImage
+from adet_training.dataset import Category
 from adet_training.models import load_adapter
 from adet_training.precision import lower
 from adet_training.versions import library_versions
@@ -132,7 +133,7 @@ def export(
 
 def _some(samples: Sequence[LabelledImage]) -> list[npt.NDArray[np.uint8]]:
     """Images from all over: neighbours in a folder are often alike."""
-    return [labelled.image for labelled in samples[:: -(-len(samples) // _CALIBRATION)]]
+    return [labelled.pixels for labelled in samples[:: -(-len(samples) // _CALIBRATION)]]
 
 
 def _checked(graph: Graph, bundle: Bundle) -> tuple[bytes, Parity]:
@@ -307,7 +308,7 @@ def _accuracy(
     backend.bind(bundle.statistics())
     scores = np.empty(len(samples), np.float32)
     for number, labelled in enumerate(samples):
-        scores[number] = backend.run(labelled.image[None]).scores[0]
+        scores[number] = backend.run(labelled.pixels[None]).scores[0]
         progress(stage, number + 1, len(samples))
     found = auroc(scores, np.array([labelled.is_anomalous for labelled in samples]))
     assert found is not None

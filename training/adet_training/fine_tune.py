@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 import tempfile
 from typing import Any
@@ -14,11 +14,11 @@ from lightning.pytorch import seed_everything
 from adet_core.bundle import Bundle, Golden, GRAPH_FILE
 from adet_core.image import ImageArray
 from adet_core.inference.backend import open_backend
+from adet_core.io.labelled import LabelledImage
 from adet_core.progress import ProgressCallback, silent
-from adet_core.retraining.images import CollectedImages, NewImage
+from adet_core.retraining.images import CollectedImages
 from adet_core.retraining.relearned import Reference, Relearned
 from adet_training.adapter import FitData
-from adet_training.dataset import LabelledImage
 from adet_training.export import load_weights, to_onnx
 from adet_training.fit import answer
 from adet_training.models import load_adapter
@@ -54,7 +54,7 @@ def fine_tune(
         parameters = make_parameters(adapter.parameters, {**values, 'steps': steps})
         module = adapter.resume(parameters, manifest, load_weights(bundle))
         seed_everything(settings['seed'], verbose=False)
-        data = FitData(_samples([*collected.learn, *collected.known]), _good(collected))
+        data = FitData([*collected.learn, *collected.known], _good(collected))
 
         def tell(stage: str, done: int, total: int | None) -> None:
             progress('fit' if stage == 'training' else stage, done, total)
@@ -75,10 +75,6 @@ def fine_tune(
         reference=reference,
         images=len(data.fit),
     )
-
-
-def _samples(images: Sequence[NewImage]) -> list[LabelledImage]:
-    return [LabelledImage(one.path, one.image, sha256=one.sha256) for one in images]
 
 
 def _good(collected: CollectedImages) -> list[LabelledImage]:

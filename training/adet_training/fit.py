@@ -19,8 +19,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from adet_core.image import ImageArray
+from adet_core.io.labelled import LabelledImage
 from adet_core.progress import ProgressCallback
-from adet_training.dataset import LabelledImage
 
 CHECKPOINT_FOLDER = 'checkpoint'
 LOGS_FOLDER = 'logs'
@@ -132,7 +132,7 @@ class _ReportSteps(Callback):
 
 
 def _collate(samples: Sequence[LabelledImage]) -> ImageBatch:
-    return ImageBatch(image=torch.stack([to_tensor(labelled.image) for labelled in samples]))
+    return ImageBatch(image=torch.stack([to_tensor(labelled.pixels) for labelled in samples]))
 
 
 def to_tensor(image: ImageArray) -> torch.Tensor:

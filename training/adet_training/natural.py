@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import RandomGrayscale
 
 from adet_core.errors import ConfigError, ImageError
 from adet_core.image import preprocess, read_image
-from adet_core.io.sources import list_images
+from adet_core.io.folders import list_images
 from adet_training.fit import to_tensor
 
 # The EfficientAD paper's share of images that lose their colour.

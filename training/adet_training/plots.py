@@ -24,11 +24,12 @@ import numpy.typing as npt
 from adet_core.bundle import Manifest, Threshold
 from adet_core.image import ImageArray
 from adet_core.inference.detector import Detector
+from adet_core.io.labelled import LabelledImage
 from adet_core.metrics import auroc, rates_at
 from adet_core.overlay import draw_overlay
 from adet_core.scoring import find_regions
 from adet_training.calibrate import Tested
-from adet_training.dataset import Category, LabelledImage
+from adet_training.dataset import Category
 from adet_training.fit import LOGS_FOLDER, Predictions
 
 # Okabe, Ito: Color Universal Design, https://jfly.uni-koeln.de/color/
@@ -59,7 +60,7 @@ def judge(detector: Detector, samples: Sequence[LabelledImage]) -> Tested:
         detector: Of a bundle that was exported.
         samples: Images of the bundle's size, at least one.
     """
-    answers = [detector.run([labelled.image]) for labelled in samples]
+    answers = [detector.run([labelled.pixels]) for labelled in samples]
     scores, maps = (np.concatenate(values) for values in zip(*answers, strict=True))
     return Tested(samples, Predictions(scores, maps))
 
@@ -96,7 +97,7 @@ def sample_images(data: Category, *, each: int = 5) -> Figure:
     return image_grid(
         {
             f'{name} ({len(samples)})': [
-                Tile(labelled.image, _short(labelled.path.stem), labelled.mask)
+                Tile(labelled.pixels, _short(labelled.path.stem), labelled.mask)
                 for labelled in _spread(samples, each)
             ]
             for name, samples in kinds.items()
@@ -286,14 +287,14 @@ def _pair(inspected: Tested, index: int, manifest: Manifest) -> tuple[Tile, Tile
     labelled, score = inspected.samples[index], float(inspected.answers.scores[index])
     found, threshold = inspected.answers.maps[index], manifest.pixel_threshold.value
     is_anomalous = score >= manifest.image_threshold.value
-    size = labelled.image.shape[:2]
+    size = labelled.pixels.shape[:2]
     overlay = draw_overlay(
         # To OpenCV's order of colours, and back below.
-        labelled.image[..., ::-1],
+        labelled.pixels[..., ::-1],
         found,
         find_regions(found, threshold, size) if is_anomalous else (),
         threshold=threshold,
         span=manifest.score_range.span,
     )[..., ::-1]
     name = _short(labelled.path.stem)
-    return Tile(labelled.image, name, labelled.mask), Tile(overlay, f'score {score:.4g}')
+    return Tile(labelled.pixels, name, labelled.mask), Tile(overlay, f'score {score:.4g}')

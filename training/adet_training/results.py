@@ -15,10 +15,10 @@ import numpy as np
 
 from adet_core.bundle import Manifest, write_atomic
 from adet_core.image import ImageArray
+from adet_core.io.labelled import LabelledImage
 from adet_core.overlay import draw_overlay
 from adet_core.progress import ProgressCallback
 from adet_core.scoring import AnomalyMap, find_regions, normalise_score
-from adet_training.dataset import LabelledImage
 
 if TYPE_CHECKING:
     from adet_training.fit import Predictions
@@ -82,7 +82,7 @@ def _side_by_side(
     labelled: LabelledImage, anomaly_map: AnomalyMap, manifest: Manifest
 ) -> ImageArray:
     """The image, with its true mask outlined, beside its overlay."""
-    image = cv2.cvtColor(labelled.image, cv2.COLOR_RGB2BGR)
+    image = cv2.cvtColor(labelled.pixels, cv2.COLOR_RGB2BGR)
     threshold = manifest.pixel_threshold.value
     regions = find_regions(anomaly_map, threshold, image.shape[:2])
     span = manifest.score_range.span

@@ -37,11 +37,12 @@ from adet_core.bundle import (
 )
 from adet_core.errors import DatasetError
 from adet_core.folder import readable_name
+from adet_core.io.labelled import LabelledImage
 from adet_core.models.names import model_folder
 from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import AnyAdapter, FitData
 from adet_training.calibrate import calibrate, test_metrics, Tested
-from adet_training.dataset import Category, hold_out, LabelledImage, load_category
+from adet_training.dataset import Category, hold_out, load_category
 from adet_training.fit import answer, LOGS_FOLDER
 from adet_training.models import load_adapter
 from adet_training.parameters import check, make_parameters, Parameters
@@ -254,7 +255,7 @@ def _judge(
 ) -> Tested | None:
     if not samples:
         return None
-    images = [labelled.image for labelled in samples]
+    images = [labelled.pixels for labelled in samples]
     return Tested(samples, answer(module, images, progress, stage))
 
 
@@ -299,12 +300,12 @@ def _normals(tested: Tested | None, held_out: Tested | None) -> npt.NDArray[np.u
         if not labelled.is_anomalous
     ]
     if not samples:
-        size = (held_out or tested).samples[0].image.shape  # type: ignore[union-attr]
+        size = (held_out or tested).samples[0].pixels.shape  # type: ignore[union-attr]
         return np.empty((0, *size), np.uint8)
-    most = min(_NORMALS, _NORMALS_BYTES // samples[0].image.nbytes)
+    most = min(_NORMALS, _NORMALS_BYTES // samples[0].pixels.nbytes)
     # Evenly from all of them: neighbours in a folder are often alike.
     chosen = np.unique(np.linspace(0, len(samples) - 1, num=max(most, 1)).round().astype(int))
-    return np.stack([samples[index].image for index in chosen])
+    return np.stack([samples[index].pixels for index in chosen])
 
 
 def _write_known(file: IO[bytes], *, to_learn: FitData) -> None:
@@ -324,7 +325,7 @@ def _golden(inspected: Tested) -> Golden:
         for index in np.flatnonzero(inspected.labels == label)[:_GOLDEN_PER_CLASS].tolist()
     ]
     return Golden(
-        images=np.stack([samples[index].image for index in chosen]),
+        images=np.stack([samples[index].pixels for index in chosen]),
         scores=answers.scores[chosen],
         maps=answers.maps[chosen],
     )

@@ -237,11 +237,11 @@ def _questions(
     if data.is_labelled:
         return (
             to_learn,
-            [sample.image for sample in data.test],
+            [sample.pixels for sample in data.test],
             [sample.is_anomalous for sample in data.test],
         )
     rng = np.random.default_rng(seed)
-    good = [sample.image for sample in to_learn.held_out]
+    good = [sample.pixels for sample in to_learn.held_out]
     bad = [cut_paste(image, rng) for image in good]
     return to_learn, good + bad, [False] * len(good) + [True] * len(bad)
 

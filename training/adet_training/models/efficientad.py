@@ -160,7 +160,7 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
         """Distil a teacher if none was given, train, and scale the maps on held-out images."""
         if not parameters.teacher:
             assert module.source is not None
-            images = module.photographs or _endless([labelled.image for labelled in data.fit])
+            images = module.photographs or _endless([labelled.pixels for labelled in data.fit])
             distill(
                 module.model.teacher,
                 module.source,
@@ -172,7 +172,7 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
             path = folder / CHECKPOINT_FOLDER / 'teacher.pth'
             path.parent.mkdir(exist_ok=True)
             torch.save(module.model.teacher.state_dict(), path)
-        module.learn_teacher_scale([labelled.image for labelled in data.fit], progress)
+        module.learn_teacher_scale([labelled.pixels for labelled in data.fit], progress)
         self.fit_further(module, data, folder, parameters, progress)
 
     def resume(
@@ -198,7 +198,7 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
     ) -> None:
         """Train, and scale the maps on held-out images."""
         fit(module, data.fit, folder, parameters.batch_size, progress, steps=parameters.steps)
-        module.learn_map_scale([labelled.image for labelled in data.held_out], progress)
+        module.learn_map_scale([labelled.pixels for labelled in data.held_out], progress)
 
     def weights(self, module: _Module) -> Weights:
         """All three networks and what their outputs are scaled with."""

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from adet_core.bundle import Manifest
+from adet_core.io.labelled import LabelledImage
 from adet_core.progress import ProgressCallback
 from adet_training.adapter import Adapter, FitData, Graph
 from adet_training.backbone import Backbone, load_into, Weights
-from adet_training.dataset import LabelledImage
 from adet_training.fit import fit, to_tensor
 from adet_training.layers import NormaliseImage
 from adet_training.parameters import check, make_parameters, Parameters
@@ -193,7 +193,7 @@ def _network(parameters: VaeParameters) -> VaeNetwork:
 def _batches(samples: Sequence[LabelledImage], size: int) -> Iterator[torch.Tensor]:
     for first in range(0, len(samples), size):
         yield torch.stack(
-            [to_tensor(labelled.image) for labelled in samples[first : first + size]]
+            [to_tensor(labelled.pixels) for labelled in samples[first : first + size]]
         )
 
 

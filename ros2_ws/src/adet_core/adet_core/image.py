@@ -97,15 +97,38 @@ def read_image(path: Path) -> Image:
     Raises:
         ImageError: The file is missing or cannot be decoded; names it.
     """
+    return decode_image(read_file(path), str(path))
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        ImageError: The file is missing or cannot be read; names it.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ImageError(f'{path}: {error.strerror}') from None
-    return decode_image(data, str(path))
 
 
 def decode_image(data: bytes, name: str) -> Image:
     """Decode the bytes of an image file, as `read_image` does.
+
+    Raises:
+        ImageError: They cannot be decoded; names ``name``.
+    """
+    pixels = decode_pixels(data, name)
+    if pixels.ndim == 3:
+        return Image(_to_8bit(pixels), 'bgr8')
+    encodings = {'uint8': 'mono8', 'uint16': 'mono16', 'float32': '32FC1'}
+    if pixels.dtype.name not in encodings:
+        raise ImageError(f'{name}: has {pixels.dtype} pixels, which adet does not read')
+    return Image(pixels, encodings[pixels.dtype.name])
+
+
+def decode_pixels(data: bytes, name: str) -> npt.NDArray[Any]:
+    """The pixels of an image file, in the type and with the channels (1 or 3) that it has.
 
     Raises:
         ImageError: They cannot be decoded; names ``name``.
@@ -117,17 +140,17 @@ def decode_image(data: bytes, name: str) -> Image:
         pixels = None
     if pixels is None or _is_cut_jpeg(data):
         raise ImageError(f'{name}: cannot be decoded as an image')
-    if pixels.ndim == 3:
-        return Image(_to_8bit(pixels), 'bgr8')
-    encodings = {'uint8': 'mono8', 'uint16': 'mono16', 'float32': '32FC1'}
-    if pixels.dtype.name not in encodings:
-        raise ImageError(f'{name}: has {pixels.dtype} pixels, which adet does not read')
-    return Image(pixels, encodings[pixels.dtype.name])
+    return np.asarray(pixels)
+
+
+def is_jpeg(data: bytes) -> bool:
+    """Whether these are the bytes of a JPEG file."""
+    return data.startswith(b'\xff\xd8')
 
 
 def _is_cut_jpeg(data: bytes) -> bool:
     """A JPEG whose last scan has no end: OpenCV 4.6, as ROS has it, fills it up with grey."""
-    return data.startswith(b'\xff\xd8') and data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda')
+    return is_jpeg(data) and data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda')
 
 
 def unpack_image(

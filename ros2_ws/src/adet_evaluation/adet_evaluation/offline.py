@@ -4,15 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import time
 
+import numpy as np
+
 from adet_core.errors import AdetError
 from adet_core.image import Image
 from adet_core.inference.detector import Detector, Inspection
-from adet_core.io.masks import find_mask, Mask, read_mask
+from adet_core.io.masks import Mask, Masks
 from adet_core.io.sources import Frame, FrameSource
 from adet_core.metrics import pixel_metrics, PixelMetrics
 from adet_core.progress import ProgressCallback, silent
@@ -22,7 +24,7 @@ from adet_core.scoring import AnomalyMap
 
 @dataclass
 class OfflineRun:
-    """What one detector said of a source.
+    """What one detector found in a source.
 
     Attributes:
         rows: One for each frame, in the source's order, as the recorder would write them; without
@@ -37,7 +39,11 @@ class OfflineRun:
 
 
 def infer_offline(
-    source: FrameSource, detectors: Mapping[str, Detector], *, progress: ProgressCallback = silent
+    source: FrameSource,
+    detectors: Mapping[str, Detector],
+    *,
+    masks: Masks | None = None,
+    progress: ProgressCallback = silent,
 ) -> dict[str, OfflineRun]:
     """Let detectors inspect every frame of a source, one after the other.
 
@@ -48,30 +54,42 @@ def infer_offline(
     Args:
         source: Anything that ends.
         detectors: By the name that the rows of each are returned under.
+        masks: Reads the masks of the images; knows in the end which of them are of no use.
         progress: Told of the progress.
     """
+    masks = Masks() if masks is None else masks
     runs = {name: OfflineRun() for name in detectors}
-    maps: dict[str, list[tuple[AnomalyMap, Mask]]] = {name: [] for name in detectors}
+    marked: dict[str, list[tuple[AnomalyMap, Mask]]] = {name: [] for name in detectors}
     start, busy = time.perf_counter(), 0.0
     for number, (stamp, frame) in enumerate(stamped(source)):
+        size, mask = (0, 0), None
         for name, detector in detectors.items():
             began = time.perf_counter()
             row, inspection = _judge(detector, stamp, frame)
-            runs[name].rows.append(row)
-            if inspection and (mask := _mask(frame, inspection)) is not None:
-                maps[name].append((inspection.anomaly_map, mask))
             took = time.perf_counter() - began
+            runs[name].rows.append(row)
             runs[name].seconds += took
             busy += took
+            if inspection is None:
+                continue
+            rows, columns = inspection.anomaly_map.shape
+            if size != (rows, columns):
+                size = (rows, columns)
+                mask = _mask(masks, frame, size)
+            if mask is not None:
+                marked[name].append((inspection.anomaly_map, mask))
         progress('inspecting', number + 1, source.total)
     reading = time.perf_counter() - start - busy
     for name, run in runs.items():
         run.seconds += reading
-        if any(mask.any() for _, mask in maps[name]):
-            run.pixels = pixel_metrics(
-                (anomaly_map for anomaly_map, _ in maps[name]), (mask for _, mask in maps[name])
-            )
+        run.pixels = _pixels(marked[name])
     return runs
+
+
+def _pixels(marked: Sequence[tuple[AnomalyMap, Mask]]) -> PixelMetrics | None:
+    if not any(mask.any() for _, mask in marked):
+        return None
+    return pixel_metrics((found for found, _ in marked), (mask for _, mask in marked))
 
 
 def stamped(source: FrameSource) -> Iterator[tuple[int, Frame]]:
@@ -123,11 +141,10 @@ def _judge(detector: Detector, stamp: int, frame: Frame) -> tuple[Record, Inspec
     )
 
 
-def _mask(frame: Frame, inspection: Inspection) -> Mask | None:
-    """What is known of each pixel; None where nobody said."""
+def _mask(masks: Masks, frame: Frame, size: tuple[int, int]) -> Mask | None:
+    """What is known of each pixel of an image; None where nobody said."""
     if frame.label == 'normal':
-        return inspection.anomaly_map < float('-inf')
-    if frame.label != 'anomaly' or (path := find_mask(Path(frame.source))) is None:
-        return None
-    rows, columns = inspection.anomaly_map.shape
-    return read_mask(path, (rows, columns))
+        return np.zeros(size, np.bool_)
+    if frame.label == 'anomaly' and frame.image is not None:
+        return masks.read(Path(frame.source), frame.image.size, size)
+    return None

@@ -28,7 +28,7 @@ from adet.graph import RetrainServerOptions
 from adet.node import AdetNode
 from adet_core.bundle import Bundle, open_bundle, rollback
 from adet_core.errors import AdetError, BundleError, ConfigError, DatasetError, RejectedError
-from adet_core.io.sources import list_images
+from adet_core.io.folders import list_images
 from adet_core.models.names import deployed_folder
 from adet_core.retraining import MODES
 

@@ -11,11 +11,11 @@ import re
 from typing import cast
 
 from adet_core.errors import ConfigError, DatasetError
+from adet_core.io.folders import IMAGE_SUFFIXES
 from adet_core.io.sources import (
     CameraSource,
     FolderSource,
     FrameSource,
-    IMAGE_SUFFIXES,
     VideoSource,
 )
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-import os
 from pathlib import Path
 from typing import Protocol
 
@@ -15,12 +14,7 @@ import numpy as np
 
 from adet_core.errors import DatasetError, ImageError
 from adet_core.image import Image, read_image
-
-IMAGE_SUFFIXES = frozenset(
-    {'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.pgm', '.ppm'}
-)
-LABELS = ('normal', 'anomaly')
-MASKS_FOLDER = 'masks'
+from adet_core.io.folders import label_of, list_images
 
 
 @dataclass(frozen=True)
@@ -59,37 +53,6 @@ class FrameSource(Protocol):
         """Read the frames one after the other."""
 
 
-def list_images(folder: Path) -> list[Path]:
-    """All images below a folder, in a fixed order; masks and hidden folders are left out.
-
-    Raises:
-        DatasetError: The folder is missing, unreadable or holds no image.
-    """
-    found: list[Path] = []
-
-    def fail(error: OSError) -> None:
-        raise DatasetError(f'{error.filename}: {error.strerror}') from None
-
-    seen: set[str] = set()
-    for base, folders, files in os.walk(folder, onerror=fail, followlinks=True):
-        # A link may lead back up: each folder counts once.
-        if (real := os.path.realpath(base)) in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if name != MASKS_FOLDER and name[0] != '.')
-        found += [
-            Path(base, name)
-            for name in files
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES and name[0] != '.'
-        ]
-    if not found:
-        suffixes = ' '.join(sorted(IMAGE_SUFFIXES))
-        msg = f'{folder}: holds no images; put some there ({suffixes})'
-        raise DatasetError(msg)
-    return sorted(found)
-
-
 class FolderSource:
     """The images below a folder, in sorted order; ``normal`` and ``anomaly`` are labels."""
 
@@ -113,12 +76,6 @@ class FolderSource:
                 yield Frame(read_image(path), str(path), label)
             except ImageError as error:
                 yield Frame(None, str(path), label, str(error))
-
-
-def label_of(path: Path, folder: Path) -> str:
-    """The label that the folders between ``folder`` (included) and an image give, or ''."""
-    names = [folder.absolute().name, *path.relative_to(folder).parts[:-1]]
-    return next((name for name in reversed(names) if name in LABELS), '')
 
 
 class VideoSource:

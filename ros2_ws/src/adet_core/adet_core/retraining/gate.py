@@ -14,9 +14,10 @@ from adet_core.bundle import Figures, ScoreRange, Threshold
 from adet_core.image import ImageArray
 from adet_core.inference.backend import Backend
 from adet_core.inference.parity import BANDS
+from adet_core.io.labelled import LabelledImage
 from adet_core.metrics import auroc, binomial_upper_bound
 from adet_core.progress import ProgressCallback
-from adet_core.retraining.images import CollectedImages, LabelledImage
+from adet_core.retraining.images import CollectedImages
 from adet_core.retraining.relearned import Relearned
 from adet_core.scoring import AnomalyMap
 from adet_core.thresholds import normal_thresholds, score_range
@@ -47,7 +48,7 @@ def ask(
     progress: ProgressCallback,
 ) -> Scores:
     """Let a model inspect all images, one at a time."""
-    images: list[ImageArray] = [*collected.good, *collected.marked, *(one.image for one in test)]
+    images: list[ImageArray] = [*collected.good, *collected.marked, *(one.pixels for one in test)]
     scores, peaks = np.empty((2, len(images)), np.float32)
     for number, image in enumerate(images):
         answer = backend.run(image[None])

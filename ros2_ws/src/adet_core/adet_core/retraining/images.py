@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from dataclasses import dataclass, field
 import hashlib
 from pathlib import Path
@@ -12,30 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from adet_core.bundle import Bundle
-from adet_core.errors import DatasetError, ImageError
-from adet_core.image import decode_image, ImageArray, preprocess
+from adet_core.errors import DatasetError
+from adet_core.image import ImageArray
 from adet_core.io.feedback import is_feedback
-from adet_core.io.sources import label_of, LABELS, list_images
+from adet_core.io.folders import label_of, labelled_images, LABELS, list_images
+from adet_core.io.labelled import LabelledImage, LabelledReader
 from adet_core.progress import ProgressCallback
 
 _MINIMUM = 2
-
-
-@dataclass(frozen=True)
-class NewImage:
-    """One prepared image.
-
-    Attributes:
-        path: Its file.
-        sha256: Of the file.
-        image: uint8 ``(H, W, 3)``, RGB, of the graph's size.
-        is_marked: An operator marked it as fine.
-    """
-
-    path: Path
-    sha256: str
-    image: ImageArray
-    is_marked: bool
 
 
 @dataclass
@@ -50,29 +33,21 @@ class CollectedImages:
         unreadable: One line for each image that was skipped.
     """
 
-    learn: list[NewImage] = field(default_factory=list)
-    known: list[NewImage] = field(default_factory=list)
-    held_out: list[NewImage] = field(default_factory=list)
+    learn: list[LabelledImage] = field(default_factory=list)
+    known: list[LabelledImage] = field(default_factory=list)
+    held_out: list[LabelledImage] = field(default_factory=list)
     normals: list[ImageArray] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
     @property
     def marked(self) -> list[ImageArray]:
         """Those to learn from that an operator marked as fine."""
-        return [image.image for image in self.learn if image.is_marked]
+        return [image.pixels for image in self.learn if image.is_marked]
 
     @property
     def good(self) -> list[ImageArray]:
         """All normal images that no model of this retraining was fitted to."""
-        return [*self.normals, *(image.image for image in self.held_out)]
-
-
-@dataclass(frozen=True)
-class LabelledImage:
-    """A labelled image."""
-
-    image: ImageArray
-    is_anomalous: bool
+        return [*self.normals, *(image.pixels for image in self.held_out)]
 
 
 def collect(
@@ -111,66 +86,57 @@ def collect(
     found = CollectedImages(normals=list(bundle.normals()) if incremental else [])
     # The bundle's own may also lie in the folder.
     seen = {_content(image) for image in found.normals}
+    reader = LabelledReader(size)
     for number, path in enumerate(paths, start=1):
         if label_of(path, folder) == LABELS[1]:
             msg = f'{path}: is labelled as an anomaly; only good parts are learned from'
             raise DatasetError(f'{msg}; name the folder of the good ones')
-        try:
-            image = _read(path, size, [] if replay else learned)
-        except ImageError as error:
-            found.unreadable.append(str(error))
-        else:
-            if image is not None and _content(image.image) not in seen:
-                seen.add(_content(image.image))
-                _sort_in(image, found, learned, kept_back, share)
+        image = reader.read(path, known=() if replay else learned)
+        if image is not None and _content(image.pixels) not in seen:
+            seen.add(_content(image.pixels))
+            _sort_in(image, found, learned, kept_back, share)
         progress('load', number, len(paths))
+    found.unreadable = reader.unreadable
     _check(found, folder, len(paths), incremental=incremental)
     return found
 
 
 def collect_test(
     folder: Path | None, bundle: Bundle, progress: ProgressCallback
-) -> list[LabelledImage]:
+) -> tuple[list[LabelledImage], list[str]]:
     """Read labelled images, ``normal`` and ``anomaly``; none for None.
 
+    Args:
+        folder: Holds ``normal`` and ``anomaly``.
+        bundle: As it is in service.
+        progress: Told the progress.
+
+    Returns:
+        The images, and one line for each that was skipped.
+
     Raises:
-        DatasetError: The folder is missing or empty, or an image has no label.
+        DatasetError: The folder is missing or empty, an image has no label, or none can be read.
     """
     if folder is None:
-        return []
+        return [], []
     if not folder.is_dir():
         msg = f'{folder}: no such folder; it takes normal/ and anomaly/'
         raise DatasetError(msg)
-    size = (bundle.manifest.image.height, bundle.manifest.image.width)
+    reader = LabelledReader((bundle.manifest.image.height, bundle.manifest.image.width))
     found = []
-    paths = list_images(folder)
+    paths = labelled_images(folder)
     for number, path in enumerate(paths, start=1):
-        label = label_of(path, folder)
-        if not label:
-            msg = f'{path}: has no label; test images belong in normal/ or anomaly/'
-            raise DatasetError(msg)
-        image = _read(path, size, [])
-        assert image is not None
-        found.append(LabelledImage(image.image, label == LABELS[1]))
+        if image := reader.read(path, label_of(path, folder)):
+            found.append(image)
         progress('load test images', number, len(paths))
-    return found
-
-
-def _read(path: Path, size: tuple[int, int], skip: Container[str]) -> NewImage | None:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        msg = f'{path}: {error.strerror}'
-        raise ImageError(msg) from None
-    sha256 = hashlib.sha256(data).hexdigest()
-    if sha256 in skip:
-        return None
-    image = preprocess(decode_image(data, str(path)), size)
-    return NewImage(path, sha256, image, is_feedback(path))
+    if not found:
+        msg = f'{folder}: none of {len(paths)} images can be read; {reader.unreadable[0]}'
+        raise DatasetError(msg)
+    return found, reader.unreadable
 
 
 def _sort_in(
-    image: NewImage,
+    image: LabelledImage,
     found: CollectedImages,
     learned: dict[str, str],
     kept_back: dict[str, str],

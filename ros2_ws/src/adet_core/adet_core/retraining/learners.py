@@ -224,7 +224,7 @@ def relearn_statistics(
     del old
     for first in range(0, len(collected.learn), _BATCH):
         batch = collected.learn[first : first + _BATCH]
-        features = extractor.features(np.stack([one.image for one in batch]))
+        features = extractor.features(np.stack([one.pixels for one in batch]))
         learner.add(features, [one.is_marked for one in batch])
         progress('extract', first + len(batch), len(collected.learn))
     made = learner.statistics(progress)

@@ -23,6 +23,7 @@ from adet_core.bundle import (
 from adet_core.errors import BackendError
 from adet_core.folder import readable_name
 from adet_core.inference.backend import open_backend
+from adet_core.io.labelled import LabelledImage
 from adet_core.progress import ProgressCallback, silent
 from adet_core.retraining.gate import (
     all_finite,
@@ -32,7 +33,7 @@ from adet_core.retraining.gate import (
     parity_fault,
     quality_fault,
 )
-from adet_core.retraining.images import collect, collect_test, NewImage
+from adet_core.retraining.images import collect, collect_test
 from adet_core.retraining.learners import has_statistics, relearn_statistics
 from adet_core.retraining.relearned import fine_tuner
 from adet_core.retraining.settings import retrain_settings
@@ -106,7 +107,7 @@ def retrain(
             replay=not by_statistics,
             progress=progress,
         )
-        test = collect_test(test_dir, bundle, progress)
+        test, unreadable = collect_test(test_dir, bundle, progress)
         statistics = bundle.statistics()
         present = open_backend('auto', read_engine(bundle), threads=threads)
         present.bind(statistics)
@@ -167,9 +168,13 @@ def retrain(
             bundle = write_retrained(bundle, result, new.contents, keep=keep)
         progress('write', 1, 1)
     return Outcome(
-        bundle=bundle, report=result, fault=fault, kept=kept, unreadable=collected.unreadable
+        bundle=bundle,
+        report=result,
+        fault=fault,
+        kept=kept,
+        unreadable=[*collected.unreadable, *unreadable],
     )
 
 
-def _names(images: Sequence[NewImage]) -> dict[str, str]:
+def _names(images: Sequence[LabelledImage]) -> dict[str, str]:
     return {image.sha256: readable_name(image.path) for image in images}
