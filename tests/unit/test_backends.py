@@ -142,10 +142,8 @@ def test_a_graph_without_the_outputs_is_a_backend_error() -> None:
 
 
 def test_a_graph_whose_outputs_have_other_shapes_is_a_backend_error() -> None:
-    backend = open_backend('onnxruntime', make_graph(flat_score=True))
-    backend.bind(builders.statistics())
-    with pytest.raises(BackendError, match='inference failed: '):
-        backend.run(_images(1))
+    with pytest.raises(BackendError, match=r"declares 'score' as .*\['N'\], expected .*'N', 1\]"):
+        open_backend('onnxruntime', make_graph(flat_score=True))
 
 
 def test_a_graph_without_image_is_a_backend_error() -> None:

@@ -164,3 +164,15 @@ def test_timings_are_kept_for_the_next_build():
     assert read_timings() == b''
     save_timings(b'measured')
     assert read_timings() == b'measured'
+
+
+def test_without_a_home_folder_one_line_says_so(bundle, monkeypatch):
+    def fail(_):
+        raise RuntimeError
+
+    monkeypatch.delenv('XDG_STATE_HOME')
+    monkeypatch.setattr('pathlib.Path.expanduser', fail)
+    save_timings(b'timings')
+    assert read_timings() == b''
+    with pytest.raises(BackendError, match=r'XDG_STATE_HOME is .*set HOME'):
+        save_plan(bundle, PLAN, RECORD)

@@ -14,6 +14,7 @@ import onnxruntime
 
 from adet_core.errors import BackendError
 from adet_core.inference.backend import check_images, IMAGE_INPUT, Prediction
+from adet_core.inference.graph_check import check_graph, check_outputs
 from adet_core.inference.statistics_transform import ERRORS_ONLY, first_line, StatisticsTransform
 from adet_core.inference.winograd import use_winograd
 
@@ -48,11 +49,7 @@ class OnnxRuntimeBackend:
             self._session = onnxruntime.InferenceSession(graph, options, providers=providers)
         except Exception as error:  # noqa: BLE001 - its error types are not importable
             raise BackendError(f'cannot load the graph: {first_line(error)}') from None
-        shapes = [one.shape for one in self._session.get_inputs() if one.name == IMAGE_INPUT]
-        if not shapes:
-            msg = f'the graph has no input {IMAGE_INPUT!r}; it was not exported by adet'
-            raise BackendError(msg)
-        self._image_shape = tuple(shapes[0][1:])
+        self._image_shape = check_graph(self._session)
         self._transform = StatisticsTransform(self._session, threads=threads)
         self._outputs = {entry.name for entry in self._session.get_outputs()}
         self._unbind()
@@ -91,9 +88,8 @@ class OnnxRuntimeBackend:
     def run(self, images: npt.NDArray[np.uint8]) -> Prediction:
         """See `adet_core.inference.backend.Backend.run`."""
         scores, maps = self._run(images, ('score', 'anomaly_map'))
-        if scores.ndim != 2 or maps.ndim != 4:
-            msg = f'inference failed: outputs of shapes {scores.shape} and {maps.shape}'
-            raise BackendError(f'{msg}, expected (N, 1) and (N, 1, H, W)')
+        count = len(images)
+        check_outputs((scores, maps), ((count, 1), (count, 1, *self._image_shape[:2])))
         return Prediction(scores[:, 0], maps[:, 0])
 
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

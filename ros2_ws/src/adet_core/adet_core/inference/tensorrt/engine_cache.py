@@ -29,7 +29,8 @@ from adet_core.bundle import (
     write_atomic,
     write_plan,
 )
-from adet_core.errors import BackendError, BundleError
+from adet_core.errors import BackendError, BundleError, ConfigError
+from adet_core.paths import user_path
 
 _TIMINGS_FILE = 'timings.bin'
 _KEY_FILE = 'machine.key'
@@ -92,13 +93,13 @@ def read_timings() -> bytes:
     """What earlier builds on this machine measured; empty if nothing."""
     try:
         return (_state_folder() / _TIMINGS_FILE).read_bytes()
-    except OSError:
+    except (ConfigError, OSError):
         return b''
 
 
 def save_timings(timings: bytes) -> None:
     """Keep them for the next build; a disk that takes none costs only its time."""
-    with suppress(OSError):
+    with suppress(ConfigError, OSError):
         write_atomic(_state_folder() / _TIMINGS_FILE, timings)
 
 
@@ -113,7 +114,10 @@ def _machine_key() -> bytes:
     Raises:
         BackendError: It cannot be kept.
     """
-    folder = _state_folder()
+    try:
+        folder = _state_folder()
+    except ConfigError as error:
+        raise BackendError(str(error)) from None
     path = folder / _KEY_FILE
     try:
         if not path.exists():
@@ -133,5 +137,10 @@ def _machine_key() -> bytes:
 
 
 def _state_folder() -> Path:
-    home = os.environ.get('XDG_STATE_HOME')
-    return (Path(home) if home else Path('~/.local/state').expanduser()) / 'adet'
+    """Where this machine's own files are kept.
+
+    Raises:
+        ConfigError: There is no home folder.
+    """
+    home = os.environ.get('XDG_STATE_HOME') or '~/.local/state'
+    return user_path(home, 'XDG_STATE_HOME') / 'adet'
