@@ -19,10 +19,10 @@ from tiny_models import Learn
 from adet_core.bundle import Manifest, open_bundle
 from adet_core.errors import ConfigError, DatasetError
 from adet_core.io.labelled import LabelledImage
+from adet_core.prediction import Prediction
 from adet_core.scoring import normalise_score
 from adet_core.thresholds import normal_threshold, with_uncertain_band
 from adet_training.calibrate import calibrate, Tested
-from adet_training.fit import Predictions
 from adet_training.parameters import make_parameters, Parameters
 
 pytestmark = pytest.mark.training
@@ -44,7 +44,7 @@ def _judged(good: np.ndarray, bad: np.ndarray | None = None, *, masks: bool = Fa
             LabelledImage(Path(f'{number}.png'), image, ('normal', 'anomaly')[anomalous], marked)
         )
         maps.append([[2 * score, score / 2], [0, 0]])
-    return Tested(samples, Predictions(scores, np.array(maps, np.float32)))
+    return Tested(samples, Prediction(scores, np.array(maps, np.float32)))
 
 
 def _parameters(**values: Any) -> Parameters:
@@ -57,7 +57,7 @@ def _parameters(**values: Any) -> Parameters:
 def test_labelled_images_give_the_threshold_of_the_best_f1() -> None:
     tested = _judged(GOOD, BAD)
     found = calibrate(_parameters(), tested, None, labelled=True)
-    scores, labels = tested.answers.scores, tested.labels
+    scores, labels = tested.prediction.scores, tested.labels
     assert (found.image.method, found.image.normals, found.image.anomalies) == (
         'f1_optimal',
         40,
@@ -83,7 +83,7 @@ def test_masks_give_the_threshold_of_the_best_f1_over_the_pixels() -> None:
     tested = _judged(GOOD, BAD, masks=True)
     found = calibrate(_parameters(), tested, None, labelled=True)
     masks = np.stack([labelled.mask for labelled in tested.samples]).ravel()
-    values = tested.answers.maps.ravel()
+    values = tested.prediction.maps.ravel()
     best = max(f1_score(masks, values >= cut) for cut in np.unique(values))
     assert f1_score(masks, values >= found.pixel.value) == pytest.approx(best)
     assert (found.pixel.method, found.pixel.normals, found.pixel.anomalies) == (
@@ -121,7 +121,7 @@ def test_the_uncertain_band_is_that_of_images_the_model_was_not_fitted_to(
     parameters = _parameters(uncertain_rate=0.2)
     found = calibrate(parameters, tested, held_out, labelled=True)
     bare = calibrate(_parameters(), tested, held_out, labelled=True)
-    good = held_out.answers.scores if held_out else GOOD
+    good = held_out.prediction.scores if held_out else GOOD
     assert found.image == with_uncertain_band(bare.image, good, 0.2)
     assert found.image.uncertain_from is not None
     assert found.image.uncertain_from < found.image.value

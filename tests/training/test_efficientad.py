@@ -103,15 +103,15 @@ def _part(weights: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor
 def _check_graph(bundle: Bundle) -> None:
     """The graph gives the trained model's own answers to the golden images."""
     golden = bundle.golden()
-    assert np.isfinite(golden.scores).all()
+    assert np.isfinite(golden.prediction.scores).all()
     graph = ADAPTER.graph(bundle.manifest, _weights(bundle))
     assert not graph.statistics
     with torch.inference_mode():
         scores, maps = graph.module.eval()(torch.from_numpy(golden.images))
     tolerance = 1e-3 * bundle.manifest.score_range.span
-    np.testing.assert_allclose(scores[:, 0], golden.scores, rtol=0, atol=tolerance)
-    np.testing.assert_allclose(maps[:, 0], golden.maps, rtol=0, atol=tolerance)
-    for own, found in zip(golden.maps, maps[:, 0], strict=True):
+    np.testing.assert_allclose(scores[:, 0], golden.prediction.scores, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(maps[:, 0], golden.prediction.maps, rtol=0, atol=tolerance)
+    for own, found in zip(golden.prediction.maps, maps[:, 0], strict=True):
         assert np.corrcoef(own.ravel(), found.ravel())[0, 1] > 0.999
 
 
@@ -249,8 +249,8 @@ def test_images_of_one_colour_give_numbers_all_the_same(
     for path in (good_parts / 'train' / 'plate').iterdir():
         cv2.imwrite(str(path), np.full((128, 128, 3), (90, 120, 60), np.uint8))
     bundle = _teach(learn, good_parts, teacher_file)
-    assert np.isfinite(bundle.golden().scores).all()
-    assert np.isfinite(bundle.golden().maps).all()
+    assert np.isfinite(bundle.golden().prediction.scores).all()
+    assert np.isfinite(bundle.golden().prediction.maps).all()
     assert all(tensor.isfinite().all() for tensor in _weights(bundle).values())
 
 

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 import pickle
 import re
-from typing import Any, NamedTuple, TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from anomalib.models import Padim
 import cv2
@@ -26,6 +26,7 @@ from adet_core.bundle import Bundle, open_bundle, read_engine, write_arrays, wri
 from adet_core.errors import AdetError, BackendError, BundleError, ConfigError, ExportError
 from adet_core.image import preprocess, read_image
 from adet_core.io.folders import list_images
+from adet_core.prediction import Prediction
 from adet_training.export import check_parity, export
 from adet_training.models import load_adapter
 from adet_training.quiet import quiet_libraries
@@ -51,11 +52,6 @@ class Canary:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (self.path,)
-
-
-class Predictions(NamedTuple):
-    scores: np.ndarray
-    maps: np.ndarray
 
 
 @pytest.fixture(scope='module')
@@ -98,7 +94,7 @@ def images(deployed: Any, tmp_path_factory: pytest.TempPathFactory) -> np.ndarra
 
 
 @pytest.fixture(scope='module')
-def own_predictions(deployed: Any, images: np.ndarray) -> Predictions:
+def own_predictions(deployed: Any, images: np.ndarray) -> Prediction:
     """What anomalib's own model, loaded by anomalib from its checkpoint, says of each image."""
     path = deployed.run_dir / 'checkpoint' / 'best.ckpt'
     padim = Padim.load_from_checkpoint(path, map_location='cpu', weights_only=True).model.eval()
@@ -106,7 +102,7 @@ def own_predictions(deployed: Any, images: np.ndarray) -> Predictions:
     normalise = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     with torch.inference_mode():
         answers = [padim(normalise(image[None])) for image in tensors]
-    return Predictions(
+    return Prediction(
         np.array([float(answer.pred_score) for answer in answers]),
         np.stack([answer.anomaly_map[0, 0].numpy() for answer in answers]),
     )
@@ -122,13 +118,13 @@ class Session:
         height, width, *self._levels = json.loads(text)
         self._size = (height, width)
 
-    def __call__(self, images: np.ndarray, **other: np.ndarray) -> Predictions:
+    def __call__(self, images: np.ndarray, **other: np.ndarray) -> Prediction:
         inputs = {'image': images, **self._prepared(**{**self.statistics, **other})}
         scores, maps = self._session.run(['score', 'anomaly_map'], inputs)
         assert scores.shape == (len(images), 1)
         assert maps.shape == (len(images), 1, SIZE, SIZE)
         assert scores.dtype == maps.dtype == np.float32
-        return Predictions(scores[:, 0], maps[:, 0])
+        return Prediction(scores[:, 0], maps[:, 0])
 
     def _prepared(self, mean: np.ndarray, inv_covariance: np.ndarray) -> dict[str, np.ndarray]:
         """As docs/bundle.md says, from the Cholesky factor of each position."""
@@ -160,7 +156,7 @@ def run_graph(graph: bytes, deployed: Any) -> Session:
 
 
 def test_the_graph_answers_as_anomalibs_own_model_does(
-    run_graph: Session, bundle: Bundle, images: np.ndarray, own_predictions: Predictions
+    run_graph: Session, bundle: Bundle, images: np.ndarray, own_predictions: Prediction
 ) -> None:
     tolerance = 1e-3 * bundle.manifest.score_range.span
     assert np.ptp(own_predictions.scores) > 100 * tolerance
@@ -174,7 +170,7 @@ def test_the_graph_answers_as_anomalibs_own_model_does(
 
 
 def test_a_batch_of_three_gets_the_answers_of_its_images(
-    run_graph: Session, bundle: Bundle, images: np.ndarray, own_predictions: Predictions
+    run_graph: Session, bundle: Bundle, images: np.ndarray, own_predictions: Prediction
 ) -> None:
     chosen = [0, 9, 17]
     answer = run_graph(images[chosen])
@@ -225,8 +221,8 @@ def test_the_graph_equals_the_model_whatever_the_settings(
     scores, maps = graph(torch.from_numpy(golden.images), statistics)
 
     tolerance = 1e-3 * bundle.manifest.score_range.span
-    np.testing.assert_allclose(scores[:, 0], golden.scores, rtol=0, atol=tolerance)
-    np.testing.assert_allclose(maps[:, 0], golden.maps, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(scores[:, 0], golden.prediction.scores, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(maps[:, 0], golden.prediction.maps, rtol=0, atol=tolerance)
 
 
 # ---- what the file holds
@@ -362,7 +358,7 @@ def _rebuilt(
 ) -> Bundle:
     """The same bundle with some content exchanged, and every checksum right."""
     arrays = {**bundle.statistics(), **(statistics or {})}
-    answers = {**bundle.golden()._asdict(), **(golden or {})}
+    answers = {**bundle.golden().arrays(), **(golden or {})}
     if isinstance(weights, bytes):
         data = weights
     elif weights is None:
@@ -389,11 +385,17 @@ def _with_nan(array: np.ndarray) -> np.ndarray:
 
 
 TAMPERED: dict[str, Callable[[Bundle], dict[str, Any]]] = {
-    'a score': lambda b: {'golden': {'scores': b.golden().scores + np.float32([0, 0, 0, 0.1])}},
-    'scores swapped': lambda b: {'golden': {'scores': b.golden().scores[::-1].copy()}},
-    'a score that is no number': lambda b: {'golden': {'scores': _with_nan(b.golden().scores)}},
-    'maps': lambda b: {'golden': {'maps': b.golden().maps * np.float32(1.01)}},
-    'a map that is no number': lambda b: {'golden': {'maps': _with_nan(b.golden().maps)}},
+    'a score': lambda b: {
+        'golden': {'scores': b.golden().prediction.scores + np.float32([0, 0, 0, 0.1])}
+    },
+    'scores swapped': lambda b: {'golden': {'scores': b.golden().prediction.scores[::-1].copy()}},
+    'a score that is no number': lambda b: {
+        'golden': {'scores': _with_nan(b.golden().prediction.scores)}
+    },
+    'maps': lambda b: {'golden': {'maps': b.golden().prediction.maps * np.float32(1.01)}},
+    'a map that is no number': lambda b: {
+        'golden': {'maps': _with_nan(b.golden().prediction.maps)}
+    },
     'pictures': lambda b: {'golden': {'images': b.golden().images[:, ::-1].copy()}},
     'mean': lambda b: {'statistics': {'mean': b.statistics()['mean'] + np.float32(0.01)}},
     'no mean': lambda b: {'statistics': {'mean': b.statistics()['mean'] * np.float32(np.nan)}},
@@ -440,7 +442,7 @@ def test_statistics_of_another_shape_are_refused(
 def test_a_refused_export_leaves_the_old_engine_in_place(
     deployed: Any, bundle: Bundle, graph: bytes, tmp_path: Path
 ) -> None:
-    tampered = _rebuilt(bundle, tmp_path, golden={'scores': bundle.golden().scores + 1})
+    tampered = _rebuilt(bundle, tmp_path, golden={'scores': bundle.golden().prediction.scores + 1})
     old = deployed.bundle / 'engine'
     (tmp_path / 'engine').mkdir()
     for path in old.iterdir():

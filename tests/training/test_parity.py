@@ -207,8 +207,8 @@ def test_data_with_nothing_in_it_to_learn_gives_numbers_all_the_same(
     bundle = learn(model=model, data_root=own_few).bundle
 
     manifest, golden = bundle.manifest, bundle.golden()
-    assert np.isfinite(golden.scores).all()
-    assert np.isfinite(golden.maps).all()
+    assert np.isfinite(golden.prediction.scores).all()
+    assert np.isfinite(golden.prediction.maps).all()
     statistics = {name: torch.from_numpy(array) for name, array in bundle.statistics().items()}
     assert all(tensor.isfinite().all() for tensor in statistics.values())
     assert np.isfinite(list(manifest.metrics.values())).all()
@@ -217,7 +217,7 @@ def test_data_with_nothing_in_it_to_learn_gives_numbers_all_the_same(
     graph = load_adapter(model).graph(manifest, weights)
     scores, maps = graph(torch.from_numpy(golden.images), statistics)
     tolerance = 1e-3 * manifest.score_range.span
-    np.testing.assert_allclose(scores[:, 0], golden.scores, rtol=0, atol=tolerance)
-    np.testing.assert_allclose(maps[:, 0], golden.maps, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(scores[:, 0], golden.prediction.scores, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(maps[:, 0], golden.prediction.maps, rtol=0, atol=tolerance)
     if not labelled:
         assert (scores < manifest.image_threshold.value + tolerance).all()

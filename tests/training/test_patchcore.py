@@ -120,7 +120,7 @@ def test_the_bank_has_the_share_asked_for_within_its_bounds(
     assert bank.dtype == np.float32
     assert len(np.unique(bank, axis=0)) == kept
     golden = bundle.golden()
-    assert np.isfinite(golden.scores).all()
+    assert np.isfinite(golden.prediction.scores).all()
 
 
 def test_the_bank_is_the_coreset_of_anomalibs_own_features(
@@ -412,4 +412,4 @@ def test_a_background_without_texture_is_no_trouble(
     with torch.inference_mode():
         _, maps = graph(torch.from_numpy(golden.images), {'memory_bank': bank})
     tolerance = 1e-3 * bundle.manifest.score_range.span
-    np.testing.assert_allclose(maps[:, 0], golden.maps, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(maps[:, 0], golden.prediction.maps, rtol=0, atol=tolerance)

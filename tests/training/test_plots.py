@@ -18,10 +18,10 @@ import pytest
 from adet_core.bundle import Manifest, open_bundle, Threshold
 from adet_core.inference.detector import Detector
 from adet_core.io.labelled import LabelledImage
+from adet_core.prediction import Prediction
 from adet_training import plots
 from adet_training.calibrate import Tested
 from adet_training.dataset import Category, load_category
-from adet_training.fit import Predictions
 
 pytestmark = pytest.mark.training
 
@@ -52,7 +52,7 @@ def inspected(scores: list[float] = SCORES, labels: list[bool] = LABELS) -> Test
         )
         for number, label in enumerate(labels)
     ]
-    return Tested(samples, Predictions(np.array(scores, np.float32), maps))
+    return Tested(samples, Prediction(np.array(scores, np.float32), maps))
 
 
 def drawn(figure: Figure) -> bytes:
@@ -237,7 +237,7 @@ def test_the_gallery_of_many_shows_the_most_wrong(manifest: Manifest) -> None:
 def test_only_a_image_judged_anomalous_has_boxes(manifest: Manifest) -> None:
     low, high = inspected([0.1], [False]), inspected([0.9], [True])
     for found in (low, high):
-        found.answers.maps[0, 10:20, 10:20] = manifest.pixel_threshold.value * 2
+        found.prediction.maps[0, 10:20, 10:20] = manifest.pixel_threshold.value * 2
     red = []
     for found in (low, high):
         figure = plots.overlay_gallery(found, manifest)
@@ -249,10 +249,10 @@ def test_only_a_image_judged_anomalous_has_boxes(manifest: Manifest) -> None:
 def test_judge_asks_the_exported_graph(deployed: Any, data: Category) -> None:
     found = plots.judge(Detector.load(deployed.bundle), data.test)
     golden = open_bundle(deployed.bundle).golden()
-    assert found.answers.maps.shape == (16, SIZE, SIZE)
+    assert found.prediction.maps.shape == (16, SIZE, SIZE)
     assert found.labels.sum() == 10
     normal = next(n for n, labelled in enumerate(data.test) if not labelled.is_anomalous)
-    assert found.answers.scores[normal] == pytest.approx(golden.scores[0], rel=1e-3)
+    assert found.prediction.scores[normal] == pytest.approx(golden.prediction.scores[0], rel=1e-3)
 
 
 # ---- curves

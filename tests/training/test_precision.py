@@ -62,7 +62,7 @@ def test_a_tensorrt_that_needs_a_gpu_leaves_the_engine_to_the_robot(bundle, caps
 
     monkeypatch.setattr('adet_training.cli.export.find_gpu', find)
     monkeypatch.setattr(
-        'adet_training.cli.export.find_flavour',
+        'adet_training.cli.export.find_library',
         lambda: find_library()._replace(name='tensorrt'),
     )
     assert main(['export', str(bundle.folder)]) == 0
@@ -99,7 +99,9 @@ def test_a_precision_that_is_not_known_is_refused(bundle, capsys):
 def test_a_graph_whose_verdicts_change_is_not_exported(bundle, monkeypatch):
     golden = bundle.golden()
     # Those of other images: good ones are called bad, and bad ones good.
-    wrong = golden._replace(scores=golden.scores[::-1].copy())
+    wrong = golden._replace(
+        prediction=golden.prediction._replace(scores=golden.prediction.scores[::-1].copy())
+    )
     monkeypatch.setattr('adet_core.bundle.Bundle.golden', lambda _: wrong)
     monkeypatch.setattr('adet_training.export.check_parity', check_lower)
     with pytest.raises(ExportError, match=r'4 verdicts changed, .* nothing was written'):

@@ -201,7 +201,7 @@ def test_without_a_gpu_tensorrt_is_not_even_loaded(robot, monkeypatch):
     monkeypatch.setattr('adet_core.inference.tensorrt.backend.is_installed', lambda: True)
     monkeypatch.setattr('adet_core.inference.tensorrt.backend.find_gpu', no_gpu)
     monkeypatch.setattr(
-        'adet_core.inference.tensorrt.backend.find_flavour', lambda: pytest.fail('loaded')
+        'adet_core.inference.tensorrt.backend.find_library', lambda: pytest.fail('loaded')
     )
     detector = Detector.load(robot('vae').folder, threads=1)
     assert detector.backend_reason == 'not TensorRT: no GPU can be used'
@@ -225,7 +225,7 @@ def test_a_build_that_is_interrupted_leaves_nothing(library, robot):
     handler = signal.signal(signal.SIGINT, interrupt)
     try:
         with pytest.raises(KeyboardInterrupt):
-            build_for(bundle, read_engine(bundle), library, None, report=press)
+            build_for(bundle, read_engine(bundle), library, None, progress=press)
     finally:
         signal.signal(signal.SIGINT, handler)
     assert sorted(path.name for path in (bundle.folder / 'engine').iterdir()) == before
@@ -238,7 +238,7 @@ def test_what_is_raised_while_progress_is_told_ends_the_build(library, robot):
 
     bundle = robot('vae')
     with pytest.raises(BackendError, match='the node is stopping'):
-        build_for(bundle, read_engine(bundle), library, None, report=refuse)
+        build_for(bundle, read_engine(bundle), library, None, progress=refuse)
     assert not (bundle.folder / 'engine' / 'model.plan').exists()
 
 

@@ -48,7 +48,7 @@ class Host:
         self.api = HostTensorRt(real.api, self.cuda)
         self._patch, self._library = monkeypatch, real._replace(api=self.api)
         monkeypatch.setattr(
-            'adet_core.inference.tensorrt.backend.find_flavour', lambda: self._library
+            'adet_core.inference.tensorrt.backend.find_library', lambda: self._library
         )
         monkeypatch.setattr('adet_core.inference.tensorrt.backend.build_plan', self._build)
         self.has('Orin', '8.7')
@@ -117,7 +117,7 @@ def test_an_engine_is_built_compared_and_kept(host, robot, deployed):
     assert stages[0] == ('building the engine', 0, None)
     record = read_record(open_bundle(robot)).plan
     assert record.parity.holds
-    assert record.parity.pictures == len(open_bundle(robot).golden().scores)
+    assert record.parity.pictures == len(open_bundle(robot).golden().prediction.scores)
     found = images(deployed)
     expected = scores(Detector.load(robot, backend='onnxruntime'), found)
     np.testing.assert_allclose(scores(detector, found), expected, rtol=1e-5)
@@ -161,7 +161,7 @@ def test_an_engine_that_disagrees_is_not_used(host, robot, monkeypatch):
         engine = run(plan)
         answer = engine.session.run
         # As a kernel that is chosen badly may do.
-        engine.session = Predictions(engine.session, lambda *a: [x + 1 for x in answer(*a)])
+        engine.session = OtherSession(engine.session, lambda *a: [x + 1 for x in answer(*a)])
         return engine
 
     monkeypatch.setattr(host.api, 'deserialize_cuda_engine', wrong)
@@ -177,8 +177,8 @@ def test_an_engine_that_disagrees_is_not_used(host, robot, monkeypatch):
     assert host.builds == 1
 
 
-class Predictions:
-    """An ONNX Runtime session whose answers are exchanged."""
+class OtherSession:
+    """An ONNX Runtime session whose outputs are exchanged."""
 
     def __init__(self, session, run):
         self.get_inputs, self.get_outputs, self.run = session.get_inputs, session.get_outputs, run
@@ -205,17 +205,23 @@ def test_statistics_are_replaced_without_another_engine(host, trained, tmp_path)
     first.bind({'memory_bank': bank})
     other = first.fork()
     other.bind({'memory_bank': np.concatenate([bank, bank[::-1] + 1])})
-    np.testing.assert_allclose(first.run(golden.images).scores, golden.scores, rtol=1e-3)
+    np.testing.assert_allclose(
+        first.run(golden.images).scores, golden.prediction.scores, rtol=1e-3
+    )
     used = host.cuda.used
     for _ in range(3):
         # What is far from all images changes no score.
         other.bind({'memory_bank': np.concatenate([bank, bank + 1])})
     # Twice the bank, and the one before is given back.
     assert host.cuda.used == used
-    np.testing.assert_allclose(other.run(golden.images).scores, golden.scores, rtol=1e-3)
+    np.testing.assert_allclose(
+        other.run(golden.images).scores, golden.prediction.scores, rtol=1e-3
+    )
     with pytest.raises(BackendError, match=r"the engine takes 'bank' of .* has to be built again"):
         other.bind({'memory_bank': np.repeat(bank, 1 + 16384 // len(bank), axis=0)})
-    np.testing.assert_allclose(other.run(golden.images).scores, golden.scores, rtol=1e-3)
+    np.testing.assert_allclose(
+        other.run(golden.images).scores, golden.prediction.scores, rtol=1e-3
+    )
     assert host.builds == 1
 
 
@@ -249,8 +255,10 @@ def test_images_come_in_batches_of_the_engine(deployed, tmp_path):
     golden = bundle.golden()
     images = np.concatenate([golden.images, golden.images])
     answer = detector.backend.run(images)
-    np.testing.assert_allclose(answer.scores, np.tile(golden.scores, 2), rtol=1e-3)
-    np.testing.assert_allclose(answer.maps, np.tile(golden.maps, (2, 1, 1)), atol=1e-3, rtol=1e-3)
+    np.testing.assert_allclose(answer.scores, np.tile(golden.prediction.scores, 2), rtol=1e-3)
+    np.testing.assert_allclose(
+        answer.maps, np.tile(golden.prediction.maps, (2, 1, 1)), atol=1e-3, rtol=1e-3
+    )
 
 
 def test_a_device_without_memory_is_named(host, robot):
@@ -331,7 +339,7 @@ def test_every_engine_gives_the_scores_of_the_trained_model(trained, tmp_path, m
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(detector.backend.run, golden.images).result()
     allowed = {'fp32': 1e-3, 'fp16': 0.05}[precision] * bundle.manifest.score_range.span
-    np.testing.assert_allclose(answer.scores, golden.scores, atol=allowed)
+    np.testing.assert_allclose(answer.scores, golden.prediction.scores, atol=allowed)
     Detector.load(bundle.folder, backend='tensorrt', build=False)
 
 

@@ -167,9 +167,11 @@ def test_every_test_image_has_one_overlay_in_the_folder_of_its_label(deployed: A
 def test_the_golden_answers_are_those_of_the_test(deployed: Any, bundle: Bundle) -> None:
     golden = bundle.golden()
     scores = {np.float32(row['score']) for row in _rows(deployed.run_dir)}
-    assert len(golden.scores) == 4
-    assert set(golden.scores.tolist()) <= {float(score) for score in scores}
-    np.testing.assert_array_equal(golden.scores, golden.maps.max(axis=(1, 2)))
+    assert len(golden.prediction.scores) == 4
+    assert set(golden.prediction.scores.tolist()) <= {float(score) for score in scores}
+    np.testing.assert_array_equal(
+        golden.prediction.scores, golden.prediction.maps.max(axis=(1, 2))
+    )
 
 
 # ---- figures
@@ -279,7 +281,7 @@ def _check_held_out(bundle: Bundle) -> None:
         'from 2 held-out images; 99 are needed to promise 1%'
     )
     assert manifest.score_range.minimum < threshold.value <= manifest.score_range.maximum
-    assert np.isfinite(golden.scores).all()
+    assert np.isfinite(golden.prediction.scores).all()
 
 
 def test_without_test_images_the_threshold_comes_from_held_out_good_ones(
@@ -292,11 +294,11 @@ def test_without_test_images_the_threshold_comes_from_held_out_good_ones(
     _check_held_out(run.bundle)
     manifest, golden = run.bundle.manifest, run.bundle.golden()
     # With nothing else to show, the golden images are the held-out ones.
-    assert manifest.image_threshold == normal_threshold(golden.scores, 0.01)
-    assert manifest.image_threshold.value > golden.scores.max()
+    assert manifest.image_threshold == normal_threshold(golden.prediction.scores, 0.01)
+    assert manifest.image_threshold.value > golden.prediction.scores.max()
     assert manifest.metrics == {}
     assert (manifest.dataset.test_normal, manifest.dataset.test_anomaly) == (0, 0)
-    peaks = normal_threshold(golden.maps.max(axis=(1, 2)), 0.01)
+    peaks = normal_threshold(golden.prediction.maps.max(axis=(1, 2)), 0.01)
     told = f"of the maps' largest values: {peaks.detail}"
     assert manifest.pixel_threshold == replace(peaks, detail=told)
     assert not (run.folder / 'test_result').exists()

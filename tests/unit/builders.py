@@ -39,6 +39,7 @@ from adet_core.bundle import (
     write_bundle,
     write_engine,
 )
+from adet_core.prediction import Prediction
 
 SIZE = 64
 STATISTICS_FILE = 'stats.npz'
@@ -112,31 +113,28 @@ def flat_statistics(level: float = 100.0) -> dict[str, np.ndarray]:
     }
 
 
-def expected_prediction(
-    images: np.ndarray, arrays: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """What the graph has to answer: scores ``(N,)`` and maps ``(N, H, W)``."""
+def expected_prediction(images: np.ndarray, arrays: Mapping[str, np.ndarray]) -> Prediction:
+    """What the graph has to predict."""
     distance = np.abs(images.astype(np.float32) - arrays['mean']) * arrays['inv_covariance']
     maps = distance.mean(axis=-1, dtype=np.float32)
-    return maps.max(axis=(1, 2)), maps
+    return Prediction(maps.max(axis=(1, 2)), maps)
 
 
 def golden(arrays: Mapping[str, np.ndarray], seed: int = 0) -> Golden:
-    """Two random images with the right answers."""
+    """Two random images with the right predictions."""
     images = np.random.default_rng(seed).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
-    scores, maps = expected_prediction(images, arrays)
-    return Golden(images, scores, maps)
+    return Golden(images, expected_prediction(images, arrays))
 
 
 def contents(
     arrays: Mapping[str, np.ndarray], *, weights: bytes = b'weights', seed: int = 0
 ) -> dict[str, Content]:
     """What writes each file of a bundle."""
-    answers = golden(arrays, seed)._asdict()
+    predicted = golden(arrays, seed).arrays()
     return {
         WEIGHTS_FILE: lambda file: file.write(weights),
         STATISTICS_FILE: lambda file: write_arrays(file, arrays),
-        GOLDEN_FILE: lambda file: write_arrays(file, answers),
+        GOLDEN_FILE: lambda file: write_arrays(file, predicted),
     }
 
 

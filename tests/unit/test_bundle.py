@@ -51,7 +51,11 @@ def test_a_bundle_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     for name, array in bundle.statistics().items():
         np.testing.assert_array_equal(array, arrays[name])
         assert array.dtype == np.float32
-    for read, given_ in zip(bundle.golden(), builders.golden(arrays, 5), strict=True):
+    for read, given_ in zip(
+        bundle.golden().arrays().values(),
+        builders.golden(arrays, 5).arrays().values(),
+        strict=True,
+    ):
         np.testing.assert_array_equal(read, given_)
     meta = (tmp_path / 'a' / 'b' / META_FILE).read_bytes()
     assert bundle.bundle_id == hashlib.sha256(meta).hexdigest()[:12] == written.bundle_id
@@ -494,7 +498,7 @@ def test_compressed_arrays_are_refused(bundle_folder: Path) -> None:
     ],
 )
 def test_golden_arrays_have_to_fit(bundle_folder: Path, name: str, array: Any) -> None:
-    arrays = {**builders.golden(builders.statistics())._asdict(), name: array}
+    arrays = {**builders.golden(builders.statistics()).arrays(), name: array}
     replace_file(bundle_folder, GOLDEN_FILE, builders.npz(arrays))
     with pytest.raises(BundleError, match=r"/golden\.npz: array '\w+' is \w+ \("):
         open_bundle(bundle_folder).golden()

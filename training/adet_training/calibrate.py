@@ -14,6 +14,7 @@ import numpy.typing as npt
 from adet_core.bundle import ScoreRange, Threshold
 from adet_core.io.labelled import LabelledImage
 from adet_core.metrics import auroc, best_f1_threshold, Labels, pixel_metrics, rates_at
+from adet_core.prediction import Prediction
 from adet_core.scoring import AnomalyMap
 from adet_core.thresholds import (
     labelled_threshold,
@@ -21,15 +22,14 @@ from adet_core.thresholds import (
     score_range,
     with_uncertain_band,
 )
-from adet_training.fit import Predictions
 from adet_training.parameters import Parameters
 
 
 class Tested(NamedTuple):
-    """Images, and what the trained model says of them."""
+    """Images with the trained model's prediction."""
 
     samples: Sequence[LabelledImage]
-    answers: Predictions
+    prediction: Prediction
 
     @property
     def labels(self) -> Labels:
@@ -39,12 +39,12 @@ class Tested(NamedTuple):
     @property
     def peaks(self) -> npt.NDArray[np.float32]:
         """The largest value of each image's map."""
-        peaks: npt.NDArray[np.float32] = self.answers.maps.max(axis=(1, 2))
+        peaks: npt.NDArray[np.float32] = self.prediction.maps.max(axis=(1, 2))
         return peaks
 
     def marked(self) -> list[tuple[npt.NDArray[np.bool_], AnomalyMap]]:
         """Mask and map of each image that has a mask."""
-        pairs = zip(self.samples, self.answers.maps, strict=True)
+        pairs = zip(self.samples, self.prediction.maps, strict=True)
         return [(labelled.mask, found) for labelled, found in pairs if labelled.mask is not None]
 
 
@@ -71,12 +71,12 @@ def calibrate(
     if labelled:
         assert tested is not None
         image, pixel = _from_labels(tested)
-        good = held_out.answers.scores if held_out else _good_scores(tested)
+        good = held_out.prediction.scores if held_out else _good_scores(tested)
         if rate:
             image = with_uncertain_band(image, good, rate)
     else:
         assert held_out is not None
-        good = held_out.answers.scores
+        good = held_out.prediction.scores
         image, pixel = normal_thresholds(
             good,
             held_out.peaks,
@@ -86,12 +86,12 @@ def calibrate(
         )
     inspected = tested if labelled else held_out
     assert inspected is not None
-    return Calibration(image, pixel, score_range(inspected.answers.scores, image.value, good))
+    return Calibration(image, pixel, score_range(inspected.prediction.scores, image.value, good))
 
 
 def test_metrics(tested: Tested, threshold: float) -> dict[str, float]:
     """Metrics by name; one that the test data cannot give is absent."""
-    labels, scores = tested.labels, tested.answers.scores
+    labels, scores = tested.labels, tested.prediction.scores
     rates = rates_at(threshold, scores, labels)
     marked = tested.marked()
     pixels = pixel_metrics([found for _, found in marked], [mask for mask, _ in marked])
@@ -107,7 +107,7 @@ def test_metrics(tested: Tested, threshold: float) -> dict[str, float]:
 
 
 def _from_labels(tested: Tested) -> tuple[Threshold, Threshold]:
-    image = labelled_threshold(tested.answers.scores, tested.labels)
+    image = labelled_threshold(tested.prediction.scores, tested.labels)
     marked = tested.marked()
     # Without normal images, masks that fill theirs leave no good pixel to compare with.
     if not any(mask.any() for mask, _ in marked) or all(mask.all() for mask, _ in marked):
@@ -129,4 +129,4 @@ def _from_labels(tested: Tested) -> tuple[Threshold, Threshold]:
 
 
 def _good_scores(tested: Tested) -> npt.NDArray[np.float32]:
-    return tested.answers.scores[~tested.labels]
+    return tested.prediction.scores[~tested.labels]

@@ -268,8 +268,9 @@ def check_parity(
     backend.bind(bundle.statistics())
     parity = measure_parity(
         backend,
-        bundle.golden(),
-        bundle.manifest,
+        *bundle.golden(),
+        threshold=bundle.manifest.image_threshold.value,
+        span=bundle.manifest.score_range.span,
         precision=precision,
         map_tolerance=map_tolerance * bundle.manifest.score_range.span,
     )

@@ -12,15 +12,14 @@ from typing import Any
 from lightning.pytorch import seed_everything
 
 from adet_core.bundle import Bundle, Golden, GRAPH_FILE
-from adet_core.image import ImageArray
 from adet_core.inference.backend import open_backend
 from adet_core.io.labelled import LabelledImage
 from adet_core.progress import ProgressCallback, silent
 from adet_core.retraining.images import CollectedImages
-from adet_core.retraining.relearned import Reference, Relearned
+from adet_core.retraining.relearned import Relearned
 from adet_training.adapter import FitData
 from adet_training.export import load_weights, to_onnx
-from adet_training.fit import answer
+from adet_training.fit import predict
 from adet_training.models import load_adapter
 from adet_training.parameters import make_parameters
 from adet_training.quiet import quiet_libraries
@@ -61,18 +60,14 @@ def fine_tune(
 
         adapter.fit_further(module, data, Path(scratch), parameters, tell)
         images = bundle.golden().images
-        scores, maps = answer(module, list(images), progress, 'validate')
-        contents = model_contents(adapter, module, Golden(images, scores, maps))
+        prediction = predict(module, list(images), progress, 'validate')
+        contents = model_contents(adapter, module, Golden(images, prediction))
         graph = to_onnx(adapter.graph(manifest, adapter.weights(module)), manifest)
-
-    def reference(image: ImageArray) -> Reference:
-        scores, maps = answer(module, [image], silent, 'validate')
-        return Reference(float(scores[0]), maps[0])
 
     return Relearned(
         contents={**contents, GRAPH_FILE: lambda file: file.write(graph)},
         backend=open_backend('auto', graph),
-        reference=reference,
+        predict=lambda image: predict(module, [image], silent, 'validate'),
         images=len(data.fit),
     )
 

@@ -1,41 +1,29 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Fitting an Anomalib module through Lightning, and asking it for its own answers."""
+"""Fitting an Anomalib module through Lightning, and its own predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 import signal
-from typing import Any, NamedTuple
+from typing import Any
 
 from anomalib.data import ImageBatch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
 from adet_core.image import ImageArray
 from adet_core.io.labelled import LabelledImage
+from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback
 
 CHECKPOINT_FOLDER = 'checkpoint'
 LOGS_FOLDER = 'logs'
-
-
-class Predictions(NamedTuple):
-    """What the trained module itself says, before any normalisation.
-
-    Attributes:
-        scores: float32 ``(N,)``.
-        maps: float32 ``(N, H, W)``.
-    """
-
-    scores: npt.NDArray[np.float32]
-    maps: npt.NDArray[np.float32]
 
 
 def fit(
@@ -94,30 +82,30 @@ def fit(
     module.cpu().eval()
 
 
-def answer(
+def predict(
     module: Any, images: Sequence[ImageArray], progress: ProgressCallback, stage: str
-) -> Predictions:
-    """Ask the trained module about images, one at a time as the detector will.
+) -> Prediction:
+    """The trained module's own raw prediction, one image at a time as the detector runs.
 
     Args:
         module: A trained Anomalib module.
         images: uint8 ``(H, W, 3)`` RGB, all of one size, at least one.
         progress: Told the progress under the name ``stage``.
-        stage: What these images are asked about for.
+        stage: Name of the stage, for the progress.
     """
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    # These answers are what every export is held to: ten bits of mantissa would not do.
+    # Every export is held to these predictions: ten bits of mantissa would not do.
     torch.backends.cudnn.allow_tf32 = False
     module = module.to(device).eval()
     scores, maps = [], []
     with torch.inference_mode():
         for number, image in enumerate(images, start=1):
-            prediction = module.model(module.pre_processor(to_tensor(image)[None].to(device)))
-            scores.append(float(prediction.pred_score))
-            maps.append(prediction.anomaly_map[0, 0].cpu().numpy())
+            found = module.model(module.pre_processor(to_tensor(image)[None].to(device)))
+            scores.append(float(found.pred_score))
+            maps.append(found.anomaly_map[0, 0].cpu().numpy())
             progress(stage, number, len(images))
     module.cpu()
-    return Predictions(np.array(scores, np.float32), np.stack(maps))
+    return Prediction(np.array(scores, np.float32), np.stack(maps))
 
 
 class _ReportSteps(Callback):

@@ -27,10 +27,11 @@ from adet_core.inference.detector import Detector
 from adet_core.io.labelled import LabelledImage
 from adet_core.metrics import auroc, rates_at
 from adet_core.overlay import draw_overlay
+from adet_core.prediction import Prediction
 from adet_core.scoring import find_regions
 from adet_training.calibrate import Tested
 from adet_training.dataset import Category
-from adet_training.fit import LOGS_FOLDER, Predictions
+from adet_training.fit import LOGS_FOLDER
 
 # Okabe, Ito: Color Universal Design, https://jfly.uni-koeln.de/color/
 _GOOD, _BAD, _BAND = '#0072B2', '#D55E00', '#F0E442'
@@ -60,9 +61,8 @@ def judge(detector: Detector, samples: Sequence[LabelledImage]) -> Tested:
         detector: Of a bundle that was exported.
         samples: Images of the bundle's size, at least one.
     """
-    answers = [detector.run([labelled.pixels]) for labelled in samples]
-    scores, maps = (np.concatenate(values) for values in zip(*answers, strict=True))
-    return Tested(samples, Predictions(scores, maps))
+    predictions = (detector.run([labelled.pixels]) for labelled in samples)
+    return Tested(samples, Prediction.concatenate(predictions))
 
 
 def image_grid(rows: Mapping[str, Sequence[Tile]]) -> Figure:
@@ -113,7 +113,7 @@ def score_histogram(inspected: Tested, threshold: Threshold) -> Figure:
         inspected: Images and their raw scores.
         threshold: Of the score; its uncertain band is drawn where there is one.
     """
-    scores, labels = inspected.answers.scores, inspected.labels
+    scores, labels = inspected.prediction.scores, inspected.labels
     bins = min(2 * int(np.ceil(np.sqrt(scores.size))), _MOST_BINS)
     edges = np.histogram_bin_edges(scores, bins).tolist()
     figure = _figure(2 * _PANEL[0], _PANEL[1])
@@ -139,7 +139,7 @@ def roc_curve(inspected: Tested, threshold: Threshold) -> Figure:
         inspected: Images and their raw scores.
         threshold: Of the score.
     """
-    scores, labels = inspected.answers.scores, inspected.labels
+    scores, labels = inspected.prediction.scores, inspected.labels
     figure = _figure(*_PANEL)
     axes = _axes(figure, 'normal images rejected', 'anomalous images found')
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -162,7 +162,7 @@ def roc_curve(inspected: Tested, threshold: Threshold) -> Figure:
 
 
 def overlay_gallery(inspected: Tested, manifest: Manifest, *, each: int = 3) -> Figure:
-    """The worst mistakes and some typical answers; each image beside its overlay.
+    """The worst mistakes and some typical verdicts; each image beside its overlay.
 
     In the image the true mask is outlined. The overlay is the detector's: the map where it nears
     the pixel threshold, and boxes around regions of images found anomalous.
@@ -264,15 +264,15 @@ def _spread(samples: Sequence[LabelledImage], count: int) -> list[LabelledImage]
 
 def _point(cut: float, inspected: Tested) -> tuple[float, float]:
     """Shares of normal images rejected and of anomalous ones found at a threshold."""
-    _, rejected, missed = rates_at(cut, inspected.answers.scores, inspected.labels)
+    _, rejected, missed = rates_at(cut, inspected.prediction.scores, inspected.labels)
     assert rejected is not None
     assert missed is not None
     return rejected, 1 - missed
 
 
 def _kinds(inspected: Tested, threshold: float) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
-    """The name of each kind of answer, and its images: those to look at come first."""
-    scores, labels = inspected.answers.scores, inspected.labels
+    """The name of each kind of verdict, and its images: those to look at come first."""
+    scores, labels = inspected.prediction.scores, inspected.labels
     flagged = scores >= threshold
     order = np.argsort(scores)
     yield 'false rejects', order[(flagged & ~labels)[order]][::-1]
@@ -284,8 +284,8 @@ def _kinds(inspected: Tested, threshold: float) -> Iterator[tuple[str, npt.NDArr
 
 
 def _pair(inspected: Tested, index: int, manifest: Manifest) -> tuple[Tile, Tile]:
-    labelled, score = inspected.samples[index], float(inspected.answers.scores[index])
-    found, threshold = inspected.answers.maps[index], manifest.pixel_threshold.value
+    labelled, score = inspected.samples[index], float(inspected.prediction.scores[index])
+    found, threshold = inspected.prediction.maps[index], manifest.pixel_threshold.value
     is_anomalous = score >= manifest.image_threshold.value
     size = labelled.pixels.shape[:2]
     overlay = draw_overlay(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import csv
 import io
 from pathlib import Path
-from typing import NamedTuple, TYPE_CHECKING
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,14 +17,12 @@ from adet_core.bundle import Manifest, write_atomic
 from adet_core.image import ImageArray
 from adet_core.io.labelled import LabelledImage
 from adet_core.overlay import draw_overlay
+from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback
 from adet_core.scoring import AnomalyMap, find_regions, normalise_score
 
-if TYPE_CHECKING:
-    from adet_training.fit import Predictions
 
-
-class Prediction(NamedTuple):
+class PredictionRow(NamedTuple):
     """One row of ``predictions.csv``."""
 
     path: str
@@ -37,7 +35,7 @@ class Prediction(NamedTuple):
 def write_test_result(
     folder: Path,
     samples: Sequence[LabelledImage],
-    answers: Predictions,
+    prediction: Prediction,
     manifest: Manifest,
     *,
     progress: ProgressCallback,
@@ -47,16 +45,18 @@ def write_test_result(
     Args:
         folder: The ``test_result`` folder.
         samples: The test images.
-        answers: What the model said of each.
+        prediction: Of the samples.
         manifest: Thresholds and score range.
         progress: Told the progress.
     """
     threshold, span = manifest.image_threshold.value, manifest.score_range.span
-    predictions = []
-    for number, (labelled, score) in enumerate(zip(samples, answers.scores.tolist(), strict=True)):
+    rows = []
+    for number, (labelled, score) in enumerate(
+        zip(samples, prediction.scores.tolist(), strict=True)
+    ):
         label = 'anomaly' if labelled.is_anomalous else 'normal'
-        predictions.append(
-            Prediction(
+        rows.append(
+            PredictionRow(
                 str(labelled.path),
                 label,
                 score,
@@ -64,7 +64,7 @@ def write_test_result(
                 int(score >= threshold),
             )
         )
-        image = _side_by_side(labelled, answers.maps[number], manifest)
+        image = _side_by_side(labelled, prediction.maps[number], manifest)
         _, data = cv2.imencode('.png', image)
         # Numbered, as images of several folders may share a name; cut, as names have an end.
         name = f'{number:04d}_{labelled.path.stem[:50]}.png'
@@ -74,7 +74,7 @@ def write_test_result(
         progress('drawing overlays', number + 1, len(samples))
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerows([Prediction._fields, *predictions])
+    writer.writerows([PredictionRow._fields, *rows])
     write_atomic(folder / 'predictions.csv', text.getvalue().encode(errors='surrogateescape'))
 
 

@@ -39,11 +39,12 @@ from adet_core.errors import DatasetError
 from adet_core.folder import readable_name
 from adet_core.io.labelled import LabelledImage
 from adet_core.models.names import model_folder
+from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import AnyAdapter, FitData
 from adet_training.calibrate import calibrate, test_metrics, Tested
 from adet_training.dataset import Category, hold_out, load_category
-from adet_training.fit import answer, LOGS_FOLDER
+from adet_training.fit import LOGS_FOLDER, predict
 from adet_training.models import load_adapter
 from adet_training.parameters import check, make_parameters, Parameters
 from adet_training.results import write_test_result
@@ -256,7 +257,7 @@ def _judge(
     if not samples:
         return None
     images = [labelled.pixels for labelled in samples]
-    return Tested(samples, answer(module, images, progress, stage))
+    return Tested(samples, predict(module, images, progress, stage))
 
 
 def _dataset_info(data: Category, to_learn: FitData) -> DatasetInfo:
@@ -272,17 +273,17 @@ def _dataset_info(data: Category, to_learn: FitData) -> DatasetInfo:
 
 
 def model_contents(adapter: AnyAdapter, module: Any, golden: Golden) -> dict[str, Content]:
-    """The files of a bundle that hold a trained module and its own answers, and what writes each.
+    """The files of a bundle that hold a trained module and its predictions, and what writes each.
 
     Args:
         adapter: The model's.
         module: Trained.
-        golden: A few images with its answers.
+        golden: A few images with its predictions.
     """
     weights = dict(adapter.weights(module))
     contents: dict[str, Content] = {
         WEIGHTS_FILE: partial(torch.save, weights),
-        GOLDEN_FILE: partial(write_arrays, arrays=golden._asdict()),
+        GOLDEN_FILE: partial(write_arrays, arrays=golden.arrays()),
     }
     if adapter.statistics_file:
         statistics = adapter.statistics(module)
@@ -317,8 +318,8 @@ def _write_known(file: IO[bytes], *, to_learn: FitData) -> None:
 
 
 def _golden(inspected: Tested) -> Golden:
-    """A few images of each class with the trained module's own answers."""
-    samples, answers = inspected
+    """A few images of each class with the trained module's predictions."""
+    samples, prediction = inspected
     chosen = [
         index
         for label in (False, True)
@@ -326,8 +327,7 @@ def _golden(inspected: Tested) -> Golden:
     ]
     return Golden(
         images=np.stack([samples[index].pixels for index in chosen]),
-        scores=answers.scores[chosen],
-        maps=answers.maps[chosen],
+        prediction=Prediction(prediction.scores[chosen], prediction.maps[chosen]),
     )
 
 

@@ -35,7 +35,7 @@ from adet_training.adapter import AnyAdapter, FitData
 from adet_training.backbone import hash_file
 from adet_training.cutpaste import cut_paste
 from adet_training.dataset import Category, hold_out, load_category
-from adet_training.fit import answer
+from adet_training.fit import predict
 from adet_training.models import load_adapter
 from adet_training.parameters import check, make_parameters, Parameters
 from adet_training.search_space import read_search_space, Space, suggest
@@ -223,7 +223,7 @@ class _Trials:
 
         with tempfile.TemporaryDirectory(prefix='adet_tune_') as folder:
             adapter.fit(module, to_learn, Path(folder), parameters, progress)
-        scores = answer(module, images, progress, 'testing').scores
+        scores = predict(module, images, progress, 'testing').scores
         value = auroc(scores, np.array(labels))
         assert value is not None
         return value

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from adet_core.bundle import Bundle, open_bundle, rollback
     from adet_core.errors import AdetError
     from adet_core.image import Image, read_image
-    from adet_core.inference.backend import Prediction
     from adet_core.inference.detector import Detector, Inspection
     from adet_core.io.open_source import open_source
+    from adet_core.prediction import Prediction
     from adet_core.records import Record
     from adet_core.retraining import retrain
 
@@ -46,7 +46,7 @@ _HOMES = {
     'Detector': 'adet_core.inference.detector',
     'Image': 'adet_core.image',
     'Inspection': 'adet_core.inference.detector',
-    'Prediction': 'adet_core.inference.backend',
+    'Prediction': 'adet_core.prediction',
     'Record': 'adet_core.records',
     'open_bundle': 'adet_core.bundle',
     'open_source': 'adet_core.io.open_source',

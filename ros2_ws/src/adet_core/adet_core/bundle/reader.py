@@ -41,6 +41,7 @@ from adet_core.bundle.retrain_report import (
 from adet_core.errors import BundleError
 from adet_core.folder import Folder, open_folder
 from adet_core.models.names import is_model_name
+from adet_core.prediction import Prediction
 
 _META_LIMIT = 1 << 20
 _FILE_LIMIT = 16 << 30
@@ -51,17 +52,19 @@ _ATTEMPTS = 3
 
 
 class Golden(NamedTuple):
-    """Images with the answers of the model as trained, for checks of whatever runs it later.
+    """Images with the predictions of the model as trained: whatever runs it is checked with them.
 
     Attributes:
-        images: uint8 ``(K, H, W, 3)``, RGB, already of the graph's size.
-        scores: float32 ``(K,)``, raw.
-        maps: float32 ``(K, H, W)``, raw.
+        images: uint8 ``(K, H, W, 3)``, RGB, of the graph's size.
+        prediction: Of the trained model.
     """
 
     images: npt.NDArray[np.uint8]
-    scores: npt.NDArray[np.float32]
-    maps: npt.NDArray[np.float32]
+    prediction: Prediction
+
+    def arrays(self) -> Arrays:
+        """The arrays of the file, by name."""
+        return {'images': self.images, **self.prediction._asdict()}
 
 
 class Bundle:
@@ -133,12 +136,12 @@ class Bundle:
         return arrays
 
     def golden(self) -> Golden:
-        """Images and the trained model's own answers to them.
+        """Images with the trained model's predictions.
 
         Raises:
             BundleError: The file is missing, damaged, or its shapes do not fit.
         """
-        arrays = self._arrays(GOLDEN_FILE, Golden._fields)
+        arrays = self._arrays(GOLDEN_FILE, ('images', *Prediction._fields))
         image = self.manifest.image
         count = arrays['scores'].size
         expected = {
@@ -150,7 +153,7 @@ class Bundle:
             if arrays[name].shape != shape or arrays[name].dtype != dtype or count == 0:
                 msg = f'array {name!r} is {arrays[name].dtype} {arrays[name].shape}'
                 raise self._error(GOLDEN_FILE, msg)
-        return Golden(**arrays)
+        return Golden(arrays['images'], Prediction(arrays['scores'], arrays['maps']))
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:

@@ -6,28 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, cast, NamedTuple, Protocol
+from typing import Any, cast, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from adet_core.errors import BackendError, ConfigError
+from adet_core.prediction import Prediction
 
 IMAGE_INPUT = 'image'
 STATISTICS_TRANSFORM_KEY = 'adet_preparation'
 """Metadata of a graph: another one, base64, from a bundle's statistics to what this one takes."""
-
-
-class Prediction(NamedTuple):
-    """What the graph says of a batch of ``N`` images.
-
-    Attributes:
-        scores: float32 ``(N,)``, raw.
-        maps: float32 ``(N, H, W)``, raw.
-    """
-
-    scores: npt.NDArray[np.float32]
-    maps: npt.NDArray[np.float32]
 
 
 class Backend(Protocol):

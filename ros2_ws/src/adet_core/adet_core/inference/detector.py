@@ -18,9 +18,10 @@ import numpy.typing as npt
 from adet_core.bundle import Bundle, open_bundle, read_engine
 from adet_core.errors import BackendError
 from adet_core.image import Image, ImageArray, preprocess, to_bgr
-from adet_core.inference.backend import Backend, open_backend, Prediction, TENSORRT
+from adet_core.inference.backend import Backend, open_backend, TENSORRT
 from adet_core.inference.tensorrt import EngineError, open_tensorrt
 from adet_core.overlay import draw_overlay
+from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 from adet_core.scoring import AnomalyMap, find_regions, normalise_score, Region
 

@@ -13,10 +13,11 @@ import numpy.typing as npt
 import onnxruntime
 
 from adet_core.errors import BackendError
-from adet_core.inference.backend import check_images, IMAGE_INPUT, Prediction
+from adet_core.inference.backend import check_images, IMAGE_INPUT
 from adet_core.inference.graph_check import check_graph, check_outputs
 from adet_core.inference.statistics_transform import ERRORS_ONLY, first_line, StatisticsTransform
 from adet_core.inference.winograd import use_winograd
+from adet_core.prediction import Prediction
 
 _CPU = 'CPUExecutionProvider'
 

@@ -10,16 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from adet_core.bundle import Figures, ScoreRange, Threshold
+from adet_core.bundle import Figures, Parity, ScoreRange, Threshold
 from adet_core.image import ImageArray
 from adet_core.inference.backend import Backend
-from adet_core.inference.parity import BANDS
 from adet_core.io.labelled import LabelledImage
 from adet_core.metrics import auroc, binomial_upper_bound
 from adet_core.progress import ProgressCallback
 from adet_core.retraining.images import CollectedImages
-from adet_core.retraining.relearned import Relearned
-from adet_core.scoring import AnomalyMap
 from adet_core.thresholds import normal_thresholds, score_range
 
 
@@ -102,38 +99,20 @@ def calibrate(scores: Scores, others: Sequence[float], settings: Mapping[str, An
     return Thresholds(image, pixel, score_range(every, image.value, scores.good))
 
 
-def parity_fault(
-    relearned: Relearned,
-    golden: Sequence[ImageArray],
-    span: float,
-    *,
-    precision: str = 'fp32',
-    progress: ProgressCallback,
-) -> str:
-    """Whether the graph, with what was learned, says what that means; a sentence if not.
+def parity_fault(parity: Parity) -> str:
+    """Why the graph does not compute what was learned, in one sentence; empty if it does.
 
     Args:
-        relearned: The new set.
-        golden: Prepared images.
-        span: Of the score range.
-        precision: Of the graph: how far off scores may be, and in fp32 also maps; see
-            `adet_core.inference.parity.BANDS`.
-        progress: Told the progress.
+        parity: Of the graph, with what was learned, and the new model's own predictions. Scores
+            have to agree in every precision: here both come from the same network.
     """
-    allowed = BANDS[precision] * span
-    for number, image in enumerate(golden, start=1):
-        answer = relearned.backend.run(image[None])
-        expected = relearned.reference(image)
-        difference = abs(float(answer.scores[0]) - expected.score)
-        if precision == 'fp32':
-            difference = max(difference, _largest(answer.maps[0], expected.anomaly_map))
-        if not difference <= allowed:
-            return (
-                f'the graph differs from what was learned by {difference:.3g}, allowed '
-                f'{allowed:.3g}; export the bundle again'
-            )
-        progress('validate', number, len(golden))
-    return ''
+    if parity.score_difference <= parity.tolerance and parity.holds:
+        return ''
+    return (
+        f'the graph differs from what was learned (score by {parity.score_difference:.3g}, map by '
+        f'{parity.map_difference:.3g}, allowed {parity.tolerance:.3g} and '
+        f'{parity.map_tolerance:.3g}); export the bundle again'
+    )
 
 
 def quality_fault(
@@ -173,11 +152,6 @@ def quality_fault(
 def all_finite(scores: Scores) -> bool:
     """Whether every score is a number; compared with a threshold, others would pass."""
     return all(bool(np.isfinite(values).all()) for values in scores)
-
-
-def _largest(one: AnomalyMap, other: AnomalyMap) -> float:
-    with np.errstate(invalid='ignore'):
-        return float(np.nan_to_num(np.abs(one - other), nan=np.inf).max())
 
 
 def _lower_bound(count: int, total: int, confidence: float) -> float:

@@ -23,9 +23,10 @@ from adet_core.image import ImageArray
 from adet_core.inference.backend import open_backend
 from adet_core.models.coreset import select_coreset
 from adet_core.models.gaussian import RunningGaussians
+from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback
 from adet_core.retraining.images import CollectedImages
-from adet_core.retraining.relearned import Reference, Relearned
+from adet_core.retraining.relearned import Relearned
 from adet_core.scoring import AnomalyMap
 
 Floats = npt.NDArray[np.float32]
@@ -73,7 +74,7 @@ class Learner(ABC):
     @abstractmethod
     def judge(
         cls, features: Floats, statistics: Arrays, settings: Mapping[str, Any], manifest: Manifest
-    ) -> Reference:
+    ) -> Prediction:
         """What the graph ought to say of an image with these features."""
 
 
@@ -111,14 +112,14 @@ class GaussianLearner(Learner):
     @classmethod
     def judge(
         cls, features: Floats, statistics: Arrays, settings: Mapping[str, Any], manifest: Manifest
-    ) -> Reference:
+    ) -> Prediction:
         """The Mahalanobis distance at each position."""
         del settings
         away = (features[0] - statistics['mean']).T
         weighed = np.matmul(statistics['inv_covariance'], away[..., None])[..., 0]
         distance = np.sqrt((weighed * away).sum(axis=1).clip(min=0))
         found = _enlarge(distance, manifest, cv2.INTER_LINEAR)
-        return Reference(float(found.max()), found)
+        return Prediction(found.max(keepdims=True)[:, 0], found[None])
 
 
 class BankLearner(Learner):
@@ -171,7 +172,7 @@ class BankLearner(Learner):
     @classmethod
     def judge(
         cls, features: Floats, statistics: Arrays, settings: Mapping[str, Any], manifest: Manifest
-    ) -> Reference:
+    ) -> Prediction:
         """The distance of each patch from the nearest of the bank, and equation 7 of the paper."""
         patches, bank = features[0], statistics['memory_bank']
         winners = _squared(patches, bank).argmin(axis=1)
@@ -183,7 +184,8 @@ class BankLearner(Learner):
             away = np.linalg.norm(patches[worst] - bank[around[:count]], axis=1)
             powers = np.exp(away - away.max())
             score *= 1 - powers[0] / powers.sum()
-        return Reference(score, _enlarge(distance, manifest, cv2.INTER_NEAREST))
+        found = _enlarge(distance, manifest, cv2.INTER_NEAREST)
+        return Prediction(np.array([score], np.float32), found[None])
 
 
 _LEARNERS: Mapping[str, type[Learner]] = {'padim': GaussianLearner, 'patchcore': BankLearner}
@@ -230,14 +232,14 @@ def relearn_statistics(
     made = learner.statistics(progress)
     backend.bind(made)
 
-    def reference(image: ImageArray) -> Reference:
+    def predict(image: ImageArray) -> Prediction:
         features = extractor.features(image[None])
         return learner_type.judge(features, made, settings, bundle.manifest)
 
     return Relearned(
         contents={learner_type.file: partial(write_arrays, arrays=made)},
         backend=backend,
-        reference=reference,
+        predict=predict,
         images=learner.images,
     )
 

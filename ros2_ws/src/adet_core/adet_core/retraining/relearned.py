@@ -7,27 +7,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import cast, NamedTuple
+from typing import cast
 
 from adet_core.bundle import Content
 from adet_core.errors import ConfigError
 from adet_core.image import ImageArray
 from adet_core.inference.backend import Backend
-from adet_core.scoring import AnomalyMap
+from adet_core.prediction import Prediction
 
 _GROUP = 'adet.retrain'
-
-
-class Reference(NamedTuple):
-    """What a new set ought to say of an image, found without the graph.
-
-    Attributes:
-        score: Raw.
-        anomaly_map: float32 ``(H, W)``, raw.
-    """
-
-    score: float
-    anomaly_map: AnomalyMap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +25,13 @@ class Relearned:
     Attributes:
         contents: The files that replace those of the bundle, and what writes each.
         backend: Where its graph runs with what was learned.
-        reference: What a prepared image ought to give.
+        predict: The new model's own prediction of one preprocessed image, without the graph.
         images: Behind the model in all.
     """
 
     contents: Mapping[str, Content]
     backend: Backend
-    reference: Callable[[ImageArray], Reference]
+    predict: Callable[[ImageArray], Prediction]
     images: int
 
 

@@ -17,13 +17,16 @@ from adet_core.bundle import (
     open_bundle,
     read_engine,
     read_precision,
+    read_record,
     RetrainReport,
     write_retrained,
 )
 from adet_core.errors import BackendError
 from adet_core.folder import readable_name
 from adet_core.inference.backend import open_backend
+from adet_core.inference.parity import measure_parity
 from adet_core.io.labelled import LabelledImage
+from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 from adet_core.retraining.gate import (
     all_finite,
@@ -126,20 +129,24 @@ def retrain(
         else:
             new = fine_tuner(bundle.manifest.model)(bundle, collected, settings, progress=progress)
         scores = ask(new.backend, collected, test, stage='calibrate', progress=progress)
-        golden = list(bundle.golden().images[:_GOLDEN])
+        golden = bundle.golden().images[:_GOLDEN]
         if not all_finite(scores):
             msg = 'what was learned gives scores that are no numbers; nothing was written'
             raise BackendError(msg)
         others = [float(new.backend.run(image[None]).scores[0]) for image in golden]
         line = calibrate(scores, others, settings)
         after = figures(scores, line.image.value, test)
-        fault = parity_fault(
-            new,
+        parity = measure_parity(
+            new.backend,
             golden,
-            line.score_range.span,
+            Prediction.concatenate(new.predict(image) for image in golden),
+            threshold=line.image.value,
+            span=line.score_range.span,
             precision=read_precision(bundle) if by_statistics else 'fp32',
+            map_tolerance=read_record(bundle).parity.map_tolerance or 0.0,
             progress=progress,
-        ) or quality_fault(scores, before, after, test, settings)
+        )
+        fault = parity_fault(parity) or quality_fault(scores, before, after, test, settings)
         learned, held_out = bundle.known_images() if incremental else ({}, {})
         result = RetrainReport(
             base=bundle.base_id,

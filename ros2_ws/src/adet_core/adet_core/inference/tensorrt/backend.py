@@ -9,7 +9,6 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import onnxruntime
 
 from adet_core.bundle import Bundle, Golden, Parity, PlanRecord, read_precision, read_record
@@ -27,6 +26,7 @@ from adet_core.inference.tensorrt.engine_cache import (
 )
 from adet_core.inference.tensorrt.library import find_library, is_installed, TensorRtLibrary
 from adet_core.inference.tensorrt.runtime import EngineError, find_gpu, Gpu, TensorRtBackend
+from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 
 
@@ -121,10 +121,12 @@ def _compare(backend: TensorRtBackend, bundle: Bundle, graph: bytes, precision: 
     """Let an engine's first images be the golden ones; without agreement it is not used."""
     statistics = bundle.statistics()
     backend.bind(statistics)
+    golden = _golden(bundle, graph, statistics)
     parity = measure_parity(
         backend,
-        _golden(bundle, graph, statistics),
-        bundle.manifest,
+        *golden,
+        threshold=bundle.manifest.image_threshold.value,
+        span=bundle.manifest.score_range.span,
         precision=precision,
         map_tolerance=read_record(bundle).parity.map_tolerance or 0.0,
     )
@@ -147,9 +149,10 @@ def _golden(bundle: Bundle, graph: bytes, statistics: Any) -> Golden:
     # New statistics beside the old network: ONNX Runtime, which they were inspected with, knows.
     reference = open_backend('onnxruntime', graph)
     reference.bind(statistics)
-    answers = [reference.run(image[None]) for image in golden.images]
-    scores, maps = (np.concatenate(parts) for parts in zip(*answers, strict=True))
-    return Golden(golden.images, scores, maps)
+    return Golden(
+        golden.images,
+        Prediction.concatenate(reference.run(image[None]) for image in golden.images),
+    )
 
 
 class _Inputs(NamedTuple):

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from adet_core.errors import BackendError
-from adet_core.inference.backend import check_images, IMAGE_INPUT, Prediction
+from adet_core.inference.backend import check_images, IMAGE_INPUT
 from adet_core.inference.statistics_transform import StatisticsTransform
 from adet_core.inference.tensorrt.library import TensorRtLibrary
+from adet_core.prediction import Prediction
 
 # What TensorRT asks of the addresses of tensors.
 _ALIGNMENT = 256
@@ -186,19 +187,18 @@ class TensorRtBackend:
             raise BackendError(msg)
         check_images(images, self._image_shape)
         with self._gpu.current():
-            answers = [
+            parts = [
                 self._run(images[first : first + self._max_batch])
                 for first in range(0, len(images), self._max_batch)
             ]
-        scores, maps = (np.concatenate(parts) for parts in zip(*answers, strict=True))
-        return Prediction(scores[:, 0], maps[:, 0])
+        return Prediction.concatenate(parts)
 
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Engines are built for verdicts only; see `Backend.features`."""
         del images
         raise BackendError('a TensorRT engine gives no features; take the backend onnxruntime')
 
-    def _run(self, images: npt.NDArray[np.uint8]) -> Sequence[npt.NDArray[np.float32]]:
+    def _run(self, images: npt.NDArray[np.uint8]) -> Prediction:
         cuda, own, count = self._gpu.cuda, self._own, len(images)
         if count != self._count:
             self._lay_out(count)
@@ -217,7 +217,8 @@ class TensorRtBackend:
             # A copy: the next run writes to the same place.
             found.append(answers[place : place + size].view(_FLOAT).reshape(count, *each).copy())
             place += _room(count, each)
-        return found
+        scores, maps = found
+        return Prediction(scores[:, 0], maps[:, 0])
 
     def _lay_out(self, count: int) -> None:
         """Tell the engine how many images come, and where what it answers belongs."""
