@@ -74,11 +74,11 @@ class HostCuda:
         self.check()
         return Stream(self)
 
-    def memcpy_htod_async(self, device: Memory, host: np.ndarray, stream: Stream) -> None:
+    def memcpy_htod_async(self, device: Memory, host: np.ndarray, stream: Any) -> None:
         assert host.nbytes <= device.size
         stream.queue(lambda: ctypes.memmove(int(device), host.ctypes.data, host.nbytes))
 
-    def memcpy_dtoh_async(self, host: np.ndarray, device: Memory, stream: Stream) -> None:
+    def memcpy_dtoh_async(self, host: np.ndarray, device: Memory, stream: Any) -> None:
         assert host.nbytes <= device.size
         stream.queue(lambda: ctypes.memmove(host.ctypes.data, int(device), host.nbytes))
 

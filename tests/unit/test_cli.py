@@ -54,7 +54,7 @@ def add_command(
     """Install a package with the command ``adet other``."""
 
     def add(run: Callable[..., dict[str, Any]]) -> None:
-        module = ModuleType('other_command')
+        module: Any = ModuleType('other_command')
         module.HELP, module.EXAMPLE = 'do something else', 'adet other'
         module.add_arguments = lambda _: None
         module.run, module.show = run, lambda result: sys.stdout.write(f'shown {result}\n')

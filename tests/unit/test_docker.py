@@ -12,7 +12,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -178,9 +178,9 @@ def test_nothing_is_run_as_root(stage):
     assert stage.words_of('USER')[-1] == ['${UID}']
 
 
-def compose(*names: str) -> dict[str, dict[str, object]]:
+def compose(*names: str) -> dict[str, dict[str, Any]]:
     """The services of compose files, the later ones on top, as far as ours need merging."""
-    services: dict[str, dict[str, object]] = {}
+    services: dict[str, dict[str, Any]] = {}
     for name in names:
         for service, settings in yaml.safe_load((ROOT / 'docker' / name).read_text())[
             'services'

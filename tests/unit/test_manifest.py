@@ -43,9 +43,8 @@ def _places(values: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
         yield place
     if place == ('hyper_parameters',):
         return
-    items = values.items() if isinstance(values, dict) else ()
-    items = enumerate(values) if isinstance(values, list) else items
-    for key, value in items:
+    items = dict(enumerate(values)) if isinstance(values, list) else values
+    for key, value in items.items() if isinstance(items, dict) else ():
         yield from _places(value, (*place, key))
 
 

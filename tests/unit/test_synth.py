@@ -15,7 +15,7 @@ import pytest
 
 from adet_core.errors import DatasetError
 from adet_core.io.folders import label_of, list_images
-from adet_synth import dataset, DatasetFolders, DEFECTS, draw_anomalous, draw_normal, write_dataset
+from adet_synth import DatasetFolders, DEFECTS, draw_anomalous, draw_normal, write_dataset
 
 SMALL = {'category': 'plate', 'train': 2, 'test_normal': 1, 'test_anomaly': 5, 'size': 64}
 
@@ -275,10 +275,10 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     assert out.read_text() == 'not a folder'
 
 
-def test_a_image_that_cannot_be_encoded_is_an_error(
+def test_an_image_that_cannot_be_encoded_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset.cv2, 'imencode', lambda *_: (False, None))
+    monkeypatch.setattr('cv2.imencode', lambda *_: (False, None))
     with pytest.raises(DatasetError, match='could not encode'):
         write(tmp_path)
     assert list(tmp_path.iterdir()) == []

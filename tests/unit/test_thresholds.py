@@ -76,7 +76,7 @@ def test_average_and_confidence_are_kept(
         scores = rng.random(count, np.float32)
         if ties:
             # A score stands for all below it down to the next step, so 1 - score stays its share.
-            scores = np.ceil(scores * 20) / 20
+            scores = np.ceil(scores * np.float32(20)) / np.float32(20)
         threshold = normal_threshold(scores, target, confidence=confidence)
         rejected.append(1 - threshold.value)
         kept += rejected[-1] <= threshold.false_reject_bound
