@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import os
 from pathlib import Path
 import shutil
 import struct
+import tracemalloc
 from typing import Any
 import zipfile
 
@@ -464,6 +466,8 @@ def test_statistics_that_are_not_right_are_refused(bundle_folder: Path, case: st
 
 def test_arrays_that_end_before_their_directory_says_so_are_refused(bundle_folder: Path) -> None:
     file = io.BytesIO()
+    # As large as it claims to be, but not where the arrays lie.
+    file.write(b'\0' * 9000)
     with zipfile.ZipFile(file, 'w') as archive:
         for name in ('mean', 'inv_covariance'):
             header = _header('(1000,)')
@@ -481,6 +485,45 @@ def test_compressed_arrays_are_refused(bundle_folder: Path) -> None:
     replace_file(bundle_folder, STATISTICS_FILE, file.getvalue())
     with pytest.raises(BundleError, match=r"'mean\.npy' is compressed, which adet never writes"):
         open_bundle(bundle_folder).statistics()
+
+
+def _overlapping(count: int, data: bytes) -> bytes:
+    """An npz whose entries all name the same bytes."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w') as archive:
+        archive.writestr('mean.npy', data)
+        for number in range(1, count):
+            entry = copy.copy(archive.filelist[0])
+            entry.filename = f'{number}.npy'
+            archive.filelist.append(entry)
+    return file.getvalue()
+
+
+def test_arrays_together_are_no_larger_than_their_file(bundle_folder: Path) -> None:
+    data = b'\x93NUMPY\x01\x00' + struct.pack('<H', len(_header('(9000,)'))) + _header('(9000,)')
+    replace_file(bundle_folder, STATISTICS_FILE, _overlapping(3, data + b'\0' * 36000))
+    message = r'/stats\.npz: claims 3 arrays of \d+ bytes in all, the file has \d+; copy'
+    with pytest.raises(BundleError, match=message):
+        open_bundle(bundle_folder).statistics()
+
+
+@pytest.mark.parametrize(('count', 'reason'), [(1001, 'claims 1001 arrays'), (60000, 'directory')])
+def test_the_number_of_arrays_is_bounded(bundle_folder: Path, count: int, reason: str) -> None:
+    replace_file(bundle_folder, STATISTICS_FILE, _overlapping(count, b''))
+    bundle = open_bundle(bundle_folder)
+    tracemalloc.start()
+    with pytest.raises(BundleError, match=rf'/stats\.npz: .*{reason}.*; copy the bundle'):
+        bundle.statistics()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 << 20
+
+
+def test_the_files_of_a_bundle_have_a_size_together(bundle_folder: Path) -> None:
+    entry = {'sha256': '0' * 64, 'size': 16 << 30}
+    edit_meta(bundle_folder, lambda values: values['files'].update(extra=entry))
+    with pytest.raises(BundleError, match=r'meta\.json: files claims \d+ bytes in all, at most'):
+        open_bundle(bundle_folder)
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 import math
 import os
 import struct
-from typing import Any, IO
+from typing import Any, cast, IO
 import zipfile
 
 import numpy as np
 import numpy.typing as npt
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+# A model has a handful of arrays; their names and places take this many bytes at most.
+_ENTRIES = 1000
+_DIRECTORY_BYTES = 1 << 20
 
 
 def write_arrays(file: IO[bytes], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -40,15 +44,46 @@ def read_arrays(file: IO[bytes], names: tuple[str, ...] | None = None) -> Arrays
         ValueError: It is not such a file, or holds something else.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(cast('IO[bytes]', _Directory(file))) as archive:
             entries = _entries(archive, names)
-            return {name: _read_array(file, entry) for name, entry in entries.items()}
+        _check_sizes(entries.values(), os.fstat(file.fileno()).st_size)
+        return {name: _read_array(file, entry) for name, entry in entries.items()}
     except ValueError:
         raise
     # A made-up header fails in zipfile, numpy or Python's own parser, each in ways of its own.
     except Exception as error:  # noqa: BLE001
         msg = f'not a readable npz file ({type(error).__name__}: {error})'
         raise ValueError(msg) from None
+
+
+class _Directory:
+    """An npz as zipfile sees it, which otherwise reads as long a directory as the file claims."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """At most the bytes of a directory."""
+        data = self._file.read(
+            _DIRECTORY_BYTES + 1 if size < 0 else min(size, _DIRECTORY_BYTES + 1)
+        )
+        if len(data) > _DIRECTORY_BYTES:
+            msg = f'its directory has more than {_DIRECTORY_BYTES} bytes'
+            raise ValueError(msg)
+        return data
+
+
+def _check_sizes(entries: Collection[zipfile.ZipInfo], size: int) -> None:
+    """Bound the memory of all arrays together by the file's size, even if entries overlap."""
+    for entry in entries:
+        if entry.compress_type != zipfile.ZIP_STORED:
+            msg = f'entry {entry.filename!r} is compressed, which adet never writes'
+            raise ValueError(msg)
+    total = sum(entry.file_size for entry in entries)
+    if len(entries) > _ENTRIES or total > size:
+        msg = f'claims {len(entries)} arrays of {total} bytes in all, the file has {size}'
+        raise ValueError(msg)
 
 
 def _entries(
@@ -64,9 +99,6 @@ def _entries(
 
 
 def _read_array(file: IO[bytes], entry: zipfile.ZipInfo) -> npt.NDArray[Any]:
-    if entry.compress_type != zipfile.ZIP_STORED:
-        msg = f'entry {entry.filename!r} is compressed, which adet never writes'
-        raise ValueError(msg)
     # The bytes lie in the file as they are, so they are read straight into the array. The zip's
     # own checksum is not looked at: the bundle's sha256 has already covered the whole file.
     file.seek(entry.header_offset + 26)

@@ -44,7 +44,8 @@ from adet_core.models.names import is_model_name
 from adet_core.prediction import Prediction
 
 _META_LIMIT = 1 << 20
-_FILE_LIMIT = 16 << 30
+_BYTES_LIMIT = 16 << 30
+_FILES_LIMIT = 100
 _PLAIN_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}')
 _SHA256 = re.compile(r'[0-9a-f]{64}')
 # A deployment may replace the files between two of our reads; the next look sees one whole set.
@@ -353,9 +354,13 @@ def _check_files(manifest: Manifest) -> None:
         raise ValueError(msg)
     for name, entry in manifest.files.items():
         plain = _PLAIN_NAME.fullmatch(name) and name != META_FILE
-        if not plain or not _SHA256.fullmatch(entry.sha256) or not 0 <= entry.size <= _FILE_LIMIT:
+        if not plain or not _SHA256.fullmatch(entry.sha256) or not 0 <= entry.size <= _BYTES_LIMIT:
             msg = f'impossible entry in files: {name!r:.60}'
             raise ValueError(msg)
+    total = sum(entry.size for entry in manifest.files.values())
+    if total > _BYTES_LIMIT or len(manifest.files) > _FILES_LIMIT:
+        msg = f'files claims {total} bytes in all, at most {_BYTES_LIMIT} in {_FILES_LIMIT} files'
+        raise ValueError(msg)
     needed = {WEIGHTS_FILE, GOLDEN_FILE}
     if missing := sorted(needed - manifest.files.keys()):
         msg = f'files does not name {missing[0]!r}'
