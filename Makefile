@@ -21,7 +21,7 @@ WORKSPACE_SOURCES := $(shell find ros2_ws/src/adet_interfaces -type f) \
 IN_ENV := . ./env.sh &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lock clean clean-all
+.PHONY: help setup demo test check docs lock clean clean-all
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -42,16 +42,25 @@ check: setup ## style, types and import rules
 	$(IN_ENV) mypy
 	$(IN_ENV) lint-imports
 
+docs: .venv-docs/.installed ## build the documentation site in site/
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+	@echo "site/index.html"
+
+.venv-docs/.installed: docs/requirements.txt
+	$(PYTHON) -m venv --clear .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --no-deps --requirement docs/requirements.txt
+	touch $@
+
 lock: ## write constraints.txt from requirements/ (LOCK_ARGS=--upgrade for new versions)
 	tools/lock.sh
 
 clean: ## remove builds, caches and the demo's output
-	rm -rf ros2_ws/build ros2_ws/install ros2_ws/log demo
+	rm -rf ros2_ws/build ros2_ws/install ros2_ws/log demo site
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name .venv -prune -o -name __pycache__ -print0 | xargs -0 rm -rf
 
 clean-all: clean ## the same, and .venv
-	rm -rf .venv
+	rm -rf .venv .venv-docs
 
 # An environment holds absolute paths: one that was moved or copied here is made anew.
 ifneq ($(shell cat $(VENV) 2>/dev/null),$(CURDIR))

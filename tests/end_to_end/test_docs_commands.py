@@ -36,6 +36,8 @@ SCRIPTS = {
     page: '\n'.join(block.text for block in blocks_of(page) if block.mark == 'run')
     for page in PAGES
 }
+# These pages begin in an empty folder.
+FROM_NOTHING = (ROOT / 'README.md', ROOT / 'docs' / 'tutorial.md')
 RUN = [page for page, script in SCRIPTS.items() if script]
 
 
@@ -46,14 +48,14 @@ def desk(deployed, tmp_path):
     shutil.copytree(deployed.test_folder, tmp_path / 'data/test/MyLine_bracket')
     shutil.copytree(deployed.bundle, tmp_path / 'models/PaDiM')
     shutil.copytree(deployed.run_dir, tmp_path / 'models/PaDiM/MyLine_bracket/20261123_101500')
-    (tmp_path / 'training').symlink_to(ROOT / 'training')
+    for name in ('examples', 'training'):
+        (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
 
 @pytest.mark.parametrize('page', RUN, ids=lambda page: page.name)
 def test_the_commands_of_a_page_work_in_order(page: Path, desk: Path):
-    # The tutorial begins with nothing.
-    folder = desk / 'new' if page.name == 'tutorial.md' else desk
+    folder = desk / 'new' if page in FROM_NOTHING else desk
     folder.mkdir(exist_ok=True)
     done = subprocess.run(
         ['bash', '-c', _QUICK + SCRIPTS[page]],
