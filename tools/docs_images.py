@@ -32,7 +32,6 @@ IMAGES = ROOT / 'docs' / 'images'
 CATEGORY = 'synth_plate'
 TRAIN, TEST_NORMAL, TEST_ANOMALY = 60, 20, 30
 _EDGE, _GAP, _STRIP = 224, 6, 26
-_WINDOW = {'width': 1120, 'height': 800}
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -104,7 +103,7 @@ def photograph(page: Path, out: Path) -> None:
 
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium)
-        tab = browser.new_page(viewport=_WINDOW, color_scheme='light')
+        tab = browser.new_page(viewport={'width': 1120, 'height': 800}, color_scheme='light')
         tab.goto(page.as_uri())
         tab.wait_for_load_state('networkidle')
         tab.screenshot(path=out, type='jpeg', quality=80)
