@@ -90,7 +90,8 @@ def entries_of(name: str, *, inherited: bool = True) -> list[Entry]:
     node, tree = class_named(name)
     rows: dict[str, Entry] = {}
     if inherited:
-        for base in node.bases:
+        # As `dataclasses` has them: those of the last base first.
+        for base in reversed(node.bases):
             rows.update((entry.name, entry) for entry in _of_base(base))
     told = _attributes(ast.get_docstring(node) or '')
     for statement in node.body:
@@ -209,6 +210,12 @@ _KINDS = {
     'create_service': 'service',
     'ActionServer': 'action',
 }
+# Whose endpoints a module makes, where that is not the node it is called after.
+_NODES = {
+    'detector': '<model>_detector',
+    'image_topic': '<model>_detector',
+    'diagnostics': 'every node',
+}
 _PROFILE = re.compile(r'qos\.(\w+)')
 
 
@@ -217,7 +224,7 @@ def endpoints() -> list[Endpoint]:
     return [
         _endpoint(call, kind, path, tree)
         for path, tree in modules().items()
-        if 'nodes' in path.parts or path.name == 'diagnostics.py'
+        if path.parent.name == 'nodes' or path.stem in _NODES
         for call, kind in _calls(tree)
     ]
 
@@ -239,7 +246,7 @@ def _endpoint(call: ast.Call, kind: str, path: Path, tree: ast.Module) -> Endpoi
         for alias in node.names
     }
     topic = re.sub(r'\{[\w.]+\}', '<model>', ast.unparse(call.args[first + 1])).strip("f'")
-    node = {'detector': '<model>_detector', 'diagnostics': 'every node'}.get(path.stem, path.stem)
+    node = _NODES.get(path.stem, path.stem)
     profiles = _PROFILE.findall(' '.join(_spelled(word, tree) for word in call.args[first + 2 :]))
     return Endpoint(kind, topic, imported[ast.unparse(call.args[first])], node, tuple(profiles))
 

@@ -9,13 +9,8 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
-from adet.graph import (
-    EvaluateOptions,
-    inspection_graph,
-    InspectOptions,
-    prepare_output,
-    replay_graph,
-)
+from adet.graph import inspection_graph, prepare_output, replay_graph
+from adet.options import EvaluateOptions, InspectOptions
 from adet.parameters import from_texts, options_of
 from adet_core.errors import BagError, ConfigError
 from adet_core.image import Image

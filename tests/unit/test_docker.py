@@ -326,7 +326,7 @@ def test_the_entry_point_says_what_is_missing(distribution, message):
 
 
 def test_an_inspection_is_started_with_arguments_that_exist(tmp_path):
-    from adet.graph import InspectLaunchOptions
+    from adet.options import InspectLaunchOptions
 
     ros2 = tmp_path / 'ros2'
     ros2.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')

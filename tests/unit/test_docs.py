@@ -29,12 +29,12 @@ NODES = ROOT / 'ros2_ws' / 'src' / 'adet'
 INSPECT_YAML = NODES / 'config' / 'inspect.yaml'
 
 OPTIONS = {
-    'image_source': ('adet.nodes.image_source', 'ImageSourceOptions'),
-    '<model>_detector': ('adet.nodes.detector', 'DetectorOptions'),
-    'csv_recorder': ('adet.nodes.csv_recorder', 'CsvRecorderOptions'),
-    'retrain_server': ('adet.graph', 'RetrainServerOptions'),
-    'Launch arguments': ('adet.graph', 'InspectLaunchOptions'),
-    'Replay': ('adet.graph', 'EvaluateOptions'),
+    'image_source': ('adet.options', 'ImageSourceOptions'),
+    '<model>_detector': ('adet.options', 'DetectorOptions'),
+    'csv_recorder': ('adet.options', 'CsvRecorderOptions'),
+    'retrain_server': ('adet.options', 'RetrainServerOptions'),
+    'Launch arguments': ('adet.options', 'InspectLaunchOptions'),
+    'Replay': ('adet.options', 'EvaluateOptions'),
 }
 NO_NODES = ('Launch arguments', 'Replay')
 
@@ -87,7 +87,7 @@ def strings_of(paths: Iterable[Path]) -> str:
 def options_of(place: str) -> dict[str, tuple[str, Any]]:
     """Type and default of each option; the default is None where there is none."""
     module, name = OPTIONS[place]
-    pytest.importorskip('adet' if module == 'adet.graph' else 'rclpy', reason='needs ROS 2')
+    pytest.importorskip('adet', reason='needs ROS 2')
     from adet import parameters
 
     kind = getattr(importlib.import_module(module), name)

@@ -10,7 +10,17 @@ import math
 from pathlib import Path
 from typing import Any
 
-from adet.parameters import option
+from adet.options import (
+    BagChoices,
+    DetectorChoices,
+    EvaluateOptions,
+    InspectOptions,
+    ModelChoices,
+    OutputChoices,
+    RunChoices,
+    SourceChoices,
+)
+from adet.parameters import options_of
 from adet_core.errors import ConfigError
 from adet_core.io.open_source import is_bag, is_live
 from adet_core.models.names import deployed_folder
@@ -26,107 +36,6 @@ _PLAYED = {
     'reliability': 'reliable',
     'durability': 'transient_local',
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class InspectOptions:
-    """What can be chosen for an inspection; launch arguments and command-line options alike."""
-
-    model: str = option('model to inspect with; several are separated by commas', default='padim')
-    source: str = option(
-        'image folder, image or video file, rosbag, camera:N, or topic:/NAME of images that '
-        'another node publishes'
-    )
-    models_root: str = option('folder of the deployed models', default='models')
-    output_dir: str = option('folder of the result files', default='.')
-    backend: str = option('what runs the graph: auto, onnxruntime or tensorrt', default='auto')
-    no_build: bool = option(
-        'take no TensorRT engine that would have to be built first', default=False
-    )
-    threads: int = option('threads of one inference; 0: one per core', default=0, minimum=0)
-    threshold: str = option("raw score of the verdict; empty: the bundle's own", default='')
-    publish_rate: float = option(
-        'images per second at most; 0: as fast as they come and are inspected',
-        default=0.0,
-        minimum=0.0,
-    )
-    frame_id: str = option('frame of the camera, copied to every result', default='camera')
-    loop: bool = option('start again after the last image', default=False)
-    bag_topic: str = option(
-        'topic of the images in a bag; empty: the only one, or image_raw', default=''
-    )
-    replay_rate: float = option(
-        'bags: 1 keeps the times between images, 2 halves them; 0: publish_rate alone counts',
-        default=0.0,
-        minimum=0.0,
-    )
-    clock: bool = option(
-        'bags: the nodes live in the time of the recording (use_sim_time)', default=False
-    )
-    namespace: str = option('namespace of all nodes and topics', default='')
-
-
-@dataclass(frozen=True, kw_only=True)
-class InspectLaunchOptions(InspectOptions):
-    """Launch arguments of an inspection: what processes of their own make possible besides."""
-
-    respawn: bool = option(
-        'start a detector or recorder that has ended again; never image_source', default=False
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrainServerOptions:
-    """Parameters of ``retrain_server``."""
-
-    models_root: str = option('folder of the deployed models', default='models')
-    data_root: str = option('folder of train and test', default='data')
-    allowed_root: str = option(
-        'goals may name folders inside this one only; empty: data_root', default=''
-    )
-    threads: int = option('threads of the retraining; 0: one per core', default=0, minimum=0)
-    niceness: int = option(
-        'how far the retraining stands back behind the inspection, as the command nice has it',
-        default=10,
-        minimum=0,
-        maximum=19,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrainOptions(RetrainServerOptions):
-    """Launch arguments of the retraining."""
-
-    namespace: str = option('namespace of the inspection', default='')
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
-    """Launch arguments of a replay through the live graph."""
-
-    bag: str = option('rosbag to replay')
-    model: str = option('model to inspect with; several are separated by commas', default='padim')
-    models_root: str = option('folder of the deployed models', default='models')
-    output_dir: str = option('folder of the result files', default='.')
-    report_dir: str = option('folder of the report; empty: report in output_dir', default='')
-    backend: str = option('what runs the graph: auto, onnxruntime or tensorrt', default='auto')
-    threads: int = option('threads of one inference; 0: one per core', default=0, minimum=0)
-    bag_topic: str = option(
-        'topic of the images in the bag; empty: the only one, or image_raw', default=''
-    )
-    rate: float = option(
-        'how fast: 1 is as recorded; 0 is as fast as the images are inspected, which only '
-        'player:=adet can',
-        default=1.0,
-        minimum=0.0,
-    )
-    player: str = option(
-        'ros2: `ros2 bag play`, which waits for nobody; adet: image_source, which loses no '
-        'image; auto: ros2 where it is installed and can play these images',
-        default='auto',
-        choices=('auto', 'ros2', 'adet'),
-    )
-    namespace: str = option('namespace of all nodes and topics', default='')
 
 
 @dataclass(frozen=True)
@@ -159,10 +68,7 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
     topic = options.source[len(_TOPIC) :] if options.source.startswith(_TOPIC) else ''
     every = ends(options.source)
     detector: dict[str, Any] = {
-        'models_root': options.models_root,
-        'backend': options.backend,
-        'no_build': options.no_build,
-        'threads': options.threads,
+        **_chosen(DetectorChoices, options),
         'frames': 'every' if every else 'latest',
     }
     time = {'use_sim_time': True} if options.clock else {}
@@ -171,18 +77,14 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
         detector['threshold'] = _number(options.threshold)
     remappings = (('image_raw', topic),) if topic else ()
     source = {
+        **_chosen(SourceChoices, options),
         'source': options.source,
         'publish_rate': options.publish_rate,
-        'frame_id': options.frame_id,
-        'loop': options.loop,
-        'bag_topic': options.bag_topic,
-        'replay_rate': options.replay_rate,
-        'clock': options.clock,
         'wait_for': ','.join(models),
     }
     recorder = {
+        **_chosen(OutputChoices, options),
         'models': ','.join(models),
-        'output_dir': options.output_dir,
         'expect_info': not topic,
         'measure_latency': options.clock or not is_bag(Path(options.source).expanduser()),
         **time,
@@ -195,6 +97,11 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
         ),
         *([] if topic else [NodeSpec('image_source', 'image_source', source)]),
     ]
+
+
+def _chosen(kind: type[Any], options: Any) -> dict[str, Any]:
+    """What was chosen of the options of a class, by name."""
+    return {spec.name: getattr(options, spec.name) for spec in options_of(kind)}
 
 
 @dataclass(frozen=True)
@@ -237,16 +144,14 @@ def replay_graph(options: EvaluateOptions, *, has_ros2_bag: bool) -> Replay:
         raise ConfigError(msg)
     by_ros2 = options.player != 'adet' and not obstacle
     inspection = InspectOptions(
-        model=options.model,
         source=f'{_TOPIC}{source.topic}' if by_ros2 else options.bag,
-        models_root=options.models_root,
-        output_dir=options.output_dir,
-        backend=options.backend,
-        threads=options.threads,
-        bag_topic=options.bag_topic,
         replay_rate=options.rate,
         clock=True,
-        namespace=options.namespace,
+        **{
+            name: value
+            for kind in (BagChoices, ModelChoices, RunChoices)
+            for name, value in _chosen(kind, options).items()
+        },
     )
     folder = Path(options.output_dir).expanduser()
     results = [str(results_path(folder, model)) for model in model_names(inspection)]

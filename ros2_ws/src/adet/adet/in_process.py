@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import os
 from pathlib import Path
 import time
 from typing import Any
@@ -13,10 +12,10 @@ from typing import Any
 import numpy as np
 from rclpy.parameter import Parameter
 
+from adet import environment
 from adet.graph import (
     ends,
     inspection_graph,
-    InspectOptions,
     model_names,
     NodeSpec,
     prepare_output,
@@ -25,6 +24,7 @@ from adet.node import AdetNode
 from adet.nodes.csv_recorder import CsvRecorder
 from adet.nodes.detector import DetectorNode
 from adet.nodes.image_source import ImageSource
+from adet.options import InspectOptions
 from adet.runner import end, init, run
 from adet_core.progress import progress_bars
 from adet_core.records import read_records, results_path
@@ -44,7 +44,7 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
     specs = inspection_graph(options)
     earlier = prepare_output(options)
     # Unless the user's own environment says otherwise, the images stay on this machine.
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    environment.stay_on_this_machine()
     init([])
     # What ends begins with an empty file, and may have stamps of another day.
     started_ns = 0 if ends(options.source) else time.time_ns()

@@ -13,7 +13,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from adet.graph import NodeSpec, PACKAGE
-from adet.parameters import default_of, options_of
+from adet.parameters import default_text, options_of
 
 # A node that cannot start at all, as of a broken bundle, leaves time for the others.
 _RESPAWN_DELAY_S = 2.0
@@ -57,10 +57,8 @@ def start_node(
 
 
 def _argument(spec: Field[Any]) -> DeclareLaunchArgument:
-    default = default_of(spec)
-    text = str(default).lower() if isinstance(default, bool) else str(default)
     return DeclareLaunchArgument(
         spec.name,
-        default_value=None if default is None else text,
+        default_value=default_text(spec),
         description=spec.metadata['description'],
     )

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, field, fields, MISSING
 from typing import Any, cast, TypeVar
 
@@ -56,6 +56,15 @@ def default_of(spec: Field[Any]) -> Any:
     return None if spec.default is MISSING else spec.default
 
 
+def default_text(spec: Field[Any]) -> str | None:
+    """An option's default as `from_texts` reads it; None if it is required."""
+    default = default_of(spec)
+    if isinstance(default, list):
+        return ','.join(map(str, default))
+    text = str(default)
+    return None if default is None else text.lower() if isinstance(default, bool) else text
+
+
 def from_texts(kind: type[T], texts: Mapping[str, str]) -> T:
     """Build a dataclass of options from texts, as launch arguments are.
 
@@ -92,14 +101,27 @@ def checked(values: T) -> T:
 
 def _parse(spec: Field[Any], text: str) -> Any:
     try:
-        if spec.type == 'bool':
-            return _TRUE.index(text.lower()) >= 0 if text.lower() in _TRUE else _false(text)
-        return {'int': int, 'float': float, 'str': str}[cast('str', spec.type)](text)
+        return _PARSERS[cast('str', spec.type)](text)
     except ValueError:
         msg = f'{spec.name} is {text!r}, expected {spec.type}: {spec.metadata["description"]}'
         raise ConfigError(msg) from None
 
 
-def _false(text: str) -> bool:
-    _FALSE.index(text.lower())
-    return False
+def _truth(text: str) -> bool:
+    word = text.lower()
+    if word not in _TRUE + _FALSE:
+        raise ValueError(text)
+    return word in _TRUE
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(word) for word in text.strip('[] ').split(',')]
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    'bool': _truth,
+    'int': int,
+    'float': float,
+    'str': str,
+    'list[float]': _numbers,
+}

@@ -8,6 +8,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 
 # More frames than may be in flight, so that nothing is pushed out before it was taken.
 _DEPTH = 16
+_LIVE_DEPTH = 5
 
 
 def every_frame(depth: int = _DEPTH) -> QoSProfile:
@@ -27,9 +28,16 @@ def newest_only() -> QoSProfile:
     return _profile(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 
-def any_camera() -> QoSProfile:
-    """Reading images of any camera driver: best effort matches all of them, newest wins."""
-    return _profile(1, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
+def any_camera(*, best_effort: bool) -> QoSProfile:
+    """Reading images of a camera driver, which are gone once they are sent.
+
+    A little deeper than one: what comes too fast is dropped, and counted, by the detector.
+
+    Args:
+        best_effort: A reliable subscription does not hear a best-effort driver.
+    """
+    reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
+    return _profile(_LIVE_DEPTH, reliability, DurabilityPolicy.VOLATILE)
 
 
 def _profile(

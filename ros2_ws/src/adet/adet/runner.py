@@ -6,36 +6,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-import ctypes
-import os
-from pathlib import Path
 import signal
 import sys
 import threading
 import time
 from typing import Any
 
-from ament_index_python.packages import get_package_share_directory
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+from adet import environment
 from adet.node import AdetNode, WorkerNode
 from adet_core.errors import AdetError
 
 _LOOK_S = 0.2
-# Until Jazzy, and after it.
-_PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
-_TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
-# Every message imports its package, for a function that needs none of this.
-_GENERATOR = 'rosidl_generator_py.generate_py_impl'
-# From what size on glibc gets a block from the kernel alone, and gives it back when it is freed;
-# and how much of its other memory may lie free. Each: mallopt's number, the variable that people
-# set it by, and what it is here: 32 MiB is the most that glibc accepts of the first.
-_ALLOCATION = (
-    (-3, 'MALLOC_MMAP_THRESHOLD_', 32 << 20),
-    (-1, 'MALLOC_TRIM_THRESHOLD_', 128 << 20),
-)
 
 
 def init(words: Sequence[str] | None = None) -> None:
@@ -45,35 +30,12 @@ def init(words: Sequence[str] | None = None) -> None:
     its next message raises an error, and nothing can be said on the way out. Wherever `run` does
     not take both, SIGTERM is answered as SIGINT is: with KeyboardInterrupt.
 
-    Fast DDS gets shared memory that holds whole images (``config/fastdds.xml``), unless the
-    environment says something of its transports already.
-
-    What generates the Python of messages is kept from being imported with the first of them: it
-    brings two parsers along, a quarter of a second for each process.
-
-    And memory is kept: an image is copied three times on its way into Python, and glibc would get
-    each copy from the kernel anew, page by page. What the environment says of that in its MALLOC_
-    variables goes before.
-
     Args:
         words: What the command line says to ROS 2; by default the process's own.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    _keep_memory()
-    # None is how Python is told that a module is not there, for which its package is prepared.
-    sys.modules.setdefault(_GENERATOR, None)  # type: ignore[arg-type]
-    if not any(name in os.environ for name in (*_PROFILES, _TRANSPORTS)):
-        path = Path(get_package_share_directory('adet'), 'config', 'fastdds.xml')
-        os.environ.update(dict.fromkeys(_PROFILES, str(path)))
+    environment.prepare()
     rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
-
-
-def _keep_memory() -> None:
-    # Not every C library has it.
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    for option, name, value in _ALLOCATION:
-        if mallopt is not None and name not in os.environ:
-            mallopt(option, value)
 
 
 def run(nodes: Sequence[AdetNode], *, on_look: Callable[[], None] = lambda: None) -> bool:

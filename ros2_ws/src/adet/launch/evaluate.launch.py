@@ -16,8 +16,9 @@ from pathlib import Path
 from launch.action import Action
 from launch.actions import ExecuteProcess, OpaqueFunction, Shutdown, TimerAction
 
-from adet.graph import EvaluateOptions, model_names, prepare_output, Replay, replay_graph
+from adet.graph import model_names, prepare_output, Replay, replay_graph
 from adet.launching import declare_arguments, start_node
+from adet.options import EvaluateOptions
 from adet.parameters import from_texts
 from adet_core.records import results_path
 from launch import LaunchContext, LaunchDescription

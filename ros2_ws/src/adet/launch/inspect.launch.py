@@ -12,8 +12,9 @@ from __future__ import annotations
 from launch.actions import OpaqueFunction, Shutdown
 from launch_ros.actions import Node
 
-from adet.graph import inspection_graph, InspectLaunchOptions, prepare_output
+from adet.graph import inspection_graph, prepare_output
 from adet.launching import declare_arguments, start_node
+from adet.options import InspectLaunchOptions
 from adet.parameters import from_texts
 from launch import LaunchContext, LaunchDescription
 

@@ -12,7 +12,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from adet.graph import PACKAGE, RetrainOptions
+from adet.graph import PACKAGE
+from adet.options import RetrainOptions
 from adet.parameters import default_of, options_of
 from launch import LaunchDescription
 

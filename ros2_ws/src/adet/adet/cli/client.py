@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-import os
 from typing import Any
 
 import rclpy
 
+from adet import environment
 from adet.runner import init
 
 
@@ -18,7 +18,7 @@ from adet.runner import init
 def client_node(name: str, namespace: str) -> Iterator[Any]:
     """A node that calls others; ROS is initialised for the block alone."""
     # Unless the user's own environment says otherwise, as `adet inspect` has it.
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    environment.stay_on_this_machine()
     init([])
     try:
         yield rclpy.create_node(name, namespace=namespace)

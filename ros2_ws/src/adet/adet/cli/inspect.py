@@ -7,8 +7,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from adet.graph import InspectOptions
-from adet.parameters import default_of, from_texts, options_of
+from adet.options import InspectOptions
+from adet.parameters import default_text, from_texts, options_of
 
 HELP = 'inspect images through the ROS graph, in one process'
 EXAMPLE = 'adet inspect --model padim --source data/test/VisA_pipe_fryum --output-dir output'
@@ -17,7 +17,7 @@ EXAMPLE = 'adet inspect --model padim --source data/test/VisA_pipe_fryum --outpu
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare one option for each of the graph's."""
     for spec in options_of(InspectOptions):
-        flag, default = f'--{spec.name.replace("_", "-")}', default_of(spec)
+        flag, default = f'--{spec.name.replace("_", "-")}', default_text(spec)
         description = spec.metadata['description'].replace('%', '%%')
         if spec.type == 'bool':
             parser.add_argument(flag, action='store_const', const='true', help=description)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 import sys
 import time
@@ -16,29 +15,13 @@ from adet import qos, runner
 from adet.conversions import to_nanoseconds, to_record
 from adet.diagnostics import Diagnostics, Health
 from adet.node import AdetNode
-from adet.parameters import option
+from adet.options import CsvRecorderOptions
 from adet_core.models.names import model_folder
 from adet_core.records import RecordWriter, results_path
 
 # What belongs to one image arrives within this time, even after a restart on a busy machine.
 _PATIENCE_S = 10.0
 _KEPT_INFOS = 256
-
-
-@dataclass(frozen=True, kw_only=True)
-class CsvRecorderOptions:
-    """Parameters of ``csv_recorder``."""
-
-    models: str = option('models to record, separated by commas', default='padim')
-    output_dir: str = option('folder of the result files', default='.')
-    expect_info: bool = option(
-        'image_source sends the images and says what they are; false: another node sends them',
-        default=True,
-    )
-    measure_latency: bool = option(
-        "stamps are of the nodes' clock; false: of a recording, so that their age says nothing",
-        default=True,
-    )
 
 
 class CsvRecorder(AdetNode):

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 import math
 from pathlib import Path
 import sys
@@ -20,7 +19,6 @@ import cv2
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.parameter import Parameter
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.task import Future
 from sensor_msgs.msg import Image as ImageMessage
 
@@ -28,8 +26,9 @@ from adet import qos, runner
 from adet.conversions import to_image, to_image_message, to_nanoseconds, to_result
 from adet.diagnostics import Diagnostics, Health, Pace
 from adet.frames import FrameKeeper
+from adet.image_topic import ImageTopic
 from adet.node import WorkerNode
-from adet.parameters import option
+from adet.options import DetectorOptions
 from adet_core.drift import DriftTest
 from adet_core.errors import AdetError, BackendError, ConfigError
 from adet_core.image import Image
@@ -38,43 +37,13 @@ from adet_core.models.names import deployed_folder, FOLDERS
 
 _SUFFIX = '_detector'
 _TELL_S = 5.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectorOptions:
-    """Parameters of a detector; ``threshold`` is declared apart, because it is live."""
-
-    model: str = option('the model name; empty: as the executable is called', default='')
-    models_root: str = option('folder of the deployed models', default='models')
-    bundle: str = option("bundle folder; empty: the model's own under models_root", default='')
-    backend: str = option('what runs the graph: auto, onnxruntime or tensorrt', default='auto')
-    no_build: bool = option(
-        'take no TensorRT engine that would have to be built first', default=False
-    )
-    threads: int = option('threads of one inference; 0: one per core', default=0, minimum=0)
-    frames: str = option(
-        'latest: an image that comes too soon replaces the one that waits; '
-        'every: none is dropped, whoever publishes must wait',
-        default='latest',
-        choices=('latest', 'every'),
-    )
-    float_range: list[float] = option(
-        '32FC1 images: the values that count as black and as white', default=[0.0, 1.0]
-    )
-    data_root: str = option(
-        'folder of train and test, where images that somebody marked are stored', default='data'
-    )
-    save_frames: str = option(
-        'images that are stored in review/<category> under data_root for somebody to look at',
-        default='none',
-        choices=('none', 'uncertain', 'anomalous', 'both'),
-    )
-    keep_limit: int = option(
-        'stored images of each of these folders at most: a full review loses the oldest, the '
-        'others take no more',
-        default=500,
-        minimum=1,
-    )
+# What a detector warns of when it happened since the last report.
+_WORTH_SAYING = (
+    'images dropped: they come too fast',
+    'images refused',
+    'images lost on the way, see the log',
+    'images missing in a steady rate',
+)
 
 
 class DetectorNode(WorkerNode):
@@ -118,7 +87,8 @@ class DetectorNode(WorkerNode):
         # One place to wait is enough for the newest; where none may be lost, the source keeps the
         # number small.
         self._waiting: deque[tuple[ImageMessage, float]] = deque(maxlen=None if every else 1)
-        self._dropped = self._failed = self._dropped_before = self._failed_before = 0
+        self._dropped = self._failed = 0
+        self._reported: dict[str, int] = {}
         self._pace = Pace()
         self._make_topics(every)
         detector = self._detector
@@ -140,12 +110,8 @@ class DetectorNode(WorkerNode):
         )
         self._marking = self.create_service(MarkResult, f'{prefix}/mark', self._on_mark)
         self._diagnostics = Diagnostics(self, self._health, str(self._folder))
-        self._subscription = self.create_subscription(
-            ImageMessage,
-            'image_raw',
-            self._on_image,
-            qos.every_frame() if every else qos.any_camera(),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        self._images = ImageTopic(
+            self, self._on_image, reliability=self._options.reliability, every=every
         )
 
     def _load(self, folder: Path, beside: Detector | None) -> Detector:
@@ -305,15 +271,11 @@ class DetectorNode(WorkerNode):
     def _health(self) -> Health:
         with self.changed:
             detector, dropped, failed = self._detector, self._dropped, self._failed
-        news = (dropped - self._dropped_before, failed - self._failed_before)
-        self._dropped_before, self._failed_before = dropped, failed
-        problems = [
-            text
-            for count, text in zip(
-                news, ('images dropped: they come too fast', 'images refused'), strict=True
-            )
-            if count
-        ]
+        images = self._images
+        now = (dropped, failed, images.lost, images.arrivals.missing)
+        counts = dict(zip(_WORTH_SAYING, now, strict=True))
+        problems = [text for text, count in counts.items() if count > self._reported.get(text, 0)]
+        self._reported = counts
         drift = self._drift.latest
         if drift is not None and drift.drifts:
             problems.append(f'drift: {drift}')
@@ -321,6 +283,9 @@ class DetectorNode(WorkerNode):
             **self._pace.figures(),
             'dropped': dropped,
             'refused': failed,
+            'lost': self._images.lost,
+            'missing': self._images.arrivals.missing,
+            'reliability': self._images.reliability,
             'bundle': detector.bundle.bundle_id,
             'bundle_folder': detector.bundle.folder,
             'backend': detector.backend.name,

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 import itertools
 import sys
 import time
@@ -20,45 +19,12 @@ from adet import qos, runner
 from adet.conversions import to_image_message, to_nanoseconds, to_stamp
 from adet.diagnostics import Diagnostics, Health
 from adet.node import WorkerNode
-from adet.parameters import option
+from adet.options import ImageSourceOptions
 from adet_core.errors import ConfigError
 from adet_core.io.open_source import open_source
 from adet_core.io.sources import Frame
 
 _KNOWN = 4096
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageSourceOptions:
-    """Parameters of ``image_source``."""
-
-    source: str = option('image folder, image or video file, rosbag, or camera:N')
-    publish_rate: float = option(
-        'images per second at most; 0: as fast as they come and are wanted',
-        default=10.0,
-        minimum=0.0,
-    )
-    frame_id: str = option(
-        'frame of the camera, copied to every result; a bag has its own', default='camera'
-    )
-    bag_topic: str = option(
-        'topic of the images in a bag; empty: the only one, or image_raw', default=''
-    )
-    replay_rate: float = option(
-        'bags: 1 keeps the times between images, 2 halves them; 0: publish_rate alone counts',
-        default=0.0,
-        minimum=0.0,
-    )
-    clock: bool = option('bags: publish the stamps on /clock, for use_sim_time', default=False)
-    loop: bool = option('start again after the last image', default=False)
-    wait_for: str = option(
-        'models, separated by commas, whose rows must be recorded before an image has left the '
-        'flight; empty: nobody is waited for. A camera never waits',
-        default='',
-    )
-    max_in_flight: int = option(
-        'images published and not yet recorded, at most', default=3, minimum=1, maximum=16
-    )
 
 
 class ImageSource(WorkerNode):

@@ -24,8 +24,8 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 
 from adet import runner
-from adet.graph import RetrainServerOptions
 from adet.node import AdetNode
+from adet.options import RetrainServerOptions
 from adet_core.bundle import Bundle, open_bundle, rollback
 from adet_core.errors import AdetError, BundleError, ConfigError, DatasetError, RejectedError
 from adet_core.io.folders import list_images

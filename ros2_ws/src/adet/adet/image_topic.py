@@ -1,0 +1,182 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""A subscription to the images of any camera driver, which notices what does not arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rcl_interfaces.msg import ParameterDescriptor
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.qos import QoSPolicyKind, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import Image as ImageMessage
+
+from adet import environment, qos
+from adet.conversions import to_nanoseconds
+from adet.node import AdetNode
+from adet.options import DetectorChoices
+from adet.parameters import checked
+from adet_core.errors import ConfigError
+from adet_core.io.arrivals import Arrivals
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:
+    # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+
+AUTO = 'auto'
+_TYPE = 'sensor_msgs/msg/Image'
+_LOOK_S = 1.0
+_TELL_S = 30.0
+
+
+class ImageTopic:
+    """Subscribes to a topic of images, with the reliability of whoever publishes them.
+
+    A best-effort subscription hears everybody, but loses most images that are larger than the
+    shared memory of the driver's middleware, even those of a reliable driver. A reliable one does
+    not hear a best-effort driver at all. So the publishers are looked at, whenever one comes or
+    goes.
+
+    Attributes:
+        topic: Its full name.
+        lost: Images that the middleware lost on their way here.
+        arrivals: Gaps and silence of the stream.
+    """
+
+    def __init__(
+        self,
+        node: AdetNode,
+        callback: Callable[[ImageMessage], None],
+        *,
+        reliability: str,
+        every: bool,
+    ) -> None:
+        """Subscribe to ``image_raw``.
+
+        Args:
+            node: Whose subscription it is.
+            callback: Called in the node's executor with each image.
+            reliability: As the option of that name. A parameter
+                ``qos_overrides.<topic>.subscription.reliability`` goes before it.
+            every: None may be lost, as of a folder; the publisher waits.
+
+        Raises:
+            ConfigError: The reliability is none, or does not fit ``every``.
+        """
+        self.topic = node.resolve_topic_name('image_raw')
+        self.lost = 0
+        self.arrivals = Arrivals()
+        self._node, self._callback, self._every = node, callback, every
+        self._chosen = self._override(reliability)
+        self._best_effort = self._chosen == 'best_effort'
+        self._subscription = self._subscribe()
+        if self._chosen == AUTO and not every:
+            # Not in the time of a recording, which may stand still.
+            clock = Clock(clock_type=ClockType.STEADY_TIME)
+            self._timer = node.create_timer(_LOOK_S, self._match, clock=clock)
+            self._match()
+
+    @property
+    def reliability(self) -> str:
+        """What the subscription is at the moment: ``reliable`` or ``best_effort``."""
+        return 'best_effort' if self._best_effort else 'reliable'
+
+    def publishers(self) -> list[Any]:
+        """What is known of those who publish images on the topic."""
+        return [
+            one
+            for one in self._node.get_publishers_info_by_topic(self.topic)
+            if one.topic_type == _TYPE
+        ]
+
+    def _override(self, reliability: str) -> str:
+        name = f'qos_overrides.{self.topic}.subscription.reliability'
+        descriptor = ParameterDescriptor(
+            description=f'reliability of the subscription to {self.topic}', read_only=True
+        )
+        chosen: str = self._node.declare_one(name, reliability, descriptor)
+        checked(DetectorChoices(reliability=chosen))
+        if self._every and chosen == 'best_effort':
+            msg = 'reliability is best_effort, but frames: every loses no image; take reliable'
+            raise ConfigError(msg)
+        return chosen
+
+    def _subscribe(self) -> Any:
+        profile = (
+            qos.every_frame() if self._every else qos.any_camera(best_effort=self._best_effort)
+        )
+        options = QoSOverridingOptions([QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH])
+
+        def subscribe(events: Any) -> Any:
+            return self._node.create_subscription(
+                ImageMessage,
+                'image_raw',
+                self._on_image,
+                profile,
+                event_callbacks=events,
+                qos_overriding_options=options,
+            )
+
+        try:
+            return subscribe(self._events())
+        except UnsupportedEventTypeError:
+            # The look once a second has to do.
+            return subscribe(None)
+
+    def _events(self) -> SubscriptionEventCallbacks:
+        events = SubscriptionEventCallbacks(message_lost=self._on_lost)
+        if self._chosen == AUTO and not self._every:
+            events.incompatible_qos = lambda _: self._match()
+            # Humble has no such event.
+            events.matched = lambda _: self._match()
+        return events
+
+    def _match(self) -> None:
+        """Subscribe anew where the publishers' reliability differs from ours."""
+        best_effort = _any_best_effort(self.publishers())
+        if best_effort is None or best_effort == self._best_effort:
+            return
+        self._best_effort = best_effort
+        # The new one first, so that it may be found before the old one is gone.
+        old, self._subscription = self._subscription, self._subscribe()
+        self._node.destroy_subscription(old)
+        self._node.get_logger().info(f'{self.topic}: reading {self.reliability} now')
+
+    def _on_image(self, message: ImageMessage) -> None:
+        missing = self.arrivals.add(to_nanoseconds(message.header.stamp))
+        if missing:
+            self._node.get_logger().warning(
+                f'{self.topic}: {missing} images are missing before stamp '
+                f'{to_nanoseconds(message.header.stamp)}, by the rate of the others',
+                throttle_duration_sec=_TELL_S,
+            )
+        self._callback(message)
+
+    def _on_lost(self, event: Any) -> None:
+        self.lost += event.total_count_change
+        self._node.get_logger().warning(
+            f'{self.topic}: images lost on the way: {self.lost}; {self._advice()}',
+            throttle_duration_sec=_TELL_S,
+        )
+
+    def _advice(self) -> str:
+        remedies = []
+        if self._best_effort:
+            remedies.append('let the driver publish reliably')
+        if 'fastrtps' in rclpy.get_rmw_implementation_identifier():
+            remedies.append(
+                'give Fast DDS shared memory that holds an image, in the environment of the '
+                f'driver: {environment.profile_variable()}={environment.fast_dds_profile()}'
+            )
+        return ', or '.join(remedies) or 'see docs/troubleshooting.md, big images'
+
+
+def _any_best_effort(publishers: Iterable[Any]) -> bool | None:
+    """Whether one is heard by a best-effort subscription only; None if there is none."""
+    found = [one.qos_profile.reliability for one in publishers]
+    return ReliabilityPolicy.BEST_EFFORT in found if found else None

@@ -1,0 +1,232 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every option, written once; what nodes, launch files and commands share is inherited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adet.parameters import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsRoot:
+    """Where the models are."""
+
+    models_root: str = option('folder of the deployed models', default='models')
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputChoices:
+    """Where the rows go."""
+
+    output_dir: str = option('folder of the result files', default='.')
+
+
+@dataclass(frozen=True, kw_only=True)
+class BagChoices:
+    """What can be chosen wherever a bag is read."""
+
+    bag_topic: str = option(
+        'topic of the images in a bag; empty: the only one, or image_raw', default=''
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceChoices(BagChoices):
+    """What can be chosen for the images, by whoever starts the source."""
+
+    frame_id: str = option(
+        'frame of the camera, copied to every result; a bag has its own', default='camera'
+    )
+    loop: bool = option('start again after the last image', default=False)
+    replay_rate: float = option(
+        'bags: 1 keeps the times between images, 2 halves them; 0: publish_rate alone counts',
+        default=0.0,
+        minimum=0.0,
+    )
+    max_in_flight: int = option(
+        'images published and not yet recorded, at most', default=3, minimum=1, maximum=16
+    )
+    clock: bool = option(
+        'bags: publish the stamps on /clock, for nodes that live in the time of the recording '
+        '(use_sim_time)',
+        default=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoices(ModelsRoot):
+    """What can be chosen for the models, wherever they run."""
+
+    backend: str = option(
+        'what runs the graph: auto, onnxruntime or tensorrt; auto takes TensorRT where it works, '
+        'and says on what it runs and why',
+        default='auto',
+    )
+    no_build: bool = option(
+        'take no TensorRT engine that would have to be built first, which takes minutes on a '
+        'small board',
+        default=False,
+    )
+    threads: int = option('threads of one inference; 0: one per core', default=0, minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorChoices(ModelChoices):
+    """What can be chosen for every detector of an inspection."""
+
+    reliability: str = option(
+        'how images of a camera or topic are read; auto: as their publishers send them',
+        default='auto',
+        choices=('auto', 'reliable', 'best_effort'),
+    )
+    float_range: list[float] = option(
+        '32FC1 images: the values that count as black and as white', default=[0.0, 1.0]
+    )
+    data_root: str = option(
+        'folder of train and test, where images that somebody marked are stored', default='data'
+    )
+    save_frames: str = option(
+        'images that are stored in review/<category> under data_root for somebody to look at',
+        default='none',
+        choices=('none', 'uncertain', 'anomalous', 'both'),
+    )
+    keep_limit: int = option(
+        'stored images of each of these folders at most: a full review loses the oldest, the '
+        'others take no more',
+        default=500,
+        minimum=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunChoices(OutputChoices):
+    """What every launch of an inspection has."""
+
+    model: str = option('model to inspect with; several are separated by commas', default='padim')
+    namespace: str = option('namespace of all nodes and topics', default='')
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSourceOptions(SourceChoices):
+    """Parameters of ``image_source``."""
+
+    source: str = option('image folder, image or video file, rosbag, or camera:N')
+    publish_rate: float = option(
+        'images per second at most; 0: as fast as they come and are wanted. The launch file sets '
+        '0',
+        default=10.0,
+        minimum=0.0,
+    )
+    wait_for: str = option(
+        'models, separated by commas, whose rows must be recorded before an image has left the '
+        'flight; empty: nobody is waited for. A camera never waits. The launch file sets the '
+        'models',
+        default='',
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorOptions(DetectorChoices):
+    """Parameters of a detector; ``threshold`` is declared apart, because it is live."""
+
+    model: str = option(
+        'the model name, for the executable detector; empty: as the executable is called',
+        default='',
+    )
+    bundle: str = option("bundle folder; empty: the model's own under models_root", default='')
+    frames: str = option(
+        'latest: an image that comes too soon replaces the one that waits; '
+        'every: none is dropped, whoever publishes must wait. The launch file sets every for a '
+        'folder or video',
+        default='latest',
+        choices=('latest', 'every'),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvRecorderOptions(OutputChoices):
+    """Parameters of ``csv_recorder``."""
+
+    models: str = option('models to record, separated by commas', default='padim')
+    expect_info: bool = option(
+        'image_source sends the images and says what they are; false: another node sends them. '
+        'The launch file sets false for a topic',
+        default=True,
+    )
+    measure_latency: bool = option(
+        "stamps are of the nodes' clock; false: of a recording, so that their age says nothing",
+        default=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectOptions(SourceChoices, DetectorChoices, RunChoices):
+    """What can be chosen for an inspection; launch arguments and command-line options alike."""
+
+    source: str = option(
+        'image folder, image or video file, rosbag, camera:N, or topic:/NAME of images that '
+        'another node publishes'
+    )
+    threshold: str = option("raw score of the verdict; empty: the bundle's own", default='')
+    publish_rate: float = option(
+        'images per second at most; 0: as fast as they come and are inspected',
+        default=0.0,
+        minimum=0.0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectLaunchOptions(InspectOptions):
+    """Launch arguments of an inspection: what processes of their own make possible besides."""
+
+    respawn: bool = option(
+        '`ros2 launch` only: start a detector or recorder that has ended again, after 2 seconds; '
+        'never image_source',
+        default=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainServerOptions(ModelsRoot):
+    """Parameters of ``retrain_server``."""
+
+    data_root: str = option('folder of train and test', default='data')
+    allowed_root: str = option(
+        'goals may name folders inside this one only; empty: data_root', default=''
+    )
+    threads: int = option('threads of the retraining; 0: one per core', default=0, minimum=0)
+    niceness: int = option(
+        'how far the retraining stands back behind the inspection, as the command nice has it',
+        default=10,
+        minimum=0,
+        maximum=19,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainOptions(RetrainServerOptions):
+    """Launch arguments of the retraining."""
+
+    namespace: str = option('namespace of the inspection', default='')
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(BagChoices, ModelChoices, RunChoices):
+    """Launch arguments of a replay through the live graph."""
+
+    bag: str = option('rosbag to replay')
+    report_dir: str = option('folder of the report; empty: report in output_dir', default='')
+    rate: float = option(
+        'how fast: 1 is as recorded; 0 is as fast as the images are inspected, which only '
+        'player:=adet can',
+        default=1.0,
+        minimum=0.0,
+    )
+    player: str = option(
+        'ros2: `ros2 bag play`, which waits for nobody; adet: image_source, which loses no '
+        'image; auto: ros2 where it is installed and can play these images',
+        default='auto',
+        choices=('auto', 'ros2', 'adet'),
+    )

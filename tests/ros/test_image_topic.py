@@ -1,0 +1,161 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Images of drivers that adet did not start, each in a process with its middleware as it comes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+
+from adet_interfaces.msg import AnomalyResult
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image as ImageMessage
+from std_msgs.msg import Header
+
+from adet.conversions import to_image_message, to_nanoseconds, to_stamp
+from adet.environment import fast_dds_profile
+from adet_core.errors import ConfigError
+
+pytestmark = pytest.mark.ros
+
+DRIVER = Path(__file__).with_name('driver.py')
+COUNT = 40
+
+
+def start_driver(ros, reliability):
+    """A driver of the detector's topic; its end is the end of its images."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith('FAST')}
+    words = [sys.executable, DRIVER, f'{ros.namespace}/image_raw', reliability, COUNT, 5]
+    return subprocess.Popen([str(word) for word in words], env=env)
+
+
+def test_every_image_of_a_reliable_driver_is_inspected(ros, deployed):
+    node = ros.detector(deployed, frames='latest')
+    results = ros.hear(AnomalyResult, 'padim/result')
+    with start_driver(ros, 'RELIABLE') as driver:
+        ros.until(lambda: driver.poll() is not None, 'the end of the driver')
+    ros.until(lambda: len(results) + node._dropped == COUNT, 'every image')
+    assert node._images.lost == 0
+    assert {result.error for result in results} == {''}
+
+
+def test_what_a_best_effort_driver_loses_is_told_with_the_remedy(ros, deployed):
+    node = ros.detector(deployed, frames='latest')
+    results = ros.hear(AnomalyResult, 'padim/result')
+    told = []
+    node.get_logger().warning = lambda text, **_: told.append(text)
+    with start_driver(ros, 'BEST_EFFORT') as driver:
+        ros.until(lambda: driver.poll() is not None, 'the end of the driver')
+    assert results
+    assert node._images.reliability == 'best_effort'
+    if len(results) < COUNT - node._dropped - 1:
+        # Images of the first moments, before anybody is known, are in nobody's count.
+        assert node._images.lost > 0
+        assert any('let the driver publish reliably' in text for text in told)
+        assert any(f'_PROFILES_FILE={fast_dds_profile()}' in text for text in told)
+
+
+def message(stamp):
+    header = Header(stamp=to_stamp(stamp), frame_id='lens')
+    return to_image_message(np.full((64, 64, 3), 99, np.uint8), 'bgr8', header)
+
+
+class Driver:
+    """A publisher of small images, which can be asked to go."""
+
+    def __init__(self, ros, reliability):
+        profile = QoSProfile(depth=10, reliability=ReliabilityPolicy[reliability])
+        self._client = ros.client
+        self._publisher = ros.client.create_publisher(ImageMessage, 'image_raw', profile)
+
+    def publish(self, stamp):
+        self._publisher.publish(message(stamp))
+
+    def go(self):
+        self._client.destroy_publisher(self._publisher)
+
+
+def test_the_subscription_follows_the_publishers_as_they_come_and_go(ros, deployed):
+    node = ros.detector(deployed, frames='latest')
+    results = ros.hear(AnomalyResult, 'padim/result')
+    stamps = iter(range(1, 10_000))
+
+    def inspects(driver, reliability):
+        def heard():
+            driver.publish(stamp := next(stamps))
+            return any(to_nanoseconds(one.header.stamp) >= stamp - 5 for one in results)
+
+        ros.until(lambda: node._images.reliability == reliability, reliability)
+        results.clear()
+        ros.until(heard, f'results, {reliability}')
+
+    first = Driver(ros, 'RELIABLE')
+    inspects(first, 'reliable')
+    second = Driver(ros, 'BEST_EFFORT')
+    inspects(second, 'best_effort')
+    # It hears both.
+    inspects(first, 'best_effort')
+    second.go()
+    inspects(first, 'reliable')
+
+
+@pytest.mark.parametrize('way', ['reliability', 'qos_overrides'])
+def test_a_reliability_of_ones_own_stays(ros, deployed, way):
+    name = {
+        'reliability': 'reliability',
+        'qos_overrides': f'qos_overrides.{ros.namespace}/image_raw.subscription.reliability',
+    }[way]
+    node = ros.detector(deployed, frames='latest', **{name: 'best_effort'})
+    driver = Driver(ros, 'RELIABLE')
+    results = ros.hear(AnomalyResult, 'padim/result')
+    stamps = iter(range(1, 10_000))
+    ros.until(lambda: driver.publish(next(stamps)) or results, 'a result')
+    assert node._images.reliability == 'best_effort'
+    (mine,) = [
+        info
+        for info in ros.client.get_subscriptions_info_by_topic(f'{ros.namespace}/image_raw')
+        if info.node_name == node.get_name()
+    ]
+    assert mine.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'reason'),
+    [
+        ({'reliability': 'some'}, "reliability is 'some', expected one of: auto, reliable, best_"),
+        (
+            {'reliability': 'best_effort', 'frames': 'every'},
+            'reliability is best_effort, but frames: every loses no image; take reliable',
+        ),
+    ],
+)
+def test_a_reliability_that_cannot_be_is_one_clear_line(ros, deployed, parameters, reason):
+    with pytest.raises(ConfigError, match=reason):
+        ros.detector(deployed, **parameters)
+
+
+def test_a_gap_in_the_stamps_of_a_steady_camera_is_a_warning(ros, deployed):
+    node = ros.detector(deployed, frames='latest')
+    told = []
+    node.get_logger().warning = lambda text, **_: told.append(text)
+    driver = Driver(ros, 'RELIABLE')
+    results = ros.hear(AnomalyResult, 'padim/result')
+    for number in [*range(1, 30), 33]:
+        driver.publish(number * 200_000_000)
+        ros.until(
+            lambda n=number: (
+                results and to_nanoseconds(results[-1].header.stamp) == n * 200_000_000
+            ),
+            'its result',
+        )
+    health = node._health()
+    assert 'images missing in a steady rate' in health.problem
+    assert health.values['missing'] == 3
+    assert any('3 images are missing before stamp 6600000000' in text for text in told)
