@@ -1,0 +1,95 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""``console``: the node and its web server in one process."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+import signal
+import sys
+
+from aiohttp import web
+
+from adet import runner
+from adet_console.frames import FrameStore
+from adet_console.link import GraphLink
+from adet_console.security import Guard, read_passwords
+from adet_console.server import Console
+from adet_core.errors import AdetError, ConfigError
+
+_AUDIT = 'console_audit.jsonl'
+
+
+def make_console(link: GraphLink) -> Console:
+    """The server for a node, by the node's parameters.
+
+    Raises:
+        ConfigError: The passwords cannot be read, or are needed and missing.
+    """
+    options = link.options
+    file = options.password_file
+    guard = Guard(
+        options.host,
+        read_passwords(Path(file).expanduser()) if file else {},
+        options.allowed_hosts,
+    )
+    console = Console(
+        link,
+        guard,
+        audit=Path(options.output_dir).expanduser() / _AUDIT,
+        store=FrameStore(Path(options.data_root).expanduser()),
+    )
+    link.on_event, link.on_frame = console.on_event, console.on_frame
+    return console
+
+
+async def serve(link: GraphLink) -> None:
+    """Serve until the process is told to stop.
+
+    Raises:
+        ConfigError: The address cannot be bound to, or see `make_console`.
+    """
+    console = make_console(link)
+    options = link.options
+    running = web.AppRunner(console.app, access_log=None)
+    await running.setup()
+    try:
+        site = web.TCPSite(running, options.host, options.port, shutdown_timeout=2.0)
+        try:
+            await site.start()
+        except OSError as error:
+            msg = f'cannot bind to {options.host} port {options.port}: {error.strerror}'
+            raise ConfigError(msg) from None
+        link.start()
+        link.get_logger().info(f'the console is at {site.name}')
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopped.set)
+        await stopped.wait()
+    finally:
+        await running.cleanup()
+
+
+def main() -> int:
+    """Run the node; 0 when it was told to stop, 1 after an error."""
+    runner.init()
+    link = None
+    try:
+        link = GraphLink()
+        asyncio.run(serve(link))
+    except (AdetError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        if link is not None:
+            link.stop()
+        runner.end()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: 2026 The adet authors
+// SPDX-License-Identifier: Apache-2.0
+// Marks of the operator, retraining with its progress and figures, and rollback.
+import { post } from './api.js';
+import { byId, element } from './dom.js';
+import { number, t } from './i18n.js';
+
+let running = false;
+
+export async function mark(detector, verdict, word, note) {
+  try {
+    const { message } = await post('/api/mark', { detector, stamp: verdict.stamp, verdict: word });
+    note.textContent = message;
+  } catch (error) {
+    note.textContent = error.message;
+  }
+}
+
+export function showMarks(verdicts) {
+  const count = (word) => verdicts.filter((one) => one.mark === word).length;
+  byId('marked').textContent = t('marked', { fine: count('fine'), bad: count('bad') });
+}
+
+export function showRetraining(event) {
+  running = event.stage !== 'done';
+  byId('retrain').disabled = running;
+  byId('rollback').disabled = running;
+  byId('cancel').hidden = !running;
+  const bar = byId('retrain-progress');
+  bar.hidden = !running;
+  bar.value = event.progress;
+  if (running) {
+    byId('retrain-stage').textContent = [event.stage, event.detail].filter(Boolean).join(': ');
+    return;
+  }
+  byId('retrain-stage').textContent = t(event.success ? 'done' : 'refusedSet', { message: event.detail });
+  if (event.before) figures(event.before, event.after);
+}
+
+function figures(before, after) {
+  const table = byId('retrain-figures');
+  const rows = [
+    ['threshold', (one) => number(one.threshold)],
+    ['normals', (one) => one.normals],
+    ['ofThemRejected', (one) => one.rejected],
+    ['markedImages', (one) => one.marked],
+    ['ofThemRejected', (one) => one.marked_rejected],
+    ['auroc', (one) => number(one.image_auroc)],
+  ];
+  table.tHead.replaceChildren(element('tr', {}, ...['', t('before'), t('after')].map((text) => element('th', {}, text))));
+  table.tBodies[0].replaceChildren(
+    ...rows.map(([key, read]) =>
+      element('tr', {}, element('th', { scope: 'row' }, t(key)), element('td', {}, String(read(before))), element('td', {}, String(read(after)))),
+    ),
+  );
+  table.hidden = false;
+}
+
+export function listen(detector) {
+  const act = (path, body) => async () => {
+    try {
+      byId('retrain-stage').textContent = '';
+      await post(path, { detector: detector(), ...body });
+    } catch (error) {
+      byId('retrain-stage').textContent = error.message;
+    }
+  };
+  byId('retrain').addEventListener('click', act('/api/retrain', { mode: 'incremental' }));
+  byId('rollback').addEventListener('click', act('/api/retrain', { mode: 'rollback' }));
+  byId('cancel').addEventListener('click', act('/api/cancel', {}));
+}

@@ -1,0 +1,138 @@
+// SPDX-FileCopyrightText: 2026 The adet authors
+// SPDX-License-Identifier: Apache-2.0
+// What another threshold would have done to the last verdicts, and setting it.
+import uPlot from './vendor/uPlot.esm.js';
+import { post } from './api.js';
+import { byId } from './dom.js';
+import { number, t } from './i18n.js';
+
+const BINS = 48;
+let plot = null;
+let scores = [];
+let detector = '';
+let current = Number.NaN;
+let touched = false;
+let previous = null;
+
+// How many of the last verdicts a threshold would have rejected; exported for its test.
+export function wouldReject(verdicts, threshold) {
+  const judged = verdicts.filter((one) => !one.error);
+  const rejected = (ones) => ones.filter((one) => one.score >= threshold).length;
+  const good = judged.filter((one) => one.mark === 'fine');
+  const bad = judged.filter((one) => one.mark === 'bad');
+  return {
+    all: judged.length, rejected: rejected(judged),
+    good: good.length, goodRejected: rejected(good), bad: bad.length, badRejected: rejected(bad),
+  };
+}
+
+export function histogram(verdicts) {
+  const values = verdicts.filter((one) => !one.error).map((one) => one.score);
+  if (!values.length) return null;
+  const low = Math.min(...values);
+  const step = (Math.max(...values) - low) / BINS || 1;
+  const counts = new Array(BINS).fill(0);
+  for (const value of values) counts[Math.min(BINS - 1, Math.floor((value - low) / step))] += 1;
+  return { low, high: low + BINS * step, data: [counts.map((_, bin) => low + (bin + 0.5) * step), counts] };
+}
+
+export function showThreshold(key, verdicts) {
+  if (key !== detector) {
+    detector = key;
+    touched = false;
+    previous = null;
+    byId('undo').disabled = true;
+  }
+  scores = verdicts;
+  current = verdicts.at(-1)?.threshold ?? Number.NaN;
+  if (!touched) place(current);
+  const found = histogram(verdicts);
+  if (found) draw(found);
+  tell();
+}
+
+function draw({ low, high, data }) {
+  const slider = byId('slider');
+  const value = slider.value;
+  slider.min = Math.min(low, current);
+  slider.max = Math.max(high, current);
+  slider.value = touched ? value : current;
+  if (plot) {
+    plot.setData(data);
+    return;
+  }
+  const colour = getComputedStyle(document.body).getPropertyValue('--accent').trim();
+  const text = getComputedStyle(document.body).getPropertyValue('--quiet').trim();
+  const box = byId('histogram');
+  plot = new uPlot(
+    {
+      width: box.clientWidth, height: 170, legend: { show: false }, cursor: { show: false },
+      scales: { x: { time: false } },
+      axes: [{ stroke: text }, { stroke: text, size: 40 }],
+      series: [{}, { fill: colour, stroke: colour, paths: uPlot.paths.bars({ size: [0.9] }), points: { show: false } }],
+      hooks: { draw: [line] },
+    },
+    data,
+    box,
+  );
+  new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 170 })).observe(box);
+  box.setAttribute('aria-label', t('histogram'));
+}
+
+function line(chart) {
+  const x = chart.valToPos(Number(byId('value').value), 'x', true);
+  const { top, height } = chart.bbox;
+  chart.ctx.save();
+  chart.ctx.strokeStyle = getComputedStyle(document.body).getPropertyValue('--text');
+  chart.ctx.lineWidth = 2 * devicePixelRatio;
+  chart.ctx.beginPath();
+  chart.ctx.moveTo(x, top);
+  chart.ctx.lineTo(x, top + height);
+  chart.ctx.stroke();
+  chart.ctx.restore();
+}
+
+function place(value) {
+  byId('slider').value = value;
+  byId('value').value = Number.isFinite(value) ? Number(value.toPrecision(6)) : '';
+  plot?.redraw();
+}
+
+function tell() {
+  const threshold = Number(byId('value').value);
+  const found = wouldReject(scores, threshold);
+  const texts = [found.all ? t('whatIf', { ...found, value: number(threshold) }) : t('whatIfNone')];
+  if (found.good + found.bad) texts.push(t('whatIfMarked', found));
+  byId('what-if').textContent = texts.join(' ');
+}
+
+async function apply(value) {
+  try {
+    const { before } = await post('/api/threshold', { detector, value });
+    previous = before;
+    byId('undo').disabled = before === null;
+    touched = false;
+    byId('what-if').textContent = t('applied', { value: number(value), before: number(before) });
+  } catch (error) {
+    byId('what-if').textContent = error.message;
+  }
+}
+
+export function listen() {
+  byId('slider').addEventListener('input', ({ target }) => {
+    touched = true;
+    place(Number(target.value));
+    tell();
+  });
+  byId('value').addEventListener('input', ({ target }) => {
+    touched = true;
+    byId('slider').value = target.value;
+    plot?.redraw();
+    tell();
+  });
+  byId('apply').addEventListener('click', () => apply(Number(byId('value').value)));
+  byId('undo').addEventListener('click', () => {
+    place(previous);
+    apply(previous);
+  });
+}

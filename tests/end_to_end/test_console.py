@@ -1,0 +1,231 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The operator's console in a real browser, beside a real inspection in processes of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import os
+from pathlib import Path
+import shutil
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+pytest.importorskip('aiohttp', reason='aiohttp is not installed')
+playwright = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
+
+from ament_index_python.packages import get_package_prefix  # noqa: E402
+
+CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser'))), None)
+_DEADLINE_MS = 90_000
+
+pytestmark = [
+    pytest.mark.ros,
+    pytest.mark.skipif(
+        CHROMIUM is None,
+        reason='no chromium here: the console is not looked at (apt install chromium)',
+    ),
+]
+
+
+class Line:
+    """A line of inspection: source, detector, retrain server, console."""
+
+    def __init__(self, deployed: Any, root: Path) -> None:
+        self.models_root = shutil.copytree(deployed.models_root, root / 'models')
+        self.data_root = shutil.copytree(deployed.data_root, root / 'data')
+        self.output = root / 'output'
+        self.namespace = f'/console{os.getpid()}'
+        self.port = _free_port()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def url(self) -> str:
+        return f'http://127.0.0.1:{self.port}/'
+
+    @property
+    def key(self) -> str:
+        return f'{self.namespace}/padim'
+
+    def start(self, name: str) -> None:
+        places = {'models_root': self.models_root, 'data_root': self.data_root}
+        parameters: dict[str, dict[str, object]] = {
+            'padim_detector': {**places, 'frames': 'every'},
+            'retrain_server': places,
+            'image_source': {
+                'source': self.data_root / 'test' / 'plate',
+                'loop': 'true',
+                'publish_rate': 4.0,
+            },
+            'console': {
+                'port': self.port,
+                'output_dir': self.output,
+                'data_root': self.data_root,
+            },
+        }
+        words = [sys.executable, '-m', 'adet_console.node']
+        if name != 'console':
+            words = [str(Path(get_package_prefix('adet'), 'lib', 'adet', name))]
+        words += ['--ros-args', '-r', f'__ns:={self.namespace}']
+        for key, value in parameters[name].items():
+            words += ['-p', f'{key}:={value}']
+        self._processes[name] = subprocess.Popen(words)
+
+    def kill(self, name: str) -> None:
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def stop(self) -> None:
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            process.wait(30)
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(('127.0.0.1', 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture(scope='module')
+def line(deployed: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    made = Line(deployed, tmp_path_factory.mktemp('line'))
+    for name in ('padim_detector', 'retrain_server', 'image_source', 'console'):
+        made.start(name)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope='module')
+def page(line: Line) -> Iterator[Any]:
+    """The console's page, once the first image is there."""
+    with playwright.sync_playwright() as driver:
+        # The tests may run as root, in a container.
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
+        opened = browser.new_page(viewport={'width': 1280, 'height': 900}, locale='en-GB')
+        opened.set_default_timeout(_DEADLINE_MS)
+        troubles: list[str] = []
+        opened.on('pageerror', lambda error: troubles.append(str(error)))
+        _open(opened, line.url)
+        opened.wait_for_selector('#overlay[src^="blob:"]')
+        yield opened
+        browser.close()
+        assert troubles == []
+
+
+def _open(page: Any, url: str) -> None:
+    """Go to the console, which may still be starting."""
+
+    def is_there() -> bool:
+        try:
+            page.goto(url)
+        except playwright.Error:
+            return False
+        return True
+
+    _until(page, is_there)
+
+
+def _until(page: Any, holds: Callable[[], Any]) -> None:
+    """Wait until something holds; the page's policy allows no functions that wait inside it."""
+    for _ in range(_DEADLINE_MS // 200):
+        if holds():
+            return
+        page.wait_for_timeout(200)
+    assert holds()
+
+
+def _until_text(page: Any, selector: str, fits: Callable[[str], Any]) -> None:
+    _until(page, lambda: fits(page.text_content(selector)))
+
+
+def _next_verdict(page: Any) -> None:
+    before = page.text_content('#counters')
+    _until_text(page, '#counters', lambda text: text != before)
+
+
+def test_the_newest_image_is_shown_with_its_verdict(page: Any, line: Line) -> None:
+    assert page.text_content('#detectors button') == line.key
+    _until_text(page, '#verdict', lambda text: text in {'GOOD', 'REJECT', 'CHECK'})
+    first = page.get_attribute('#overlay', 'src')
+    _until(page, lambda: page.get_attribute('#overlay', 'src') != first)
+    assert page.evaluate('document.querySelector("#plain").naturalWidth') == 128
+    page.wait_for_selector('#nodes li[data-level="ok"]')
+
+
+@pytest.mark.parametrize('width', [390, 1280, 2560])
+def test_nothing_is_wider_than_the_screen(page: Any, width: int) -> None:
+    page.set_viewport_size({'width': width, 'height': 900})
+    page.wait_for_timeout(500)
+    assert page.evaluate('document.documentElement.scrollWidth') == width
+    page.set_viewport_size({'width': 1280, 'height': 900})
+
+
+def test_the_threshold_is_set_and_taken_back(page: Any, line: Line) -> None:
+    def in_force() -> float:
+        state = page.request.get(f'{line.url}api/state?detector={line.key}').json()
+        return float(state['history'][-1]['threshold'])
+
+    before = in_force()
+    page.fill('#value', str(before * 2))
+    assert 'would have rejected' in page.text_content('#what-if')
+    page.click('#apply')
+    page.wait_for_selector('#undo:enabled')
+    _until(page, lambda: in_force() == pytest.approx(before * 2))
+    page.click('#undo')
+    _until(page, lambda: in_force() == pytest.approx(before))
+    log = (line.output / 'console_audit.jsonl').read_text('utf-8')
+    assert log.count('"what": "threshold"') == 2
+
+
+def test_a_part_is_marked_by_a_key(page: Any, line: Line) -> None:
+    page.keyboard.press('g')
+    _until_text(page, '#mark-note', bool)
+    stored = list((line.data_root / 'train' / 'plate').glob('frame_*.png'))
+    assert len(stored) == 1, page.text_content('#mark-note')
+    _until_text(page, '#marked', lambda text: text.startswith('1 '))
+
+
+def test_a_verdict_of_the_history_is_opened(page: Any) -> None:
+    page.click('#verdicts tbody tr:nth-child(3)')
+    page.wait_for_selector('#details-overlay[src^="blob:"]')
+    page.click('#details-close')
+
+
+def test_a_retraining_is_followed_to_its_end(page: Any) -> None:
+    page.click('#retrain')
+    page.wait_for_selector('#retrain-progress:not([hidden])')
+    ends = ('Done: ', 'Not put into service: ')
+    _until_text(page, '#retrain-stage', lambda text: text.startswith(ends))
+    page.wait_for_selector('#retrain-progress', state='hidden')
+
+
+def test_the_page_is_there_again_after_the_console_was_killed(page: Any, line: Line) -> None:
+    line.kill('console')
+    page.wait_for_selector('#connection[data-state="lost"]')
+    line.start('console')
+    page.wait_for_selector('#connection[data-state="open"]')
+    _next_verdict(page)
+
+
+def test_the_page_goes_on_after_the_detector_was_killed(page: Any, line: Line) -> None:
+    line.kill('padim_detector')
+    _until_text(page, '#detectors', lambda text: 'not running' in text)
+    line.start('padim_detector')
+    _until_text(page, '#detectors', lambda text: 'not running' not in text)
+    _next_verdict(page)
+
+
+@pytest.mark.parametrize(
+    ('language', 'title'), [('de', 'Verlauf'), ('ja', '履歴'), ('en', 'History')]
+)
+def test_the_page_speaks_other_languages(page: Any, language: str, title: str) -> None:
+    page.select_option('#language', language)
+    _until_text(page, '#history-title', lambda text: text == title)
