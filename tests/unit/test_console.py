@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
 import json
@@ -15,6 +16,9 @@ import pytest
 
 aiohttp = pytest.importorskip('aiohttp', reason='aiohttp is not installed')
 
+from aiohttp.test_utils import TestClient, TestServer  # noqa: E402
+import cv2  # noqa: E402
+
 from adet_console.cli import console_password  # noqa: E402
 from adet_console.frames import encode, Frame, FrameStore, pack  # noqa: E402
 from adet_console.history import History, Verdict  # noqa: E402
@@ -25,9 +29,6 @@ from adet_console.security import (  # noqa: E402
     read_passwords,
 )
 from adet_console.server import Console  # noqa: E402
-from aiohttp.test_utils import TestClient, TestServer  # noqa: E402
-import cv2  # noqa: E402
-
 from adet_core.errors import ConfigError  # noqa: E402
 from adet_core.records import Record  # noqa: E402
 
@@ -148,7 +149,7 @@ def test_passwords_are_read_from_a_file_of_the_owner_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / 'passwords'
-    arguments = console_password.argparse.Namespace(file=path, role='viewer')
+    arguments = argparse.Namespace(file=path, role='viewer')
     monkeypatch.setattr('sys.stdin', Line('look at it\n'))
     console_password.run(arguments)
     arguments.role = 'operator'

@@ -19,12 +19,12 @@ import adet_core
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / 'ros2_ws' / 'src'
-NAMES = ('adet', 'adet_core', 'adet_evaluation', 'adet_interfaces')
+NAMES = ('adet', 'adet_console', 'adet_core', 'adet_evaluation', 'adet_interfaces')
 CHECK_ROSDEP = ROOT / 'tools' / 'check_rosdep.py'
 
 # Which rosdep key holds a module that is not called like it.
 KEYS = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy'}
-PYTHON_KEYS = ('jinja2', 'rich')
+PYTHON_KEYS = ('aiohttp', 'jinja2', 'rich')
 
 
 def package(name: str) -> Package:
@@ -34,7 +34,8 @@ def package(name: str) -> Package:
 def imports_of(name: str) -> set[str]:
     """The modules that a package imports, without Python's own and its own."""
     modules = set()
-    for path in SOURCES.glob(f'{name}/{name}/**/*.py'):
+    paths = [*SOURCES.glob(f'{name}/{name}/**/*.py'), *SOURCES.glob(f'{name}/launch/*.py')]
+    for path in paths:
         for node in ast.walk(ast.parse(path.read_text('utf-8'))):
             if isinstance(node, ast.Import):
                 modules |= {alias.name for alias in node.names}
@@ -82,11 +83,11 @@ def test_there_is_one_version():
         *(path.read_text('utf-8') for path in (ROOT / 'training').glob('**/pyproject.toml')),
     ]
     written = [re.findall(r"^ *version ?= ?['\"](.*?)['\"]", text, re.I | re.M) for text in texts]
-    assert written == [[adet_core.__version__]] * 5
+    assert written == [[adet_core.__version__]] * 6
     assert {package(name).version for name in NAMES} == {adet_core.__version__}
 
 
-@pytest.mark.parametrize('name', ['adet', 'adet_core', 'adet_evaluation'])
+@pytest.mark.parametrize('name', ['adet', 'adet_console', 'adet_core', 'adet_evaluation'])
 def test_every_import_is_a_dependency(name):
     declared = {dependency.name for dependency in package(name).exec_depends}
     keys = {
@@ -101,7 +102,7 @@ def test_every_import_is_a_dependency(name):
 def test_rosdep_and_pip_together_give_what_inspection_needs():
     texts = [
         (ROOT / 'requirements' / name).read_text('utf-8')
-        for name in ('runtime.in', 'evaluation.in')
+        for name in ('runtime.in', 'evaluation.in', 'console.in')
     ]
     lines = [line for text in texts for line in text.splitlines()]
     needed = {line for line in lines if line and not line.startswith('#')}

@@ -16,10 +16,11 @@ setup(
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     package_data={PACKAGE: ['py.typed', 'web/*', 'web/*/*']},
     python_requires='>=3.10',
-    install_requires=['adet', 'adet_core', 'aiohttp>=3.9', 'numpy', 'opencv-python-headless'],
+    install_requires=['adet', 'adet_core', 'aiohttp>=3.9', 'opencv-python-headless'],
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
+        (f'share/{PACKAGE}/launch', ['launch/console.launch.py']),
     ],
     zip_safe=False,
     entry_points={

@@ -32,9 +32,9 @@ from sensor_msgs.msg import Image as ImageMessage
 from adet import qos
 from adet.conversions import to_image, to_nanoseconds, to_stamp
 from adet.node import AdetNode
-from adet.parameters import option
 from adet_console.frames import Frame
 from adet_console.history import History, Verdict
+from adet_console.options import ConsoleOptions
 from adet_core.errors import AdetError, ConfigError
 from adet_core.image import to_bgr
 from adet_core.records import read_records, results_path
@@ -54,31 +54,6 @@ _LEVELS = {
     DiagnosticStatus.ERROR: 'error',
     DiagnosticStatus.STALE: 'stale',
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConsoleOptions:
-    """Parameters of ``console``."""
-
-    host: str = option(
-        'address to bind to; other machines reach the console only at another than 127.0.0.1, '
-        'which needs a password_file',
-        default='127.0.0.1',
-    )
-    port: int = option('port to bind to', default=8765, minimum=0, maximum=65535)
-    password_file: str = option(
-        'file that adet console-password makes; empty: no password, on this machine alone',
-        default='',
-    )
-    allowed_hosts: str = option(
-        'names of this machine in browsers, separated by commas, beside its address', default=''
-    )
-    history: int = option('verdicts kept of each detector', default=2000, minimum=1)
-    data_root: str = option('folder where the detectors store images', default='data')
-    output_dir: str = option(
-        'folder of the result files, whose last rows are shown, and of console_audit.jsonl',
-        default='.',
-    )
 
 
 @dataclass
