@@ -158,6 +158,9 @@ def test_the_newest_image_is_shown_with_its_verdict(page: Any, line: Line) -> No
     _until(page, lambda: page.get_attribute('#overlay', 'src') != first)
     assert page.evaluate('document.querySelector("#plain").naturalWidth') == 128
     page.wait_for_selector('#nodes li[data-level="ok"]')
+    if folder := os.environ.get('ADET_SCREENSHOTS'):
+        # The picture of docs/console.md.
+        page.screenshot(path=f'{folder}/console.jpg', type='jpeg', quality=70)
 
 
 @pytest.mark.parametrize('width', [390, 1280, 2560])
