@@ -502,12 +502,14 @@ def _overlapping(count: int, data: bytes) -> bytes:
 def test_arrays_together_are_no_larger_than_their_file(bundle_folder: Path) -> None:
     data = b'\x93NUMPY\x01\x00' + struct.pack('<H', len(_header('(9000,)'))) + _header('(9000,)')
     replace_file(bundle_folder, STATISTICS_FILE, _overlapping(3, data + b'\0' * 36000))
-    message = r'/stats\.npz: claims 3 arrays of \d+ bytes in all, the file has \d+; copy'
+    message = r'/stats\.npz: claims 3 entries of \d+ bytes in all, the file has \d+; copy'
     with pytest.raises(BundleError, match=message):
         open_bundle(bundle_folder).statistics()
 
 
-@pytest.mark.parametrize(('count', 'reason'), [(1001, 'claims 1001 arrays'), (60000, 'directory')])
+@pytest.mark.parametrize(
+    ('count', 'reason'), [(1001, 'claims 1001 entries'), (60000, 'directory')]
+)
 def test_the_number_of_arrays_is_bounded(bundle_folder: Path, count: int, reason: str) -> None:
     replace_file(bundle_folder, STATISTICS_FILE, _overlapping(count, b''))
     bundle = open_bundle(bundle_folder)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 import hashlib
-import io
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,10 +33,11 @@ from adet_core.io.labelled import LabelledImage
 from adet_core.metrics import auroc
 from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import Graph
-from adet_training.backbone import load_tensors, Weights
+from adet_training.backbone import Weights
 from adet_training.dataset import Category
 from adet_training.models import load_adapter
 from adet_training.precision import lower
+from adet_training.tensors import read_tensors
 from adet_training.versions import library_versions
 
 OPSET = 18
@@ -323,12 +323,7 @@ def load_weights(bundle: Bundle) -> Weights:
         BundleError: The file is missing, damaged, or holds something else.
     """
     try:
-        # Tensors only: a bundle may come from anywhere, and a pickle can run code.
-        weights = load_tensors(io.BytesIO(bundle.weights()))
+        return read_tensors(bundle.weights())
     except ValueError as error:
-        msg = f'{bundle.folder / WEIGHTS_FILE}: not a file of plain weights ({error})'
+        msg = f'{bundle.folder / WEIGHTS_FILE}: {error}'
         raise BundleError(msg) from None
-    if not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
-        msg = f'{bundle.folder / WEIGHTS_FILE}: does not hold named tensors'
-        raise BundleError(msg)
-    return weights

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 import math
 import os
 import struct
@@ -44,9 +44,7 @@ def read_arrays(file: IO[bytes], names: tuple[str, ...] | None = None) -> Arrays
         ValueError: It is not such a file, or holds something else.
     """
     try:
-        with zipfile.ZipFile(cast('IO[bytes]', _Directory(file))) as archive:
-            entries = _entries(archive, names)
-        _check_sizes(entries.values(), os.fstat(file.fileno()).st_size)
+        entries = _by_name(stored_entries(file), names)
         return {name: _read_array(file, entry) for name, entry in entries.items()}
     except ValueError:
         raise
@@ -56,8 +54,33 @@ def read_arrays(file: IO[bytes], names: tuple[str, ...] | None = None) -> Arrays
         raise ValueError(msg) from None
 
 
+def stored_entries(file: IO[bytes], *, most: int = _ENTRIES) -> list[zipfile.ZipInfo]:
+    """The entries of a zip file, whose bytes lie in it as they are and do not exceed it together.
+
+    Args:
+        file: Anything; its position is lost.
+        most: How many entries there may be.
+
+    Raises:
+        ValueError: There are more, one is compressed, or some share their bytes.
+        Exception: zipfile's own, if it is no zip file.
+    """
+    size = file.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(cast('IO[bytes]', _Directory(file))) as archive:
+        entries = archive.infolist()
+    for entry in entries:
+        if entry.compress_type != zipfile.ZIP_STORED:
+            msg = f'entry {entry.filename!r} is compressed, which adet never writes'
+            raise ValueError(msg)
+    total = sum(entry.file_size for entry in entries)
+    if len(entries) > most or total > size:
+        msg = f'claims {len(entries)} entries of {total} bytes in all, the file has {size}'
+        raise ValueError(msg)
+    return entries
+
+
 class _Directory:
-    """An npz as zipfile sees it, which otherwise reads as long a directory as the file claims."""
+    """A zip file as zipfile sees it, which would read as long a directory as the file claims."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -65,31 +88,18 @@ class _Directory:
 
     def read(self, size: int = -1) -> bytes:
         """At most the bytes of a directory."""
-        data = self._file.read(
-            _DIRECTORY_BYTES + 1 if size < 0 else min(size, _DIRECTORY_BYTES + 1)
-        )
-        if len(data) > _DIRECTORY_BYTES:
+        most = _DIRECTORY_BYTES + 1
+        data = self._file.read(most if size < 0 else min(size, most))
+        if len(data) == most:
             msg = f'its directory has more than {_DIRECTORY_BYTES} bytes'
             raise ValueError(msg)
         return data
 
 
-def _check_sizes(entries: Collection[zipfile.ZipInfo], size: int) -> None:
-    """Bound the memory of all arrays together by the file's size, even if entries overlap."""
-    for entry in entries:
-        if entry.compress_type != zipfile.ZIP_STORED:
-            msg = f'entry {entry.filename!r} is compressed, which adet never writes'
-            raise ValueError(msg)
-    total = sum(entry.file_size for entry in entries)
-    if len(entries) > _ENTRIES or total > size:
-        msg = f'claims {len(entries)} arrays of {total} bytes in all, the file has {size}'
-        raise ValueError(msg)
-
-
-def _entries(
-    archive: zipfile.ZipFile, names: tuple[str, ...] | None
+def _by_name(
+    found: list[zipfile.ZipInfo], names: tuple[str, ...] | None
 ) -> dict[str, zipfile.ZipInfo]:
-    entries = {entry.filename.removesuffix('.npy'): entry for entry in archive.infolist()}
+    entries = {entry.filename.removesuffix('.npy'): entry for entry in found}
     if names is None:
         return entries
     if sorted(entries) != sorted(names):
