@@ -9,6 +9,8 @@ from collections.abc import Callable
 import importlib
 from importlib.metadata import EntryPoint
 import json
+import math
+import os
 from pathlib import Path
 import re
 import shlex
@@ -218,14 +220,69 @@ def test_an_error_is_one_line_and_1(
     assert _error(capsys, 'other') == line
 
 
-def test_a_bug_is_not_hidden(add_command: Callable[..., None]) -> None:
+def _buggy(_: argparse.Namespace) -> dict[str, Any]:
+    msg = 'a\nbug \x1b[2J'
+    raise RuntimeError(msg)
+
+
+def test_a_bug_is_one_line_with_its_place(
+    add_command: Callable[..., None], capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv('ADET_DEBUG', raising=False)
+    add_command(_buggy)
+    line = _error(capsys, 'other')
+    assert re.match(r'RuntimeError: a bug \\x1b\[2J \(\w+\.py:\d+\); unexpected: please', line)
+    assert 'ADET_DEBUG=1' in line
+
+
+@pytest.mark.parametrize('how', ['--debug', 'ADET_DEBUG'])
+def test_a_bug_is_shown_to_who_wants_to_see_it(
+    add_command: Callable[..., None], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    add_command(_buggy)
+    monkeypatch.setenv('ADET_DEBUG', '1' if how == 'ADET_DEBUG' else '0')
+    with pytest.raises(RuntimeError, match='bug'):
+        main(['other', *([how] if how.startswith('--') else [])])
+
+
+def test_an_expected_error_is_one_line_for_debuggers_too(
+    add_command: Callable[..., None], capsys: Out
+) -> None:
     def run(_: argparse.Namespace) -> dict[str, Any]:
-        msg = 'a bug'
-        raise RuntimeError(msg)
+        msg = 'a: missing'
+        raise BundleError(msg)
 
     add_command(run)
-    with pytest.raises(RuntimeError, match='a bug'):
-        main(['other'])
+    assert _error(capsys, 'other', '--debug') == 'a: missing'
+
+
+def test_figures_that_are_no_numbers_are_no_traceback(
+    add_command: Callable[..., None], capsys: Out
+) -> None:
+    add_command(lambda _: {'image_auroc': math.nan})
+    assert _error(capsys, 'other', '--json').startswith('ValueError: Out of range float')
+
+
+def test_names_that_the_terminal_cannot_show_are_shown_escaped(
+    add_command: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    add_command(lambda _: {'path': Path(os.fsdecode(b'part\xff.png'))})
+    assert main(['other']) == 0
+    assert 'part\\udcff.png' in capfd.readouterr().out
+
+
+def test_a_package_that_fails_in_its_own_way_leaves_the_others_alone(
+    commands: list[EntryPoint], run_dir: Path, tmp_path: Path, capsys: Out
+) -> None:
+    (tmp_path / 'broken_package.py').write_text('raise OSError("libbroken.so: cannot open")')
+    sys.path.insert(0, str(tmp_path))
+    try:
+        commands.append(_entry('train', 'broken_package'))
+        result = _json(capsys, 'deploy', str(run_dir), '--models-root', str(tmp_path / 'robot'))
+        assert result['model'] == 'padim'
+        assert 'cannot be loaded (libbroken.so' in _error(capsys, 'train')
+    finally:
+        sys.path.remove(str(tmp_path))
 
 
 # ---- adet deploy
@@ -393,6 +450,29 @@ def test_figures_are_shown_as_a_table(results: Path, capsys: Out) -> None:
     assert rows['images'] == '4'
     assert rows['false-reject rate'] == '50.0% (1.3% to 98.7%)'
     assert rows['inference p50, p95, p99'] == '10.0, 10.0, 10.0 ms'
+
+
+def test_who_has_read_enough_gets_no_error(results: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, '-m', 'adet_core', 'evaluate', '--results', str(results)]
+    try:
+        run = subprocess.run(
+            command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(writer)
+    assert (run.returncode, run.stderr) == (1, '')
+
+
+def test_what_a_model_is_called_is_no_markup(tmp_path: Path, capsys: Out) -> None:
+    path = tmp_path / 'r.csv'
+    writer = RecordWriter(path)
+    figures = {'score': 1.0, 'threshold': 0.5, 'is_anomalous': True, 'inference_ms': 3.0}
+    writer.write(Record(stamp_ns=1, frame_id='', source='', label='', model='[/b]', **figures))
+    writer.close()
+    assert main(['evaluate', '--results', str(path)]) == 0
+    assert '[/b]' in capsys.readouterr().out
 
 
 def test_figures_that_need_labels_say_so(tmp_path: Path, capsys: Out) -> None:

@@ -12,7 +12,15 @@ AdetError               root: its text is one line that says what is wrong and w
   ExportError           the exported graph does not agree with the trained model
   RecordError           a CSV of results cannot be read or continued
   RejectedError         what was retrained failed a check, and what was in service stays
+
+`describe` makes one line of any exception; commands and nodes print nothing else.
 """
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import traceback
 
 
 class AdetError(Exception):
@@ -53,3 +61,32 @@ class RecordError(AdetError):
 
 class RejectedError(AdetError):
     """What was retrained is not good enough; what was in service before stays."""
+
+
+def describe(error: BaseException) -> str:
+    """One printable line for people: what is wrong, and of a bug the place, to be reported."""
+    if isinstance(error, AdetError):
+        text = str(error)
+    elif isinstance(error, MemoryError):
+        text = 'there is not enough memory; take smaller or fewer images, or stop other programs'
+    elif isinstance(error, OSError):
+        name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ''
+        text = f'{name}: {error.strerror}' if name else str(error)
+    else:
+        text = f'{type(error).__name__}: {error} ({_place(error)}); unexpected: please report it '
+        text += 'with what ADET_DEBUG=1 prints'
+    line = ' '.join(text.splitlines())
+    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
+def is_debugging() -> bool:
+    """Whether the traceback of an unexpected error is wanted."""
+    return os.environ.get('ADET_DEBUG', '') not in {'', '0'}
+
+
+def _place(error: BaseException) -> str:
+    """File and line that raised it; of code of adet if there is some on the way."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if f'{os.sep}adet' in str(Path(frame.filename).parent)]
+    frame = (own or frames or [None])[-1]
+    return f'{Path(frame.filename).name}:{frame.lineno}' if frame else 'no place'

@@ -31,9 +31,10 @@ def progress_bars() -> Iterator[ProgressCallback]:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
+    # What people call their folders is no markup.
+    console = Console(stderr=True, markup=False, emoji=False)
     columns = (
-        TextColumn('{task.description}'),
+        TextColumn('{task.description}', markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

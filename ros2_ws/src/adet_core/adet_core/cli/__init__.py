@@ -18,12 +18,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+import io
 import json
+import os
 import sys
 from typing import Any, cast, Protocol
 
 from adet_core import __version__
-from adet_core.errors import AdetError
+from adet_core.errors import AdetError, describe, is_debugging
 
 _TRAINING = 'the training package: pip install ./ros2_ws/src/adet_core ./training'
 _EVALUATION = 'the evaluation package: pip install ./ros2_ws/src/adet_evaluation'
@@ -70,8 +72,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0; 1 after an error, whose one line is on standard error; 130 when interrupted. Wrong
         usage exits with 2.
+
+    Raises:
+        Exception: An unexpected one, if ADET_DEBUG=1 or ``--debug`` asks for its traceback.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A file may be called what the terminal cannot show.
+            stream.reconfigure(errors='backslashreplace')
     try:
         arguments = _parse(words)
         result = arguments.command.run(arguments)
@@ -79,13 +88,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(json.dumps(result, allow_nan=False))
         else:
             arguments.command.show(result)
-    except AdetError as error:
-        return _fail(str(error))
-    except OSError as error:
-        return _fail(f'{error.filename}: {error.strerror}' if error.filename else str(error))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output, e.g. ``head``, has enough; nothing is to be flushed any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
+    # The one place where errors become a line: whatever happens, people get no traceback.
+    except Exception as error:
+        if not isinstance(error, (AdetError, OSError)) and (is_debugging() or '--debug' in words):
+            raise
+        print(f'error: {describe(error)}', file=sys.stderr)
+        return 1
     return 0
 
 
@@ -113,6 +129,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
             epilog=f'example: {command.EXAMPLE}',
         )
         subparser.add_argument('--json', action='store_true', help='print one JSON object last')
+        subparser.add_argument(
+            '--debug', action='store_true', help='show the traceback of an unexpected error'
+        )
         subparser.set_defaults(command=command)
         command.add_arguments(subparser)
     return parser.parse_args(words)
@@ -121,13 +140,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
 def _load(name: str, entry: Any) -> Command:
     try:
         return cast('Command', entry.load())
-    except ModuleNotFoundError as error:
+    # Not only a module that is missing: a library that is broken fails in ways of its own.
+    except Exception as error:  # noqa: BLE001
         needs = _ELSEWHERE.get(name, 'a complete installation of adet')
         msg = f'adet {name} cannot be loaded ({error}); it needs {needs}'
         raise AdetError(msg) from None
-
-
-def _fail(message: str) -> int:
-    # One line, whatever a file is called.
-    print(f'error: {" ".join(message.splitlines())}', file=sys.stderr)
-    return 1

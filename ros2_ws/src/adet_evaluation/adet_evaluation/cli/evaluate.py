@@ -126,6 +126,7 @@ def show(result: dict[str, Any]) -> None:
     table = Table('figure', *models, title='evaluation', show_edge=False)
     for name, values in figure_rows(list(models.values())):
         table.add_row(name, *values)
-    Console().print(table)
+    # What people call their models and folders is no markup.
+    Console(markup=False, emoji=False).print(table)
     if 'report' in result:
         print(result['report'])
