@@ -1,10 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-# From a fresh clone: `make demo` or `make test`. Both set up what they need.
+# From a fresh clone: `make demo` or `make test`. Each target sets up what it needs; `make check` and `make test-fast`
+# make do with a small environment of their own, without torch and ROS.
 
 # The Python the environment is made with.
 export PYTHON ?= python3
 PYTEST_ARGS ?=
+# The floor is for all tests, so a selection is not measured.
+COVERAGE = $(if $(PYTEST_ARGS),,--cov --cov-report=term:skip-covered)
 # A file is one worker's, as its tests share what was trained. In the order they lie: the short ones last.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -18,10 +21,15 @@ WORKSPACE_SOURCES := $(shell find ros2_ws/src/adet_interfaces -type f) \
   $(wildcard ros2_ws/src/*/setup.py ros2_ws/src/*/setup.cfg ros2_ws/src/*/package.xml) \
   $(wildcard ros2_ws/src/*/launch ros2_ws/src/*/config)
 
+SOURCES := ros2_ws/src/adet_core:ros2_ws/src/adet_evaluation:ros2_ws/src/adet:training:training/adet_synth:tools
+LINKED := ros2_ws/src/adet_core ros2_ws/src/adet_evaluation training/adet_synth
+
 IN_ENV := . ./env.sh &&
+IN_CHECK := PYTHONPATH=$(SOURCES) PATH="$(CURDIR)/.venv-check/bin:$$PATH"
+IN_FAST := unset PYTHONPATH && PATH="$(CURDIR)/.venv-fast/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check docs lock clean clean-all
+.PHONY: help setup demo test test-fast check docs lock clean clean-all
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -33,14 +41,17 @@ setup: $(TRAINING) $(WORKSPACE) ## make .venv and build the ROS 2 workspace; a s
 demo: setup ## draw images, learn, inspect and evaluate them
 	$(IN_ENV) tools/demo.sh
 
-test: check ## check, then run every test (PYTEST_ARGS='-k bundle' for some)
-	$(IN_ENV) pytest $(PARALLEL) $(PYTEST_ARGS) tests
+test: check setup ## check, then run every test (PYTEST_ARGS='-k bundle' for some)
+	$(IN_ENV) pytest $(PARALLEL) $(COVERAGE) $(PYTEST_ARGS) tests
 
-check: setup ## style, types and import rules
-	$(IN_ENV) ruff check .
-	$(IN_ENV) ruff format --check .
-	$(IN_ENV) mypy
-	$(IN_ENV) lint-imports
+test-fast: .venv-fast/.linked ## the tests of the runtime, without torch and ROS
+	$(IN_FAST) pytest $(PARALLEL) $(PYTEST_ARGS) tests/unit
+
+check: .venv-check/.installed ## style, types and import rules
+	$(IN_CHECK) ruff check .
+	$(IN_CHECK) ruff format --check .
+	$(IN_CHECK) mypy
+	$(IN_CHECK) lint-imports
 
 docs: .venv-docs/.installed ## build the documentation site in site/
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
@@ -56,16 +67,32 @@ lock: ## write constraints.txt from requirements/ (LOCK_ARGS=--upgrade for new v
 
 clean: ## remove builds, caches and the demo's output
 	rm -rf ros2_ws/build ros2_ws/install ros2_ws/log demo site
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	find . -name .venv -prune -o -name __pycache__ -print0 | xargs -0 rm -rf
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*
+	find . -name '.venv*' -prune -o -name __pycache__ -print0 | xargs -0 rm -rf
 
-clean-all: clean ## the same, and .venv
-	rm -rf .venv .venv-docs
+clean-all: clean ## the same, and the environments
+	rm -rf .venv .venv-check .venv-fast .venv-docs
 
 # An environment holds absolute paths: one that was moved or copied here is made anew.
 ifneq ($(shell cat $(VENV) 2>/dev/null),$(CURDIR))
 .PHONY: $(VENV)
 endif
+ifneq ($(shell cat .venv-check/.installed 2>/dev/null),$(CURDIR))
+.PHONY: .venv-check/.installed
+endif
+ifneq ($(shell cat .venv-fast/.installed 2>/dev/null),$(CURDIR))
+.PHONY: .venv-fast/.installed
+endif
+
+.venv-check/.installed: constraints.txt requirements/check.in
+	tools/small_venv.sh .venv-check requirements/check.in
+
+.venv-fast/.installed: constraints.txt requirements/runtime.in requirements/evaluation.in requirements/unit.in
+	tools/small_venv.sh .venv-fast requirements/runtime.in requirements/evaluation.in requirements/unit.in
+
+.venv-fast/.linked: .venv-fast/.installed $(addsuffix /setup.py,$(filter ros2_ws/%,$(LINKED)))
+	.venv-fast/bin/python -m pip install --quiet --no-deps --no-build-isolation $(addprefix --editable ,$(LINKED))
+	touch $@
 
 $(VENV): constraints.txt $(wildcard requirements/*.in)
 	tools/make_venv.sh

@@ -164,7 +164,9 @@ def test_the_histogram_has_the_threshold_at_its_place() -> None:
 def test_the_histogram_shows_the_uncertain_band() -> None:
     figure = plots.score_histogram(inspected(), replace(THRESHOLD, uncertain_from=0.25))
     assert 'uncertain from 0.25' in legend(figure)
-    band = next(p for p in figure.axes[0].patches if p.get_label().startswith('uncertain'))
+    band: Any = next(
+        p for p in figure.axes[0].patches if str(p.get_label()).startswith('uncertain')
+    )
     assert band.get_x() == 0.25
     assert band.get_x() + band.get_width() == pytest.approx(0.4)
 
