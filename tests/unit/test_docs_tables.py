@@ -57,9 +57,11 @@ def imported(name: str) -> type:
 
 
 @pytest.mark.parametrize('page', docs_tables.PAGES, ids=PAGE_IDS)
-def test_no_table_is_stale(page: Path):
+def test_no_table_is_stale(page: Path, capsys):
     stale = docs_tables.renewed(page) != page.read_text(encoding='utf-8')
     assert not stale, f'{page.name}: run tools/docs_tables.py'
+    if skipped := capsys.readouterr().err:
+        pytest.skip(skipped)
 
 
 @pytest.mark.parametrize('name', [*ON_DISK, *OPTIONS])
