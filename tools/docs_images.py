@@ -114,7 +114,7 @@ def main() -> None:
     """Make all images."""
     parser = argparse.ArgumentParser(description='Make the images in docs/images.')
     parser.add_argument('--backbone-weights', default='imagenet', metavar='imagenet|random|FILE')
-    parser.add_argument('--model', default='patchcore')
+    parser.add_argument('--model', default='padim')
     parser.add_argument('--out', type=Path, default=IMAGES, help='default: docs/images')
     parser.add_argument('--no-report', action='store_true', help='without chromium')
     given = parser.parse_args()
