@@ -21,6 +21,7 @@ PACKAGE_ROOTS = (
     ROOT / 'ros2_ws' / 'src' / 'adet_core',
     ROOT / 'ros2_ws' / 'src' / 'adet_evaluation',
     ROOT / 'ros2_ws' / 'src' / 'adet',
+    ROOT / 'ros2_ws' / 'src' / 'adet_console',
     ROOT / 'training',
     ROOT / 'training' / 'adet_synth',
 )

@@ -40,6 +40,7 @@ _ELSEWHERE = {
     'tune': _TRAINING,
     'distill': _TRAINING,
     'export': _TRAINING,
+    'console-password': _ROS,
     'health': _ROS,
     'inspect': _ROS,
     'mark': _ROS,
