@@ -24,17 +24,15 @@ import numpy as np
 
 from adet_core.image import Image
 from adet_core.inference.detector import Detector
-from adet_core.io.sources import Frame
+from adet_core.io.sources import Frame, PlainSource
 from adet_evaluation.bags import BagOptions, BagSource, record_images
 from adet_evaluation.evaluation import evaluate_source, load_detectors
 
 _FORMS = (('mcap', 'none'), ('sqlite3', 'none'), ('mcap', 'jpeg'))
 
 
-class _Images:
+class _Images(PlainSource):
     """Textured images, always the same."""
-
-    is_live = False
 
     def __init__(self, count: int) -> None:
         self.total: int | None = count

@@ -62,6 +62,8 @@ class Live:
     """A camera."""
 
     is_live = True
+    duplicates = non_monotonic = 0
+    warnings: tuple[str, ...] = ()
     total = None
 
     def __iter__(self) -> Iterator[Frame]:

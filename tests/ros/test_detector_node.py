@@ -51,17 +51,22 @@ def message_of(image, stamp_ns=1_000_000_001, frame_id='lens'):
 
 
 def in_encoding(pixels_bgr, encoding):
-    """The same image in another layout (Bayer: any mosaic will do)."""
+    """The same image in another layout (any mosaic and any colours will do)."""
     dtype, channels = ENCODINGS[encoding]
     grey = cv2.cvtColor(pixels_bgr, cv2.COLOR_BGR2GRAY)
     made = {
-        'bgr8': pixels_bgr,
-        'rgb8': pixels_bgr[..., ::-1],
-        'bgra8': cv2.cvtColor(pixels_bgr, cv2.COLOR_BGR2BGRA),
-        'rgba8': cv2.cvtColor(pixels_bgr, cv2.COLOR_BGR2RGBA),
-        'mono16': grey.astype(np.uint16) * 257,
-        '32FC1': grey.astype(np.float32) / 255,
-    }.get(encoding, grey)
+        1: grey,
+        2: pixels_bgr[..., :2],
+        3: pixels_bgr,
+        4: cv2.cvtColor(pixels_bgr, cv2.COLOR_BGR2BGRA),
+    }[channels]
+    if encoding in ('nv12', 'nv21'):
+        # Two thirds of the rows are brightness.
+        made = grey[: len(grey) // 6 * 6]
+    if dtype == np.uint16:
+        made = made.astype(np.uint16) * 257
+    if dtype == np.float32:
+        made = made.astype(np.float32) / 255
     assert made.dtype == dtype
     assert (made.ndim == 3) == (channels > 1)
     return Image(np.ascontiguousarray(made), encoding)
@@ -137,7 +142,7 @@ def test_overlay_and_map_are_not_even_made_while_nobody_listens(ros, deployed, i
 @pytest.mark.parametrize(
     ('damage', 'reason'),
     [
-        ({'encoding': 'yuv422'}, "encoding 'yuv422' is not supported; supported: mono8"),
+        ({'encoding': 'yuv411'}, "encoding 'yuv411' is not supported; supported: mono8"),
         ({'height': 4000}, 'which do not fill it'),
         ({'step': 3}, 'which do not fill it'),
         ({'width': 0}, 'which do not fill it'),

@@ -274,6 +274,7 @@ def test_the_kinds_may_lie_deeper_with_their_masks_beside_them(small: Path) -> N
 def test_a_hairline_survives_downscaling(small: Path, level: int) -> None:
     line = np.zeros((1024, 1024), np.uint8)
     line[100:900, 501] = level
+    _draw(small / 'test' / 'plate' / 'anomaly' / 'bad.png', line)
     _draw(small / 'test' / 'plate' / 'masks' / 'bad.png', line)
 
     mask = next(s.mask for s in _load(small).test if s.is_anomalous)
@@ -286,6 +287,7 @@ def test_a_hairline_survives_downscaling(small: Path, level: int) -> None:
 
 def test_a_broad_mask_keeps_its_area(small: Path) -> None:
     disc = cv2.circle(np.zeros((512, 512), np.uint8), (250, 260), 100, 255, -1)
+    _draw(small / 'test' / 'plate' / 'anomaly' / 'bad.png', disc)
     _draw(small / 'test' / 'plate' / 'masks' / 'bad.png', disc)
     mask = next(s.mask for s in _load(small).test if s.is_anomalous)
     assert mask is not None

@@ -159,8 +159,8 @@ def test_the_overlay_has_the_size_of_the_image_and_marks_the_region(tmp_path: Pa
 
 
 def test_an_unknown_encoding_is_a_image_error(detector: Detector) -> None:
-    with pytest.raises(ImageError, match="encoding 'yuv422' is not supported"):
-        detector.inspect(Image(np.zeros((64, 64, 2), np.uint8), 'yuv422'))
+    with pytest.raises(ImageError, match="encoding 'yuv411' is not supported"):
+        detector.inspect(Image(np.zeros((64, 64, 2), np.uint8), 'yuv411'))
 
 
 def test_a_score_that_is_no_number_is_an_error_and_not_a_good_part(tmp_path: Path) -> None:

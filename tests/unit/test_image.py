@@ -4,23 +4,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import os
 from pathlib import Path
+import resource
 import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 
-from adet_core.errors import ImageError
+from adet_core.errors import ConfigError, ImageError
 from adet_core.image import (
+    decode_image,
+    decode_message,
     encoding_layout,
     ENCODINGS,
     Image,
     preprocess,
     read_image,
     to_bgr,
+    unpack_image,
 )
+from adet_core.image.header import read_header
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (40, 50, 3), np.uint8)
@@ -34,8 +42,18 @@ def _grey_rgb(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(pixels[..., None], 3, axis=2)
 
 
+DEEP_COLOUR = RNG.integers(0, 65536, (40, 50, 4), np.uint16)
+SCALED = np.rint(DEEP_COLOUR[..., :3].astype(np.float64) * 255 / 65535).astype(np.uint8)
 PLAIN = {
     'mono8': (GREY, _grey_rgb(GREY)),
+    '8UC1': (GREY, _grey_rgb(GREY)),
+    '16UC1': (DEEP, _grey_rgb(np.rint(DEEP.astype(np.float64) * 255 / 65535))),
+    '8UC3': (COLOUR, COLOUR[..., ::-1]),
+    '8UC4': (ALPHA, ALPHA[..., 2::-1]),
+    'rgb16': (np.ascontiguousarray(DEEP_COLOUR[..., :3]), SCALED),
+    'bgr16': (np.ascontiguousarray(DEEP_COLOUR[..., :3]), SCALED[..., ::-1]),
+    'rgba16': (DEEP_COLOUR, SCALED),
+    'bgra16': (DEEP_COLOUR, SCALED[..., ::-1]),
     'mono16': (DEEP, _grey_rgb(np.rint(DEEP.astype(np.float64) * 255 / 65535))),
     '32FC1': (FLOAT, _grey_rgb(np.rint(np.clip(FLOAT.astype(np.float64), 0, 1) * 255))),
     'rgb8': (COLOUR, COLOUR),
@@ -44,15 +62,17 @@ PLAIN = {
     'bgra8': (ALPHA, ALPHA[..., 2::-1]),
 }
 MOSAICS = {
-    'bayer_rggb8': 'RGGB',
-    'bayer_bggr8': 'BGGR',
-    'bayer_gbrg8': 'GBRG',
-    'bayer_grbg8': 'GRBG',
+    f'bayer_{pattern}{bits}': pattern.upper()
+    for pattern in ('rggb', 'bggr', 'gbrg', 'grbg')
+    for bits in (8, 16)
 }
+# Y, U and V of two neighbours, in the order of their bytes.
+PAIRS = {'yuv422': 'uyvy', 'uyvy': 'uyvy', 'yuv422_yuy2': 'yuyv', 'yuyv': 'yuyv'}
+PLANES = {'nv12': 'uv', 'nv21': 'vu'}
 
 
 def test_every_encoding_has_a_test() -> None:
-    assert ENCODINGS.keys() == PLAIN.keys() | MOSAICS.keys()
+    assert ENCODINGS.keys() == PLAIN.keys() | MOSAICS.keys() | PAIRS.keys() | PLANES.keys()
 
 
 @pytest.mark.parametrize('encoding', PLAIN)
@@ -79,11 +99,54 @@ def test_showing_a_image_gives_the_same_in_bgr(encoding: str) -> None:
 def test_a_mosaic_gets_its_colours_back(encoding: str, colour: tuple[int, int, int]) -> None:
     levels = dict(zip('RGB', colour, strict=True))
     tile = np.array([levels[letter] for letter in MOSAICS[encoding]], np.uint8).reshape(2, 2)
+    if encoding.endswith('16'):
+        tile = tile.astype(np.uint16) * 257
     mosaic = np.tile(tile, (16, 16))
     preprocessed = preprocess(Image(mosaic, encoding), (32, 32))
     np.testing.assert_array_equal(preprocessed, np.full((32, 32, 3), colour, np.uint8))
     small = preprocess(Image(mosaic, encoding), (8, 8))
     np.testing.assert_array_equal(small, np.full((8, 8, 3), colour, np.uint8))
+
+
+def _yuv_of(colour: tuple[int, int, int]) -> dict[str, int]:
+    """ITU-R BT.601, of limited range."""
+    red, green, blue = (value / 255 for value in colour)
+    y = 0.299 * red + 0.587 * green + 0.114 * blue
+    return {
+        'y': round(16 + 219 * y),
+        'u': round(128 + 112 / 0.886 * (blue - y)),
+        'v': round(128 + 112 / 0.701 * (red - y)),
+    }
+
+
+@pytest.mark.parametrize('colour', [(200, 100, 50), (255, 0, 0), (0, 0, 255), (90, 90, 90)])
+@pytest.mark.parametrize('encoding', [*PAIRS, *PLANES])
+def test_what_shares_its_colours_gets_them_back(
+    encoding: str, colour: tuple[int, int, int]
+) -> None:
+    values = _yuv_of(colour)
+    if encoding in PAIRS:
+        four = [values[letter] for letter in PAIRS[encoding]]
+        pixels = np.tile(np.array(four, np.uint8).reshape(1, 2, 2), (6, 4, 1))
+    else:
+        pair = np.array([values[letter] for letter in PLANES[encoding]], np.uint8)
+        brightness = np.full((6, 8), values['y'], np.uint8)
+        pixels = np.concatenate([brightness, np.tile(pair, (3, 4))])
+    data = np.zeros((len(pixels), 20), np.uint8)
+    row = pixels.reshape(len(pixels), -1)
+    data[:, : row.shape[1]] = row
+    image = unpack_image(
+        memoryview(data).cast('B'), encoding, height=6, width=8, step=20, is_bigendian=False
+    )
+    assert image.size == (6, 8)
+    found = preprocess(image, (6, 8)).astype(int)
+    assert np.abs(found - np.array(colour)).max() <= 3
+
+
+@pytest.mark.parametrize(('encoding', 'shape'), [('yuyv', (4, 5, 2)), ('nv12', (6, 5))])
+def test_shared_colours_need_even_numbers_of_pixels(encoding: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ImageError, match=f'{encoding} image of 5x4: needs even numbers'):
+        preprocess(Image(np.zeros(shape, np.uint8), encoding), (4, 4))
 
 
 @pytest.mark.parametrize('level', [0, 1, 128, 129, 257, 32767, 32768, 65534, 65535])
@@ -236,9 +299,9 @@ def test_pixels_that_do_not_fit_their_encoding_are_refused(
         preprocess(Image(pixels, encoding), (64, 64))
 
 
-@pytest.mark.parametrize('encoding', ['yuv422', '', 'BGR8', 'bayer_rggb16', '8UC3'])
+@pytest.mark.parametrize('encoding', ['yuv411', '', 'BGR8', 'bayer_rggb32', '8UC2'])
 def test_an_unknown_encoding_is_refused_with_the_known_ones(encoding: str) -> None:
-    message = f"encoding '{encoding}' is not supported; supported: mono8, mono16, bgr8"
+    message = f"encoding '{encoding}' is not supported; supported: mono8, 8UC1, mono16"
     with pytest.raises(ImageError, match=message):
         encoding_layout(encoding)
     with pytest.raises(ImageError, match=message):
@@ -315,13 +378,38 @@ def test_float_tiffs_are_read_as_they_are(tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.pixels, FLOAT)
 
 
-@pytest.mark.parametrize('dtype', [np.float64, np.int16])
-def test_pixels_of_an_odd_type_are_refused(tmp_path: Path, dtype: type[np.generic]) -> None:
+@pytest.mark.parametrize(
+    ('dtype', 'channels'),
+    [(np.float64, 1), (np.int16, 1), (np.int16, 3), (np.int32, 3), (np.float32, 3)],
+)
+def test_pixels_of_an_odd_type_are_refused(
+    tmp_path: Path, dtype: type[np.generic], channels: int
+) -> None:
     path = tmp_path / 'a.tiff'
-    assert cv2.imwrite(str(path), GREY.astype(dtype))
-    name = np.dtype(dtype).name
+    assert cv2.imwrite(str(path), (GREY if channels == 1 else COLOUR).astype(dtype))
+    name = np.dtype(dtype).name + (' colour' if channels == 3 else '')
     with pytest.raises(ImageError, match=f'^{path}: has {name} pixels, which adet does not rea'):
         read_image(path)
+
+
+@pytest.mark.parametrize('white', [100, 255, 1023, 4095, 65535])
+@pytest.mark.parametrize('kind', ['P2', 'P3', 'P5', 'P6'])
+def test_the_white_of_a_pgm_or_ppm_file_is_white(tmp_path: Path, kind: str, white: int) -> None:
+    channels = 3 if kind in {'P3', 'P6'} else 1
+    levels = [0, white // 2, white, white // 3] * channels
+    if kind in {'P2', 'P3'}:
+        body = f'{" ".join(map(str, levels))}\n'.encode()
+    else:
+        body = np.array(levels, '>u2' if white > 255 else np.uint8).tobytes()
+    path = tmp_path / 'a.ppm'
+    path.write_bytes(f'{kind}\n# a comment\n2 2\n{white}\n'.encode() + body)
+    image = read_image(path)
+    assert image.encoding == ('bgr8' if channels == 3 else 'mono16' if white > 255 else 'mono8')
+    found = preprocess(image, (2, 2)).astype(int)
+    expected = np.rint(np.array(levels) * (255 / white))
+    if channels == 1:
+        expected = np.repeat(expected, 3)
+    assert np.abs(found.ravel() - expected).max() <= 1
 
 
 def _with_orientation(jpeg: bytes, orientation: int) -> bytes:
@@ -357,7 +445,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, share: float) 
 
 
 @pytest.mark.parametrize(
-    'data', [b'', b'text', b'\x89PNG\r\n\x1a\n', bytes(1000), b'BM' + b'9' * 99]
+    'data', [b'', b'text', b'\x89PNG\r\n\x1a\n', bytes(1000), b'BM' + bytes(99)]
 )
 def test_a_file_that_is_no_image_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / 'a.png'
@@ -371,3 +459,150 @@ def test_a_missing_file_and_a_directory_are_image_errors(tmp_path: Path) -> None
         read_image(tmp_path / 'nothing.png')
     with pytest.raises(ImageError, match='Is a directory'):
         read_image(tmp_path)
+
+
+# ---- hostile files
+
+
+def _png_chunk(kind: bytes, data: bytes, length: int | None = None) -> bytes:
+    size = len(data) if length is None else length
+    return struct.pack('>I', size) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+
+
+def _png(width: int, height: int, *chunks: bytes) -> bytes:
+    header = _png_chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0))
+    return b'\x89PNG\r\n\x1a\n' + header + b''.join(chunks) + _png_chunk(b'IEND', b'')
+
+
+@contextmanager
+def _memory_limited(more: int) -> Iterator[None]:
+    """Let the process take so many bytes more than it has."""
+    pages = int(Path('/proc/self/statm').read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+SUFFIXES = ['.png', '.jpg', '.bmp', '.tiff', '.webp', '.pgm', '.ppm']
+
+
+@pytest.mark.parametrize('shape', [(30, 50), (30, 50, 3), (1, 1), (300, 7)])
+@pytest.mark.parametrize('suffix', SUFFIXES)
+def test_the_header_tells_the_size(suffix: str, shape: tuple[int, ...]) -> None:
+    if (suffix == '.pgm' and len(shape) == 3) or (suffix == '.ppm' and len(shape) == 2):
+        pytest.skip('this format has the other number of channels')
+    for options in ([], [cv2.IMWRITE_WEBP_QUALITY, 101 if suffix == '.webp' else 100]):
+        data = cv2.imencode(suffix, np.zeros(shape, np.uint8), options)[1].tobytes()
+        header = read_header(data)
+        assert header is not None
+        assert (header.height, header.width, header.pixels) == (*shape[:2], shape[0] * shape[1])
+
+
+@pytest.mark.parametrize('suffix', [suffix for suffix in SUFFIXES if suffix != '.pgm'])
+def test_a_header_cut_anywhere_is_no_header(suffix: str) -> None:
+    data = cv2.imencode(suffix, np.zeros((9, 9, 3), np.uint8))[1].tobytes()
+    for length in range(30):
+        header = read_header(data[:length])
+        assert header is None or (header.height, header.width) == (9, 9)
+
+
+def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / 'a.png'
+    path.write_bytes(_png(30_000, 30_000, _png_chunk(b'IDAT', zlib.compress(bytes(100)))))
+    message = f'^{path}: 30000x30000 pixels are more than 200 megapixels; raise ADET_MAX_MEGAPIX'
+    with _memory_limited(100_000_000), pytest.raises(ImageError, match=message):
+        read_image(path)
+    monkeypatch.setenv('ADET_MAX_MEGAPIXELS', '0.001')
+    path.write_bytes(cv2.imencode('.png', GREY)[1].tobytes())
+    with pytest.raises(ImageError, match=r'50x40 pixels are more than 0\.001 megapixels'):
+        read_image(path)
+    data = memoryview(GREY).cast('B')
+    with pytest.raises(ImageError, match=r'mono8 image: 50x40 pixels are more than 0\.001 mega'):
+        unpack_image(data, 'mono8', height=40, width=50, step=50, is_bigendian=False)
+    for word in ('', '0.002'):
+        monkeypatch.setenv('ADET_MAX_MEGAPIXELS', word)
+        assert read_image(path).size == (40, 50)
+    for word in ('many', '0', '-1', 'nan', 'inf'):
+        monkeypatch.setenv('ADET_MAX_MEGAPIXELS', word)
+        with pytest.raises(ConfigError, match=f"^ADET_MAX_MEGAPIXELS is '{word}', expected"):
+            read_image(path)
+
+
+@pytest.mark.parametrize('kind', [b'IDAT', b'tEXt', b'fdAT'])
+def test_a_png_chunk_longer_than_its_file_is_not_allocated(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / 'a.png'
+    pixels = zlib.compress(bytes(9 * 10))
+    path.write_bytes(_png(9, 9, _png_chunk(b'IDAT', pixels), _png_chunk(kind, b'x', 0x7FFFFFF0)))
+    with _memory_limited(200_000_000), pytest.raises(ImageError, match='cannot be decoded'):
+        read_image(path)
+
+
+def test_a_tile_is_no_larger_than_an_image() -> None:
+    entries = [(256, 4, 9), (257, 4, 9), (322, 4, 100_000), (323, 4, 100_000)]
+    body = b''.join(struct.pack('<HHII', tag, kind, 1, value) for tag, kind, value in entries)
+    data = b'II*\0' + struct.pack('<IH', 8, len(entries)) + body + bytes(4)
+    with pytest.raises(ImageError, match='9x9 pixels are more than 200 megapixels'):
+        decode_image(data, 'a.tif')
+
+
+@pytest.mark.parametrize(
+    'tail', [b'', bytes(50), b'\xff\xda', b'\xff\xd8\xff\xda' + bytes(9), b'a note\xff\xd9']
+)
+def test_what_comes_after_a_jpeg_does_not_matter(tail: bytes) -> None:
+    data = cv2.imencode('.jpg', COLOUR)[1].tobytes()
+    expected = decode_image(data, 'a.jpg').pixels
+    np.testing.assert_array_equal(decode_image(data + tail, 'a.jpg').pixels, expected)
+
+
+def test_a_thumbnail_in_a_jpeg_is_not_its_end() -> None:
+    data = cv2.imencode('.jpg', COLOUR)[1].tobytes()
+    thumbnail = cv2.imencode('.jpg', COLOUR[:8, :8])[1].tobytes()
+    body = b'\xff\xe1' + struct.pack('>H', len(thumbnail) + 2) + thumbnail
+    whole = data[:2] + body + data[2:]
+    assert decode_image(whole, 'a.jpg').size == (40, 50)
+    with pytest.raises(ImageError, match='cannot be decoded'):
+        decode_image(whole[: len(whole) * 3 // 4], 'a.jpg')
+
+
+@pytest.mark.timeout(20)
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    pipe = tmp_path / 'pipe.png'
+    os.mkfifo(pipe)
+    device = tmp_path / 'zero.png'
+    device.symlink_to('/dev/zero')
+    for path in (pipe, device):
+        with pytest.raises(ImageError, match=f'^{path}: is not a regular file$'):
+            read_image(path)
+    sparse = tmp_path / 'sparse.png'
+    with sparse.open('wb') as file:
+        file.truncate(7 * 2**30)
+    with (
+        _memory_limited(100_000_000),
+        pytest.raises(ImageError, match='has 7516192768 bytes, more than 1201048576 are'),
+    ):
+        read_image(sparse)
+
+
+@pytest.mark.parametrize(
+    ('told', 'pixels', 'encoding'),
+    [
+        ('bayer_rggb8; png compressed bayer_rggb8', GREY, 'bayer_rggb8'),
+        ('bayer_gbrg16; png compressed ', DEEP, 'bayer_gbrg16'),
+        ('bayer_rggb8; jpeg compressed bgr8', COLOUR, 'bgr8'),
+        ('rgb8; jpeg compressed bgr8', COLOUR, 'bgr8'),
+        ('mono16; png compressed mono16', DEEP, 'mono16'),
+        ('png', GREY, 'mono8'),
+    ],
+)
+def test_a_compressed_mosaic_stays_one(told: str, pixels: np.ndarray, encoding: str) -> None:
+    data = cv2.imencode('.png', pixels)[1].tobytes()
+    image = decode_message(data, told, 'bag#7')
+    assert image.encoding == encoding
+    np.testing.assert_array_equal(image.pixels, pixels)
+    with pytest.raises(ImageError, match=f'^bag#7 .{told}.: cannot be decoded as an image'):
+        decode_message(data[:20], told, 'bag#7')

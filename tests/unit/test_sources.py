@@ -13,7 +13,7 @@ import pytest
 
 from adet_core.errors import DatasetError
 from adet_core.io.folders import IMAGE_SUFFIXES, label_of, list_images
-from adet_core.io.open_source import is_live, open_source
+from adet_core.io.open_source import is_bag, is_live, open_source
 from adet_core.io.sources import FolderSource, VideoSource
 
 
@@ -193,12 +193,45 @@ def test_the_frames_of_a_video_are_a_source(video: Path) -> None:
             assert np.abs(frame.image.pixels.astype(int) - level).max() < 5
 
 
+@pytest.mark.parametrize('name', [b'caf\xe9.avi', b'%03d.avi', b'a:b.avi', b'https:'])
+def test_a_video_may_have_any_name(video: Path, tmp_path: Path, name: bytes) -> None:
+    path = tmp_path / os.fsdecode(name)
+    path.write_bytes(video.read_bytes())
+    assert [frame.source for frame in open_source(str(path))] == [f'{path}#{n}' for n in range(3)]
+
+
+def test_a_video_of_too_large_images_is_refused(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('ADET_MAX_MEGAPIXELS', '0.003')
+    with pytest.raises(DatasetError, match=r'avi: 64x48 pixels are more than 0\.003 megapixels'):
+        open_source(str(video))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize('name', ['pipe', 'pipe.avi', 'pipe.mcap'])
+def test_a_pipe_and_a_device_are_no_source(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    for spec in (str(tmp_path / name), '/dev/zero'):
+        with pytest.raises(DatasetError, match=f'^{spec}: is no regular file; a camera is cam'):
+            open_source(spec)
+
+
+def test_metadata_of_another_program_makes_no_bag(tmp_path: Path) -> None:
+    _draw(tmp_path / '1.png')
+    (tmp_path / 'metadata.yaml').write_text('camera: left\n')
+    assert not is_bag(tmp_path)
+    assert open_source(str(tmp_path)).total == 1
+    (tmp_path / 'metadata.yaml').write_text('rosbag2_bagfile_information:\n  version: 8\n')
+    assert is_bag(tmp_path)
+
+
 def test_a_video_that_vanishes_is_a_dataset_error(video: Path, tmp_path: Path) -> None:
     path = tmp_path / 'a.avi'
     path.write_bytes(video.read_bytes())
     source = open_source(str(path))
     path.unlink()
-    with pytest.raises(DatasetError, match=f'^{path}: neither an image nor a video'):
+    with pytest.raises(DatasetError, match=f'^{path}: No such file or directory'):
         next(iter(source))
 
 

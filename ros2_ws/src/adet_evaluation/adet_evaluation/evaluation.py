@@ -12,6 +12,7 @@ from pathlib import Path
 from adet_core.errors import BagError, ConfigError, DatasetError, ImageError
 from adet_core.image import Image, read_image
 from adet_core.inference.detector import Detector
+from adet_core.io.masks import Masks
 from adet_core.io.open_source import is_bag
 from adet_core.io.sources import Frame, FrameSource, VideoSource
 from adet_core.progress import ProgressCallback, silent
@@ -47,12 +48,16 @@ class Evaluation:
         source: What was evaluated, for people.
         find_images: The images again, for those who want to look.
         warnings: What was wrong with the source, a line each.
+        unmatched_masks: Masks without an image; the warnings name them.
+        unfit_masks: Masks that cannot be read or do not fit their images; the warnings name them.
     """
 
     models: Mapping[str, ModelEvaluation]
     source: str
     find_images: FindImages
     warnings: Sequence[str] = ()
+    unmatched_masks: int = 0
+    unfit_masks: int = 0
 
 
 def load_detectors(
@@ -105,8 +110,8 @@ def evaluate_source(
     if source.is_live:
         msg = f'{name}: a camera never ends; record a bag, and evaluate that'
         raise DatasetError(msg)
-    runs = infer_offline(source, detectors, progress=progress)
-    duplicates = getattr(source, 'duplicates', 0)
+    masks = Masks()
+    runs = infer_offline(source, detectors, masks=masks, progress=progress)
     models = {
         model: ModelEvaluation(
             run.rows,
@@ -114,15 +119,21 @@ def evaluate_source(
                 run.rows,
                 learned=_learned(detectors[model]),
                 pixels=run.pixels,
-                duplicates=duplicates,
+                duplicates=source.duplicates,
                 seconds=run.seconds,
             ),
             detectors[model],
         )
         for model, run in runs.items()
     }
-    warnings = getattr(source, 'warnings', ())
-    return Evaluation(models, name, lambda stamps: find_images(source, stamps), warnings)
+    return Evaluation(
+        models,
+        name,
+        lambda stamps: find_images(source, stamps),
+        [*source.warnings, *masks.warnings],
+        unmatched_masks=len(masks.unmatched),
+        unfit_masks=len(masks.unfit),
+    )
 
 
 def evaluate_bag(
@@ -182,7 +193,7 @@ def evaluate_results(
         word if word and words.count(word) == 1 else f'{word} ({path})': rows
         for word, (path, rows) in zip(words, read, strict=True)
     }
-    models, warnings = {}, list(getattr(replayed, 'warnings', ()))
+    models, warnings = {}, list(replayed.warnings) if replayed else []
     for name, rows in share_labels(named).items():
         detector = detectors.get(rows[0].model) if rows else None
         figures = evaluate(rows, learned=_learned(detector) if detector else ())

@@ -16,17 +16,30 @@ import cv2
 import numpy as np
 
 from adet_core.bundle import write_atomic
-from adet_core.errors import DatasetError
-from adet_core.image import Image, to_bgr
+from adet_core.errors import DatasetError, ImageError
+from adet_core.image import Image, read_file, to_bgr
 
+SCHEMA = 'adet_marked_image_1'
+"""What the field ``schema`` of a note says."""
 _NOTE = '.json'
+_LARGEST_NOTE = 2**16
 # What OpenCV writes without loss as it is.
-_PLAIN = ('mono8', 'mono16', 'bgr8')
+_PLAIN = ('mono8', '8UC1', 'mono16', '16UC1', 'bgr8', '8UC3')
 
 
 def is_feedback(path: Path) -> bool:
-    """Whether an image was kept by `keep_frame`."""
-    return path.with_suffix(_NOTE).is_file()
+    """Whether an image was kept by `keep_frame`: the JSON file beside it is a note of ours."""
+    try:
+        values = json.loads(read_file(path.with_suffix(_NOTE), limit=_LARGEST_NOTE))
+    except (ImageError, ValueError, RecursionError):
+        # Other programs write files of that name, too.
+        return False
+    if not isinstance(values, dict) or 'schema' in values:
+        return isinstance(values, dict) and values['schema'] == SCHEMA
+    # Version 0.1 wrote no schema.
+    return isinstance(values.get('stamp_ns'), int) and all(
+        isinstance(values.get(name), str) for name in ('model', 'bundle_id')
+    )
 
 
 def keep_frame(
@@ -46,7 +59,7 @@ def keep_frame(
         name: Of the file, without suffix; names sort by time.
         image: Any encoding adet reads; 8-bit BGR, or grey as it is, in the file.
         note: Where it came from; plain values.
-        limit: Frames with a note that the folder may hold.
+        limit: Frames with a note of ours that the folder may hold.
         replace: Whether the oldest makes room when it is full.
         float_range: For 32FC1 images.
 
@@ -58,7 +71,7 @@ def keep_frame(
         OSError: It cannot be written.
     """
     path = folder / f'{name}.png'
-    kept = sorted(folder.glob(f'*{_NOTE}'))
+    kept = sorted(one for one in folder.glob(f'*{_NOTE}') if is_feedback(one))
     if not is_feedback(path) and len(kept) >= limit:
         if not replace:
             msg = f'{folder}: holds {len(kept)} marked frames, the limit; retrain, then move some'
@@ -70,6 +83,8 @@ def keep_frame(
     pixels = image.pixels if plain else to_bgr(image, float_range=float_range)
     _, data = cv2.imencode('.png', np.ascontiguousarray(pixels))
     # The note first: an image that a person marked is never taken for one of many.
-    write_atomic(path.with_suffix(_NOTE), (json.dumps(dict(note), indent=2) + '\n').encode())
+    write_atomic(
+        path.with_suffix(_NOTE), (json.dumps({'schema': SCHEMA, **note}, indent=2) + '\n').encode()
+    )
     write_atomic(path, data.tobytes())
     return path

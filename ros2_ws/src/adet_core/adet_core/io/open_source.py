@@ -10,7 +10,8 @@ from pathlib import Path
 import re
 from typing import cast
 
-from adet_core.errors import ConfigError, DatasetError
+from adet_core.errors import ConfigError, DatasetError, ImageError
+from adet_core.image import read_file
 from adet_core.io.folders import IMAGE_SUFFIXES
 from adet_core.io.sources import (
     CameraSource,
@@ -19,6 +20,9 @@ from adet_core.io.sources import (
     VideoSource,
 )
 
+BAG_SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd', '.bag')
+"""What the names of storage files of ROS 2, compressed or not, and of ROS 1 end in."""
+_LARGEST_METADATA = 2**26
 _CAMERA = re.compile(r'camera:(\d{1,6})')
 
 
@@ -28,11 +32,21 @@ def is_live(spec: str) -> bool:
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path is a rosbag2 recording: its folder, or a storage file."""
-    if path.is_dir():
-        names = ('metadata.yaml', '*.mcap', '*.db3')
-        return any(next(path.glob(name), None) for name in names)
-    return path.suffix in ('.mcap', '.db3')
+    """Whether a path is a rosbag: the folder of a recording, or a storage file."""
+    if not path.is_dir():
+        return path.is_file() and path.name.endswith(BAG_SUFFIXES)
+    files = (file for file in path.iterdir() if file.name.endswith(BAG_SUFFIXES))
+    return any(file.is_file() for file in files) or _is_bag_metadata(path / 'metadata.yaml')
+
+
+def _is_bag_metadata(path: Path) -> bool:
+    """Whether a file is the metadata of a bag; other programs call theirs so, too."""
+    try:
+        return path.is_file() and b'rosbag2_bagfile_information:' in read_file(
+            path, limit=_LARGEST_METADATA
+        )
+    except ImageError:
+        return False
 
 
 def open_source(spec: str, *, topic: str = '') -> FrameSource:
@@ -59,6 +73,9 @@ def open_source(spec: str, *, topic: str = '') -> FrameSource:
         return _open_bag(path, topic)
     if path.is_dir():
         return FolderSource(path)
+    if not path.is_file():
+        msg = f'{spec}: is no regular file; a camera is camera:N'
+        raise DatasetError(msg)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return FolderSource(path.parent, [path])
     return VideoSource(path)

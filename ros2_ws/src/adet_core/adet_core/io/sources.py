@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +14,7 @@ import cv2
 import numpy as np
 
 from adet_core.errors import DatasetError, ImageError
-from adet_core.image import Image, read_image
+from adet_core.image import check_pixels, Image, read_image
 from adet_core.io.folders import label_of, list_images
 
 
@@ -44,19 +45,34 @@ class FrameSource(Protocol):
     Attributes:
         is_live: Frames come by themselves and are lost when nobody takes them.
         total: Number of frames of one pass, as far as it can be told; None if only the end will.
+        duplicates: Frames of the present pass that were left out, as their stamp had come before.
+        non_monotonic: Frames of the present pass whose stamp is earlier than the one before it.
+        warnings: What is wrong with the source, a line each; complete after a pass.
     """
 
     is_live: bool
     total: int | None
+    duplicates: int
+    non_monotonic: int
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """See above."""
 
     def __iter__(self) -> Iterator[Frame]:
         """Read the frames one after the other."""
 
 
-class FolderSource:
-    """The images below a folder, in sorted order; ``normal`` and ``anomaly`` are labels."""
+class PlainSource:
+    """A source whose frames have no stamps of their own, and that has nothing to warn of."""
 
     is_live = False
+    duplicates = non_monotonic = 0
+    warnings: Sequence[str] = ()
+
+
+class FolderSource(PlainSource):
+    """The images below a folder, in sorted order; ``normal`` and ``anomaly`` are labels."""
 
     def __init__(self, folder: Path, images: list[Path] | None = None) -> None:
         """List the images.
@@ -78,10 +94,8 @@ class FolderSource:
                 yield Frame(None, str(path), label, str(error))
 
 
-class VideoSource:
+class VideoSource(PlainSource):
     """The frames of a video file."""
-
-    is_live = False
 
     def __init__(self, path: Path) -> None:
         """Check that the file can be opened.
@@ -90,31 +104,40 @@ class VideoSource:
             DatasetError: It is no video that OpenCV reads.
         """
         self._path = path
-        capture = self._open()
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        capture.release()
+        with self._opened() as capture:
+            count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.total: int | None = count if count > 0 else None
 
     def __iter__(self) -> Iterator[Frame]:
         """Decode the frames in order."""
-        capture = self._open()
-        try:
+        with self._opened() as capture:
             index = 0
             while (pixels := _grab(capture)) is not None:
                 yield Frame(Image(pixels, 'bgr8'), f'{self._path}#{index}')
                 index += 1
-        finally:
-            capture.release()
 
-    def _open(self) -> cv2.VideoCapture:
-        capture = cv2.VideoCapture(str(self._path))
-        if not capture.isOpened():
-            msg = f'{self._path}: neither an image nor a video that OpenCV can read'
-            raise DatasetError(msg)
-        return capture
+    @contextmanager
+    def _opened(self) -> Iterator[cv2.VideoCapture]:
+        try:
+            file = self._path.open('rb')
+        except OSError as error:
+            raise DatasetError(f'{self._path}: {error.strerror}') from None
+        # By its descriptor: a path need not be text, and may look like a pattern or an address.
+        with file:
+            capture = cv2.VideoCapture(f'/proc/self/fd/{file.fileno()}')
+            try:
+                if not capture.isOpened():
+                    msg = f'{self._path}: neither an image nor a video that OpenCV can read'
+                    raise DatasetError(msg)
+                size = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+                width, height = (int(capture.get(one)) for one in size)
+                check_pixels(width, height, str(self._path))
+                yield capture
+            finally:
+                capture.release()
 
 
-class CameraSource:
+class CameraSource(PlainSource):
     """A camera through OpenCV; it never ends by itself."""
 
     is_live = True

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adet_core.errors import BagError, ImageError
-from adet_core.image import decode_image, Image, unpack_image
+from adet_core.image import decode_message, Image, unpack_image
 from adet_core.io.sources import Frame
 from adet_evaluation.bags.messages import COMPRESSED, IMAGE, INFO, nanoseconds
 from adet_evaluation.bags.reader import Bag
@@ -126,7 +126,7 @@ def to_image(message: Any, name: str) -> Image:
         ImageError: Its encoding is not supported, or it is damaged; names ``name``.
     """
     if message.__msgtype__ == COMPRESSED:
-        return decode_image(message.data.tobytes(), f'{name} ({message.format})')
+        return decode_message(message.data.tobytes(), message.format, name)
     try:
         return unpack_image(
             memoryview(message.data),

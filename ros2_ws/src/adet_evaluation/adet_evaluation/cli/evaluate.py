@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 replayed=BagSource(replayed, arguments.topic) if replayed else None,
                 progress=progress,
             )
-        result = to_dict(evaluation.models, evaluation.warnings)
+        result = to_dict(evaluation)
         if arguments.report:
             result['report'] = str(write_report(arguments.report, evaluation))
     for warning in evaluation.warnings:

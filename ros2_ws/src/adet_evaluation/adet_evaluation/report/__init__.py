@@ -34,11 +34,17 @@ _LABELS = {'normal': 0, 'anomaly': 1}
 _NO_LABELS = 'needs labels'
 
 
-def to_dict(models: Mapping[str, ModelEvaluation], warnings: Sequence[str]) -> dict[str, Any]:
+def to_dict(evaluation: Evaluation) -> dict[str, Any]:
     """The figures as ``--json`` and report.json give them: the first model's, and all by name."""
-    figures = {name: asdict(one.figures) for name, one in models.items()}
+    figures = {name: asdict(one.figures) for name, one in evaluation.models.items()}
     first = next(iter(figures.values()))
-    return {**first, 'models': figures, 'warnings': list(warnings)}
+    return {
+        **first,
+        'models': figures,
+        'unmatched_masks': evaluation.unmatched_masks,
+        'unfit_masks': evaluation.unfit_masks,
+        'warnings': list(evaluation.warnings),
+    }
 
 
 def write_report(folder: Path, evaluation: Evaluation) -> Path:
@@ -99,7 +105,7 @@ def write_report(folder: Path, evaluation: Evaluation) -> Path:
         plotly=safe(get_plotlyjs()),
         data=safe(_data(models)),
     )
-    text = json.dumps(to_dict(models, evaluation.warnings), indent=2, allow_nan=False) + '\n'
+    text = json.dumps(to_dict(evaluation), indent=2, allow_nan=False) + '\n'
     write_atomic(folder / JSON_FILE, text.encode())
     write_atomic(folder / HTML_FILE, html.encode())
     return folder / HTML_FILE
