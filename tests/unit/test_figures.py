@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from adet_core.errors import RecordError
+from adet_core.io.sources import Frame
 from adet_core.records import Record
 from adet_evaluation.cli.evaluate import show
-from adet_evaluation.figures import defect_type, evaluate, share_labels
+from adet_evaluation.figures import defect_type, evaluate
+from adet_evaluation.rows import join_rows, share_labels
 
 _stamps = itertools.count()
 
@@ -206,3 +208,20 @@ def test_drift_is_found_where_accepted_scores_leave_what_was_learned() -> None:
     rejected = [replace(row, is_anomalous=True) for row in moved]
     assert evaluate([*steady, *rejected], learned=learned).drift == ()
     assert evaluate(moved, learned=learned[:10]).drift is None
+
+
+def test_rows_are_joined_with_the_images_there_were() -> None:
+    def row(stamp: int, label: str = '') -> Record:
+        return Record(
+            stamp_ns=stamp, frame_id='', source='', label=label, model='padim', score=1.0
+        )
+
+    frames = [(stamp, Frame(None, f'{stamp}.png', 'normal', frame_id='f')) for stamp in (4, 1, 2)]
+    frames.append((3, Frame(None, '3.png', 'anomaly', 'cannot be decoded')))
+    joined = join_rows([row(2), row(1, 'anomaly'), row(9)], frames, why='has no row')
+    assert [one.stamp_ns for one in joined] == [1, 2, 3, 4, 9]
+    assert [one.label for one in joined] == ['anomaly', 'normal', 'anomaly', 'normal', '']
+    assert [one.source for one in joined] == ['', '2.png', '3.png', '4.png', '']
+    assert [one.error for one in joined] == ['', '', 'cannot be decoded', 'has no row', '']
+    # Nothing is lost: the order is that of the rows.
+    assert join_rows([row(2), row(1)], [], why='') == [row(2), row(1)]

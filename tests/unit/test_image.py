@@ -98,9 +98,9 @@ def test_showing_a_image_gives_the_same_in_bgr(encoding: str) -> None:
 @pytest.mark.parametrize('colour', [(200, 100, 50), (255, 0, 0), (0, 255, 0), (0, 0, 255)])
 def test_a_mosaic_gets_its_colours_back(encoding: str, colour: tuple[int, int, int]) -> None:
     levels = dict(zip('RGB', colour, strict=True))
-    tile = np.array([levels[letter] for letter in MOSAICS[encoding]], np.uint8).reshape(2, 2)
-    if encoding.endswith('16'):
-        tile = tile.astype(np.uint16) * 257
+    deep = encoding.endswith('16')
+    values = [levels[letter] * (257 if deep else 1) for letter in MOSAICS[encoding]]
+    tile = np.array(values, np.uint16 if deep else np.uint8).reshape(2, 2)
     mosaic = np.tile(tile, (16, 16))
     preprocessed = preprocess(Image(mosaic, encoding), (32, 32))
     np.testing.assert_array_equal(preprocessed, np.full((32, 32, 3), colour, np.uint8))

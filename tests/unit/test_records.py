@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+import csv
+from dataclasses import replace
 import errno
+import math
 import os
 from pathlib import Path
 import random
@@ -17,10 +20,12 @@ import textwrap
 
 from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
+import numpy as np
 import pytest
 import victims
 
 from adet_core.errors import RecordError
+from adet_core.inference.detector import Inspection
 from adet_core.records import (
     COLUMNS,
     read_records,
@@ -28,6 +33,7 @@ from adet_core.records import (
     RecordWriter,
     results_path,
     set_aside,
+    with_verdict,
 )
 from adet_core.scoring import Region
 
@@ -175,6 +181,60 @@ def test_any_values_are_read_back(
     assert read.score == (None if number is None else pytest.approx(number, rel=1e-8, abs=0))
     assert read.regions[0][:4] == box[:4]
     assert read.regions[0].score == pytest.approx(box[4], rel=1e-8, abs=0)
+
+
+FORMULAS = ['=1+1', '+1.png', '-1.png', '@a', '\t=1', '\uff1d1', "'=1", "''-2"]
+
+
+@pytest.mark.parametrize('text', [*FORMULAS, "'", "'a", 'a=1', ' =1'])
+def test_a_spreadsheet_runs_no_cell_and_every_text_is_read_back(path: Path, text: str) -> None:
+    record = Record(
+        stamp_ns=1, frame_id=text, source=text, label='', model='padim', score=-1.5, error=text
+    )
+    _write(path, record)
+    assert list(read_records(path)) == [record]
+    (row,) = list(csv.reader(path.read_text().splitlines()))[1:]
+    assert [row[COLUMNS.index(name)] for name in ('source', 'frame_id', 'error')] == [
+        f"'{text}" if text in FORMULAS else text
+    ] * 3
+    assert row[COLUMNS.index('score')] == '-1.5'
+
+
+def test_a_text_of_any_length_is_read_back_as_far_as_a_cell_goes(path: Path) -> None:
+    record = Record(stamp_ns=1, frame_id='f' * 140_000, source='', label='', model='padim')
+    _write(path, record)
+    (read,) = read_records(path)
+    assert read.frame_id == 'f' * 4095 + '…'
+
+
+@pytest.mark.parametrize('number', ['nan', 'inf', '-inf'])
+def test_a_row_with_figures_that_are_no_numbers_is_damaged(path: Path, number: str) -> None:
+    _write(path, FULL, _plain(2))
+    path.write_text(path.read_text().replace(',12.5,', f',{number},'))
+    with pytest.raises(RecordError, match=r'line 2 is damaged; remove it'):
+        list(read_records(path))
+
+
+@pytest.mark.parametrize('field', ['score', 'threshold'])
+def test_a_verdict_that_is_no_number_is_an_error(field: str) -> None:
+    inspection = Inspection(
+        score=1.0,
+        normalised_score=0.5,
+        threshold=2.0,
+        is_anomalous=False,
+        is_uncertain=True,
+        regions=(Region(1, 2, 3, 4, 5.0),),
+        anomaly_map=np.zeros((2, 2), np.float32),
+        bundle_id='abc',
+        inference_ms=3.0,
+    )
+    bare = replace(_plain(1), score=None)
+    row = with_verdict(bare, inspection, latency_ms=4.0)
+    assert (row.score, row.threshold, row.is_uncertain) == (1.0, 2.0, True)
+    assert (row.regions, row.latency_ms) == (inspection.regions, 4.0)
+    refused = with_verdict(bare, replace(inspection, **{field: math.nan}))
+    assert (refused.score, refused.regions) == (None, ())
+    assert 'is no number' in refused.error
 
 
 # ---- a torn end

@@ -19,6 +19,7 @@ from adet_core.io.labelled import LabelledImage
 from adet_core.overlay import draw_overlay
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback
+from adet_core.records import safe_cell
 from adet_core.scoring import AnomalyMap, find_regions, normalise_score
 
 
@@ -57,7 +58,7 @@ def write_test_result(
         label = 'anomaly' if labelled.is_anomalous else 'normal'
         rows.append(
             PredictionRow(
-                str(labelled.path),
+                safe_cell(str(labelled.path)),
                 label,
                 score,
                 normalise_score(score, threshold, span),

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import replace
 import sys
 from typing import Any
 
@@ -16,10 +15,9 @@ import numpy.typing as npt
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
-from adet_core import scoring
 from adet_core.image import Image, unpack_image
 from adet_core.inference.detector import Inspection
-from adet_core.records import Record
+from adet_core.records import Record, with_verdict
 
 try:
     from cv_bridge import CvBridge
@@ -108,18 +106,4 @@ def to_record(result: AnomalyResult, info: ImageInfo | None, latency_ms: float |
         bundle_id=result.bundle_id,
         error=result.error,
     )
-    if result.error:
-        return row
-    return replace(
-        row,
-        score=result.score,
-        normalised_score=result.normalised_score,
-        threshold=result.threshold,
-        is_anomalous=result.is_anomalous,
-        is_uncertain=result.is_uncertain,
-        regions=tuple(
-            scoring.Region(r.x, r.y, r.width, r.height, r.score) for r in result.regions
-        ),
-        inference_ms=result.inference_ms,
-        latency_ms=latency_ms,
-    )
+    return row if result.error else with_verdict(row, result, latency_ms=latency_ms)

@@ -7,13 +7,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 import csv
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 import errno
 import fcntl
 import io
+import math
 import os
 from pathlib import Path
+import re
 from typing import Any
 
 from adet_core.errors import RecordError
@@ -22,6 +24,10 @@ from adet_core.scoring import Region
 # Enough of the file's end to find the last whole line and the frames a restart may see again.
 _TAIL_BYTES = 1 << 16
 _RECENT = 64
+# Longer than any path; the reader of Python's csv module ends at 131,072.
+_LONGEST_CELL = 4096
+# What spreadsheets take for a formula, and what was made safe before.
+_FORMULA = re.compile("'*[=+\\-@\t＝＋－＠]")  # noqa: RUF001 - wide signs count, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +71,37 @@ class Record:
     inference_ms: float | None = None
     latency_ms: float | None = None
     error: str = ''
+
+
+_FIGURES = (
+    'score',
+    'normalised_score',
+    'threshold',
+    'is_anomalous',
+    'is_uncertain',
+    'inference_ms',
+)
+
+
+def with_verdict(row: Record, verdict: Any, *, latency_ms: float | None = None) -> Record:
+    """A row with what a detector found in its image.
+
+    Args:
+        row: What is known of the image.
+        verdict: An `adet_core.inference.detector.Inspection`, or an AnomalyResult, live or out of
+            a bag: they have fields of the same names.
+        latency_ms: From the image's stamp to this row; None if that says nothing.
+
+    Returns:
+        A row without figures and with an error if the score or the threshold is no number, as a
+        message may have it.
+    """
+    figures = {name: getattr(verdict, name) for name in _FIGURES}
+    if not all(math.isfinite(figures[name]) for name in ('score', 'threshold')):
+        told = f'the score {verdict.score} or the threshold {verdict.threshold} is no number'
+        return replace(row, error=told)
+    regions = tuple(Region(r.x, r.y, r.width, r.height, r.score) for r in verdict.regions)
+    return replace(row, **figures, regions=regions, latency_ms=latency_ms)
 
 
 COLUMNS = tuple(field.name for field in fields(Record))
@@ -245,7 +282,18 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return ';'.join(' '.join(f'{number:.9g}' for number in region) for region in value)
     # One row is one line, whatever a file is called.
-    return ' '.join(str(value).replace('\0', ' ').splitlines())
+    line = ' '.join(str(value).replace('\0', ' ').splitlines())
+    return safe_cell(line if len(line) <= _LONGEST_CELL else f'{line[: _LONGEST_CELL - 1]}…')
+
+
+def safe_cell(text: str) -> str:
+    """Text as a cell that spreadsheets show and do not run; `plain_text` is the reverse."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def plain_text(cell: str) -> str:
+    """What `safe_cell` made a cell of."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _join(values: Sequence[str]) -> bytes:
@@ -267,9 +315,10 @@ def _parse(line: bytes) -> Record | None:
 
 def _record(row: list[str]) -> Record:
     values: dict[str, Any] = dict(zip(COLUMNS, row, strict=True))
+    values = {name: plain_text(text) for name, text in values.items()}
     values['stamp_ns'] = int(values['stamp_ns'])
     for name in ('score', 'normalised_score', 'threshold', 'inference_ms', 'latency_ms'):
-        values[name] = float(values[name]) if values[name] else None
+        values[name] = _number(values[name]) if values[name] else None
     for name in ('is_anomalous', 'is_uncertain'):
         values[name] = {'1': True, '0': False, '': None}[values[name]]
     values['regions'] = tuple(
@@ -278,6 +327,14 @@ def _record(row: list[str]) -> Record:
     return Record(**values)
 
 
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        msg = f'{text} is no figure'
+        raise ValueError(msg)
+    return number
+
+
 def _region(text: str) -> Region:
     x, y, width, height, score = text.split()
-    return Region(int(x), int(y), int(width), int(height), float(score))
+    return Region(int(x), int(y), int(width), int(height), _number(score))

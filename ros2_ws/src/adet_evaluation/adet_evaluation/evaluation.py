@@ -17,8 +17,9 @@ from adet_core.io.open_source import is_bag
 from adet_core.io.sources import Frame, FrameSource, VideoSource
 from adet_core.progress import ProgressCallback, silent
 from adet_core.records import read_records, Record
-from adet_evaluation.figures import evaluate, EvaluationFigures, share_labels
+from adet_evaluation.figures import evaluate, EvaluationFigures
 from adet_evaluation.offline import find_images, infer_offline, stamped
+from adet_evaluation.rows import join_rows, share_labels
 
 FindImages = Callable[[Collection[int]], Mapping[int, Image]]
 """Gives images by their stamps in nanoseconds; one that is not at hand is absent."""
@@ -187,7 +188,7 @@ def evaluate_results(
     read = [(path, list(read_records(path))) for path in paths]
     if replayed is not None:
         expected = _without_images(replayed, progress)
-        read = [(path, _completed(rows, expected)) for path, rows in read]
+        read = [(path, join_rows(rows, expected, why='has no row')) for path, rows in read]
     words = [rows[0].model if rows else '' for _, rows in read]
     named = {
         word if word and words.count(word) == 1 else f'{word} ({path})': rows
@@ -222,32 +223,6 @@ def _without_images(source: FrameSource, progress: ProgressCallback) -> list[tup
         found.append((stamp, replace(frame, image=None)))
         progress('reading labels', len(found), source.total)
     return found
-
-
-def _completed(rows: list[Record], expected: Sequence[tuple[int, Frame]]) -> list[Record]:
-    """Rows with the labels of their images, and one for each image that has none."""
-    frames = dict(expected)
-    model = rows[0].model if rows else ''
-    known = [
-        replace(row, source=frame.source, label=frame.label)
-        if not row.label and (frame := frames.get(row.stamp_ns))
-        else row
-        for row in rows
-    ]
-    inspected = {row.stamp_ns for row in rows}
-    lost = [
-        Record(
-            stamp_ns=stamp,
-            frame_id=frame.frame_id,
-            source=frame.source,
-            label=frame.label,
-            model=model,
-            error=frame.error or 'has no row',
-        )
-        for stamp, frame in expected
-        if stamp not in inspected
-    ]
-    return known + lost
 
 
 def _learned(detector: Detector) -> Sequence[float]:

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 import itertools
 import math
 from pathlib import PurePath
@@ -193,20 +193,6 @@ def evaluate(
         bundles=tuple(dict.fromkeys(row.bundle_id for row in inspected)),
         drift=_drift(inspected, learned),
     )
-
-
-def share_labels(rows: Mapping[str, Sequence[Record]]) -> dict[str, list[Record]]:
-    """Several models' rows, each with the label and source that any of them knows of its stamp."""
-    known = {row.stamp_ns: row for one in rows.values() for row in one if row.label}
-    return {
-        model: [
-            replace(row, label=known[row.stamp_ns].label, source=known[row.stamp_ns].source)
-            if not row.label and row.stamp_ns in known
-            else row
-            for row in one
-        ]
-        for model, one in rows.items()
-    }
 
 
 def defect_type(source: str) -> str:

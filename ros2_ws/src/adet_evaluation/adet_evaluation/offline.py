@@ -18,7 +18,7 @@ from adet_core.io.masks import Mask, Masks
 from adet_core.io.sources import Frame, FrameSource
 from adet_core.metrics import pixel_metrics, PixelMetrics
 from adet_core.progress import ProgressCallback, silent
-from adet_core.records import Record
+from adet_core.records import Record, with_verdict
 from adet_core.scoring import AnomalyMap
 
 
@@ -65,7 +65,7 @@ def infer_offline(
         size, mask = (0, 0), None
         for name, detector in detectors.items():
             began = time.perf_counter()
-            row, inspection = _judge(detector, stamp, frame)
+            row, inspection = _inspect(detector, stamp, frame)
             took = time.perf_counter() - began
             runs[name].rows.append(row)
             runs[name].seconds += took
@@ -109,7 +109,7 @@ def find_images(source: FrameSource, stamps: Collection[int]) -> dict[int, Image
     return found
 
 
-def _judge(detector: Detector, stamp: int, frame: Frame) -> tuple[Record, Inspection | None]:
+def _inspect(detector: Detector, stamp: int, frame: Frame) -> tuple[Record, Inspection | None]:
     row = Record(
         stamp_ns=stamp,
         frame_id=frame.frame_id,
@@ -126,19 +126,7 @@ def _judge(detector: Detector, stamp: int, frame: Frame) -> tuple[Record, Inspec
     except AdetError as error:
         # As the node has it: the image gets its row, and the rest goes on.
         return replace(row, error=str(error)), None
-    return (
-        replace(
-            row,
-            score=inspection.score,
-            normalised_score=inspection.normalised_score,
-            threshold=inspection.threshold,
-            is_anomalous=inspection.is_anomalous,
-            is_uncertain=inspection.is_uncertain,
-            regions=inspection.regions,
-            inference_ms=inspection.inference_ms,
-        ),
-        inspection,
-    )
+    return with_verdict(row, inspection), inspection
 
 
 def _mask(masks: Masks, frame: Frame, size: tuple[int, int]) -> Mask | None:

@@ -16,6 +16,7 @@ from adet.conversions import to_nanoseconds, to_record
 from adet.diagnostics import Diagnostics, Health
 from adet.node import AdetNode
 from adet.options import CsvRecorderOptions
+from adet_core.io.stamp_join import StampJoin
 from adet_core.models.names import model_folder
 from adet_core.records import RecordWriter, results_path
 
@@ -46,7 +47,7 @@ class CsvRecorder(AdetNode):
             self._writers[model] = writer = RecordWriter(results_path(folder, model))
             if writer.repaired:
                 self.get_logger().warning(f'{writer.path}: removed a torn end left by a crash')
-        self._infos: dict[int, ImageInfo] = {}
+        self._infos = StampJoin[ImageInfo](_KEPT_INFOS)
         self._unexplained: dict[tuple[int, str], tuple[float, AnomalyResult]] = {}
         self._rows = 0
         self._recorded = self.create_publisher(Recorded, 'recorded', qos.every_frame())
@@ -77,9 +78,7 @@ class CsvRecorder(AdetNode):
                 self._write(result, info)
             elif waiting := self._unexplained.pop((stamp, model), None):
                 self._write(waiting[1], info)
-        self._infos[stamp] = info
-        while len(self._infos) > _KEPT_INFOS:
-            del self._infos[next(iter(self._infos))]
+        self._infos.tell(stamp, info)
 
     def _on_result(self, result: AnomalyResult) -> None:
         stamp = to_nanoseconds(result.header.stamp)

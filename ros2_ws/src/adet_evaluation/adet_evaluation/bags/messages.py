@@ -12,6 +12,8 @@ from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
 from rosbags.typesys import get_types_from_idl, get_types_from_msg, get_typestore, Stores
 from rosbags.typesys.store import Typestore
 
+from adet_core.io.sources import Frame
+
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 INFO = 'adet_interfaces/msg/ImageInfo'
@@ -88,6 +90,18 @@ def _store(own: Mapping[str, Any]) -> Typestore:
 def nanoseconds(header: Any, received_ns: int) -> int:
     """A message's stamp; where nobody set one, when it was recorded."""
     return int(header.stamp.sec) * _NS + int(header.stamp.nanosec) or received_ns
+
+
+def explained(info: Any, stamp_ns: int) -> Frame:
+    """What an ``image_info`` says of an image, without the image."""
+    return Frame(
+        None,
+        info.source,
+        info.label,
+        info.error,
+        stamp_ns=stamp_ns,
+        frame_id=info.header.frame_id,
+    )
 
 
 def make_header(types: Typestore, stamp_ns: int, frame_id: str) -> Any:

@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from adet_core.errors import BagError
+from adet_core.io.sources import Frame
 from adet_core.progress import ProgressCallback, silent
-from adet_core.records import Record
-from adet_core.scoring import Region
-from adet_evaluation.bags.messages import INFO, nanoseconds, RESULT
+from adet_core.records import Record, with_verdict
+from adet_evaluation.bags.messages import explained, INFO, nanoseconds, RESULT
 from adet_evaluation.bags.reader import Bag
+from adet_evaluation.rows import join_rows
 
 
 def recorded_results(bag: Bag, *, progress: ProgressCallback = silent) -> dict[str, list[Record]]:
@@ -38,11 +38,11 @@ def recorded_results(bag: Bag, *, progress: ProgressCallback = silent) -> dict[s
     infos = {name for name, topic in bag.topics.items() if topic.kind == INFO}
     total = sum(bag.topics[name].messages for name in topics | infos)
     found: dict[str, list[Record]] = {name.removesuffix('/result'): [] for name in sorted(topics)}
-    told: dict[str, dict[int, Any]] = {name: {} for name in infos}
+    told: dict[str, dict[int, Frame]] = {name: {} for name in infos}
     for number, message in enumerate(bag.read(topics | infos)):
         stamp = nanoseconds(message.value.header, message.received_ns)
         if message.kind == INFO:
-            told[message.topic][stamp] = message.value
+            told[message.topic][stamp] = explained(message.value, stamp)
         else:
             try:
                 row = _row(message.value, stamp, message.received_ns)
@@ -51,36 +51,12 @@ def recorded_results(bag: Bag, *, progress: ProgressCallback = silent) -> dict[s
                 raise BagError(msg) from None
             found[message.topic.removesuffix('/result')].append(row)
         progress('reading results', number + 1, total)
-    return {name: _joined(rows, _nearest(told, name)) for name, rows in found.items()}
-
-
-def _nearest(told: dict[str, dict[int, Any]], name: str) -> dict[int, Any]:
-    """What ``image_info`` says in a detector's namespace."""
-    return told.get(f'{name.rpartition("/")[0]}/image_info', {})
-
-
-def _joined(rows: list[Record], infos: dict[int, Any]) -> list[Record]:
-    inspected = {row.stamp_ns for row in rows}
-    model = rows[0].model if rows else ''
-    joined = [
-        replace(row, source=info.source, label=info.label)
-        if (info := infos.get(row.stamp_ns))
-        else row
-        for row in rows
-    ]
-    lost = [
-        Record(
-            stamp_ns=stamp,
-            frame_id=info.header.frame_id,
-            source=info.source,
-            label=info.label,
-            model=model,
-            error=info.error or 'no result in the bag',
-        )
-        for stamp, info in infos.items()
-        if stamp not in inspected
-    ]
-    return sorted([*joined, *lost], key=lambda row: row.stamp_ns) if lost else joined
+    # What `image_info` says in a detector's own namespace.
+    beside = {name: told.get(f'{name.rpartition("/")[0]}/image_info', {}) for name in found}
+    return {
+        name: join_rows(rows, beside[name].items(), why='no result in the bag')
+        for name, rows in found.items()
+    }
 
 
 def _row(message: Any, stamp: int, received_ns: int) -> Record:
@@ -95,14 +71,4 @@ def _row(message: Any, stamp: int, received_ns: int) -> Record:
     )
     if message.error:
         return row
-    return replace(
-        row,
-        score=message.score,
-        normalised_score=message.normalised_score,
-        threshold=message.threshold,
-        is_anomalous=message.is_anomalous,
-        is_uncertain=message.is_uncertain,
-        regions=tuple(Region(r.x, r.y, r.width, r.height, r.score) for r in message.regions),
-        inference_ms=message.inference_ms,
-        latency_ms=(received_ns - stamp) / 1e6,
-    )
+    return with_verdict(row, message, latency_ms=(received_ns - stamp) / 1e6)

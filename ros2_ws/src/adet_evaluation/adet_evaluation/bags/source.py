@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from adet_core.errors import BagError, ImageError
 from adet_core.image import decode_message, Image, unpack_image
 from adet_core.io.sources import Frame
-from adet_evaluation.bags.messages import COMPRESSED, IMAGE, INFO, nanoseconds
+from adet_core.io.stamp_join import StampJoin
+from adet_evaluation.bags.messages import COMPRESSED, explained, IMAGE, INFO, nanoseconds
 from adet_evaluation.bags.reader import Bag
 
 INFO_NAME = 'image_info'
@@ -71,7 +73,7 @@ class BagSource:
     def __iter__(self) -> Iterator[Frame]:
         """Read the frames; memory does not grow with the bag."""
         self.duplicates = self.non_monotonic = 0
-        infos: dict[int, Any] = {}
+        infos = StampJoin[Any](_KEPT_INFOS)
         waiting: deque[tuple[int, Any]] = deque()
         seen: dict[int, None] = {}
         patience = _PATIENCE if self.info_topic else 0
@@ -80,12 +82,10 @@ class BagSource:
             stamp = nanoseconds(message.value.header, message.received_ns)
             if message.topic == self.info_topic:
                 if message.value.error:
-                    yield _explained(None, stamp, message.value)
+                    yield explained(message.value, stamp)
                 else:
-                    infos[stamp] = message.value
-                if len(infos) > _KEPT_INFOS:
-                    oldest = next(iter(infos))
-                    yield _lost(oldest, infos.pop(oldest))
+                    for lost, info in infos.tell(stamp, message.value):
+                        yield _lost(lost, info)
             elif stamp in seen:
                 self.duplicates += 1
             else:
@@ -99,16 +99,16 @@ class BagSource:
                 yield self._frame(*waiting.popleft(), infos)
         while waiting:
             yield self._frame(*waiting.popleft(), infos)
-        for stamp, info in infos.items():
+        for stamp, info in infos.unused():
             yield _lost(stamp, info)
 
-    def _frame(self, stamp: int, message: Any, infos: dict[int, Any]) -> Frame:
+    def _frame(self, stamp: int, message: Any, infos: StampJoin[Any]) -> Frame:
         name = f'{self._bag.path}#{self.topic}@{stamp}'
         try:
             image, error = to_image(message, name), ''
         except ImageError as problem:
             image, error = None, str(problem)
-        info = infos.pop(stamp, None)
+        info = infos.get(stamp)
         return Frame(
             image,
             info.source if info else name,
@@ -171,15 +171,4 @@ def _topic_of(bag: Bag, wanted: str) -> str:
 
 
 def _lost(stamp: int, info: Any) -> Frame:
-    return _explained('its image is not in the bag', stamp, info)
-
-
-def _explained(error: str | None, stamp: int, info: Any) -> Frame:
-    return Frame(
-        None,
-        info.source,
-        info.label,
-        error or info.error,
-        stamp_ns=stamp,
-        frame_id=info.header.frame_id,
-    )
+    return replace(explained(info, stamp), error='its image is not in the bag')
