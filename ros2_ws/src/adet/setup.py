@@ -26,6 +26,8 @@ setup(
     package_data={PACKAGE: ['py.typed']},
     python_requires='>=3.10',
     install_requires=['adet_core', 'numpy', 'opencv-python-headless'],
+    # Bags, figures and reports.
+    extras_require={'evaluation': ['adet_evaluation']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),

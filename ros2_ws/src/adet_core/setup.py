@@ -25,6 +25,8 @@ setup(
         'rich>=12',
         'threadpoolctl>=3',
     ],
+    # Bags, figures and reports.
+    extras_require={'evaluation': ['adet_evaluation']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
