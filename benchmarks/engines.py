@@ -140,13 +140,9 @@ def _engine(
 
 def _torch(bundle: Bundle, precision: torch.dtype, *, compiled: bool) -> Run:
     graph = load_adapter(bundle.manifest.model).graph(bundle.manifest, load_weights(bundle))
-    stored = bundle.statistics()
-    given = [torch.from_numpy(stored[name]) for name in graph.statistics]
-    if graph.preprocess is not None:
-        given = list(graph.preprocess(*given))
     device = torch.device('cuda')
     module: Any = graph.module.eval().to(device)
-    statistics = [one.to(device) for one in given]
+    statistics = [one.to(device) for one in graph.inputs(bundle.statistics()).values()]
     if compiled:
         module = torch.compile(module)
 

@@ -255,12 +255,8 @@ def _operations(bundle: Bundle) -> int:
     manifest = bundle.manifest
     graph = load_adapter(manifest.model).graph(manifest, load_weights(bundle))
     image = torch.zeros(1, manifest.image.height, manifest.image.width, 3, dtype=torch.uint8)
-    statistics = {name: torch.from_numpy(array) for name, array in bundle.statistics().items()}
-    if graph.preprocess is not None:
-        preprocessed = graph.preprocess(*(statistics[name] for name in graph.statistics))
-        statistics = dict(zip(graph.preprocessed, preprocessed, strict=True))
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        graph.module(image, *statistics.values())
+    with FlopCounterMode(display=False) as counter:
+        graph(image, bundle.statistics())
     return int(counter.get_total_flops())
 
 

@@ -129,13 +129,14 @@ def three_models(deployed, tmp_path_factory):
     bundle, graph = write_bundle(robot / 'somebodys_own', manifest, contents), read_engine(padim)
     record = EngineRecord(
         bundle_id=bundle.bundle_id,
-        sha256=hashlib.sha256(graph).hexdigest(),
+        sha256=hashlib.sha256(graph.onnx).hexdigest(),
         precision='fp32',
         opset=18,
         parity=Parity(pictures=1, score_difference=0.0, map_difference=0.0, tolerance=1.0),
         versions={},
+        statistics_transform=graph.transform,
     )
-    write_engine(bundle, graph, record)
+    write_engine(bundle, graph.onnx, record)
     return robot
 
 

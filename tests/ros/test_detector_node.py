@@ -253,11 +253,12 @@ def record_of(bundle, graph):
     parity = Parity(pictures=1, score_difference=0.0, map_difference=0.0, tolerance=1.0)
     return EngineRecord(
         bundle_id=bundle.bundle_id,
-        sha256=hashlib.sha256(graph).hexdigest(),
+        sha256=hashlib.sha256(graph.onnx).hexdigest(),
         precision='fp32',
         opset=18,
         parity=parity,
         versions={},
+        statistics_transform=graph.transform,
     )
 
 
@@ -276,7 +277,8 @@ def renamed(deployed, root, model):
     manifest = replace(bundle.manifest, model=model, files={})
     contents = {name: copy(name) for name in bundle.manifest.files}
     written = write_bundle(root / model, manifest, contents)
-    write_engine(written, read_engine(bundle), record_of(written, read_engine(bundle)))
+    graph = read_engine(bundle)
+    write_engine(written, graph.onnx, record_of(written, graph))
     return written
 
 
@@ -361,7 +363,7 @@ def retrained(deployed, folder, shift):
     contents = {name: copy(name) for name in ('model.pth', 'golden.npz')}
     written = write_bundle(folder, manifest, {**contents, 'stats.npz': write})
     graph = read_engine(bundle)
-    write_engine(written, graph, record_of(written, graph))
+    write_engine(written, graph.onnx, record_of(written, graph))
     return written
 
 

@@ -140,4 +140,4 @@ def traced(deployed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = open_bundle(deployed.bundle)
     graph, features = read_engine(bundle), read_features(bundle)
     monkeypatch.setattr('adet_training.export.to_onnx', lambda *_: graph)
-    monkeypatch.setattr('adet_training.export.features_to_onnx', lambda *_: features)
+    monkeypatch.setattr('adet_training.export.features_to_onnx', lambda *_: features.onnx)

@@ -63,7 +63,7 @@ def bundle(deployed: Any) -> Bundle:
 @pytest.fixture(scope='module')
 def graph(bundle: Bundle) -> bytes:
     """Its ``model.onnx``."""
-    return read_engine(bundle)
+    return read_engine(bundle).onnx
 
 
 @pytest.fixture(scope='module')
@@ -114,19 +114,21 @@ class Session:
     def __init__(self, graph: bytes, folder: Path) -> None:
         self.statistics = dict(np.load(folder / 'stats.npz'))
         self._session = onnxruntime.InferenceSession(graph, providers=['CPUExecutionProvider'])
-        text = self._session.get_modelmeta().custom_metadata_map['adet_levels']
-        height, width, *self._levels = json.loads(text)
-        self._size = (height, width)
+        record = json.loads((folder / 'engine' / 'model.json').read_bytes())
+        transform = record['statistics_transform']
+        assert transform['name'] == 'gaussian_levels'
+        self._size = transform['parameters']['size']
+        self._levels = transform['parameters']['levels']
 
     def __call__(self, images: np.ndarray, **other: np.ndarray) -> Prediction:
-        inputs = {'image': images, **self._prepared(**{**self.statistics, **other})}
+        inputs = {'image': images, **self._transformed(**{**self.statistics, **other})}
         scores, maps = self._session.run(['score', 'anomaly_map'], inputs)
         assert scores.shape == (len(images), 1)
         assert maps.shape == (len(images), 1, SIZE, SIZE)
         assert scores.dtype == maps.dtype == np.float32
         return Prediction(scores[:, 0], maps[:, 0])
 
-    def _prepared(self, mean: np.ndarray, inv_covariance: np.ndarray) -> dict[str, np.ndarray]:
+    def _transformed(self, mean: np.ndarray, inv_covariance: np.ndarray) -> dict[str, np.ndarray]:
         """As docs/bundle.md says, from the Cholesky factor of each position."""
         (height, width), first, found = self._size, 0, {}
         roots = np.linalg.cholesky(inv_covariance.astype(np.float64)).reshape(
@@ -212,7 +214,7 @@ def test_the_graph_equals_the_model_whatever_the_settings(
     bundle = learn(settings={'n_features': 8, **settings}).bundle
     weights = torch.load(io.BytesIO(bundle.weights()), weights_only=True)
     graph = load_adapter('padim').graph(bundle.manifest, weights)
-    statistics = {name: torch.from_numpy(array) for name, array in bundle.statistics().items()}
+    statistics = bundle.statistics()
     for name, example in graph.statistics.items():
         assert example.shape == statistics[name].shape
         assert example.dtype == statistics[name].dtype
@@ -241,8 +243,7 @@ def test_inverse_covariances_that_share_nothing_are_read_as_they_are(
     weights = torch.load(io.BytesIO(bundle.weights()), weights_only=True)
     exact = load_adapter('padim').graph(bundle.manifest, weights).exact
     assert exact is not None
-    tensors = {name: torch.from_numpy(array) for name, array in statistics.items()}
-    scores, maps = exact()(torch.from_numpy(bundle.golden().images), tensors)
+    scores, maps = exact()(torch.from_numpy(bundle.golden().images), statistics)
     golden = {'scores': scores[:, 0].numpy(), 'maps': maps[:, 0].numpy()}
 
     changed = _rebuilt(bundle, tmp_path / 'changed', statistics=statistics, golden=golden)
@@ -250,7 +251,7 @@ def test_inverse_covariances_that_share_nothing_are_read_as_they_are(
     assert exported.parity.holds
     assert exported.is_exact
 
-    found = onnx.load_from_string(read_engine(open_bundle(changed.folder)))
+    found = onnx.load_from_string(read_engine(open_bundle(changed.folder)).onnx)
     assert [one.name for one in found.graph.input] == ['image', *statistics]
 
 

@@ -22,9 +22,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from adet_core.bundle import Bundle, read_engine
 from adet_core.errors import BackendError, ConfigError
 from adet_core.image import preprocess, read_image
-from adet_core.inference.backend import open_backend
+from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.io.folders import list_images
 from adet_core.models.coreset import cover_radius, select_coreset
+from adet_core.models.memory_bank import BankSearch
 from adet_training.adapter import Graph
 from adet_training.backbone import make_network
 from adet_training.export import export, load_weights
@@ -34,7 +35,6 @@ from adet_training.models.patchcore import (
     PatchcoreGraph,
     PatchcoreParameters,
     principal_components,
-    TransformBank,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def images(few_images: Path) -> np.ndarray:
 
 
 def _anomalibs_prediction(
-    found: Trained, bank: torch.Tensor, images: np.ndarray, num_neighbors: int = 9
+    found: Trained, bank: np.ndarray, images: np.ndarray, num_neighbors: int = 9
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and maps of anomalib's model with this bank, as anomalib computes distances."""
     model = PatchcoreModel(
@@ -69,7 +69,7 @@ def _anomalibs_prediction(
     )
     ours = found.module.model.feature_extractor
     model.feature_extractor.load_state_dict(ours.state_dict())
-    model.memory_bank = bank
+    model.memory_bank = torch.from_numpy(bank)
     batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32) / 255
     with torch.inference_mode():
         answer = model.eval()(found.module.pre_processor(batch))
@@ -87,12 +87,12 @@ def _graph(
     features = PatchcoreFeatures(manifest, network)
     module = PatchcoreGraph(manifest, features, PatchcoreParameters(**settings), basis)
     bank = {'memory_bank': _random_bank(9)}
-    return Graph(module, bank, preprocess=TransformBank(basis), features=features)
+    transform = BankSearch(None if basis is None else basis.numpy())
+    return Graph(module, bank, transform=transform, features=features)
 
 
-def _random_bank(length: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(length, CHANNELS, generator=generator)
+def _random_bank(length: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((length, CHANNELS), np.float32)
 
 
 # ---- the bank
@@ -182,7 +182,7 @@ def test_choosing_the_bank_is_reported_and_can_be_interrupted(
 
 
 def test_the_bank_is_an_input_of_any_length(found: Trained) -> None:
-    model = onnx.load_from_string(read_engine(found.robot))
+    model = onnx.load_from_string(read_engine(found.robot).onnx)
     onnx.checker.check_model(model, full_check=True)
     shapes = {
         value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
@@ -200,11 +200,11 @@ def test_the_bank_is_an_input_of_any_length(found: Trained) -> None:
 def test_a_bank_of_another_length_gets_anomalibs_answers(
     found: Trained, images: np.ndarray, length: int
 ) -> None:
-    backend = open_backend('onnxruntime', read_engine(found.robot), threads=1)
+    backend = OnnxRuntimeBackend(read_engine(found.robot), threads=1)
     (own,) = found.robot.statistics().values()
     bank = _random_bank(length) * float(own.max())
-    bank[: min(length, len(own)) // 2] = torch.from_numpy(own[: min(length, len(own)) // 2])
-    backend.bind({'memory_bank': bank.numpy()})
+    bank[: min(length, len(own)) // 2] = own[: min(length, len(own)) // 2]
+    backend.bind({'memory_bank': bank})
 
     answer = backend.run(images)
 
@@ -214,19 +214,19 @@ def test_a_bank_of_another_length_gets_anomalibs_answers(
 
 
 def test_banks_are_exchanged_between_two_images(found: Trained, images: np.ndarray) -> None:
-    backend = open_backend('onnxruntime', read_engine(found.robot), threads=1)
+    backend = OnnxRuntimeBackend(read_engine(found.robot), threads=1)
     for length in (500, 9, 38):
         bank = _random_bank(length, seed=length)
-        backend.bind({'memory_bank': bank.numpy()})
+        backend.bind({'memory_bank': bank})
         scores, _ = _anomalibs_prediction(found, bank, images[:1])
         np.testing.assert_allclose(backend.run(images[:1]).scores, scores, rtol=1e-3)
 
 
 def test_a_bank_of_other_features_is_refused(found: Trained, images: np.ndarray) -> None:
-    backend = open_backend('onnxruntime', read_engine(found.robot), threads=1)
+    backend = OnnxRuntimeBackend(read_engine(found.robot), threads=1)
     with pytest.raises(BackendError, match=r"'memory_bank' have shape \(50, 10\), the graph take"):
         backend.bind({'memory_bank': np.zeros((50, 10), np.float32)})
-    backend.bind({'memory_bank': _random_bank(8).numpy()})
+    backend.bind({'memory_bank': _random_bank(8)})
     with pytest.raises(BackendError, match='inference failed: '):
         backend.run(images[:1])
 
@@ -247,7 +247,7 @@ def test_one_neighbour_is_the_largest_distance_without_weight(
 def test_a_patch_of_the_bank_itself_has_distance_0(found: Trained, images: np.ndarray) -> None:
     graph = _graph(found)
     patches = _patches(graph, images[:1])
-    bank = torch.cat([_random_bank(50), patches])
+    bank = np.concatenate([_random_bank(50), patches.numpy()])
     scores, maps = graph(torch.from_numpy(images[:1]), {'memory_bank': bank})
     assert scores.item() < 1e-6
     assert maps.max() < 1e-6
@@ -268,8 +268,8 @@ def test_a_search_in_few_channels_gives_the_exact_score_and_a_map_from_above(
 ) -> None:
     seen = _patches(_graph(found), images[:3])
     noise = torch.randn(20, *seen.shape, generator=torch.Generator().manual_seed(0))
-    bank = {'memory_bank': (seen + noise * seen.std() / 4).flatten(0, 1)}
-    basis = principal_components(bank['memory_bank'], 48)
+    bank = {'memory_bank': (seen + noise * seen.std() / 4).flatten(0, 1).numpy()}
+    basis = principal_components(torch.from_numpy(bank['memory_bank']), 48)
     torch.testing.assert_close(basis.T @ basis, torch.eye(48))
     batch = torch.from_numpy(images)
     exact, exact_maps = _graph(found, num_neighbors=neighbours)(batch, bank)
@@ -293,7 +293,7 @@ def test_a_large_bank_brings_its_search_channels_along(
     def search_of(bundle: Bundle) -> tuple[int, float]:
         """In how many channels its engine searches, and how far its map may be off."""
         allowed = export(bundle).parity.map_tolerance
-        model = onnx.load_from_string(read_engine(bundle))
+        model = onnx.load_from_string(read_engine(bundle).onnx)
         (search,) = (one for one in model.graph.input if one.name == 'search')
         return search.type.tensor_type.shape.dim[0].dim_value - 1, (allowed or 0) / span
 
@@ -408,8 +408,7 @@ def test_a_background_without_texture_is_no_trouble(
     bundle = learn({'coreset_ratio': ratio}, model='patchcore', data_root=own_few).bundle
     weights = torch.load(bundle.folder / 'model.pth', weights_only=True)
     graph = ADAPTER.graph(bundle.manifest, weights)
-    golden, bank = bundle.golden(), torch.from_numpy(bundle.statistics()['memory_bank'])
-    with torch.inference_mode():
-        _, maps = graph(torch.from_numpy(golden.images), {'memory_bank': bank})
+    golden = bundle.golden()
+    _, maps = graph(torch.from_numpy(golden.images), bundle.statistics())
     tolerance = 1e-3 * bundle.manifest.score_range.span
     np.testing.assert_allclose(maps[:, 0], golden.prediction.maps, rtol=0, atol=tolerance)

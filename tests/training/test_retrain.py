@@ -24,8 +24,8 @@ from adet_core.bundle.engine import ENGINE_FOLDER, EngineRecord
 from adet_core.cli import main
 from adet_core.errors import BundleError, DatasetError
 from adet_core.image import preprocess, read_image
-from adet_core.inference.backend import open_backend
 from adet_core.inference.detector import Detector
+from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.io.feedback import keep_frame
 from adet_core.models.gaussian import RunningGaussians
 from adet_core.retraining import retrain
@@ -119,7 +119,7 @@ def test_padim_learned_in_two_parts_is_padim_learned_at_once(
     bundle = open_bundle(folder, in_service=True)
     assert bundle.report is not None
     learned = set(bundle.known_images()[0])
-    extractor = open_backend('auto', read_features(bundle))
+    extractor = OnnxRuntimeBackend(read_features(bundle))
     sums = RunningGaussians()
     for path in [*(few_images / 'train' / 'plate').iterdir(), *new_images.iterdir()]:
         image = read_image(path)

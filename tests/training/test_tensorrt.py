@@ -21,11 +21,12 @@ from adet_core.bundle import BuildOptions, open_bundle, read_engine
 from adet_core.errors import BackendError, ConfigError
 from adet_core.inference.detector import Detector
 from adet_core.inference.parity import BANDS
+from adet_core.inference.statistics_transform import GraphInputs
 from adet_core.inference.tensorrt import build_for, build_plan, find_library, TensorRtLibrary
 from adet_core.inference.tensorrt.build import _choose_types, _network_flags
 from adet_core.inference.tensorrt.downgrade_opset import downgrade_opset
 from adet_core.inference.tensorrt.engine_cache import load_plan
-from adet_training.export import check_parity, preprocessed
+from adet_training.export import check_parity
 from adet_training.precision import lower
 
 pytestmark = pytest.mark.training
@@ -61,7 +62,8 @@ def cast(trained):
         bundle = trained(model).robot
         graph = read_engine(bundle)
         images = list(bundle.golden().images)
-        return lower(graph, precision, images, preprocessed(bundle, graph)), bundle
+        inputs = GraphInputs(graph)(bundle.statistics())
+        return graph._replace(onnx=lower(graph.onnx, precision, images, inputs)), bundle
 
     return get
 
@@ -76,7 +78,7 @@ def test_every_model_becomes_an_engine(library, robot, model):
     )
     assert path == bundle.folder / 'engine' / 'model.plan'
     assert path.read_bytes() == plan
-    assert record.graph_sha256 == hashlib.sha256(graph).hexdigest()
+    assert record.graph_sha256 == hashlib.sha256(graph.onnx).hexdigest()
     assert record.parity is None
     assert load_plan(bundle, {'library': library.name, 'gpu': ''})[0] == plan
     # A bank may grow to twice its length without another engine.
@@ -107,7 +109,7 @@ def inputs_of(graph):
 @pytest.mark.parametrize('model', MODELS)
 def test_only_the_networks_are_in_float16(cast, model):
     graph, bundle = cast(model, 'fp16')
-    nodes = inputs_of(graph)
+    nodes = inputs_of(graph.onnx)
     convolutions = [kinds for kind, kinds in nodes if kind in {'Conv', 'ConvTranspose'}]
     assert convolutions
     assert {kind for kinds in convolutions for kind in kinds} == {TensorProto.FLOAT16}
@@ -123,7 +125,7 @@ def test_only_the_networks_are_in_float16(cast, model):
 @pytest.mark.parametrize('model', MODELS)
 def test_all_convolutions_but_the_first_are_in_int8(cast, model):
     graph, bundle = cast(model, 'int8')
-    nodes = onnx.load_from_string(graph).graph.node
+    nodes = onnx.load_from_string(graph.onnx).graph.node
     makers = {name: node for node in nodes for name in node.output}
     convolutions = [node for node in nodes if node.op_type == 'Conv']
     quantised = [
@@ -144,23 +146,25 @@ def test_all_convolutions_but_the_first_are_in_int8(cast, model):
 def test_every_model_becomes_an_engine_in_lower_precision(library, cast, model, precision):
     graph, bundle = cast(model, precision)
     full = read_engine(bundle)
-    inputs = preprocessed(bundle, full)
+    inputs = GraphInputs(full)(bundle.statistics())
     shapes = {name: array.shape for name, array in inputs.items()}
-    plan, _ = build_plan(library, graph, shapes, precision, OPTIONS)
+    plan, _ = build_plan(library, graph.onnx, shapes, precision, OPTIONS)
     if precision == 'fp16':
-        assert len(plan) < len(build_plan(library, full, shapes, 'fp32', OPTIONS)[0])
+        assert len(plan) < len(build_plan(library, full.onnx, shapes, 'fp32', OPTIONS)[0])
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'fp16', 'int8'])
 @pytest.mark.parametrize('model', MODELS)
 def test_an_older_tensorrt_is_given_the_same_graph_as_it_reads_it(library, cast, model, precision):
     graph, bundle = cast(model, precision)
-    older = downgrade_opset(graph)
+    older = downgrade_opset(graph.onnx)
     assert {
         one.version for one in onnx.load_from_string(older).opset_import if not one.domain
     } == {17}
-    inputs = {'image': bundle.golden().images[:1], **preprocessed(bundle, read_engine(bundle))}
-    before, after = (onnxruntime.InferenceSession(one).run(None, inputs) for one in (graph, older))
+    inputs = {'image': bundle.golden().images[:1], **GraphInputs(graph)(bundle.statistics())}
+    before, after = (
+        onnxruntime.InferenceSession(one).run(None, inputs) for one in (graph.onnx, older)
+    )
     for one, other in zip(before, after, strict=True):
         # Where ONNX Runtime rounds to float16 differs between the sets.
         tolerance = BANDS['fp16'] * bundle.manifest.score_range.span if precision == 'fp16' else 0
@@ -204,7 +208,7 @@ def test_without_a_gpu_tensorrt_is_not_even_loaded(robot, monkeypatch):
         'adet_core.inference.tensorrt.backend.find_library', lambda: pytest.fail('loaded')
     )
     detector = Detector.load(robot('vae').folder, threads=1)
-    assert detector.backend_reason == 'not TensorRT: no GPU can be used'
+    assert detector.backend_reason == 'not tensorrt: no GPU can be used'
 
 
 def test_a_build_that_is_interrupted_leaves_nothing(library, robot):
@@ -273,7 +277,7 @@ def test_what_is_no_graph_is_refused(library):
 
 
 def test_a_statistic_that_the_bundle_lacks_is_named(library, robot):
-    graph = read_engine(robot('patchcore'))
+    graph = read_engine(robot('patchcore')).onnx
     with pytest.raises(BackendError, match="takes the statistics 'centre'"):
         build_plan(library, graph, {}, 'fp32', OPTIONS)
 

@@ -18,6 +18,7 @@ import pytest
 from adet_core.bundle import BuildOptions, copy_bundle, open_bundle, read_engine, read_record
 from adet_core.errors import BackendError
 from adet_core.image import read_image
+from adet_core.inference.backend import BackendRequest
 from adet_core.inference.detector import Detector
 from adet_core.inference.tensorrt import build_plan, find_gpu, find_library, Gpu, open_tensorrt
 from adet_core.inference.tensorrt.build import length_range
@@ -150,7 +151,7 @@ def test_an_engine_that_is_stale_or_broken_is_built_again(host, robot, change):
 def test_without_building_onnx_runtime_is_taken_and_says_why(host, robot):
     detector = Detector.load(robot, build=False)
     assert detector.backend.name.startswith('onnxruntime')
-    assert detector.backend_reason.startswith('not TensorRT: no engine has been built yet;')
+    assert detector.backend_reason.startswith('not tensorrt: no engine has been built yet;')
     assert host.builds == 0
 
 
@@ -198,8 +199,7 @@ def test_an_engine_in_fp16_says_how_far_it_drifts(host, deployed, tmp_path):
 def test_statistics_are_replaced_without_another_engine(host, trained, tmp_path):
     folder = shutil.copytree(trained('patchcore').robot.folder, tmp_path / 'PatchCore')
     bundle = open_bundle(folder)
-    graph = read_engine(bundle)
-    first = open_tensorrt(bundle, graph)
+    first = open_tensorrt(BackendRequest(bundle=bundle, graph=read_engine(bundle)))
     bank = bundle.statistics()['memory_bank']
     golden = bundle.golden()
     first.bind({'memory_bank': bank})
@@ -293,7 +293,7 @@ def test_a_machine_without_tensorrt_says_so(robot, monkeypatch):
     monkeypatch.setattr('adet_core.inference.tensorrt.library._NAMES', ('no_such_tensorrt',))
     detector = Detector.load(robot)
     assert detector.backend.name.startswith('onnxruntime')
-    assert detector.backend_reason.startswith('not TensorRT: TensorRT is not installed (No module')
+    assert detector.backend_reason.startswith('not tensorrt: TensorRT is not installed (No module')
     with pytest.raises(BackendError, match='TensorRT is not installed'):
         Detector.load(robot, backend='tensorrt')
 
@@ -302,7 +302,7 @@ def test_a_machine_without_a_gpu_says_so(robot):
     pytest.importorskip('tensorrt_rtx')
     if not isinstance(GPU, str):
         pytest.skip('there is one')
-    assert Detector.load(robot).backend_reason == f'not TensorRT: {GPU}'
+    assert Detector.load(robot).backend_reason == f'not tensorrt: {GPU}'
 
 
 # ---- with a real one

@@ -24,7 +24,7 @@ import yaml
 
 from adet_core.bundle import Bundle, META_FILE, open_bundle, read_engine
 from adet_core.errors import ConfigError, DatasetError
-from adet_core.inference.backend import open_backend
+from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.scoring import normalise_score
 from adet_core.thresholds import normal_threshold
 from adet_training.dataset import load_category
@@ -204,7 +204,7 @@ def test_scikit_learn_finds_the_same_pixel_figures_in_the_maps_of_the_exported_g
     deployed: Any, bundle: Bundle
 ) -> None:
     robot = open_bundle(deployed.bundle)
-    backend = open_backend('onnxruntime', read_engine(robot))
+    backend = OnnxRuntimeBackend(read_engine(robot))
     backend.bind(robot.statistics())
     samples = load_category(deployed.data_root, 'plate', SIZE).test
     maps = backend.run(np.stack([labelled.pixels for labelled in samples])).maps

@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+import ast
 from importlib.util import find_spec
 import json
+from pathlib import Path
 import subprocess
 import sys
 
 import pytest
+
+import adet_core
+from adet_core.models.names import FOLDERS
 
 HEAVY = {'torch', 'anomalib', 'lightning', 'timm', 'torchvision', 'adet_training'}
 ROS = {'rclpy', 'adet_interfaces', 'adet'}
@@ -64,3 +69,21 @@ def test_training_loads_no_ros() -> None:
     assert 'adet_training.train' in names
     assert 'torch' in loaded
     assert not loaded & ROS
+
+
+def test_only_the_table_of_names_names_a_model() -> None:
+    """All that is known of single models is in `adet_core.models`, behind one interface."""
+    package = Path(adet_core.__file__).parent
+    table = package / 'models' / 'names.py'
+    words = {word.lower() for pair in FOLDERS.items() for word in pair}
+    naming = []
+    for path in sorted(package.rglob('*.py')):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found = node.value.lower() in words
+            else:
+                name = getattr(node, 'id', getattr(node, 'attr', getattr(node, 'name', '')))
+                found = any(word in str(name).lower() for word in words)
+            if found:
+                naming.append(path.relative_to(package).as_posix())
+    assert set(naming) == {table.relative_to(package).as_posix()}

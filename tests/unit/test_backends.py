@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-import base64
+from dataclasses import replace
 import gc
+from pathlib import Path
 from typing import Any
 
 import builders
@@ -13,20 +14,22 @@ from builders import make_graph, SIZE
 import numpy as np
 import pytest
 
+from adet_core.bundle import Bundle, ExportedGraph, open_bundle, read_engine, TransformRecord
 from adet_core.errors import BackendError, ConfigError
-from adet_core.inference.backend import (
-    Backend,
-    BACKENDS,
-    check_statistics,
-    open_backend,
-    STATISTICS_TRANSFORM_KEY,
-)
-from adet_core.inference.statistics_transform import first_line
+from adet_core.inference.backend import Backend, BackendRequest, BACKENDS, open_backend
+from adet_core.inference.onnxruntime import OnnxRuntimeBackend
+from adet_core.inference.session import first_line
+from adet_core.inference.statistics_transform import check_statistics
+from adet_core.prediction import Prediction
 
 
-@pytest.fixture(params=['auto', *BACKENDS])
-def backend(request: pytest.FixtureRequest) -> Backend:
-    opened = open_backend(request.param, make_graph(), threads=1)
+def load(graph: bytes, transform: TransformRecord | None = None) -> OnnxRuntimeBackend:
+    return OnnxRuntimeBackend(ExportedGraph(graph, transform), threads=1)
+
+
+@pytest.fixture
+def backend() -> Backend:
+    opened = load(make_graph())
     opened.bind(builders.statistics())
     return opened
 
@@ -108,7 +111,7 @@ def test_statistics_that_do_not_fit_leave_the_old_ones(
 
 def test_running_without_statistics_says_what_is_needed() -> None:
     with pytest.raises(BackendError, match=r"statistics \['inv_covariance', 'mean'\]: bind them"):
-        open_backend('auto', make_graph()).run(_images(1))
+        load(make_graph()).run(_images(1))
 
 
 @pytest.mark.parametrize(
@@ -129,13 +132,13 @@ def test_images_that_do_not_fit_are_refused(backend: Backend, images: np.ndarray
 
 @pytest.mark.parametrize('graph', [b'', b'not an onnx model', make_graph()[:-100]])
 def test_a_graph_that_cannot_be_loaded_is_a_backend_error(graph: bytes) -> None:
-    with pytest.raises(BackendError, match='onnxruntime: cannot load the graph: ') as caught:
-        open_backend('auto', graph)
+    with pytest.raises(BackendError, match=r'^cannot load the graph: ') as caught:
+        load(graph)
     assert '\n' not in str(caught.value)
 
 
 def test_a_graph_without_the_outputs_is_a_backend_error() -> None:
-    backend = open_backend('onnxruntime', make_graph('loss'))
+    backend = load(make_graph('loss'))
     backend.bind(builders.statistics())
     with pytest.raises(BackendError, match="no output 'score'; export the bundle again"):
         backend.run(_images(1))
@@ -143,7 +146,7 @@ def test_a_graph_without_the_outputs_is_a_backend_error() -> None:
 
 def test_a_graph_whose_outputs_have_other_shapes_is_a_backend_error() -> None:
     with pytest.raises(BackendError, match=r"declares 'score' as .*\['N'\], expected .*'N', 1\]"):
-        open_backend('onnxruntime', make_graph(flat_score=True))
+        load(make_graph(flat_score=True))
 
 
 def test_a_graph_without_image_is_a_backend_error() -> None:
@@ -154,81 +157,80 @@ def test_a_graph_without_image_is_a_backend_error() -> None:
     graph = helper.make_graph([helper.make_node('Abs', ['x'], ['score'])], 'g', [value], [result])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
     with pytest.raises(BackendError, match="no input 'image'; it was not exported by adet"):
-        open_backend('auto', model.SerializeToString())
+        load(model.SerializeToString())
 
 
-def _with_preparation(text: str) -> bytes:
-    import onnx
-
-    model = onnx.load_from_string(make_graph())
-    model.metadata_props.add(key=STATISTICS_TRANSFORM_KEY, value=text)
-    return bytes(model.SerializeToString())
+# ---- the registry
 
 
-def _transform() -> str:
-    """A graph from half the mean and the weights to what the graph takes, as metadata."""
-    from onnx import helper, TensorProto
-
-    def values(*names: str) -> list[Any]:
-        shapes = {'half': [SIZE, SIZE, 3], 'mean': [SIZE, SIZE, 3]}
-        made = helper.make_tensor_value_info
-        return [made(name, TensorProto.FLOAT, shapes.get(name, [3])) for name in names]
-
-    nodes = [
-        helper.make_node('Add', ['half', 'half'], ['mean']),
-        helper.make_node('Identity', ['weights'], ['inv_covariance']),
-    ]
-    outputs = values('mean', 'inv_covariance')
-    graph = helper.make_graph(nodes, 'preparation', values('half', 'weights'), outputs)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
-    return base64.b64encode(model.SerializeToString()).decode()
+def request_of(bundle: Bundle) -> BackendRequest:
+    return BackendRequest(bundle=bundle, graph=read_engine(bundle), threads=1)
 
 
-def test_statistics_are_prepared_as_the_graph_says() -> None:
-    backend = open_backend('onnxruntime', _with_preparation(_transform()), threads=1)
-    for one in (backend, backend.fork()):
-        for seed in (0, 1):
-            arrays = builders.statistics(seed)
-            one.bind({'half': arrays['mean'] / 2, 'weights': arrays['inv_covariance']})
-            _assert_right(one, _images(2), arrays)
-    with pytest.raises(BackendError, match=r"takes the statistics \['half', 'weights'\]"):
-        backend.bind(builders.statistics())
+@pytest.fixture
+def bundle(bundle_folder: Path) -> Bundle:
+    return open_bundle(bundle_folder)
 
 
-@pytest.mark.parametrize('text', ['?', 'AAAA', ''])
-def test_a_preparation_that_cannot_be_loaded_is_a_backend_error(text: str) -> None:
-    with pytest.raises(BackendError, match='cannot load what prepares the statistics: '):
-        open_backend('onnxruntime', _with_preparation(text))
+@pytest.mark.parametrize('name', ['auto', 'onnxruntime'])
+def test_an_opened_backend_is_ready(bundle: Bundle, name: str) -> None:
+    opened = open_backend(name, request_of(bundle))
+    assert opened.backend.name == 'onnxruntime (CPU)'
+    assert opened.reason.startswith('not tensorrt: ' if name == 'auto' else '')
+    _assert_right(opened.backend, _images(1), bundle.statistics())
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones(bundle: Bundle) -> None:
+    with pytest.raises(ConfigError, match=r"'cuda'; known: auto, tensorrt, onnxruntime$"):
+        open_backend('cuda', request_of(bundle))
+
+
+def test_a_missing_library_says_how_to_install_it(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKENDS, 'onnxruntime', 'adet_core.inference.backend.absent:Backend')
+    with pytest.raises(BackendError, match=r'onnxruntime cannot .*absent.*; install it with: pip'):
+        open_backend('onnxruntime', request_of(bundle))
+
+
+def test_auto_takes_the_first_backend_that_works(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = {'first': 'adet_core.inference.backend.absent:Backend', **BACKENDS}
+    monkeypatch.setattr('adet_core.inference.backend.BACKENDS', broken)
+    opened = open_backend('auto', request_of(bundle))
+    assert opened.backend.name == 'onnxruntime (CPU)'
+    first, _, second = opened.reason.partition('; not tensorrt: ')
+    assert first.startswith('not first: first cannot be imported (')
+    assert second
+
+
+def test_auto_passes_over_a_backend_that_does_not_run(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fails(OnnxRuntimeBackend):
+        def run(self, images: np.ndarray) -> Prediction:  # noqa: ARG002
+            raise BackendError('out of memory')
+
+    monkeypatch.setattr(
+        'adet_core.inference.tensorrt.open_tensorrt', lambda request: Fails(request.graph)
+    )
+    opened = open_backend('auto', request_of(bundle))
+    assert type(opened.backend) is OnnxRuntimeBackend
+    assert opened.reason == 'not tensorrt: out of memory'
+
+
+def test_auto_tells_why_nothing_works(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = {'first': 'adet_core.absent:Backend', 'second': BACKENDS['onnxruntime']}
+    monkeypatch.setattr('adet_core.inference.backend.BACKENDS', broken)
+    request = replace(request_of(bundle), graph=ExportedGraph(b''))
+    with pytest.raises(BackendError, match=r'^cannot load the graph.*; not first: first cannot'):
+        open_backend('auto', request)
 
 
 def test_an_error_that_says_nothing_has_a_name() -> None:
     assert first_line(MemoryError()) == 'MemoryError'
     assert first_line(ValueError('one\ntwo')) == 'one'
-
-
-def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="unknown backend 'cuda'; known: auto, onnxruntime"):
-        open_backend('cuda', make_graph())
-
-
-def test_a_missing_library_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKENDS, 'onnxruntime', 'adet_core.inference.backend.absent:Backend')
-    with pytest.raises(BackendError, match=r'onnxruntime: .*absent.*; install it with: pip'):
-        open_backend('onnxruntime', make_graph())
-
-
-def test_auto_takes_the_first_backend_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    working = BACKENDS['onnxruntime']
-    broken = {'first': 'adet_core.inference.backend.absent:Backend', 'second': working}
-    monkeypatch.setattr('adet_core.inference.backend.BACKENDS', broken)
-    assert open_backend('auto', make_graph()).name == 'onnxruntime (CPU)'
-
-
-def test_auto_tells_why_nothing_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = {'first': 'adet_core.absent:Backend', 'second': BACKENDS['onnxruntime']}
-    monkeypatch.setattr('adet_core.inference.backend.BACKENDS', broken)
-    with pytest.raises(BackendError, match=r'first: .*; second: cannot load the graph'):
-        open_backend('auto', b'')
 
 
 @pytest.mark.parametrize('shape', [(3,), ('rows',), (None,)])

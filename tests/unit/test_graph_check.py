@@ -11,8 +11,10 @@ import onnx
 from onnx import helper, TensorProto
 import pytest
 
+from adet_core.bundle import ExportedGraph
 from adet_core.errors import BackendError
-from adet_core.inference.backend import Backend, open_backend
+from adet_core.inference.backend import Backend
+from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 
 SIZE = 32
 IMAGE = ('image', TensorProto.UINT8, ['N', SIZE, SIZE, 3])
@@ -54,7 +56,7 @@ def right(**changes: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def run(model: bytes) -> Any:
-    backend: Backend = open_backend('onnxruntime', model, threads=1)
+    backend: Backend = OnnxRuntimeBackend(ExportedGraph(model), threads=1)
     backend.bind({})
     return backend.run(np.zeros((1, SIZE, SIZE, 3), np.uint8))
 
@@ -120,7 +122,7 @@ REFUSED = {
 @pytest.mark.parametrize('case', REFUSED)
 def test_declarations_that_do_not_fit_are_refused_when_it_is_loaded(case: str) -> None:
     with pytest.raises(BackendError, match=r'the graph declares .*; export the bundle again'):
-        open_backend('onnxruntime', REFUSED[case], threads=1)
+        OnnxRuntimeBackend(ExportedGraph(REFUSED[case]), threads=1)
 
 
 def hidden_shapes_graph(score: tuple[int, ...], anomaly_map: tuple[int, ...]) -> bytes:

@@ -19,6 +19,8 @@ from adet_core.image import Image
 from adet_core.inference.parity import measure_parity
 from adet_core.io.feedback import keep_frame
 from adet_core.io.labelled import LabelledImage
+from adet_core.models.gaussian import GaussianLearner
+from adet_core.models.memory_bank import BankLearner
 from adet_core.prediction import Prediction
 from adet_core.progress import silent
 from adet_core.retraining.gate import (
@@ -31,7 +33,6 @@ from adet_core.retraining.gate import (
     Scores,
 )
 from adet_core.retraining.images import collect, collect_test, CollectedImages
-from adet_core.retraining.learners import BankLearner, GaussianLearner
 from adet_core.retraining.relearned import fine_tuner
 from adet_core.retraining.settings import retrain_settings
 
@@ -44,22 +45,49 @@ IMAGE = np.zeros((SIZE, SIZE, 3), np.uint8)
 
 def test_settings_come_from_the_training_unless_somebody_says_else() -> None:
     manifest = builders.manifest(
-        hyper_parameters={'max_bank': 500, 'false_reject_rate': 0.02, 'steps': 20_000}
+        model='patchcore', hyper_parameters={'max_bank': 500, 'false_reject_rate': 0.02}
     )
     found = retrain_settings(manifest, ['held_out=0.5', 'max_bank=70'])
     assert (found['max_bank'], found['false_reject_rate']) == (70, 0.02)
     assert (found['held_out'], found['keep']) == (0.5, 5)
     assert isinstance(found['keep'], int)
-    # The steps of a training are too many.
-    assert found['steps'] == 0
+    assert found['num_neighbors'] == 9
+
+
+def test_the_steps_of_a_training_are_too_many_for_a_retraining() -> None:
+    manifest = builders.manifest(model='vae', hyper_parameters={'steps': 20_000})
+    assert retrain_settings(manifest, [])['steps'] == 0
     assert retrain_settings(manifest, ['steps=7'])['steps'] == 7
+
+
+OWN_SETTINGS = {
+    'padim': {'marked_weight'},
+    'patchcore': {'coreset_ratio', 'max_bank', 'num_neighbors'},
+    'vae': {'steps'},
+    'somebodys_own': {'steps'},
+}
+
+
+@pytest.mark.parametrize('model', OWN_SETTINGS)
+def test_each_model_has_its_own_settings(model: str) -> None:
+    manifest = builders.manifest(model=model)
+    found = set(retrain_settings(manifest, []))
+    everybodys = {'held_out', 'false_reject_rate', 'confidence', 'uncertain_rate'}
+    assert found - OWN_SETTINGS[model] == everybodys | {'max_auroc_loss', 'keep', 'seed'}
+    assert found >= OWN_SETTINGS[model]
+    for other in set.union(*OWN_SETTINGS.values()) - OWN_SETTINGS[model]:
+        with pytest.raises(ConfigError, match=f'is no setting of a retraining of {model}; give'):
+            retrain_settings(manifest, [f'{other}=3'])
 
 
 @pytest.mark.parametrize(
     ('word', 'reason'),
     [
-        ('held_out', "'held_out' is no setting of a retraining; give KEY=VALUE with one of: held"),
-        ('num_neighbors=3', "'num_neighbors=3' is no setting of a retraining"),
+        (
+            'held_out',
+            "'held_out' is no setting of a retraining of patchcore; give KEY=VALUE with one of: ",
+        ),
+        ('num_neighbors=3', "'num_neighbors=3' is no setting of a retraining of patchcore"),
         ('held_out=0', "held_out is '0', expected a number, 0.01 to 0.9"),
         ('held_out=nan', "held_out is 'nan', expected a number"),
         ('keep=1.5', "keep is '1.5', expected a whole number, 1 to 1000"),
@@ -68,7 +96,7 @@ def test_settings_come_from_the_training_unless_somebody_says_else() -> None:
 )
 def test_a_wrong_setting_is_named(word: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason.replace('.', r'\.')):
-        retrain_settings(builders.manifest(), [word])
+        retrain_settings(builders.manifest(model='patchcore'), [word])
 
 
 def test_a_models_weights_need_the_training_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,8 +255,8 @@ def scores(good: Any, test: Any = (), marked: Any = ()) -> Scores:
     return Scores(*values)
 
 
-def settings(**overrides: Any) -> dict[str, Any]:
-    return {**retrain_settings(builders.manifest(), []), **overrides}
+def settings(model: str = 'patchcore', **overrides: Any) -> dict[str, Any]:
+    return {**retrain_settings(builders.manifest(model=model), []), **overrides}
 
 
 def test_every_image_is_asked_in_its_place() -> None:
@@ -356,7 +384,7 @@ def test_a_marked_image_counts_more_in_a_gaussian() -> None:
     features = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
 
     def mean(weight: int, marked: bool) -> np.ndarray:
-        learner = GaussianLearner(settings(marked_weight=weight), {}, 0)
+        learner = GaussianLearner(settings('padim', marked_weight=weight), {}, 0)
         learner.add(features, [False, False, False, marked])
         assert learner.images == (3 + weight if marked else 4)
         return learner.statistics(silent)['mean']

@@ -12,9 +12,11 @@ from onnx import helper, numpy_helper, TensorProto
 import onnxruntime
 import pytest
 
+from adet_core.bundle import ExportedGraph
 from adet_core.errors import BackendError
 from adet_core.inference import onnxruntime as ort
 from adet_core.inference import winograd
+from adet_core.inference.session import CPU
 from adet_core.inference.winograd import use_winograd
 
 FLOAT = TensorProto.FLOAT
@@ -172,11 +174,11 @@ def test_the_cpu_is_given_tiles_and_a_gpu_is_not(monkeypatch: pytest.MonkeyPatch
     given = []
     monkeypatch.setattr(ort, 'use_winograd', lambda graph: given.append(graph) or graph)
     with pytest.raises(BackendError, match='it was not exported by adet'):
-        ort.OnnxRuntimeBackend(_graph().SerializeToString())
+        ort.OnnxRuntimeBackend(ExportedGraph(_graph().SerializeToString()))
     assert len(given) == 1
-    monkeypatch.setattr(ort, '_providers', lambda: ['CUDAExecutionProvider', ort._CPU])
+    monkeypatch.setattr(ort, '_providers', lambda: ['CUDAExecutionProvider', CPU])
     with pytest.raises(BackendError):
-        ort.OnnxRuntimeBackend(_graph().SerializeToString())
+        ort.OnnxRuntimeBackend(ExportedGraph(_graph().SerializeToString()))
     assert len(given) == 1
 
 
@@ -184,4 +186,4 @@ def test_a_damaged_graph_is_refused() -> None:
     graph = _graph().SerializeToString()
     for damaged in (b'no graph', graph[: len(graph) // 2]):
         with pytest.raises(BackendError, match='cannot load the graph'):
-            ort.OnnxRuntimeBackend(damaged)
+            ort.OnnxRuntimeBackend(ExportedGraph(damaged))

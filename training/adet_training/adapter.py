@@ -18,6 +18,7 @@ from torch import nn
 from adet_core.bundle import Manifest
 from adet_core.errors import ConfigError
 from adet_core.io.labelled import LabelledImage
+from adet_core.models.statistics_model import NamedTransform
 from adet_core.progress import ProgressCallback
 from adet_training.backbone import Backbone, Channels, Weights
 from adet_training.fit import fit
@@ -29,43 +30,46 @@ class Graph:
     """A module to export.
 
     Attributes:
-        module: Called with the image batch (uint8 ``(N, H, W, 3)``, RGB) and the statistics in
-            order, as stored or as prepared, returns the score ``(N, 1)`` and the anomaly map
-            ``(N, 1, H, W)``, float32.
-        statistics: Name and example of each of the bundle's statistics, in order.
-        growing: Name of each array, stored or prepared, that has a dimension of any length, and
-            which one; they all share that length.
-        prepare: Called with the statistics once, when they are bound; what it returns takes their
-            place. A module becomes a graph of its own. None: the statistics are taken as they are.
-        metadata: What runtimes are told, if ``preprocess`` is something that they do themselves.
-        prepared: Names of what ``preprocess`` returns, in order.
+        module: Called with the image batch (uint8 ``(N, H, W, 3)``, RGB) and the graph's other
+            inputs in order; returns the score ``(N, 1)`` and the anomaly map ``(N, 1, H, W)``,
+            float32.
+        statistics: Name and example of each of the bundle's statistics.
+        growing: Inputs of the module that have an axis of any length, and the number of that
+            axis; all share one length.
+        transform: Makes the module's inputs from the statistics, once per bundle. None: the module
+            takes the statistics as they are.
         map_tolerance: How far the map may be from the trained model's own, as a share of the score
             range; 0: as little as the score.
-        exact: Makes a slower graph for bundles where this one's map is farther off; None: there is
-            none.
-        features: Called with the image batch, returns what `adet_core.relearn` makes statistics
-            of; None for a model that it cannot relearn.
+        exact: Makes a slower graph for bundles where the map of this one is farther off; None:
+            there is none.
+        features: Called with the image batch, returns the features that
+            `adet_core.models.statistics_model.StatisticsModel` learns from; None for a model
+            without statistics.
     """
 
     module: nn.Module
-    statistics: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    statistics: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     growing: Mapping[str, int] = field(default_factory=dict)
-    preprocess: Callable[..., Sequence[torch.Tensor]] | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    preprocessed: Sequence[str] = ()
+    transform: NamedTransform | None = None
     features: nn.Module | None = None
     map_tolerance: float = 0.0
     exact: Callable[[], Graph] | None = None
 
+    def inputs(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, torch.Tensor]:
+        """The module's inputs other than the image, in order, made from statistics."""
+        made = statistics if self.transform is None else self.transform(statistics)
+        names = list(self.statistics) if self.transform is None else self.transform.inputs
+        return {name: torch.from_numpy(made[name]) for name in names}
+
     def __call__(
-        self, image: torch.Tensor, statistics: Mapping[str, torch.Tensor]
+        self, image: torch.Tensor, statistics: Mapping[str, npt.NDArray[np.float32]]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score and map, as a runtime gives them that binds the statistics first."""
-        stored = [statistics[name] for name in self.statistics]
-        given = stored if self.preprocess is None else self.preprocess(*stored)
+        """Score and map of images, with the statistics of a bundle."""
         with torch.inference_mode():
-            answer: tuple[torch.Tensor, torch.Tensor] = self.module.eval()(image, *given)
-        return answer
+            found: tuple[torch.Tensor, torch.Tensor] = self.module.eval()(
+                image, *self.inputs(statistics).values()
+            )
+        return found
 
 
 class FitData(NamedTuple):

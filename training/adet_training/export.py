@@ -1,10 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a bundle to one ONNX graph that has proved to give the trained model's own answers."""
+"""From a bundle to one ONNX graph, checked against the trained model's own predictions."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 import hashlib
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import torch
 from torch import nn
 
@@ -20,17 +18,21 @@ from adet_core.bundle import (
     BuildOptions,
     Bundle,
     EngineRecord,
+    ExportedGraph,
     Manifest,
     Parity,
+    TransformRecord,
     WEIGHTS_FILE,
     write_engine,
 )
 from adet_core.errors import BackendError, BundleError, ConfigError, ExportError
-from adet_core.inference.backend import open_backend, STATISTICS_TRANSFORM_KEY
+from adet_core.inference.onnx_graph import OnnxGraph
+from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.inference.parity import BANDS, measure_parity
-from adet_core.inference.statistics_transform import Statistics, StatisticsTransform
+from adet_core.inference.statistics_transform import GraphInputs
 from adet_core.io.labelled import LabelledImage
 from adet_core.metrics import auroc
+from adet_core.models.statistics_model import NamedTransform
 from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import Graph
 from adet_training.backbone import Weights
@@ -41,19 +43,20 @@ from adet_training.tensors import read_tensors
 from adet_training.versions import library_versions
 
 OPSET = 18
-# Each is taken in several lights; more move the ranges of values no further.
+# Each one is used in several lights; more images hardly widen the ranges of values.
 _CALIBRATION = 16
+_STAGE = 'exporting the graph'
 
 
 class Export(NamedTuple):
-    """A finished export.
+    """Result of an export.
 
     Attributes:
         path: ``engine/model.onnx``.
-        parity: The check it passed.
-        is_exact: Whether the slower graph was needed, see `adet_training.adapter.Graph.exact`.
-        accuracy: Image AUROC on the labelled test images in fp32 and as exported; None in fp32,
-            or without such images.
+        parity: Result of the check.
+        is_exact: Whether it is the slower graph, see `adet_training.adapter.Graph.exact`.
+        accuracy: Image AUROC on the labelled test images in fp32 and in the exported precision;
+            None in fp32, or without such images.
     """
 
     path: Path
@@ -75,60 +78,104 @@ def export(
     Args:
         bundle: As it was deployed.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        data: The images it was trained and tested with. ``int8`` is calibrated on some of the
-            former; accuracy is measured on the latter.
-        options: What TensorRT is to build its engines with.
+        data: Images of its training and test: ``int8`` is calibrated on some training images,
+            accuracy is measured on the test images.
+        options: Options of TensorRT's builds.
         progress: Told the progress.
 
     Raises:
         BundleError: A file of the bundle is missing or damaged.
         ConfigError: There is no such precision, it needs images, or an option makes no sense.
-        ExportError: The graph's answers differ from the trained model's; nothing was written.
+        ExportError: The graph's predictions differ from the trained model's; nothing was written.
     """
     options = options or BuildOptions()
     options.check()
     if precision not in BANDS:
         raise ConfigError(f'precision is {precision!r}, must be one of: {", ".join(BANDS)}')
     if precision == 'int8' and data is None:
-        raise ConfigError('int8 is calibrated on images of good parts: name them')
-    progress('exporting the graph', 0, 3)
+        raise ConfigError('int8 is calibrated on images of normal parts: name them')
+    progress(_STAGE, 0, 3)
     graph = load_adapter(bundle.manifest.model).graph(bundle.manifest, load_weights(bundle))
     features = features_to_onnx(graph, bundle.manifest) if graph.features else None
-    progress('exporting the graph', 1, 3)
-    is_exact = False
+    progress(_STAGE, 1, 3)
+    full = checked = _export_checked(graph, bundle, progress)
+    accuracy = None
+    if precision != 'fp32':
+        checked = _cast(full, bundle, precision, data, progress)
+        accuracy = _accuracies(full, checked, bundle, precision, data, progress)
+    progress(_STAGE, 2, 3)
+    record = EngineRecord(
+        bundle_id=bundle.bundle_id,
+        sha256=hashlib.sha256(checked.exported.onnx).hexdigest(),
+        precision=precision,
+        opset=OPSET,
+        parity=checked.parity,
+        versions=library_versions('torch', 'onnx', 'onnxruntime'),
+        features_sha256=hashlib.sha256(features).hexdigest() if features else None,
+        statistics_transform=checked.exported.transform,
+        options=options,
+    )
+    path = write_engine(bundle, checked.exported.onnx, record, features)
+    progress(_STAGE, 3, 3)
+    return Export(path, checked.parity, full.graph is not graph, accuracy)
+
+
+class _Checked(NamedTuple):
+    """An exported graph that agrees with the trained model."""
+
+    graph: Graph
+    exported: ExportedGraph
+    parity: Parity
+
+
+def _export_checked(graph: Graph, bundle: Bundle, progress: ProgressCallback) -> _Checked:
+    """Export a graph in fp32, or the exact one if its predictions are too far off."""
     try:
-        onnx_bytes, parity = _checked(graph, bundle)
+        return _check(graph, to_onnx(graph, bundle.manifest), bundle)
     except (BackendError, ExportError):
         if graph.exact is None:
             raise
-        progress('exporting the exact graph', 1, 3)
-        onnx_bytes, parity = _checked(graph.exact(), bundle)
-        is_exact = True
-    accuracy = None
-    if precision != 'fp32':
-        full = onnx_bytes
-        images = _some(data.train) if data else []
-        onnx_bytes = lower(full, precision, images, preprocessed(bundle, full), progress=progress)
-        parity = check_parity(onnx_bytes, bundle, precision)
-        if data is not None and data.is_labelled:
-            accuracy = (
-                _accuracy(full, bundle, data.test, 'judging in fp32', progress),
-                _accuracy(onnx_bytes, bundle, data.test, f'judging in {precision}', progress),
-            )
-    progress('exporting the graph', 2, 3)
-    record = EngineRecord(
-        bundle_id=bundle.bundle_id,
-        sha256=hashlib.sha256(onnx_bytes).hexdigest(),
-        precision=precision,
-        opset=OPSET,
-        parity=parity,
-        versions=library_versions('torch', 'onnx', 'onnxruntime'),
-        features_sha256=hashlib.sha256(features).hexdigest() if features else None,
-        options=options,
+    progress('exporting the exact graph', 1, 3)
+    exact = graph.exact()
+    return _check(exact, to_onnx(exact, bundle.manifest), bundle)
+
+
+def _check(graph: Graph, exported: ExportedGraph, bundle: Bundle) -> _Checked:
+    parity = check_parity(exported, bundle, map_tolerance=graph.map_tolerance)
+    return _Checked(graph, exported, parity)
+
+
+def _cast(
+    full: _Checked,
+    bundle: Bundle,
+    precision: str,
+    data: Category | None,
+    progress: ProgressCallback,
+) -> _Checked:
+    """The same graph in a lower precision."""
+    images = _some(data.train) if data else []
+    inputs = GraphInputs(full.exported)(bundle.statistics())
+    onnx_bytes = lower(full.exported.onnx, precision, images, inputs, progress=progress)
+    # The constants may have other names now.
+    exported = ExportedGraph(onnx_bytes, _transform_record(onnx_bytes, full.graph.transform))
+    return _Checked(full.graph, exported, check_parity(exported, bundle, precision))
+
+
+def _accuracies(
+    full: _Checked,
+    cast: _Checked,
+    bundle: Bundle,
+    precision: str,
+    data: Category | None,
+    progress: ProgressCallback,
+) -> tuple[float, float] | None:
+    """Image AUROC in fp32 and in a lower precision; None without labelled images."""
+    if data is None or not data.is_labelled:
+        return None
+    return (
+        _accuracy(full.exported, bundle, data.test, 'testing in fp32', progress),
+        _accuracy(cast.exported, bundle, data.test, f'testing in {precision}', progress),
     )
-    path = write_engine(bundle, onnx_bytes, record, features)
-    progress('exporting the graph', 3, 3)
-    return Export(path, parity, is_exact, accuracy)
 
 
 def _some(samples: Sequence[LabelledImage]) -> list[npt.NDArray[np.uint8]]:
@@ -136,45 +183,40 @@ def _some(samples: Sequence[LabelledImage]) -> list[npt.NDArray[np.uint8]]:
     return [labelled.pixels for labelled in samples[:: -(-len(samples) // _CALIBRATION)]]
 
 
-def _checked(graph: Graph, bundle: Bundle) -> tuple[bytes, Parity]:
-    onnx_bytes = to_onnx(graph, bundle.manifest)
-    return onnx_bytes, check_parity(onnx_bytes, bundle, map_tolerance=graph.map_tolerance)
+def to_onnx(graph: Graph, manifest: Manifest) -> ExportedGraph:
+    """Turn a graph into an ONNX model, with the record of its statistics transform.
 
-
-def to_onnx(graph: Graph, manifest: Manifest) -> bytes:
-    """Turn a graph into an ONNX model; the number of images stays free, their size is fixed.
-
-    So does the length of statistics that grow. What prepares statistics goes along in the model's
-    metadata, as a model of its own.
+    The number of images stays free, and so does the length of statistics that grow; the size of
+    the images is fixed.
     """
     length = torch.export.Dim('length')
-    dims = {name: {axis: length} for name, axis in graph.growing.items()}
-    stored = list(graph.statistics.values())
-    if graph.preprocess is None:
-        names, arrays, metadata = list(graph.statistics), stored, {}
-    else:
-        with torch.no_grad():
-            names, arrays = list(graph.preprocessed), list(graph.preprocess(*stored))
-        shapes = [dims.get(name) for name in graph.statistics]
-        if isinstance(graph.preprocess, nn.Module):
-            transform = _to_onnx(
-                graph.preprocess, stored, shapes, list(graph.statistics), graph.preprocessed
-            )
-            metadata = {STATISTICS_TRANSFORM_KEY: base64.b64encode(transform).decode()}
-        else:
-            metadata = dict(graph.metadata)
-    return _image_to_onnx(
+    inputs = graph.inputs(graph.statistics)
+    onnx_bytes = _image_to_onnx(
         graph.module,
         manifest,
-        dict(zip(names, arrays, strict=True)),
-        [dims.get(name) for name in names],
+        inputs,
+        [{graph.growing[name]: length} if name in graph.growing else None for name in inputs],
         ['score', 'anomaly_map'],
-        metadata,
+    )
+    return ExportedGraph(onnx_bytes, _transform_record(onnx_bytes, graph.transform))
+
+
+def _transform_record(
+    onnx_bytes: bytes, transform: NamedTransform | None
+) -> TransformRecord | None:
+    if transform is None:
+        return None
+    onnx_graph = OnnxGraph(onnx_bytes)
+    constants = {
+        key: onnx_graph.find_constant(array) for key, array in transform.constants.items()
+    }
+    return TransformRecord(
+        name=transform.name, parameters=transform.parameters, constants=constants
     )
 
 
 def features_to_onnx(graph: Graph, manifest: Manifest) -> bytes:
-    """Turn the way from image to features into an ONNX model of its own."""
+    """Turn the part of a graph from image to features into an ONNX model."""
     assert graph.features is not None
     return _image_to_onnx(graph.features, manifest, {}, [], ['features'])
 
@@ -185,7 +227,6 @@ def _image_to_onnx(
     statistics: Mapping[str, torch.Tensor],
     lengths: Sequence[Any],
     outputs: Sequence[str],
-    metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     example = torch.zeros(2, manifest.image.height, manifest.image.width, 3, dtype=torch.uint8)
     return _to_onnx(
@@ -194,7 +235,6 @@ def _image_to_onnx(
         [{0: torch.export.Dim('N')}, *lengths],
         ['image', *statistics],
         outputs,
-        metadata,
     )
 
 
@@ -204,7 +244,6 @@ def _to_onnx(
     dynamic: Sequence[Any],
     inputs: Sequence[str],
     outputs: Sequence[str],
-    metadata: Mapping[str, str] | None = None,
 ) -> bytes:
     program = torch.onnx.export(
         _Listed(module).eval(),
@@ -220,7 +259,7 @@ def _to_onnx(
     assert program is not None
     model = program.model_proto
     model.producer_name = 'adet'
-    # Stack traces with the paths of this machine: nothing to send to a robot.
+    # Stack traces with paths of this machine are of no use on a robot.
     parts = model.graph
     for part in (
         model,
@@ -232,13 +271,11 @@ def _to_onnx(
         *parts.output,
     ):
         del part.metadata_props[:]
-    for key, value in (metadata or {}).items():
-        model.metadata_props.add(key=key, value=value)
     return bytes(model.SerializeToString())
 
 
 class _Listed(nn.Module):
-    """A module whose tensors are one list, however many its forward names."""
+    """Calls a module whose forward has any number of tensors, as torch.export needs it."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -250,21 +287,25 @@ class _Listed(nn.Module):
 
 
 def check_parity(
-    onnx_bytes: bytes, bundle: Bundle, precision: str = 'fp32', *, map_tolerance: float = 0.0
+    exported: ExportedGraph,
+    bundle: Bundle,
+    precision: str = 'fp32',
+    *,
+    map_tolerance: float = 0.0,
 ) -> Parity:
-    """Compare a graph with the trained model's own answers to the golden images.
+    """Compare a graph's predictions of the golden images with the trained model's own.
 
     Args:
-        onnx_bytes: The graph.
-        bundle: What it was made from.
-        precision: Of the graph; see `adet_core.inference.parity.BANDS`.
+        exported: The graph.
+        bundle: The bundle that it was exported from.
+        precision: Precision of the graph; see `adet_core.inference.parity.BANDS`.
         map_tolerance: See `adet_training.adapter.Graph`.
 
     Raises:
         BundleError: The golden images or the statistics are missing or damaged.
         ExportError: They differ by more than the precision allows.
     """
-    backend = open_backend('onnxruntime', onnx_bytes)
+    backend = OnnxRuntimeBackend(exported)
     backend.bind(bundle.statistics())
     parity = measure_parity(
         backend,
@@ -291,21 +332,15 @@ def check_parity(
     return parity
 
 
-def preprocessed(bundle: Bundle, onnx_bytes: bytes) -> Statistics:
-    """What a bundle's graph takes beside images, by name."""
-    session = onnxruntime.InferenceSession(onnx_bytes, providers=['CPUExecutionProvider'])
-    return StatisticsTransform(session)(bundle.statistics())
-
-
 def _accuracy(
-    onnx_bytes: bytes,
+    exported: ExportedGraph,
     bundle: Bundle,
     samples: Sequence[LabelledImage],
     stage: str,
     progress: ProgressCallback,
 ) -> float:
     """Image AUROC of a graph on labelled images."""
-    backend = open_backend('onnxruntime', onnx_bytes)
+    backend = OnnxRuntimeBackend(exported)
     backend.bind(bundle.statistics())
     scores = np.empty(len(samples), np.float32)
     for number, labelled in enumerate(samples):

@@ -12,7 +12,7 @@ from typing import Any
 from lightning.pytorch import seed_everything
 
 from adet_core.bundle import Bundle, Golden, GRAPH_FILE
-from adet_core.inference.backend import open_backend
+from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.io.labelled import LabelledImage
 from adet_core.progress import ProgressCallback, silent
 from adet_core.retraining.images import CollectedImages
@@ -62,11 +62,11 @@ def fine_tune(
         images = bundle.golden().images
         prediction = predict(module, list(images), progress, 'validate')
         contents = model_contents(adapter, module, Golden(images, prediction))
-        graph = to_onnx(adapter.graph(manifest, adapter.weights(module)), manifest)
+        exported = to_onnx(adapter.graph(manifest, adapter.weights(module)), manifest)
 
     return Relearned(
-        contents={**contents, GRAPH_FILE: lambda file: file.write(graph)},
-        backend=open_backend('auto', graph),
+        contents={**contents, GRAPH_FILE: lambda file: file.write(exported.onnx)},
+        backend=OnnxRuntimeBackend(exported),
         predict=lambda image: predict(module, [image], silent, 'validate'),
         images=len(data.fit),
     )

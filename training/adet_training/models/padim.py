@@ -24,8 +24,8 @@ from torchvision.transforms.v2 import Normalize
 
 from adet_core.bundle import Manifest
 from adet_core.errors import ConfigError
-from adet_core.models.gaussian import RunningGaussians
-from adet_core.models.levels import Level, Levels, LEVELS_KEY
+from adet_core.models.gaussian import GaussianModel, RunningGaussians
+from adet_core.models.gaussian_levels import GaussianLevels, Level
 from adet_training.adapter import Adapter, Graph
 from adet_training.backbone import (
     Backbone,
@@ -66,7 +66,7 @@ class PadimAdapter(Adapter[PadimParameters]):
     """See `adet_training.adapter.Adapter`."""
 
     parameters = PadimParameters
-    statistics_file = 'stats.npz'
+    statistics_file = GaussianModel.file
 
     def backbone(self, parameters: PadimParameters, weights: str, *, seed: int) -> Backbone:
         """The feature extractor with its weights."""
@@ -127,30 +127,21 @@ class PadimAdapter(Adapter[PadimParameters]):
         features = PadimFeatures(manifest, network, idx)
         positions, channels = features.size[0] * features.size[1], len(idx)
         examples = {
-            'mean': torch.zeros(channels, positions),
-            'inv_covariance': torch.eye(channels).expand(positions, -1, -1).contiguous(),
+            'mean': np.zeros((channels, positions), np.float32),
+            'inv_covariance': np.tile(np.eye(channels, dtype=np.float32), (positions, 1, 1)),
         }
-        levels = features.levels
-
-        def preprocess(*statistics: torch.Tensor) -> list[torch.Tensor]:
-            found = levels.preprocess(*(tensor.numpy() for tensor in statistics))
-            return [torch.from_numpy(array) for array in found.values()]
-
         return Graph(
             PadimGraph(manifest, features),
             examples,
-            preprocess=preprocess,
-            metadata={LEVELS_KEY: levels.to_json()},
-            preprocessed=levels.names,
+            transform=features.levels,
             features=features,
-            # Inverse covariances that were rounded too much, as an earlier adet did, have nothing
-            # in common.
+            # Inverse covariances that an earlier adet rounded too much have nothing in common.
             exact=lambda: Graph(PlainPadimGraph(manifest, features), examples, features=features),
         )
 
 
 class _Module(Padim):  # type: ignore[misc]  # anomalib has no types
-    """Anomalib's module, with sums instead of a store of all features."""
+    """Anomalib's module, with running sums instead of a store of all features."""
 
     def training_step(self, batch: Any, *_: Any, **__: Any) -> torch.Tensor:
         """Add a batch to the sums."""
@@ -163,7 +154,7 @@ class _Module(Padim):  # type: ignore[misc]  # anomalib has no types
         return torch.tensor(0.0, requires_grad=True, device=self.device)
 
     def fit(self) -> None:
-        """Make the Gaussians of the sums."""
+        """Make the Gaussians from the sums."""
         found = self.model.gaussian
         found.mean = torch.from_numpy(self.gaussians.mean()).to(self.device)
         inverse = self.gaussians.inverse_covariance()
@@ -182,11 +173,11 @@ class PadimFeatures(nn.Module):
 
     Attributes:
         size: Rows and columns of the finest layer.
-        levels: How the kept channels are spread over the grids of the layers.
+        levels: The grids of the kept channels.
     """
 
     def __init__(self, manifest: Manifest, network: nn.Module, idx: torch.Tensor) -> None:
-        """Prepare for one image size.
+        """Make the constants of one image size.
 
         Args:
             manifest: Image size and normalisation.
@@ -201,7 +192,7 @@ class PadimFeatures(nn.Module):
             maps: Sequence[torch.Tensor] = network(torch.zeros(1, 3, image.height, image.width))
         sizes = [(features.shape[2], features.shape[3]) for features in maps]
         self.size = sizes[0]
-        # Only then are all positions within one of a coarser layer's the same to it.
+        # Otherwise a position of a fine layer may lie in two cells of a coarser one.
         nested = all(not (a[0] % b[0] or a[1] % b[1]) for a, b in pairwise(sizes))
         levels: list[Level] = []
         self._layers: list[int] = []
@@ -215,7 +206,7 @@ class PadimFeatures(nn.Module):
                 levels.append(Level(len(kept), *(sizes[number] if nested else self.size)))
                 self.register_buffer(f'_kept{number}', kept, persistent=False)
             first = last
-        self.levels = Levels(self.size, tuple(levels))
+        self.levels = GaussianLevels(self.size, levels)
 
     def kept(self, image: torch.Tensor) -> list[torch.Tensor]:
         """The kept channels of each level, ``(N, n, rows, columns)`` of its grid."""
@@ -236,7 +227,7 @@ class PadimGraph(nn.Module):
     """From uint8 image to score and map, in operations every runtime has."""
 
     def __init__(self, manifest: Manifest, features: PadimFeatures) -> None:
-        """Prepare for the image size of the manifest."""
+        """Make the constants of the manifest's image size."""
         super().__init__()
         self.features = features
         size = (manifest.image.height, manifest.image.width)
@@ -249,7 +240,7 @@ class PadimGraph(nn.Module):
 
         Args:
             image: uint8 ``(N, H, W, 3)``, RGB.
-            *statistics: As `adet_core.models.levels.Levels.preprocess` makes them.
+            *statistics: As `adet_core.models.gaussian_levels.GaussianLevels` makes them.
 
         Returns:
             Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32.
@@ -261,7 +252,7 @@ class PadimGraph(nn.Module):
             list(zip(self.features.levels.levels, kept, centres, roots, strict=True))
         ):
             own = one - centre.reshape(1, -1, *grid)
-            # Its own channels come before those of the coarser levels.
+            # A level's own channels come before those of the coarser levels.
             delta = own if delta is None else torch.cat([own, _enlarge(delta, grid)], dim=1)
             parts = torch.matmul(delta.flatten(2).permute(2, 0, 1), root)
             here = (parts * parts).sum(dim=2).permute(1, 0).reshape(-1, 1, *grid)
@@ -272,7 +263,7 @@ class PadimGraph(nn.Module):
 
 
 class PlainPadimGraph(PadimGraph):
-    """The same from the statistics as they are stored: five times as much to read."""
+    """The same with the statistics as they are stored: five times as much to read."""
 
     def forward(
         self, image: torch.Tensor, *statistics: torch.Tensor

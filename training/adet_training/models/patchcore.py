@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""PatchCore: the distance of every patch from the nearest one of a bank of good patches.
+"""PatchCore: the distance of every patch from the nearest one in a memory bank.
 
 Roth, Pemula, Zepeda, Schoelkopf, Brox, Gehler: Towards Total Recall in Industrial Anomaly
 Detection, CVPR 2022, https://arxiv.org/abs/2106.08265
@@ -25,6 +25,7 @@ from torchvision.transforms.v2 import Normalize
 from adet_core.bundle import Manifest
 from adet_core.errors import ConfigError
 from adet_core.models.coreset import select_coreset
+from adet_core.models.memory_bank import BankSearch, MemoryBankModel
 from adet_core.progress import ProgressCallback
 from adet_training.adapter import Adapter, FitData, Graph
 from adet_training.backbone import (
@@ -39,13 +40,13 @@ from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.parameters import check, make_parameters, Parameters
 
 _SIGMA = 4.0
-# Distances computed at a time: 128 MiB of them, whatever the image's size.
+# Distances computed at a time: 128 MiB, whatever the size of the image.
 _DISTANCES = 1 << 25
-# In a smaller bank the search among all channels is as quick.
+# A smaller bank is searched in all channels as quickly.
 _LARGE_BANK = 4096
-# Farthest patches whose nearest feature is looked for among all channels.
+# Farthest patches that are searched again in all channels.
 _RECHECKED = 16
-# Of the score range: how far a map of a search among fewer channels may be off.
+# Tolerance of the map after a search in fewer channels, as a share of the score range.
 _MAP_TOLERANCE = 0.1
 _BASIS = 'search_basis'
 
@@ -58,12 +59,12 @@ class PatchcoreParameters(Parameters):
         backbone: timm's name of the network.
         layers: Layers whose features are used, finest first.
         coreset_ratio: Share of all patches that the memory bank keeps.
-        max_bank: Patches that it keeps at most: time and memory of an inspection grow with them.
+        max_bank: Largest size of the bank: time and memory of an inspection grow with it.
         num_neighbors: Patches of the bank that weigh the score, as in the paper; 1 is no weight.
-        search_channels: A large bank is searched in so many principal components, which takes less
-            than half the time, and the farthest patches again in all channels, which gives the
-            exact score; the map is an upper bound. 0: all is searched in all channels. With the
-            column that `TransformBank` adds, 127 are a whole block of ONNX Runtime's product.
+        search_channels: Principal components that a large bank is searched in, which takes less
+            than half the time. The farthest patches are searched again in all channels, which
+            gives the exact score; the map is an upper bound. 0: search in all channels. 127 and
+            the channel that `BankSearch` adds are a whole block of ONNX Runtime's matrix product.
     """
 
     backbone: str = 'resnet18'
@@ -93,7 +94,7 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
     """See `adet_training.adapter.Adapter`."""
 
     parameters = PatchcoreParameters
-    statistics_file = 'memory_bank.npz'
+    statistics_file = MemoryBankModel.file
 
     def backbone(self, parameters: PatchcoreParameters, weights: str, *, seed: int) -> Backbone:
         """The feature extractor with its weights."""
@@ -134,7 +135,7 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
         super().fit(module, data, folder, parameters, progress)
 
     def weights(self, module: _Module) -> Weights:
-        """The backbone, and the principal components that a large bank is searched in."""
+        """The backbone, and the principal components for the search in a large bank."""
         tensors = extractor_weights(module.model.feature_extractor)
         bank, channels = module.model.memory_bank, module.settings.search_channels
         if 0 < channels < bank.shape[1] and len(bank) >= _LARGE_BANK:
@@ -146,12 +147,12 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
         return {'memory_bank': module.model.memory_bank.cpu().numpy()}
 
     def graph(self, manifest: Manifest, weights: Weights) -> Graph:
-        """The whole of PatchCore, with its memory bank as an input of any length.
+        """The whole of PatchCore; its memory bank is an input of any length.
 
         Raises:
             ConfigError: The weights are not those of the backbone that the manifest names.
         """
-        # What this version does not know stays away, and what is wrong is refused.
+        # Parameters of a newer adet are left out; wrong values are refused.
         known = PatchcoreParameters.__dataclass_fields__
         values = {k: v for k, v in manifest.hyper_parameters.items() if k in known}
         parameters = make_parameters(PatchcoreParameters, values)
@@ -160,14 +161,13 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
         if basis is not None and (basis.ndim != 2 or len(basis) != features.channels):
             msg = f'model.pth: {_BASIS} is not made for {features.channels} channels; train again'
             raise ConfigError(msg)
-        # Two: a length of one would be taken for a broadcast.
-        bank = torch.zeros(max(2, parameters.num_neighbors), features.channels)
+        # At least two: torch.export would take a length of one for a broadcast.
+        bank = np.zeros((max(2, parameters.num_neighbors), features.channels), np.float32)
         return Graph(
             PatchcoreGraph(manifest, features, parameters, basis),
             {'memory_bank': bank},
-            growing={'memory_bank': 0, 'bank': 0, 'search': 1},
-            preprocess=TransformBank(basis),
-            preprocessed=('centre', 'bank', 'search'),
+            growing={'bank': 0, 'search': 1},
+            transform=BankSearch(None if basis is None else basis.numpy()),
             features=features,
             map_tolerance=0.0 if basis is None else _MAP_TOLERANCE,
             exact=None if basis is None else lambda: self.graph(manifest, _without_basis(weights)),
@@ -179,7 +179,7 @@ def _without_basis(weights: Weights) -> Weights:
 
 
 class _Module(Patchcore):  # type: ignore[misc]  # anomalib has no types
-    """Anomalib's module, with a coreset that is quick, bounded and can be interrupted.
+    """Anomalib's module, with a coreset that is quick, bounded and interruptible.
 
     Attributes:
         settings: Ratio and cap of the coreset.
@@ -198,7 +198,7 @@ class _Module(Patchcore):  # type: ignore[misc]  # anomalib has no types
         store: list[torch.Tensor] = self.model.embedding_store
         rows = np.empty((sum(map(len, store)), store[0].shape[1]), np.float32)
         first = 0
-        # One by one, and each let go of at once: all of them twice would be the peak of memory.
+        # Each part is freed after its copy: two copies of all would be the peak of memory.
         for features in _drain(store):
             rows[first : first + len(features)] = features.cpu().numpy()
             first += len(features)
@@ -219,7 +219,7 @@ class PatchcoreFeatures(nn.Module):
     """
 
     def __init__(self, manifest: Manifest, network: nn.Module) -> None:
-        """Prepare for one image size."""
+        """Make the constants of one image size."""
         super().__init__()
         image = manifest.image
         self.normalise = NormaliseImage(image.mean, image.std)
@@ -239,29 +239,6 @@ class PatchcoreFeatures(nn.Module):
         return torch.cat(same, dim=1).flatten(2).permute(0, 2, 1)
 
 
-class TransformBank(nn.Module):
-    """What the search needs of a memory bank, made once.
-
-    The nearest feature b of a patch x is the one with the largest x . b - |b|^2 / 2; with a column
-    more on both sides that is a product of matrices. Both are taken from the bank's mean, so that
-    it loses fewer digits.
-    """
-
-    def __init__(self, basis: torch.Tensor | None) -> None:
-        """Take the directions that are searched in, ``(D, k)``; None: all."""
-        super().__init__()
-        self.basis: torch.Tensor | None
-        self.register_buffer('basis', basis, persistent=False)
-
-    def forward(self, memory_bank: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """``centre`` ``(1, D)``, ``bank`` ``(K, D)`` from there, and ``search`` ``(k + 1, K)``."""
-        centre = memory_bank.mean(dim=0, keepdim=True)
-        bank = memory_bank - centre
-        halves = (bank * bank).sum(dim=1, keepdim=True) * -0.5
-        seen = bank if self.basis is None else torch.matmul(bank, self.basis)
-        return centre, bank, torch.cat([seen, halves], dim=1).permute(1, 0)
-
-
 class PatchcoreGraph(nn.Module):
     """From uint8 image to score and map, in operations every runtime has."""
 
@@ -272,13 +249,14 @@ class PatchcoreGraph(nn.Module):
         parameters: PatchcoreParameters,
         basis: torch.Tensor | None,
     ) -> None:
-        """Prepare for the image size of the manifest.
+        """Make the constants of the manifest's image size.
 
         Args:
             manifest: Of the bundle.
             features: From image to patches.
             parameters: Of the bundle.
-            basis: As `TransformBank` has it.
+            basis: float32 ``(D, k)``, see `adet_core.models.memory_bank.BankSearch`; None: search
+                in all channels.
         """
         super().__init__()
         self.features = features
@@ -286,7 +264,7 @@ class PatchcoreGraph(nn.Module):
         self.register_buffer('basis', basis, persistent=False)
         self._neighbors = parameters.num_neighbors
         self._chunk = max(_DISTANCES // parameters.max_bank, 64)
-        # The map repeats a patch's distance over its pixels, then blurs them.
+        # The map repeats a patch's distance over its pixels, then blurs it.
         size = (manifest.image.height, manifest.image.width)
         self.upsample = SmoothUpsample(features.size, size, sigma=_SIGMA, mode='nearest')
 
@@ -301,24 +279,25 @@ class PatchcoreGraph(nn.Module):
 
         Args:
             image: uint8 ``(N, H, W, 3)``, RGB.
-            centre: As `TransformBank` makes it; likewise the others.
-            bank: ``K`` is at least the number of neighbours.
-            search: Likewise.
+            centre: float32 ``(1, D)``, the mean of the memory bank.
+            bank: float32 ``(K, D)``, the bank relative to it; ``K`` is at least the number of
+                neighbours.
+            search: float32 ``(k + 1, K)``, see `adet_core.models.memory_bank.BankSearch`.
 
         Returns:
             Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32.
         """
         patches = self.features(image) - centre
         seen = patches if self.basis is None else torch.matmul(patches, self.basis)
-        asked = torch.cat([seen, torch.ones_like(seen[..., :1])], dim=2)
+        queries = torch.cat([seen, torch.ones_like(seen[..., :1])], dim=2)
         nearest = torch.cat(
             [
                 torch.matmul(part, search).argmax(dim=2)
-                for part in torch.split(asked, self._chunk, dim=1)
+                for part in torch.split(queries, self._chunk, dim=1)
             ],
             dim=1,
         )
-        # From the difference itself, which keeps the digits that the search may lose.
+        # The difference itself keeps the digits that the search may lose.
         distance = _length(patches - functional.embedding(nearest, bank))
         halves = search[-1:]
         if self.basis is not None:
@@ -334,11 +313,14 @@ class PatchcoreGraph(nn.Module):
         bank: torch.Tensor,
         halves: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The farthest patches' exact distance and nearest feature in the place of those found.
+        """Search the farthest patches again, in all channels.
 
-        A distance found in fewer channels is that to some feature, so never less than the exact
-        one. If the farthest patch is one of these afterwards, no other can be farther; else the
-        score is an upper bound, too.
+        The search in fewer channels finds some feature of the bank, so its distance is never less
+        than that of the nearest one. If the farthest patch is still among those searched again, no
+        other patch can be farther and the score is exact; else it is an upper bound, too.
+
+        Returns:
+            Distances ``(N, P)`` and nearest features ``(N, P)`` of all patches.
         """
         farthest = distance.topk(min(_RECHECKED, distance.shape[1]), dim=1).indices
         some = self._pick(patches, farthest)
@@ -354,7 +336,11 @@ class PatchcoreGraph(nn.Module):
         bank: torch.Tensor,
         halves: torch.Tensor,
     ) -> torch.Tensor:
-        """Equation 7 of the paper: the farthest patch's distance, less in lonely company."""
+        """Equation 7 of the paper: the farthest patch's distance, weighed by its neighbourhood.
+
+        Returns:
+            float32 ``(N, 1)``.
+        """
         if self._neighbors == 1:
             return distance.amax(dim=1, keepdim=True)
         worst = distance.argmax(dim=1, keepdim=True)
@@ -366,12 +352,12 @@ class PatchcoreGraph(nn.Module):
         return weight * distance.amax(dim=1, keepdim=True)
 
     def _pick(self, patches: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
-        """Some of the patches, ``(N, P, D)`` and ``(N, n)`` to ``(N, n, D)``."""
+        """The patches ``(N, P, D)`` at the indices ``(N, n)``: ``(N, n, D)``."""
         return patches.gather(1, which[..., None].expand(-1, -1, self.features.channels))
 
 
 def principal_components(bank: torch.Tensor, count: int) -> torch.Tensor:
-    """Directions in which a bank spreads most, float32 ``(D, count)``, orthonormal."""
+    """The first principal components of a bank ``(K, D)``: float32 ``(D, count)``, orthonormal."""
     centred = bank.double() - bank.double().mean(dim=0)
     # In ascending order.
     _, directions = torch.linalg.eigh(centred.T @ centred)
@@ -380,15 +366,24 @@ def principal_components(bank: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _closeness(patches: torch.Tensor, bank: torch.Tensor, halves: torch.Tensor) -> torch.Tensor:
-    """Higher where nearer, ``(N, n, D)`` and ``(K, D)`` to ``(N, n, K)``."""
+    """Half the squared distances, negated, up to a constant per patch: largest where nearest.
+
+    Args:
+        patches: ``(N, n, D)``.
+        bank: ``(K, D)``.
+        halves: ``(1, K)``, ``-|b|^2 / 2`` of each row b of the bank.
+
+    Returns:
+        ``(N, n, K)``.
+    """
     return torch.matmul(patches, bank.permute(1, 0)) + halves
 
 
 def _distances(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Anomalib's distances with the digits that they lose where they are small.
+    """Anomalib's distances, computed in float64.
 
-    Single precision leaves some thousandths between features that are the same, as those of a
-    background without texture are; no graph could be held to that.
+    In float32 equal features, as of a background without texture, are some thousandths apart. No
+    graph could agree with that.
     """
     exact: torch.Tensor = PatchcoreModel.euclidean_dist(one.double(), other.double())
     return exact.to(one.dtype)

@@ -6,6 +6,7 @@ from adet_core.bundle.arrays import Arrays, write_arrays
 from adet_core.bundle.engine import (
     BuildOptions,
     EngineRecord,
+    ExportedGraph,
     GRAPH_FILE,
     Parity,
     PLAN_FILE,
@@ -15,6 +16,7 @@ from adet_core.bundle.engine import (
     read_plan,
     read_precision,
     read_record,
+    TransformRecord,
     write_engine,
     write_plan,
 )
@@ -59,6 +61,7 @@ __all__ = [
     'Content',
     'DatasetInfo',
     'EngineRecord',
+    'ExportedGraph',
     'Figures',
     'Golden',
     'ImageSpec',
@@ -69,6 +72,7 @@ __all__ = [
     'RetrainReport',
     'ScoreRange',
     'Threshold',
+    'TransformRecord',
     'copy_bundle',
     'keep_rejected',
     'kept_sets',

@@ -10,12 +10,12 @@ from a graph, for one machine; who may use it, `adet_core.inference.tensorrt` de
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 import hashlib
 import json
 import math
 from pathlib import Path
-from typing import IO
+from typing import Any, IO, NamedTuple
 
 from adet_core.bundle.commit import open_committed, stage
 from adet_core.bundle.decode import decode, parse_json
@@ -122,6 +122,33 @@ class PlanRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TransformRecord:
+    """What turns the bundle's statistics into the graph's inputs.
+
+    Attributes:
+        name: A key of `adet_core.models.transforms.TRANSFORMS`.
+        parameters: Values of the transform, by name.
+        constants: For each array of the transform, the initializer of the graph that holds it.
+    """
+
+    name: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    constants: dict[str, str] = field(default_factory=dict)
+
+
+class ExportedGraph(NamedTuple):
+    """A graph, and what makes its inputs.
+
+    Attributes:
+        onnx: The ONNX model.
+        transform: What turns the statistics into its inputs; None: it takes them as they are.
+    """
+
+    onnx: bytes
+    transform: TransformRecord | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineRecord:
     """All of ``engine/model.json``.
 
@@ -134,6 +161,8 @@ class EngineRecord:
         versions: Versions of the libraries that exported it, by name.
         features_sha256: Checksum of ``features.onnx``; None for a model that is not retrained
             from features.
+        statistics_transform: What turns the statistics into the graph's inputs; None: the graph
+            takes them as they are, or an older adet exported it and its metadata says so.
         options: Options of every TensorRT build, on any machine.
         plan: What ``model.plan`` was built from; None if there is no plan.
     """
@@ -145,6 +174,7 @@ class EngineRecord:
     parity: Parity
     versions: dict[str, str]
     features_sha256: str | None = None
+    statistics_transform: TransformRecord | None = None
     options: BuildOptions = BuildOptions()
     plan: PlanRecord | None = None
 
@@ -227,8 +257,8 @@ def read_precision(bundle: Bundle) -> str:
     return read_record(bundle).precision if bundle.graph_id == bundle.base_id else 'fp32'
 
 
-def read_engine(bundle: Bundle) -> bytes:
-    """The verified ONNX graph of a bundle.
+def read_engine(bundle: Bundle) -> ExportedGraph:
+    """The verified graph of a bundle.
 
     Raises:
         BundleError: There is none, it is damaged, or it was made from another bundle.
@@ -236,22 +266,25 @@ def read_engine(bundle: Bundle) -> bytes:
     if bundle.graph_id != bundle.base_id:
         # Retrained weights bring their graph along.
         with bundle.open(GRAPH_FILE) as file:
-            return file.read()
-    return _read_checked(bundle, GRAPH_FILE, lambda record: record.sha256)
+            return ExportedGraph(file.read())
+    graph, record = _read_checked(bundle, GRAPH_FILE, lambda record: record.sha256)
+    return ExportedGraph(graph, record.statistics_transform)
 
 
-def read_features(bundle: Bundle) -> bytes:
-    """The verified ONNX graph from image to features.
+def read_features(bundle: Bundle) -> ExportedGraph:
+    """The verified graph from image to features.
 
     Raises:
         BundleError: There is none, it is damaged, or it was made from another bundle.
     """
-    return _read_checked(bundle, FEATURES_FILE, lambda record: record.features_sha256)
+    graph, _ = _read_checked(bundle, FEATURES_FILE, lambda record: record.features_sha256)
+    return ExportedGraph(graph)
 
 
 def _read_checked(
     bundle: Bundle, name: str, checksum: Callable[[EngineRecord], str | None]
-) -> bytes:
+) -> tuple[bytes, EngineRecord]:
+    """A file of the engine folder, and the record that its checksum agrees with."""
     record = read_record(bundle)
     while True:
         if record.bundle_id != bundle.base_id:
@@ -261,7 +294,7 @@ def _read_checked(
             raise _error(bundle, name, 'was not made')
         data = _read(bundle, name, _LIMIT)
         if hashlib.sha256(data).hexdigest() == checksum(record):
-            return data
+            return data, record
         # An export may have replaced both between the two reads.
         before, record = record, read_record(bundle)
         if record == before:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from adet_core.models.names import FOLDERS
+from adet_core.models.names import DEFAULT_MODEL, FOLDERS
 
 
 def add_models_root(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """Declare ``--model``; which names are known is for the command to say."""
     parser.add_argument(
         '--model',
-        default='padim',
+        default=DEFAULT_MODEL,
         metavar='M',
         help=f'{", ".join(FOLDERS)}, or one that was added (default: %(default)s)',
     )

@@ -1,122 +1,173 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""What runs the exported graph. Backends only run it: nothing is computed outside the graph."""
+"""Backends run the exported graph of a bundle, and the registry opens them by name.
+
+A backend computes nothing outside of the graph but the statistics transform, once per binding.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, cast, Protocol
+from typing import Any, cast, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from adet_core.bundle import Bundle, ExportedGraph
 from adet_core.errors import BackendError, ConfigError
 from adet_core.prediction import Prediction
+from adet_core.progress import ProgressCallback, silent
 
 IMAGE_INPUT = 'image'
-STATISTICS_TRANSFORM_KEY = 'adet_preparation'
-"""Metadata of a graph: another one, base64, from a bundle's statistics to what this one takes."""
 
 
 class Backend(Protocol):
-    """Runs one graph; not to be called from two threads at once."""
+    """Runs one graph; used from one thread at a time."""
 
     @property
     def name(self) -> str:
         """For people: the library and device, e.g. ``onnxruntime (CPU)``."""
 
     def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
-        """Set (or replace) the statistics used from the next `run` on, as the bundle has them.
+        """Use these statistics of a bundle from the next `run` on.
+
+        Args:
+            statistics: Float32 arrays by name, as the bundle stores them.
 
         Raises:
             BackendError: A name, shape or type is not what the graph takes.
         """
 
     def run(self, images: npt.NDArray[np.uint8]) -> Prediction:
-        """Run the graph on uint8 ``(N, H, W, 3)`` RGB images of the graph's size.
+        """Predict raw scores and anomaly maps.
+
+        Args:
+            images: uint8 ``(N, H, W, 3)``, RGB, of the graph's size.
 
         Raises:
             BackendError: The images do not fit, or the library fails.
         """
 
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Run a graph that gives features instead of a verdict; images as for `run`.
+        """Run a graph whose output is features instead of a score and a map.
+
+        Args:
+            images: As for `run`.
+
+        Returns:
+            float32 ``(N, ...)``.
 
         Raises:
             BackendError: The images do not fit, or it is not such a graph.
         """
 
     def fork(self) -> Backend:
-        """The same graph, not loaded again, with statistics of its own that are still unbound.
+        """Share the loaded graph with a second backend that has no statistics yet.
 
         One thread may run the fork while another runs the original.
+
+        Raises:
+            BackendError: Memory is short.
         """
 
 
-TENSORRT = 'tensorrt'
-"""A backend that the detector opens: it needs the bundle, where its engines lie."""
+@dataclass(frozen=True, kw_only=True)
+class BackendRequest:
+    """What a backend may need to run the graph of a bundle.
 
-# Resolved when asked for, so that a machine needs only the libraries it uses. 'auto' takes the
-# first that works.
+    Attributes:
+        bundle: As it is in service.
+        graph: Its verified graph.
+        threads: Threads of one inference; 0 leaves it to the library (one per core).
+        build: Whether an engine may be built, which takes minutes on a small board.
+        progress: Told the progress of a build.
+    """
+
+    bundle: Bundle
+    graph: ExportedGraph
+    threads: int = 0
+    build: bool = True
+    progress: ProgressCallback = silent
+
+
+class OpenedBackend(NamedTuple):
+    """A backend that runs the graph of a bundle.
+
+    Attributes:
+        backend: With the bundle's statistics bound; it has run once.
+        reason: Why ``auto`` passed over the backends that come before it; empty if there is none.
+    """
+
+    backend: Backend
+    reason: str
+
+
+BackendFactory = Callable[[BackendRequest], Backend]
+"""Opens a backend; raises BackendError where it cannot be used."""
+
+# A factory is imported when it is needed, so a machine needs only the libraries that it uses.
+# ``auto`` takes the first backend that works.
 BACKENDS: Mapping[str, str] = {
-    'onnxruntime': 'adet_core.inference.onnxruntime:OnnxRuntimeBackend',
+    'tensorrt': 'adet_core.inference.tensorrt:open_tensorrt',
+    'onnxruntime': 'adet_core.inference.onnxruntime:open_onnxruntime',
 }
 
 
-def open_backend(name: str, graph: bytes, *, threads: int = 0) -> Backend:
-    """Load a graph.
+def open_backend(name: str, request: BackendRequest) -> OpenedBackend:
+    """Open a backend for the graph of a bundle.
 
     Args:
-        name: A key of `BACKENDS`, or ``auto``.
-        graph: A verified ONNX model.
-        threads: Threads of one inference; 0 leaves it to the library (one per core).
+        name: A key of `BACKENDS`, or ``auto``: the first of them that works.
+        request: What is to be run.
 
     Raises:
-        BackendError: The library is not installed, or refuses the graph.
+        BackendError: None of them can be used; says why.
+        BundleError: A file of the bundle is missing or damaged.
         ConfigError: There is no backend of that name.
     """
     if name != 'auto' and name not in BACKENDS:
-        msg = f'unknown backend {name!r}; known: auto, {", ".join([*BACKENDS, TENSORRT])}'
+        msg = f'unknown backend {name!r}; known: auto, {", ".join(BACKENDS)}'
         raise ConfigError(msg)
-    reasons = []
-    for candidate in BACKENDS if name == 'auto' else [name]:
-        module, _, attribute = BACKENDS[candidate].partition(':')
+    candidates = list(BACKENDS) if name == 'auto' else [name]
+    reasons: list[str] = []
+    for candidate in candidates[:-1]:
         try:
-            create = cast('Callable[..., Backend]', getattr(import_module(module), attribute))
-            return create(graph, threads=threads)
-        except ImportError as error:
-            reasons.append(f'{candidate}: {error}; install it with: pip install {candidate}')
+            return OpenedBackend(_open(candidate, request), '; '.join(reasons))
         except BackendError as error:
-            reasons.append(f'{candidate}: {error}')
-    raise BackendError('; '.join(reasons))
+            reasons.append(f'not {candidate}: {error}')
+    try:
+        return OpenedBackend(_open(candidates[-1], request), '; '.join(reasons))
+    except BackendError as error:
+        raise BackendError('; '.join([str(error), *reasons])) from None
 
 
-def check_statistics(expected: Mapping[str, tuple[Any, ...]], given: Mapping[str, Any]) -> None:
-    """Check names, shapes and types of statistics against a graph's inputs.
+def _open(name: str, request: BackendRequest) -> Backend:
+    backend = _load_factory(name)(request)
+    make_ready(backend, request.bundle)
+    return backend
 
-    Args:
-        expected: Input name to shape; a dimension that is not an int may have any length.
-        given: Arrays by name.
+
+def make_ready(backend: Backend, bundle: Bundle) -> None:
+    """Bind a bundle's statistics and run once, so that the first image is not slow.
 
     Raises:
-        BackendError: Something is missing, too much, of another shape or not float32.
+        BackendError: The statistics do not fit the graph, or it does not run.
+        BundleError: The statistics are missing or damaged.
     """
-    if sorted(expected) != sorted(given):
-        msg = f'the graph takes the statistics {sorted(expected)}, the bundle has {sorted(given)}'
-        raise BackendError(msg)
-    for name, shape in expected.items():
-        if given[name].dtype != np.float32:
-            msg = f'statistics {name!r} are {given[name].dtype}, the graph takes float32'
-            raise BackendError(msg)
-        actual = given[name].shape
-        fits = len(actual) == len(shape) and all(
-            not isinstance(want, int) or want == have
-            for want, have in zip(shape, actual, strict=True)
-        )
-        if not fits:
-            msg = f'statistics {name!r} have shape {actual}, the graph takes {tuple(shape)}'
-            raise BackendError(f'{msg}; export the bundle again')
+    image = bundle.manifest.image
+    backend.bind(bundle.statistics())
+    backend.run(np.zeros((1, image.height, image.width, 3), np.uint8))
+
+
+def _load_factory(name: str) -> BackendFactory:
+    module, _, attribute = BACKENDS[name].partition(':')
+    try:
+        return cast('BackendFactory', getattr(import_module(module), attribute))
+    except ImportError as error:
+        msg = f'{name} cannot be imported ({error}); install it with: pip install {name}'
+        raise BackendError(msg) from None
 
 
 def check_images(images: npt.NDArray[Any], shape: Sequence[Any]) -> None:

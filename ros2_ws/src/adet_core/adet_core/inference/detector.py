@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""The one entry point of inspection: an image in, a verdict out."""
+"""The entry point of inspection: an image in, a verdict out."""
 
 from __future__ import annotations
 
@@ -18,8 +18,13 @@ import numpy.typing as npt
 from adet_core.bundle import Bundle, open_bundle, read_engine
 from adet_core.errors import BackendError
 from adet_core.image import Image, ImageArray, preprocess, to_bgr
-from adet_core.inference.backend import Backend, open_backend, TENSORRT
-from adet_core.inference.tensorrt import EngineError, open_tensorrt
+from adet_core.inference.backend import (
+    Backend,
+    BackendRequest,
+    make_ready,
+    open_backend,
+    OpenedBackend,
+)
 from adet_core.overlay import draw_overlay
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
@@ -59,8 +64,8 @@ class Detector:
     Attributes:
         bundle: What it inspects with.
         backend: Where its graph runs.
-        backend_reason: Why ``auto`` did not take TensorRT; empty if it did, or was not asked.
-        graph_sha256: Of the graph, once loaded from a folder.
+        backend_reason: Why ``auto`` passed over other backends; empty if it did not.
+        graph_sha256: Checksum of the graph, if it was loaded from a folder.
         threshold: Raw score at or above which an image is anomalous; may be set at any time.
     """
 
@@ -71,16 +76,12 @@ class Detector:
         *,
         float_range: tuple[float, float] = (0.0, 1.0),
     ) -> None:
-        """Bind the bundle's statistics and run once, so that the first image is not slow.
+        """Inspect with a backend that is ready; `load` opens one.
 
         Args:
-            bundle: A bundle whose exported graph ``backend`` holds.
-            backend: Where the graph runs.
+            bundle: A bundle as it is in service.
+            backend: Runs its graph, with its statistics bound.
             float_range: For 32FC1 images, see `adet_core.image.preprocess`.
-
-        Raises:
-            BackendError: The statistics do not fit the graph, or it does not run.
-            BundleError: The statistics are missing or damaged.
         """
         self.bundle = bundle
         self.backend = backend
@@ -89,8 +90,6 @@ class Detector:
         self.threshold = bundle.manifest.image_threshold.value
         self._float_range = float_range
         self._size = (bundle.manifest.image.height, bundle.manifest.image.width)
-        backend.bind(bundle.statistics())
-        backend.run(np.zeros((1, *self._size, 3), np.uint8))
 
     @classmethod
     def load(
@@ -111,12 +110,12 @@ class Detector:
             folder: A bundle folder that ``adet export`` has been run on.
             model: The model name the caller needs; None takes any.
             backend: ``tensorrt``, ``onnxruntime``, or ``auto``: TensorRT where it works.
-            threads: See `adet_core.inference.backend.open_backend`.
-            float_range: For 32FC1 images.
-            beside: A detector of the same backend: where both have the same graph, it is not
-                loaded a second time.
+            threads: See `adet_core.inference.backend.BackendRequest`.
+            float_range: For 32FC1 images, see `adet_core.image.preprocess`.
+            beside: A detector of the same backend: if both have the same graph, it is not loaded
+                a second time.
             build: Whether TensorRT may build an engine, which takes minutes on a small board.
-            progress: Told the progress of that.
+            progress: Told the progress of the build.
 
         Raises:
             BackendError: The graph cannot be run here.
@@ -124,40 +123,29 @@ class Detector:
         """
         bundle = open_bundle(folder, model=model, in_service=True)
         graph = read_engine(bundle)
-        checksum = hashlib.sha256(graph).hexdigest()
-        reason = ''
-
-        def make(engine: Backend) -> Detector:
-            detector = cls(bundle, engine, float_range=float_range)
-            detector.graph_sha256, detector.backend_reason = checksum, reason
-            return detector
-
-        if beside is not None and beside.graph_sha256 == checksum:
-            reason = beside.backend_reason
-            # A bank may have grown beyond what the engine was built for: then it is built anew.
-            with suppress(EngineError):
-                return make(beside.backend.fork())
-        if backend in {'auto', TENSORRT}:
-            try:
-                return make(open_tensorrt(bundle, graph, build=build, progress=progress))
-            except BackendError as error:
-                if backend == TENSORRT:
-                    raise
-                reason = f'not TensorRT: {error}'
-        return make(open_backend(backend, graph, threads=threads))
+        checksum = hashlib.sha256(graph.onnx).hexdigest()
+        opened = _fork(beside, bundle) if beside and beside.graph_sha256 == checksum else None
+        if opened is None:
+            request = BackendRequest(
+                bundle=bundle, graph=graph, threads=threads, build=build, progress=progress
+            )
+            opened = open_backend(backend, request)
+        detector = cls(bundle, opened.backend, float_range=float_range)
+        detector.graph_sha256, detector.backend_reason = checksum, opened.reason
+        return detector
 
     def inspect(self, image: Image) -> Inspection:
-        """Judge one image of any size and supported encoding.
+        """Inspect one image of any size and supported encoding.
 
         Raises:
             BackendError: Inference failed.
             ImageError: The image's encoding is not supported.
         """
         start = time.perf_counter()
-        answer = self.run([preprocess(image, self._size, float_range=self._float_range)])
+        found = self.run([preprocess(image, self._size, float_range=self._float_range)])
         # Read once: an operator may change it while this image is inspected.
         threshold = self.threshold
-        score, anomaly_map = float(answer.scores[0]), answer.maps[0]
+        score, anomaly_map = float(found.scores[0]), found.maps[0]
         if not math.isfinite(score):
             # Compared with any threshold it would pass for a good part.
             msg = f'the graph gave the score {score}; export or deploy the bundle again'
@@ -180,7 +168,7 @@ class Detector:
         )
 
     def run(self, images: Sequence[ImageArray]) -> Prediction:
-        """The graph's raw answer to images that `adet_core.image.preprocess` made.
+        """The graph's raw prediction of images that `adet_core.image.preprocess` made.
 
         Raises:
             BackendError: Inference failed.
@@ -198,3 +186,15 @@ class Detector:
             threshold=manifest.pixel_threshold.value,
             span=manifest.score_range.span,
         )
+
+
+def _fork(beside: Detector, bundle: Bundle) -> OpenedBackend | None:
+    """A fork of a detector's backend for another bundle; None if it does not take its statistics.
+
+    A memory bank may have grown beyond what an engine was built for.
+    """
+    with suppress(BackendError):
+        backend = beside.backend.fork()
+        make_ready(backend, bundle)
+        return OpenedBackend(backend, beside.backend_reason)
+    return None

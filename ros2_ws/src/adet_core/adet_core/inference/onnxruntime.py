@@ -12,46 +12,41 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from adet_core.bundle import ExportedGraph
 from adet_core.errors import BackendError
-from adet_core.inference.backend import check_images, IMAGE_INPUT
+from adet_core.inference.backend import BackendRequest, check_images, IMAGE_INPUT
 from adet_core.inference.graph_check import check_graph, check_outputs
-from adet_core.inference.statistics_transform import ERRORS_ONLY, first_line, StatisticsTransform
+from adet_core.inference.session import CPU, first_line, open_session
+from adet_core.inference.statistics_transform import GraphInputs
 from adet_core.inference.winograd import use_winograd
 from adet_core.prediction import Prediction
 
-_CPU = 'CPUExecutionProvider'
+
+def open_onnxruntime(request: BackendRequest) -> OnnxRuntimeBackend:
+    """See `adet_core.inference.backend.BackendFactory`."""
+    return OnnxRuntimeBackend(request.graph, threads=request.threads)
 
 
 class OnnxRuntimeBackend:
     """Runs a graph with ONNX Runtime; its statistics stay on the device between images."""
 
-    def __init__(self, graph: bytes, *, threads: int = 0) -> None:
+    def __init__(self, graph: ExportedGraph, *, threads: int = 0) -> None:
         """Load the graph.
 
         Args:
-            graph: An ONNX model with inputs ``image`` (uint8 NHWC) and statistics, and outputs
-                ``score`` ``(N, 1)`` and ``anomaly_map`` ``(N, 1, H, W)``, or ``features``.
+            graph: With inputs ``image`` (uint8 NHWC) and statistics, and outputs ``score``
+                ``(N, 1)`` and ``anomaly_map`` ``(N, 1, H, W)``, or ``features``.
             threads: Threads of one inference; 0 is one per core.
 
         Raises:
             BackendError: ONNX Runtime refuses the graph.
         """
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = ERRORS_ONLY
-        # Between images waiting threads would otherwise spin on cores that others need.
-        options.add_session_config_entry('session.force_spinning_stop', '1')
         providers = _providers()
-        try:
-            if providers == [_CPU]:
-                # It has no such convolutions of its own, unlike CUDA.
-                graph = use_winograd(graph)
-            self._session = onnxruntime.InferenceSession(graph, options, providers=providers)
-        except Exception as error:  # noqa: BLE001 - its error types are not importable
-            raise BackendError(f'cannot load the graph: {first_line(error)}') from None
+        # ONNX Runtime has no Winograd convolutions for the CPU, CUDA has its own.
+        onnx = _with_winograd(graph.onnx) if providers == [CPU] else graph.onnx
+        self._session = open_session(onnx, threads=threads, providers=providers)
         self._image_shape = check_graph(self._session)
-        self._transform = StatisticsTransform(self._session, threads=threads)
+        self._inputs = GraphInputs(graph, threads=threads)
         self._outputs = {entry.name for entry in self._session.get_outputs()}
         self._unbind()
 
@@ -70,11 +65,11 @@ class OnnxRuntimeBackend:
     def _unbind(self) -> None:
         self._binding = self._session.io_binding()
         self._statistics: list[onnxruntime.OrtValue] = []
-        self._bound = not self._transform.shapes
+        self._bound = not self._inputs.shapes
 
     def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
         """See `adet_core.inference.backend.Backend.bind`."""
-        arrays = self._transform(statistics)
+        arrays = self._inputs(statistics)
         device = 'cuda' if 'CUDA' in self.name else 'cpu'
         values = {
             name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device)
@@ -100,7 +95,7 @@ class OnnxRuntimeBackend:
 
     def _run(self, images: npt.NDArray[np.uint8], outputs: Sequence[str]) -> list[Any]:
         if not self._bound:
-            msg = f'the graph needs the statistics {sorted(self._transform.shapes)}: bind them'
+            msg = f'the graph needs the statistics {sorted(self._inputs.shapes)}: bind them'
             raise BackendError(msg)
         if missing := set(outputs) - self._outputs:
             msg = f'the graph has no output {sorted(missing)[0]!r}; export the bundle again'
@@ -113,12 +108,19 @@ class OnnxRuntimeBackend:
                 # Anew each time: a run fixes them to its own number of images.
                 self._binding.bind_output(output)
             self._session.run_with_iobinding(self._binding)
-            answers: list[Any] = self._binding.copy_outputs_to_cpu()
+            arrays: list[Any] = self._binding.copy_outputs_to_cpu()
         except Exception as error:  # noqa: BLE001 - its error types are not importable
             raise BackendError(f'inference failed: {first_line(error)}') from None
-        return answers
+        return arrays
+
+
+def _with_winograd(graph: bytes) -> bytes:
+    try:
+        return use_winograd(graph)
+    except Exception as error:  # noqa: BLE001 - onnx and protobuf have many error types
+        raise BackendError(f'cannot load the graph: {first_line(error)}') from None
 
 
 def _providers() -> list[str]:
     available = onnxruntime.get_available_providers()
-    return [name for name in ('CUDAExecutionProvider', _CPU) if name in available]
+    return [name for name in ('CUDAExecutionProvider', CPU) if name in available]

@@ -1,91 +1,103 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a bundle's statistics become before a graph takes them: done once, when they are bound."""
+"""From a bundle's statistics to the inputs of its graph, the same way for every backend."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import onnxruntime
 
+from adet_core.bundle import ExportedGraph, TransformRecord
 from adet_core.errors import BackendError
-from adet_core.inference.backend import check_statistics, IMAGE_INPUT, STATISTICS_TRANSFORM_KEY
-from adet_core.models.levels import Levels, LEVELS_KEY
-
-ERRORS_ONLY = 3
-"""What ONNX Runtime is allowed to say."""
-
-Statistics = Mapping[str, npt.NDArray[np.float32]]
+from adet_core.inference.backend import IMAGE_INPUT
+from adet_core.inference.old_transforms import old_transform
+from adet_core.inference.onnx_graph import OnnxGraph
+from adet_core.models.statistics_model import Statistics, StatisticsTransform
+from adet_core.models.transforms import TRANSFORMS
 
 
-class StatisticsTransform:
-    """Makes a graph's inputs of statistics, as the metadata of the graph says.
+class GraphInputs:
+    """Makes a graph's inputs from a bundle's statistics, once, when they are bound.
 
     Attributes:
-        shapes: Of the statistics it takes, by name; a dimension that is not an int is free.
+        shapes: Shape of each of the statistics by name; None is a free length.
+        graph_shapes: Shape of each of the graph's inputs, the image among them.
     """
 
-    shapes: Mapping[str, tuple[Any, ...]]
-
-    def __init__(self, session: onnxruntime.InferenceSession, *, threads: int = 0) -> None:
-        """Load what is needed, for the CPU: it is run once in a while.
+    def __init__(self, exported: ExportedGraph, *, threads: int = 0) -> None:
+        """Load the transform of a graph.
 
         Args:
-            session: The graph that is prepared for.
-            threads: That ONNX Runtime runs it with; 0 is one per core.
+            exported: The graph and the record of its transform.
+            threads: Threads of the transform of an older export; 0 is one per core.
 
         Raises:
-            BackendError: What goes along with the graph cannot be loaded.
+            BackendError: The graph or its transform cannot be loaded.
         """
-        metadata = session.get_modelmeta().custom_metadata_map
-        self._prepare: Callable[[Statistics], Statistics] = lambda statistics: statistics
-        try:
-            if (text := metadata.get(LEVELS_KEY)) is not None:
-                levels = Levels.from_json(text)
-                self.shapes = levels.shapes
-                self._prepare = lambda statistics: levels.preprocess(**statistics)
-                return
-            if (text := metadata.get(STATISTICS_TRANSFORM_KEY)) is not None:
-                session = _open(base64.b64decode(text, validate=True), threads)
-                names = [entry.name for entry in session.get_outputs()]
-                self._prepare = lambda statistics: dict(
-                    zip(names, session.run(names, statistics), strict=True)
-                )
-        except Exception as error:  # noqa: BLE001 - ONNX Runtime's types are not importable
-            msg = f'cannot load what prepares the statistics: {first_line(error)}'
-            raise BackendError(msg) from None
-        entries = session.get_inputs()
-        self.shapes = {one.name: tuple(one.shape) for one in entries if one.name != IMAGE_INPUT}
+        graph = OnnxGraph(exported.onnx)
+        self.graph_shapes = graph.shapes
+        self._transform: StatisticsTransform | None
+        if exported.transform is not None:
+            self._transform = _load(exported.transform, graph)
+        else:
+            self._transform = old_transform(graph.metadata, threads)
+        self.shapes: Mapping[str, tuple[int | None, ...]] = (
+            {name: shape for name, shape in graph.shapes.items() if name != IMAGE_INPUT}
+            if self._transform is None
+            else self._transform.shapes
+        )
 
     def __call__(self, statistics: Statistics) -> Statistics:
-        """The graph's inputs, in float32.
+        """Make the graph's inputs, float32, by name.
 
         Raises:
-            BackendError: The statistics do not fit, or cannot be prepared.
+            BackendError: The statistics do not fit, or cannot be transformed.
         """
         check_statistics(self.shapes, statistics)
+        if self._transform is None:
+            return statistics
         try:
-            return self._prepare(statistics)
-        except BackendError:
-            raise
-        except Exception as error:  # noqa: BLE001 - ONNX Runtime's types are not importable
-            raise BackendError(f'cannot prepare the statistics: {first_line(error)}') from None
+            return self._transform(statistics)
+        except (ValueError, np.linalg.LinAlgError) as error:
+            raise BackendError(f'cannot transform the statistics: {error}') from None
 
 
-def _open(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = ERRORS_ONLY
-    # It would keep what was needed once, which can be several times the statistics.
-    options.enable_cpu_mem_arena = False
-    return onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
+def check_statistics(expected: Mapping[str, tuple[Any, ...]], given: Mapping[str, Any]) -> None:
+    """Check names, shapes and types of statistics against a graph's inputs.
+
+    Args:
+        expected: Input name to shape; a dimension that is not an int may have any length.
+        given: Arrays by name.
+
+    Raises:
+        BackendError: Something is missing, too much, of another shape or not float32.
+    """
+    if sorted(expected) != sorted(given):
+        msg = f'the graph takes the statistics {sorted(expected)}, the bundle has {sorted(given)}'
+        raise BackendError(msg)
+    for name, shape in expected.items():
+        if given[name].dtype != np.float32:
+            msg = f'statistics {name!r} are {given[name].dtype}, the graph takes float32'
+            raise BackendError(msg)
+        actual = given[name].shape
+        fits = len(actual) == len(shape) and all(
+            not isinstance(want, int) or want == have
+            for want, have in zip(shape, actual, strict=True)
+        )
+        if not fits:
+            msg = f'statistics {name!r} have shape {actual}, the graph takes {tuple(shape)}'
+            raise BackendError(f'{msg}; export the bundle again')
 
 
-def first_line(error: Exception) -> str:
-    """What ONNX Runtime's errors begin with; more is for its developers."""
-    # Some say nothing, e.g. a lack of memory.
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _load(record: TransformRecord, graph: OnnxGraph) -> StatisticsTransform:
+    where = f'statistics_transform of model.json: {record.name!r:.60}'
+    if record.name not in TRANSFORMS:
+        msg = f'{where} is unknown, known: {", ".join(TRANSFORMS)}; upgrade adet'
+        raise BackendError(msg)
+    constants = {key: graph.constant(name) for key, name in record.constants.items()}
+    try:
+        return TRANSFORMS[record.name].load(record.parameters, constants)
+    except ValueError as error:
+        raise BackendError(f'{where}: {error}; export the bundle again') from None

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which features a memory bank keeps: the k-centre greedy coreset of PatchCore.
+"""The k-centre greedy coreset: which features a memory bank keeps.
 
 Sener, Savarese: Active Learning for Convolutional Neural Networks, a Core-Set Approach, ICLR 2018,
 https://arxiv.org/abs/1708.00489; Roth et al., https://arxiv.org/abs/2106.08265.
@@ -15,10 +15,9 @@ from adet_core.progress import ProgressCallback, silent
 
 Features = npt.NDArray[np.float32]
 
-# Centres that one pass over all features takes into account, at most: enough to make that pass a
-# product of matrices.
+# Centres of one pass over all features, at most: enough to make that pass a matrix product.
 _CANDIDATES = 512
-# Features of one such product, so that its result stays in the processor's cache.
+# Features of one matrix product, so that its result stays in the processor's cache.
 _ROWS = 1024
 
 
@@ -30,20 +29,20 @@ def select_coreset(
     given: int = 0,
     progress: ProgressCallback = silent,
 ) -> npt.NDArray[np.int64]:
-    """Choose features that leave none of the others far from all chosen ones.
+    """Choose features such that every feature is near a chosen one.
 
-    Each choice is the feature farthest from those chosen so far, as in the textbook's loop, which
-    passes over all features for each. Distances to chosen features only shrink, so among the
-    few hundred farthest features the loop can go on by itself until the next choice might lie
-    outside; one pass then makes up for all of these choices at once. On ties, and in the last bits
-    of a distance, choices may differ from the textbook's.
+    Each choice is the feature farthest from those chosen so far. The textbook passes over all
+    features for every choice. Distances to the chosen features only shrink, so the loop can run on
+    the few hundred farthest features alone until the next choice might lie outside of them; one
+    pass over all features then accounts for all these choices at once. On ties, and in the last
+    bits of a distance, choices may differ from the textbook's.
 
     Args:
         features: float32 ``(N, D)``.
-        size: How many to choose, 1 to N.
-        seed: Of the first choice.
-        given: So many of the first features are chosen beforehand, e.g. an older coreset.
-        progress: Told the progress; what it raises ends the selection.
+        size: How many features to choose, 1 to N.
+        seed: Seed of the first choice.
+        given: How many of the first features are chosen beforehand, e.g. an older coreset.
+        progress: Told the progress; an exception that it raises ends the selection.
 
     Returns:
         int64 ``(size,)``, indices of different features in the order they were chosen.
@@ -56,7 +55,7 @@ def select_coreset(
         also = f', of which {given} are given' if given else ''
         msg = f'a coreset of {size} cannot be chosen from {count} features{also}'
         raise ValueError(msg)
-    # Of features around 0 the distances lose fewer digits.
+    # Distances of features around 0 lose fewer digits.
     centred = features - features.mean(axis=0, dtype=np.float64).astype(np.float32)
     norms = np.einsum('nd,nd->n', centred, centred)
     nearest = np.full(count, np.inf, np.float32)
@@ -73,11 +72,11 @@ def select_coreset(
 
 
 def cover_radius(features: Features, chosen: npt.NDArray[np.int64]) -> float:
-    """The largest distance of a feature from the nearest chosen one.
+    """The largest distance of a feature from its nearest chosen feature.
 
     Args:
         features: float32 ``(N, D)``.
-        chosen: int64 ``(K,)``, indices.
+        chosen: int64 ``(K,)``, indices of the chosen features.
     """
     centred = features - features.mean(axis=0, dtype=np.float64).astype(np.float32)
     norms = np.einsum('nd,nd->n', centred, centred)
@@ -88,7 +87,7 @@ def cover_radius(features: Features, chosen: npt.NDArray[np.int64]) -> float:
 
 
 def _choose(features: Features, norms: Features, nearest: Features, wanted: int) -> list[int]:
-    """Choose among the farthest features for as long as the farthest of all is one of them."""
+    """Choose among the farthest features while they hold the farthest of all."""
     count = min(_CANDIDATES, len(features))
     candidates = np.argpartition(nearest, -count)[-count:]
     distance = nearest[candidates]
@@ -103,7 +102,7 @@ def _choose(features: Features, norms: Features, nearest: Features, wanted: int)
         chosen.append(int(candidates[index]))
         away = norms[candidates] + norms[chosen[-1]] - 2 * (of_each @ of_each[index])
         np.minimum(distance, away, out=distance)
-        # Never again, even where all that is left lies on a chosen one.
+        # Never again, even if all features that are left coincide with chosen ones.
         distance[index] = -np.inf
         if len(chosen) == count:
             break
@@ -111,9 +110,9 @@ def _choose(features: Features, norms: Features, nearest: Features, wanted: int)
 
 
 def _shrink(nearest: Features, features: Features, norms: Features, chosen: list[int]) -> None:
-    """Take newly chosen features into account: ``nearest`` holds squared distances."""
+    """Update ``nearest``, squared distances to the nearest chosen feature, with new choices."""
     centres, lengths = -2 * features[chosen].T, norms[chosen]
-    # Fresh memory for each product would cost as much as a third of the product.
+    # New memory for each product would take a third of the product's time.
     product = np.empty((_ROWS, len(chosen)), np.float32)
     for first in range(0, len(features), _ROWS):
         rows = slice(first, first + _ROWS)

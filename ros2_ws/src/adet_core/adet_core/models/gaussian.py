@@ -1,33 +1,103 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""PaDiM's Gaussians from running sums: memory does not grow with the number of images.
+"""A Gaussian at every position: how it is learned, and what it predicts.
 
-Defard et al., https://arxiv.org/abs/2011.08785; the sums of two sets of images add up.
+Defard et al.: PaDiM, a Patch Distribution Modeling Framework for Anomaly Detection and
+Localization, ICPR workshops 2021, https://arxiv.org/abs/2011.08785. The Gaussians come from
+running sums: memory does not grow with the number of images, and sets of images add up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 import os
+from typing import Any, ClassVar
 
+import cv2
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-Floats = npt.NDArray[np.float32]
+from adet_core.models.distance_map import smooth_map
+from adet_core.models.statistics_model import Floats, Setting, Statistics, StatisticsModel
+from adet_core.prediction import Prediction
+from adet_core.progress import ProgressCallback
 
-# The paper's term that makes every covariance invertible, and Anomalib's for rounding.
+# The paper's term that makes every covariance invertible, and Anomalib's against rounding.
 _REGULARISATION = 0.01 + 1e-5
 # Positions of one step: their matrices stay in a core's cache from one operation to the next.
 _AT_ONCE = 64
+
+
+class GaussianModel(StatisticsModel):
+    """The statistics ``mean`` ``(C, P)`` and ``inv_covariance`` ``(P, C, C)``.
+
+    ``C`` features are at each of ``P`` positions.
+    """
+
+    file: ClassVar[str] = 'stats.npz'
+    # One false alarm among many images would hardly move the Gaussians.
+    settings: ClassVar[Mapping[str, Setting]] = {'marked_weight': Setting(10, 1, 1000)}
+
+    def learner(
+        self, settings: Mapping[str, Any], old: Statistics, images: int
+    ) -> GaussianLearner:
+        """See `StatisticsModel.learner`."""
+        return GaussianLearner(settings, old, images)
+
+    def predict(
+        self,
+        features: Floats,
+        statistics: Statistics,
+        settings: Mapping[str, Any],  # noqa: ARG002
+        size: tuple[int, int],
+    ) -> Prediction:
+        """See `StatisticsModel.predict`: the Mahalanobis distance at each position.
+
+        The features are ``(N, C, P)``.
+        """
+        away = (features - statistics['mean']).transpose(0, 2, 1)
+        weighed = np.matmul(statistics['inv_covariance'], away[..., None])[..., 0]
+        distances = np.sqrt((weighed * away).sum(axis=2).clip(min=0))
+        maps = np.stack([smooth_map(one, size, cv2.INTER_LINEAR) for one in distances])
+        return Prediction(maps.max(axis=(1, 2)), maps)
+
+
+class GaussianLearner:
+    """Adds the features of images to running sums."""
+
+    def __init__(self, settings: Mapping[str, Any], old: Statistics, images: int) -> None:
+        """Begin; see `StatisticsModel.learner`."""
+        self._marked_weight = settings['marked_weight']
+        self._sums = RunningGaussians()
+        if old:
+            self._sums = RunningGaussians.resumed(old['mean'], old['inv_covariance'], images)
+
+    @property
+    def images(self) -> int:
+        """How many images are behind the sums; a marked one counts several times."""
+        return self._sums.count
+
+    def add(self, features: Floats, are_marked: Sequence[bool]) -> None:
+        """See `Learner.add`; the features are ``(B, C, P)``."""
+        self._sums.add(features, [self._marked_weight if one else 1 for one in are_marked])
+
+    def statistics(self, progress: ProgressCallback) -> dict[str, Floats]:
+        """See `Learner.statistics`."""
+        progress('fit', 0, 1)
+        made = {
+            'mean': self._sums.mean(),
+            'inv_covariance': self._sums.inverse_covariance(),
+        }
+        progress('fit', 1, 1)
+        return made
 
 
 class RunningGaussians:
     """Mean and covariance of ``C`` features at each of ``P`` positions.
 
     Attributes:
-        count: Images so far.
+        count: Images added so far.
     """
 
     _origin: Floats
@@ -39,12 +109,12 @@ class RunningGaussians:
 
     @classmethod
     def resumed(cls, mean: Floats, inverse_covariance: Floats, count: int) -> RunningGaussians:
-        """The sums behind what `mean` and `inverse_covariance` gave, to go on with.
+        """Recover the sums from the statistics that they gave, to go on with them.
 
         Args:
-            mean: float32 ``(C, P)``.
-            inverse_covariance: float32 ``(P, C, C)``.
-            count: Images behind them, at least two.
+            mean: float32 ``(C, P)``, from `mean`.
+            inverse_covariance: float32 ``(P, C, C)``, from `inverse_covariance`.
+            count: How many images are behind the statistics, at least two.
         """
         sums = cls()
         sums.count = count
@@ -61,16 +131,16 @@ class RunningGaussians:
         return sums
 
     def add(self, features: Floats, weights: Sequence[int] | None = None) -> None:
-        """Take images into account; several at once cost little more than one.
+        """Add images; several at once cost little more than one.
 
         Args:
             features: float32 ``(B, C, P)``, of the same ``C`` and ``P`` each time.
-            weights: As how many images each of them counts; None: as one.
+            weights: How many times each image counts; None: once.
         """
         count, channels, positions = features.shape
         factors = np.ones(count, np.float32) if weights is None else np.array(weights, np.float32)
         if not self.count:
-            # Sums of what differs from some image's features lose fewer digits.
+            # Sums of differences from a typical image lose fewer digits.
             self._origin = np.ascontiguousarray(features.mean(axis=0).T[:, None])
             self._sums = np.zeros((positions, 1, channels), np.float32)
             self._products = np.zeros((positions, channels, channels), np.float32)
@@ -85,12 +155,15 @@ class RunningGaussians:
         self.count += int(factors.sum())
 
     def mean(self) -> Floats:
-        """float32 ``(C, P)``."""
+        """Mean features, float32 ``(C, P)``."""
         average = self._origin + self._sums / np.float32(self.count)
         return np.ascontiguousarray(average[:, 0].T)
 
     def inverse_covariance(self) -> Floats:
-        """float32 ``(P, C, C)``, of the unbiased covariance with 0.01 added on the diagonal.
+        """Inverse of the unbiased covariance with 0.01 added to its diagonal.
+
+        Returns:
+            float32 ``(P, C, C)``.
 
         Raises:
             ValueError: There are fewer than two images.
@@ -112,10 +185,10 @@ class RunningGaussians:
 
 
 def _invert(matrices: Floats) -> Floats:
-    """Inverses, as near as float32 can hold them.
+    """Inverses of float32 ``(P, C, C)``, computed in float64.
 
-    In float32 they would be off by as many times more as the features vary in one direction more
-    than in another, and soon no inverses of covariances any more.
+    The error of an inverse grows with the condition number. In float32 it would be so large that
+    the result is often not positive definite.
     """
     inverse: Floats = np.linalg.inv(matrices.astype(np.float64)).astype(np.float32)
     return inverse
@@ -127,10 +200,10 @@ def _add_to_diagonal(matrices: Floats, value: float) -> None:
 
 
 def _at_all(positions: int, work: Callable[[slice], None]) -> None:
-    """Do something at all positions, a few at once.
+    """Call ``work`` with slices of all positions, on all cores.
 
-    One core for each few. Several for one small matrix would mostly wait for each other, and on a
-    busy machine take fifty times as long.
+    Each call works on small matrices with one core. Several cores on one small matrix would mostly
+    wait for each other, and take fifty times as long on a busy machine.
     """
     parts = [slice(first, first + _AT_ONCE) for first in range(0, positions, _AT_ONCE)]
     with threadpool_limits(1, 'blas'), ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -1,18 +1,23 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""What models are called: their words on command lines and in topics, their folders on disk.
+"""The table of models: their names, their folders on disk, and which ones have statistics.
 
-The runtime needs no more than that: everything else is in a model's bundle. A model that is not in
-`FOLDERS` (somebody's own, see docs/new_model.md) has its word for a folder.
+This is the only module of the runtime that names a model; everything else is in its bundle. The
+folder of a model that is not in `FOLDERS` (a user's own, see docs/new_model.md) is its name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 import re
+from typing import cast, TYPE_CHECKING
 
 from adet_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from adet_core.models.statistics_model import StatisticsModel
 
 FOLDERS: Mapping[str, str] = {
     'efficientad': 'EfficientAD',
@@ -20,10 +25,18 @@ FOLDERS: Mapping[str, str] = {
     'patchcore': 'PatchCore',
     'vae': 'VAE',
 }
-"""Word to folder of the models that come with adet."""
+"""Name to folder of the models that come with adet."""
+
+DEFAULT_MODEL = 'padim'
+"""The model of a command that names none."""
+
+_WITH_STATISTICS: Mapping[str, str] = {
+    'padim': 'adet_core.models.gaussian:GaussianModel',
+    'patchcore': 'adet_core.models.memory_bank:MemoryBankModel',
+}
 
 # Also part of a topic's and of a node's name.
-_WORD = re.compile(r'[a-z][a-z0-9_]{0,39}')
+_NAME = re.compile(r'[a-z][a-z0-9_]{0,39}')
 
 
 def model_folder(name: str) -> str:
@@ -39,7 +52,7 @@ def model_folder(name: str) -> str:
 
 def is_model_name(name: str) -> bool:
     """Whether a name can be a model's: small letters, digits and underscores."""
-    return _WORD.fullmatch(name) is not None
+    return _NAME.fullmatch(name) is not None
 
 
 def deployed_folder(models_root: Path, name: str) -> Path:
@@ -54,6 +67,14 @@ def deployed_folder(models_root: Path, name: str) -> Path:
     return folder
 
 
+def statistics_model(name: str) -> StatisticsModel | None:
+    """What the runtime knows of a model's statistics; None for a model that has weights alone."""
+    if name not in _WITH_STATISTICS:
+        return None
+    module, _, kind = _WITH_STATISTICS[name].partition(':')
+    return cast('StatisticsModel', getattr(import_module(module), kind)())
+
+
 def unknown_model(name: str) -> str:
-    """What to tell somebody who asks for a model that is not there."""
+    """The message for a model that does not exist."""
     return f'unknown model {name!r}; known models: {", ".join(FOLDERS)}'

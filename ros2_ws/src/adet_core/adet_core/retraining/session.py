@@ -23,7 +23,7 @@ from adet_core.bundle import (
 )
 from adet_core.errors import BackendError
 from adet_core.folder import readable_name
-from adet_core.inference.backend import open_backend
+from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.inference.parity import measure_parity
 from adet_core.io.labelled import LabelledImage
 from adet_core.prediction import Prediction
@@ -37,9 +37,9 @@ from adet_core.retraining.gate import (
     quality_fault,
 )
 from adet_core.retraining.images import collect, collect_test
-from adet_core.retraining.learners import has_statistics, relearn_statistics
 from adet_core.retraining.relearned import fine_tuner
 from adet_core.retraining.settings import retrain_settings
+from adet_core.retraining.statistics import has_statistics, relearn_statistics
 
 _GOLDEN = 4
 
@@ -112,7 +112,7 @@ def retrain(
         )
         test, unreadable = collect_test(test_dir, bundle, progress)
         statistics = bundle.statistics()
-        present = open_backend('auto', read_engine(bundle), threads=threads)
+        present = OnnxRuntimeBackend(read_engine(bundle), threads=threads)
         present.bind(statistics)
         before_scores = ask(present, collected, test, stage='judge as before', progress=progress)
         before = figures(before_scores, bundle.manifest.image_threshold.value, test)

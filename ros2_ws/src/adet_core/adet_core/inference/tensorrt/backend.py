@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""The engine of a bundle: the one that was kept if it is still right, otherwise a new one."""
+"""The engine of a bundle: the kept one if it is still right, otherwise a new one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import onnxruntime
-
-from adet_core.bundle import Bundle, Golden, Parity, PlanRecord, read_precision, read_record
+from adet_core.bundle import (
+    Bundle,
+    ExportedGraph,
+    Golden,
+    Parity,
+    PlanRecord,
+    read_precision,
+    read_record,
+)
 from adet_core.errors import BackendError
-from adet_core.inference.backend import open_backend
+from adet_core.inference.backend import BackendRequest
+from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.inference.parity import measure_parity
-from adet_core.inference.statistics_transform import ERRORS_ONLY, first_line, StatisticsTransform
+from adet_core.inference.statistics_transform import GraphInputs
 from adet_core.inference.tensorrt.build import build_plan, length_range
 from adet_core.inference.tensorrt.engine_cache import (
     load_plan,
@@ -30,39 +37,32 @@ from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 
 
-def open_tensorrt(
-    bundle: Bundle, graph: bytes, *, build: bool = True, progress: ProgressCallback = silent
-) -> TensorRtBackend:
-    """Load a bundle's engine; build it if need be.
+def open_tensorrt(request: BackendRequest) -> TensorRtBackend:
+    """Load a bundle's engine; build it if there is none that can be used.
 
-    An engine that is run for the first time has to give the trained model's own answers to the
-    golden images, as closely as its precision allows.
-
-    Args:
-        bundle: A bundle as it is in service.
-        graph: Its verified graph.
-        build: Whether an engine may be built, which takes minutes on a small board.
-        progress: Told the progress of a build.
+    Before an engine is used for the first time, it has to predict the golden images as the trained
+    model does, as closely as its precision allows.
 
     Raises:
-        BackendError: There is no TensorRT or GPU, or no engine that could be used.
+        BackendError: There is no TensorRT or GPU, or no engine that can be used.
         BundleError: A file of the bundle is missing or damaged.
     """
+    bundle, graph = request.bundle, request.graph
     if is_installed():
-        # Before it is loaded, which without a GPU would take memory and time for nothing.
+        # First: to load TensorRT takes memory and time, for nothing without a GPU.
         find_gpu()
     library, gpu = find_library(), find_gpu()
     inputs = _inputs(bundle, graph)
     try:
         plan, record = load_plan(bundle, _identity(bundle, graph, library, gpu))
         _check_lengths(record, inputs)
-        backend = TensorRtBackend(library, gpu, plan, inputs.transform)
+        backend = TensorRtBackend(library, gpu, plan, inputs.make)
     except (StalePlanError, EngineError) as stale:
-        if not build:
+        if not request.build:
             msg = f'{stale}; nothing may be built here: leave --no-build out, or adet export'
             raise BackendError(f'{msg} {bundle.folder}') from None
-        plan, record, _ = build_for(bundle, graph, library, gpu, progress=progress)
-        backend = TensorRtBackend(library, gpu, plan, inputs.transform)
+        plan, record, _ = build_for(bundle, graph, library, gpu, progress=request.progress)
+        backend = TensorRtBackend(library, gpu, plan, inputs.make)
     parity = record.parity
     if parity is None:
         parity = _compare(backend, bundle, graph, record.precision)
@@ -74,7 +74,7 @@ def open_tensorrt(
 
 def build_for(
     bundle: Bundle,
-    graph: bytes,
+    graph: ExportedGraph,
     library: TensorRtLibrary,
     gpu: Gpu | None,
     *,
@@ -83,14 +83,14 @@ def build_for(
     """Build a bundle's engine and keep it.
 
     Args:
-        bundle: As in service.
+        bundle: As it is in service.
         graph: Its verified graph.
-        library: Which TensorRT.
-        gpu: What it is built for; None where there is none, which TensorRT for RTX allows.
+        library: The TensorRT to build with.
+        gpu: The GPU to build for; None without one, which TensorRT for RTX allows.
         progress: Told the progress.
 
     Returns:
-        The plan, what it was built from, and where it was put; it was not run yet.
+        The plan, its record, and its path; the engine has not run yet.
 
     Raises:
         BackendError: It cannot be built, or not be kept.
@@ -101,7 +101,7 @@ def build_for(
     identity = _identity(bundle, graph, library, gpu)
     plan, timings = build_plan(
         library,
-        graph,
+        graph.onnx,
         inputs.shapes,
         identity['precision'],
         identity['options'],
@@ -117,8 +117,14 @@ def build_for(
     return plan, record, save_plan(bundle, plan, record)
 
 
-def _compare(backend: TensorRtBackend, bundle: Bundle, graph: bytes, precision: str) -> Parity:
-    """Let an engine's first images be the golden ones; without agreement it is not used."""
+def _compare(
+    backend: TensorRtBackend, bundle: Bundle, graph: ExportedGraph, precision: str
+) -> Parity:
+    """Compare an engine with the trained model on the golden images, before it is used.
+
+    Raises:
+        BackendError: They differ.
+    """
     statistics = bundle.statistics()
     backend.bind(statistics)
     golden = _golden(bundle, graph, statistics)
@@ -141,13 +147,14 @@ def _compare(backend: TensorRtBackend, bundle: Bundle, graph: bytes, precision: 
     return parity
 
 
-def _golden(bundle: Bundle, graph: bytes, statistics: Any) -> Golden:
-    """The answers to be given: the stored ones, as long as they are of what is in service."""
+def _golden(bundle: Bundle, graph: ExportedGraph, statistics: Any) -> Golden:
+    """The golden images with the predictions of what is in service."""
     golden = bundle.golden()
     if bundle.bundle_id in {bundle.base_id, bundle.graph_id}:
         return golden
-    # New statistics beside the old network: ONNX Runtime, which they were inspected with, knows.
-    reference = open_backend('onnxruntime', graph)
+    # The stored predictions are those of the deployed statistics. New statistics went into
+    # service with ONNX Runtime, so its predictions are the right ones.
+    reference = OnnxRuntimeBackend(graph)
     reference.bind(statistics)
     return Golden(
         golden.images,
@@ -156,45 +163,37 @@ def _golden(bundle: Bundle, graph: bytes, statistics: Any) -> Golden:
 
 
 class _Inputs(NamedTuple):
-    """What goes into a graph beside images.
+    """The inputs of a graph beside images.
 
     Attributes:
-        preparation: Makes it of a bundle's statistics.
-        shapes: Of the bundle's, by name.
-        lengths: Of the axes that are free, e.g. ``bank:0``.
+        make: Makes them from a bundle's statistics.
+        shapes: Their shapes with the bundle's statistics, by name.
+        lengths: Lengths of their free axes, e.g. of ``bank:0``.
     """
 
-    transform: StatisticsTransform
+    make: GraphInputs
     shapes: dict[str, tuple[int, ...]]
     lengths: dict[str, int]
 
 
-def _inputs(bundle: Bundle, graph: bytes) -> _Inputs:
-    options = onnxruntime.SessionOptions()
-    # It is only asked for its inputs.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = ERRORS_ONLY
-    try:
-        session = onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
-    except Exception as error:  # noqa: BLE001 - its error types are not importable
-        raise BackendError(f'cannot load the graph: {first_line(error)}') from None
-    transform = StatisticsTransform(session)
-    shapes = {name: array.shape for name, array in transform(bundle.statistics()).items()}
+def _inputs(bundle: Bundle, graph: ExportedGraph) -> _Inputs:
+    make = GraphInputs(graph)
+    shapes = {name: array.shape for name, array in make(bundle.statistics()).items()}
     lengths = {
-        f'{entry.name}:{axis}': shapes[entry.name][axis]
-        for entry in session.get_inputs()
-        for axis, length in enumerate(entry.shape)
-        if entry.name in shapes and not isinstance(length, int)
+        f'{name}:{axis}': shapes[name][axis]
+        for name, shape in make.graph_shapes.items()
+        for axis, length in enumerate(shape)
+        if name in shapes and length is None
     }
-    return _Inputs(transform, shapes, lengths)
+    return _Inputs(make, shapes, lengths)
 
 
 def _identity(
-    bundle: Bundle, graph: bytes, library: TensorRtLibrary, gpu: Gpu | None
+    bundle: Bundle, graph: ExportedGraph, library: TensorRtLibrary, gpu: Gpu | None
 ) -> dict[str, Any]:
-    """What a plan has to be built from and for, to be used."""
+    """What a plan is built from and for; a plan with another identity is not used."""
     return {
-        'graph_sha256': hashlib.sha256(graph).hexdigest(),
+        'graph_sha256': hashlib.sha256(graph.onnx).hexdigest(),
         'library': library.name,
         'version': library.version,
         'gpu': gpu.name if gpu else '',

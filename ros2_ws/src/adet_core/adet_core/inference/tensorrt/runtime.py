@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from adet_core.errors import BackendError
 from adet_core.inference.backend import check_images, IMAGE_INPUT
-from adet_core.inference.statistics_transform import StatisticsTransform
+from adet_core.inference.statistics_transform import GraphInputs
 from adet_core.inference.tensorrt.library import TensorRtLibrary
 from adet_core.prediction import Prediction
 
@@ -101,7 +101,7 @@ class TensorRtBackend:
     """
 
     def __init__(
-        self, library: TensorRtLibrary, gpu: Gpu, plan: bytes, transform: StatisticsTransform
+        self, library: TensorRtLibrary, gpu: Gpu, plan: bytes, inputs: GraphInputs
     ) -> None:
         """Load an engine.
 
@@ -109,13 +109,13 @@ class TensorRtBackend:
             library: The TensorRT that built it.
             gpu: The GPU that it was built for.
             plan: The engine, from this machine: to load it is to run it.
-            transform: Makes the engine's inputs of a bundle's statistics.
+            inputs: Makes the engine's inputs of a bundle's statistics.
 
         Raises:
             BackendError: Memory is short, or the GPU fails.
             EngineError: TensorRT refuses it.
         """
-        self._library, self._gpu, self._transform = library, gpu, transform
+        self._library, self._gpu, self._inputs = library, gpu, inputs
         self.detail = ''
         trt = library.api
         # Kept as long as the engine: TensorRT does not.
@@ -158,11 +158,11 @@ class TensorRtBackend:
             own.answers = _Buffer(cuda, size)
             own.context.set_tensor_address(IMAGE_INPUT, int(own.input.device))
         self._count = 0
-        self._bound = not self._transform.shapes
+        self._bound = not self._inputs.shapes
 
     def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
         """See `adet_core.inference.backend.Backend.bind`."""
-        arrays = self._transform(statistics)
+        arrays = self._inputs(statistics)
         for name, array in arrays.items():
             least, _, most = map(tuple, self._engine.get_tensor_profile_shape(name, 0))
             if not all(
@@ -183,7 +183,7 @@ class TensorRtBackend:
     def run(self, images: npt.NDArray[np.uint8]) -> Prediction:
         """See `adet_core.inference.backend.Backend.run`."""
         if not self._bound:
-            msg = f'the graph needs the statistics {sorted(self._transform.shapes)}: bind them'
+            msg = f'the graph needs the statistics {sorted(self._inputs.shapes)}: bind them'
             raise BackendError(msg)
         check_images(images, self._image_shape)
         with self._gpu.current():

@@ -1,0 +1,47 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""The one place that makes sessions of ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnxruntime
+
+from adet_core.errors import BackendError
+
+CPU = 'CPUExecutionProvider'
+_ERRORS_ONLY = 3
+
+
+def open_session(
+    graph: bytes, *, threads: int, providers: Sequence[str] = (CPU,), keep_memory: bool = True
+) -> onnxruntime.InferenceSession:
+    """Load a graph.
+
+    Args:
+        graph: An ONNX model.
+        threads: Threads of one run; 0 is one per core.
+        providers: Execution providers of ONNX Runtime, best first.
+        keep_memory: Whether the memory of a run is kept for the next one.
+
+    Raises:
+        BackendError: ONNX Runtime refuses the graph.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    options.enable_cpu_mem_arena = keep_memory
+    # Between runs, waiting threads would otherwise spin on cores that others need.
+    options.add_session_config_entry('session.force_spinning_stop', '1')
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=list(providers))
+    except Exception as error:  # noqa: BLE001 - its error types are not importable
+        raise BackendError(f'cannot load the graph: {first_line(error)}') from None
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error of ONNX Runtime; the others are for its developers."""
+    # Some errors say nothing, e.g. a lack of memory.
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
