@@ -21,7 +21,7 @@ WORKSPACE_SOURCES := $(shell find ros2_ws/src/adet_interfaces -type f) \
   $(wildcard ros2_ws/src/*/setup.py ros2_ws/src/*/setup.cfg ros2_ws/src/*/package.xml) \
   $(wildcard ros2_ws/src/*/launch ros2_ws/src/*/config)
 
-SOURCES := ros2_ws/src/adet_core:ros2_ws/src/adet_evaluation:ros2_ws/src/adet:training:training/adet_synth:tools
+SOURCES := ros2_ws/src/adet_core:ros2_ws/src/adet_evaluation:ros2_ws/src/adet:ros2_ws/src/adet_console:training:training/adet_synth:tools
 LINKED := ros2_ws/src/adet_core ros2_ws/src/adet_evaluation training/adet_synth
 
 IN_ENV := . ./env.sh &&

@@ -228,7 +228,7 @@ def test_a_report_of_rows_alone_says_which_images_are_gone(
 
 def test_frames_of_a_video_are_shown(evaluation: Evaluation, tmp_path: Path) -> None:
     video = tmp_path / 'film.avi'
-    writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*'MJPG'), 5, (64, 64))
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*'MJPG'), 5, (64, 64))
     for level in (0, 90, 180):
         writer.write(np.full((64, 64, 3), level, np.uint8))
     writer.release()

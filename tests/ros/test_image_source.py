@@ -113,7 +113,7 @@ def test_a_loop_has_no_end_and_stops_when_told(ros, folder):
 
 def test_a_video_is_sent_frame_by_frame(ros, tmp_path):
     path = tmp_path / 'line.avi'
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 48))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 10, (64, 48))
     for number in range(4):
         writer.write(np.full((48, 64, 3), number * 40, np.uint8))
     writer.release()

@@ -170,7 +170,7 @@ def test_the_home_folder_may_be_abbreviated(
 @pytest.fixture(scope='module')
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp('video') / 'line 1.avi'
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 48))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 10, (64, 48))
     assert writer.isOpened()
     for level in (0, 100, 200):
         writer.write(np.full((48, 64, 3), level, np.uint8))

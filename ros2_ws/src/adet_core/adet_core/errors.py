@@ -88,5 +88,7 @@ def _place(error: BaseException) -> str:
     """File and line that raised it; of code of adet if there is some on the way."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if f'{os.sep}adet' in str(Path(frame.filename).parent)]
-    frame = (own or frames or [None])[-1]
-    return f'{Path(frame.filename).name}:{frame.lineno}' if frame else 'no place'
+    if not frames:
+        return 'no place'
+    frame = (own or list(frames))[-1]
+    return f'{Path(frame.filename).name}:{frame.lineno}'
