@@ -87,7 +87,7 @@ def _graph(
     features = PatchcoreFeatures(manifest, network)
     module = PatchcoreGraph(manifest, features, PatchcoreParameters(**settings), basis)
     bank = {'memory_bank': _random_bank(9)}
-    transform = BankSearch(None if basis is None else basis.numpy())
+    transform = BankSearch(features.channels, None if basis is None else basis.numpy())
     return Graph(module, bank, transform=transform, features=features)
 
 

@@ -150,7 +150,7 @@ def test_a_bank_is_searched_with_the_constant_of_the_graph(channels: int | None)
     graph = graph_with(shapes, constants=constants)
     names = {} if basis is None else {'basis': OnnxGraph(graph).find_constant(basis)}
     assert names in ({}, {'basis': 'directions'})
-    record = TransformRecord(name='bank_search', constants=names)
+    record = TransformRecord(name='bank_search', parameters={'channels': 6}, constants=names)
     inputs = GraphInputs(ExportedGraph(graph, record))
     made = inputs({'memory_bank': bank})
     centred = bank - bank.mean(axis=0)
@@ -164,9 +164,12 @@ def test_a_bank_is_searched_with_the_constant_of_the_graph(channels: int | None)
     if basis is None:
         patch = centred[7] + np.float32(0.01)
         assert (np.append(patch, 1) @ made['search']).argmax() == 7
-    else:
-        with pytest.raises(BackendError, match=r'have shape \(20, 5\)'):
-            inputs({'memory_bank': bank[:, :5]})
+    with pytest.raises(BackendError, match=r"'memory_bank' have shape \(20, 5\), the graph takes"):
+        inputs({'memory_bank': bank[:, :5]})
+
+
+def bank_search(constants: dict[str, str] | None = None, **parameters: Any) -> dict[str, Any]:
+    return {'name': 'bank_search', 'parameters': parameters, 'constants': constants or {}}
 
 
 @pytest.mark.parametrize(
@@ -177,11 +180,14 @@ def test_a_bank_is_searched_with_the_constant_of_the_graph(channels: int | None)
             "'fourier' is unknown, known: gaussian_levels, bank_search; upg",
         ),
         ({'name': 'gaussian_levels'}, "'gaussian_levels': parameters are {}, expected size and"),
-        ({'name': 'bank_search', 'parameters': {'a': 1}}, 'takes no more than the constant'),
-        ({'name': 'bank_search', 'constants': {'a': 'zero'}}, 'takes no more than the constant'),
-        ({'name': 'bank_search', 'constants': {'basis': 'zero'}}, r'has shape \(\), expected'),
-        ({'name': 'bank_search', 'constants': {'basis': 'axes'}}, "no float32 constant 'axes'"),
-        ({'name': 'bank_search', 'constants': {'basis': 'x'}}, "no float32 constant 'x'; export"),
+        (bank_search(), 'it takes the parameter channels and the constant basis'),
+        (bank_search(channels=0), 'channels is 0, expected 1 or more'),
+        (bank_search(channels='6'), "channels is '6', expected 1 or more"),
+        (bank_search(channels=6, more=1), 'it takes the parameter channels'),
+        (bank_search({'a': 'zero'}, channels=6), 'it takes the parameter channels'),
+        (bank_search({'basis': 'zero'}, channels=6), r'has shape \(\), expected \(6, k\)'),
+        (bank_search({'basis': 'axes'}, channels=6), "no float32 constant 'axes'"),
+        (bank_search({'basis': 'x'}, channels=6), "no float32 constant 'x'; export the bundle"),
     ],
 )
 def test_a_record_that_cannot_be_used_is_refused(record: dict[str, Any], message: str) -> None:

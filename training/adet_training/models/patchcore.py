@@ -167,7 +167,7 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
             PatchcoreGraph(manifest, features, parameters, basis),
             {'memory_bank': bank},
             growing={'bank': 0, 'search': 1},
-            transform=BankSearch(None if basis is None else basis.numpy()),
+            transform=BankSearch(features.channels, None if basis is None else basis.numpy()),
             features=features,
             map_tolerance=0.0 if basis is None else _MAP_TOLERANCE,
             exact=None if basis is None else lambda: self.graph(manifest, _without_basis(weights)),

@@ -1,9 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions with a quarter of the multiplications, for runtimes that have only the plain ones.
+"""Rewrites convolutions into Winograd's form, which needs a quarter of the multiplications.
 
-Winograd's minimal filtering, Lavin and Gray: Fast Algorithms for Convolutional Neural Networks,
-CVPR 2016, https://arxiv.org/abs/1509.09308. TensorRT and cuDNN choose it by themselves.
+Lavin and Gray: Fast Algorithms for Convolutional Neural Networks, CVPR 2016,
+https://arxiv.org/abs/1509.09308. TensorRT and cuDNN do this by themselves, ONNX Runtime's CPU
+provider does not.
+
+An output tile of ``s x s`` pixels depends on an input tile d of ``6 x 6`` pixels. Its convolution
+with a kernel g is ``y = A'((G g G') * (B' d B))A``: the input transform B, the kernel transform G,
+36 products instead of ``s s r r``, and the output transform A. Over all channels the products
+become 36 matrix products.
 """
 
 from __future__ import annotations
@@ -17,28 +23,28 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper, TensorProto
 
-# Five points and infinity: tiles of 6 x 6, for kernels of 3 x 3 and 4 x 4. With these the sums
-# lose the fewest digits, about one of seven.
+# Five points and infinity: tiles of 6 x 6, for kernels of 3 x 3 and 4 x 4. These points lose the
+# fewest digits: about one of the seven of float32.
 _POINTS = np.array([0, 1, -1, 0.5, -2])
 _TILE = len(_POINTS) + 1
 _KERNELS = (3, 4)
-# With fewer channels or tiles, moving the numbers takes as long as multiplying them.
+# With fewer channels or tiles, the transforms take as long as the multiplications that they save.
 _LEAST_CHANNELS = 128
 _LEAST_TILES = 16
-# Products in memory at a time, in bytes: what is computed next should still be in a cache, and
+# Bytes of products in memory at a time: they should stay in a cache for the next operation, and
 # memory should not grow with the image.
 _PRODUCTS = 32 << 20
 
 
 class _Convolution(NamedTuple):
-    """One that is to be replaced.
+    """A convolution that can be rewritten.
 
     Attributes:
-        node: It.
-        shape: Of its weights, ``(M, C, r, r)``.
-        pads: Rows above and columns on the left of zeros.
-        source: Rows and columns of what goes in.
-        target: Rows and columns of what comes out.
+        node: Its node in the graph.
+        shape: Shape of its weights, ``(M, C, r, r)``.
+        pads: Rows of zeros above and columns of zeros on the left of the input.
+        source: Rows and columns of the input.
+        target: Rows and columns of the output.
     """
 
     node: onnx.NodeProto
@@ -49,17 +55,17 @@ class _Convolution(NamedTuple):
 
     @property
     def step(self) -> int:
-        """Rows and columns that a tile gives."""
+        """Rows and columns of an output tile."""
         return _TILE - self.shape[2] + 1
 
     @property
     def tiles(self) -> tuple[int, int]:
-        """Rows and columns of tiles; the last ones may reach over the edge."""
+        """Number of tiles in rows and columns; the last ones may reach over the edge."""
         return -(-self.target[0] // self.step), -(-self.target[1] // self.step)
 
     @property
     def pays(self) -> bool:
-        """Whether it is quicker by tiles."""
+        """Whether Winograd's form is quicker."""
         tiles = math.prod(self.tiles)
         plain = math.prod(self.target) * self.shape[2] ** 2
         return (
@@ -70,16 +76,16 @@ class _Convolution(NamedTuple):
 
 
 def use_winograd(graph: bytes) -> bytes:
-    """The same graph with its large convolutions done by tiles, where that is quicker.
+    """Rewrite the convolutions of a graph for which Winograd's form is quicker.
 
-    They have float32 weights, a kernel of 3 x 3 or 4 x 4, steps of one, and know the size of their
-    input; all others stay as they are.
+    They have float32 weights, a kernel of 3 x 3 or 4 x 4, strides of one, and an input of known
+    size. All other nodes stay as they are.
 
     Args:
         graph: An ONNX model.
 
     Returns:
-        Another one, or the same if there is nothing to replace.
+        The rewritten model, or the same bytes if there is nothing to rewrite.
     """
     model = onnx.shape_inference.infer_shapes(onnx.load_from_string(graph))
     parts = model.graph
@@ -98,7 +104,7 @@ def use_winograd(graph: bytes) -> bytes:
 
 
 def _convolutions(parts: onnx.GraphProto) -> Iterator[_Convolution]:
-    """Those that could be done by tiles."""
+    """The convolutions that can be rewritten."""
     sizes = {
         one.name: tuple(axis.dim_value for axis in one.type.tensor_type.shape.dim)
         for one in [*parts.value_info, *parts.input, *parts.output]
@@ -106,7 +112,7 @@ def _convolutions(parts: onnx.GraphProto) -> Iterator[_Convolution]:
     constants = {
         one.name: one
         for one in parts.initializer
-        # A file beside the graph would be read from wherever it says.
+        # Data in another file would be read from wherever the graph says.
         if one.data_type == TensorProto.FLOAT and not one.external_data
     }
     for node in parts.node:
@@ -122,7 +128,7 @@ def _convolutions(parts: onnx.GraphProto) -> Iterator[_Convolution]:
             and len(shape) == 4
             and shape[2] == shape[3]
             and shape[2] in _KERNELS
-            # A size that is not known is 0.
+            # An unknown size is 0.
             and len(source) == len(target) == 4
             and all((*source[1:], *target[1:]))
         ):
@@ -137,12 +143,12 @@ def _convolutions(parts: onnx.GraphProto) -> Iterator[_Convolution]:
 
 
 class _Tiled:
-    """What takes the place of one convolution.
+    """The nodes that replace one convolution.
 
-    Of each tile the transform is taken, which is linear: for all at once it is a convolution whose
-    kernels are the products of two rows of a matrix, and that steps from tile to tile. In there
-    each of the 36 numbers is a product of matrices of its own. A last matrix makes images of
-    them.
+    The input transform of all tiles is one strided convolution: its 36 kernels are the outer
+    products of two rows of B', and its stride is the step between tiles. A batched matrix product
+    multiplies the transformed weights with the transformed tiles, ``(M, C)`` times ``(C, tiles)``
+    for each of the 36 positions. Another matrix product is the output transform.
 
     Attributes:
         nodes: In order.
@@ -152,22 +158,22 @@ class _Tiled:
         """Make the nodes.
 
         Args:
-            convolution: What is to be replaced.
-            constants: Initializers of the graph; more are added.
+            convolution: The convolution to replace.
+            constants: Initializers of the graph; new ones are appended.
         """
         self.nodes: list[onnx.NodeProto] = []
         self._one, self._constants = convolution, constants
         self._name = f'{convolution.node.output[0]}_tiled'
         outputs, channels, kernel, _ = convolution.shape
-        back, forth, there = _transforms(kernel)
-        seen = np.einsum('ai,bj->abij', there, there).reshape(-1, 1, 1, _TILE, _TILE)
-        self._seen = self._constant('seen', seen)
-        # Done by the runtime, once: they take four times the place.
+        of_output, of_kernel, of_input = _transforms(kernel)
+        kernels = np.einsum('ai,bj->abij', of_input, of_input).reshape(-1, 1, 1, _TILE, _TILE)
+        self._input_kernels = self._constant('input_kernels', kernels)
+        # The runtime computes this once, at loading: transformed weights are four times as large.
         flat = self._reshape(convolution.node.input[1], (outputs * channels, kernel**2))
-        ahead = self._constant('ahead', np.kron(forth, forth))
-        weights = self._add('MatMul', [ahead, self._add('Transpose', [flat], perm=[1, 0])])
+        transform = self._constant('kernel_transform', np.kron(of_kernel, of_kernel))
+        weights = self._add('MatMul', [transform, self._add('Transpose', [flat], perm=[1, 0])])
         self._weights = self._reshape(weights, (-1, outputs, channels))
-        self._back = self._constant('back', np.kron(back, back))
+        self._of_output = self._constant('output_transform', np.kron(of_output, of_output))
         rows, columns = convolution.tiles
         at_once = max(1, _PRODUCTS // (4 * _TILE**2 * outputs * columns))
         strips = [
@@ -183,11 +189,16 @@ class _Tiled:
         self.nodes[-1].output[0] = convolution.node.output[0]
 
     def _strip(self, first: int, count: int) -> str:
-        """``count`` rows of tiles, from ``first`` on."""
+        """Compute rows of tiles; returns the name of their output.
+
+        Args:
+            first: First row of tiles.
+            count: Number of rows.
+        """
         outputs, channels, kernel, _ = self._one.shape
         step, (height, width), (top, left) = self._one.step, self._one.source, self._one.pads
         columns = self._one.tiles[1]
-        # Rows of the source that these tiles see, some of which may lie outside.
+        # Rows of the source that these tiles cover; some may lie outside of it.
         begin, end = first * step - top, (first + count) * step + kernel - 1 - top
         inside = max(begin, 0), min(end, height)
         source = self._one.node.input[0]
@@ -195,11 +206,11 @@ class _Tiled:
             from_, to, axis = (self._integers((value,)) for value in (*inside, 2))
             source = self._add('Slice', [source, from_, to, axis])
         right = columns * step + kernel - 1 - left - width
-        # An axis more, so that one kernel serves all channels.
+        # One more axis, so that one kernel serves all channels.
         source = self._reshape(source, (-1, 1, channels, inside[1] - inside[0], width))
         tiles = self._add(
             'Conv',
-            [source, self._seen],
+            [source, self._input_kernels],
             kernel_shape=[1, _TILE, _TILE],
             strides=[1, step, step],
             pads=[0, inside[0] - begin, left, 0, end - inside[1], right],
@@ -207,7 +218,7 @@ class _Tiled:
         tiles = self._reshape(tiles, (-1, _TILE**2, channels, count * columns))
         products = self._add('MatMul', [self._weights, tiles])
         products = self._reshape(products, (-1, _TILE**2, outputs * count * columns))
-        images = self._add('MatMul', [self._back, products])
+        images = self._add('MatMul', [self._of_output, products])
         images = self._reshape(images, (-1, step**2 * outputs, count, columns))
         return self._add('DepthToSpace', [images], blocksize=step, mode='DCR')
 
@@ -231,19 +242,22 @@ class _Tiled:
 
 
 def _transforms(kernel: int) -> tuple[npt.NDArray[np.float64], ...]:
-    """The matrices A', G and B' of ``y = A'((G g) * (B' d))``.
+    """The matrices A', G and B' of ``y = A'((G g) * (B' d))``, for one dimension.
 
-    A product of two polynomials is known by its values at as many points as it has coefficients;
-    a convolution is the same, turned about.
+    They come from Toom-Cook multiplication: a product of two polynomials is determined by its
+    values at as many points as it has coefficients, and a convolution is the transpose of that.
+
+    Returns:
+        float64 ``(step, 6)``, ``(6, kernel)`` and ``(6, 6)``.
     """
     step = _TILE - kernel + 1
-    back, forth = np.zeros((step, _TILE)), np.zeros((_TILE, kernel))
-    there = np.zeros((_TILE, _TILE))
+    of_output, of_kernel = np.zeros((step, _TILE)), np.zeros((_TILE, kernel))
+    of_input = np.zeros((_TILE, _TILE))
     for number, point in enumerate(_POINTS):
         others = np.delete(_POINTS, number)
-        back[:, number] = point ** np.arange(step)
-        forth[number] = point ** np.arange(kernel) / np.prod(point - others)
-        there[number, :-1] = np.poly(others)[::-1]
-    back[-1, -1] = forth[-1, -1] = 1
-    there[-1] = np.poly(_POINTS)[::-1]
-    return back, forth, there
+        of_output[:, number] = point ** np.arange(step)
+        of_kernel[number] = point ** np.arange(kernel) / np.prod(point - others)
+        of_input[number, :-1] = np.poly(others)[::-1]
+    of_output[-1, -1] = of_kernel[-1, -1] = 1
+    of_input[-1] = np.poly(_POINTS)[::-1]
+    return of_output, of_kernel, of_input

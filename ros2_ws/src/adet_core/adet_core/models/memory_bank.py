@@ -126,23 +126,33 @@ class BankSearch(NamedTransform):
 
     name: ClassVar[str] = 'bank_search'
 
-    def __init__(self, basis: Floats | None = None) -> None:
+    def __init__(self, channels: int, basis: Floats | None = None) -> None:
         """Take the directions that the bank is searched in.
 
         Args:
-            basis: float32 ``(D, k)``, orthonormal columns; None: all channels.
+            channels: Length ``D`` of a patch's features.
+            basis: float32 ``(D, k)``, orthonormal columns; None: search in all channels.
+
+        Raises:
+            ValueError: The basis is not made for these channels.
         """
-        self._basis = basis
+        if type(channels) is not int or channels < 1:
+            raise ValueError(f'channels is {channels!r:.60}, expected 1 or more')
+        if basis is not None and (basis.ndim != 2 or len(basis) != channels):
+            raise ValueError(f'the basis has shape {basis.shape}, expected ({channels}, k)')
+        self._channels, self._basis = channels, basis
 
     @classmethod
     def load(cls, parameters: Mapping[str, Any], constants: Statistics) -> BankSearch:
         """See `NamedTransform.load`."""
-        if parameters or not constants.keys() <= {_BASIS}:
-            raise ValueError(f'it takes no more than the constant {_BASIS!r}')
-        basis = constants.get(_BASIS)
-        if basis is not None and basis.ndim != 2:
-            raise ValueError(f'the constant {_BASIS!r} has shape {basis.shape}, expected (D, k)')
-        return cls(basis)
+        if parameters.keys() != {'channels'} or not constants.keys() <= {_BASIS}:
+            raise ValueError(f'it takes the parameter channels and the constant {_BASIS}')
+        return cls(parameters['channels'], constants.get(_BASIS))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """See `NamedTransform.parameters`."""
+        return {'channels': self._channels}
 
     @property
     def constants(self) -> dict[str, Floats]:
@@ -152,7 +162,7 @@ class BankSearch(NamedTransform):
     @property
     def shapes(self) -> dict[str, tuple[int | None, ...]]:
         """See `StatisticsTransform.shapes`."""
-        return {_BANK: (None, None if self._basis is None else len(self._basis))}
+        return {_BANK: (None, self._channels)}
 
     @property
     def inputs(self) -> list[str]:
@@ -169,8 +179,8 @@ class BankSearch(NamedTransform):
         memory_bank = statistics[_BANK]
         centre = memory_bank.mean(axis=0, keepdims=True)
         bank = memory_bank - centre
-        channels = bank.shape[1] if self._basis is None else self._basis.shape[1]
-        search = np.empty((channels + 1, len(bank)), np.float32)
+        searched = self._channels if self._basis is None else self._basis.shape[1]
+        search = np.empty((searched + 1, len(bank)), np.float32)
         if self._basis is None:
             search[:-1] = bank.T
         else:

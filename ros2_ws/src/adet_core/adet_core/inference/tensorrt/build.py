@@ -14,16 +14,16 @@ from adet_core.inference.backend import IMAGE_INPUT
 from adet_core.inference.tensorrt.library import TensorRtLibrary
 from adet_core.progress import ProgressCallback, silent
 
-# A bank may grow so far before its engine has to be built again.
+# A memory bank may grow to this length before its engine must be built again.
 _ROOM = 16_384
 _LEAST = 64
-# Files that a graph names outside of itself are looked for beside this one, where nothing can be.
+# TensorRT looks for external data beside this path, where no file can be.
 _NOWHERE = '/dev/null/model.onnx'
 _STAGE = 'building the engine'
 
 
 def length_range(length: int) -> tuple[int, int, int]:
-    """The least, usual and largest length of a statistic that is ``length`` now."""
+    """Smallest, usual and largest length of a statistic whose length is ``length`` now."""
     return min(length, _LEAST), length, max(2 * length, _ROOM)
 
 
@@ -39,25 +39,24 @@ def build_plan(
 ) -> tuple[bytes, bytes]:
     """Build an engine, which takes minutes on a small board.
 
-    Ctrl-C, or whatever else is raised in this thread meanwhile, ends the build at its next step;
-    before TensorRT 10, when it is done.
+    Ctrl-C, or another exception in this thread, ends the build at its next step; before TensorRT
+    10, when the build is done.
 
     Args:
-        library: Which TensorRT.
+        library: The TensorRT to build with.
         graph: An ONNX model without external data.
-        shapes: Of the statistics as they are now, by name.
-        precision: Of the graph: ``fp32``, ``fp16`` or ``int8``.
-        options: What to build with.
-        timings: What an earlier build measured, to be quicker; empty if there is nothing.
-        progress: Called from another thread, where TensorRT tells its progress. What it raises
-            ends the build.
+        shapes: Shapes of the graph's inputs with the present statistics, by name.
+        precision: Precision of the graph: ``fp32``, ``fp16`` or ``int8``.
+        options: Options of the build.
+        timings: Timing cache of an earlier build, which makes this one quicker; may be empty.
+        progress: Called from a thread of TensorRT. An exception that it raises ends the build.
 
     Returns:
         The plan, and the timings of this build.
 
     Raises:
         BackendError: TensorRT refuses the graph or the options.
-        ConfigError: An option makes no sense; names it.
+        ConfigError: An option is out of range; the message names it.
     """
     options.check()
     trt = library.api
@@ -102,7 +101,7 @@ def _network_flags(library: TensorRtLibrary, options: BuildOptions) -> int:
 def _keeps_types(library: TensorRtLibrary, options: BuildOptions) -> bool:
     """Whether the graph's types are the network's; else they are a hint, beside builder flags.
 
-    As long as there is a choice, the accelerator is asked by flags.
+    Where TensorRT allows both, a build for a DLA core uses the flags.
     """
     if not library.can_choose_types:
         return True

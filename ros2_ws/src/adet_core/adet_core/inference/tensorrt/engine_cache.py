@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which plan is used: one that this machine built, from this graph, for this GPU.
+"""Keeps the plans that this machine built, and loads a plan only if it is one of them.
 
-A plan holds native code: who loads one from elsewhere runs a program from elsewhere. So its
-record is sealed with a key that never leaves this machine, and a plan that came along with a
-copied bundle is built anew.
+A plan holds native code, so loading a plan from elsewhere would run a program from elsewhere. Its
+record is therefore sealed with a key that never leaves this machine. The plan of a copied bundle
+fails that check, and is built again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _KEY_BYTES = 32
 
 
 class StalePlanError(BackendError):
-    """A bundle's plan is not to be used; says why."""
+    """A bundle's plan cannot be used; the message says why."""
 
 
 def save_plan(bundle: Bundle, plan: bytes, record: PlanRecord) -> Path:
@@ -48,7 +48,7 @@ def save_plan(bundle: Bundle, plan: bytes, record: PlanRecord) -> Path:
         The path of ``engine/model.plan``.
 
     Raises:
-        BackendError: The folder cannot be written; what was there is untouched.
+        BackendError: The folder cannot be written; the old plan is untouched.
         BundleError: The bundle has no graph any more.
     """
     try:
@@ -60,15 +60,18 @@ def save_plan(bundle: Bundle, plan: bytes, record: PlanRecord) -> Path:
 
 
 def load_plan(bundle: Bundle, wanted: Mapping[str, object]) -> tuple[bytes, PlanRecord]:
-    """The plan that was kept, if it is this machine's own and was built from what is wanted.
+    """The kept plan of a bundle, if this machine built it and nothing has changed since.
 
     Args:
-        bundle: Whose.
-        wanted: Fields of `PlanRecord` and their present values.
+        bundle: As it is in service.
+        wanted: Fields of `PlanRecord` with the values that they must have.
+
+    Returns:
+        The plan and its record.
 
     Raises:
         BundleError: The record is missing or damaged.
-        StalePlanError: There is no plan, or it is not to be used.
+        StalePlanError: There is no plan, or it cannot be used.
     """
     record = read_record(bundle).plan
     if record is None:
@@ -90,7 +93,7 @@ def load_plan(bundle: Bundle, wanted: Mapping[str, object]) -> tuple[bytes, Plan
 
 
 def read_timings() -> bytes:
-    """What earlier builds on this machine measured; empty if nothing."""
+    """The timing cache of earlier builds on this machine; empty if there is none."""
     try:
         return (_state_folder() / _TIMINGS_FILE).read_bytes()
     except (ConfigError, OSError):
@@ -98,7 +101,7 @@ def read_timings() -> bytes:
 
 
 def save_timings(timings: bytes) -> None:
-    """Keep them for the next build; a disk that takes none costs only its time."""
+    """Keep the timing cache for the next build; without it, that only takes longer."""
     with suppress(ConfigError, OSError):
         write_atomic(_state_folder() / _TIMINGS_FILE, timings)
 

@@ -22,13 +22,13 @@ from adet_core.inference.statistics_transform import GraphInputs
 from adet_core.inference.tensorrt.library import TensorRtLibrary
 from adet_core.prediction import Prediction
 
-# What TensorRT asks of the addresses of tensors.
+# TensorRT's alignment of the addresses of tensors, in bytes.
 _ALIGNMENT = 256
 _FLOAT = np.dtype(np.float32)
 
 
 class EngineError(BackendError):
-    """Another engine has to be built: TensorRT refuses this one, or a bank has outgrown it."""
+    """TensorRT refuses the engine, or the statistics have outgrown it: it must be built again."""
 
 
 class Gpu(NamedTuple):
@@ -37,7 +37,7 @@ class Gpu(NamedTuple):
     Attributes:
         name: E.g. ``Orin``.
         capability: Compute capability, e.g. ``8.7``.
-        context: The primary context, which is shared with whatever else uses the GPU.
+        context: The primary context, shared with other users of the GPU in this process.
         cuda: ``pycuda.driver``.
     """
 
@@ -48,7 +48,7 @@ class Gpu(NamedTuple):
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Make its context that of this thread, whichever thread of an executor it is.
+        """Make its context current in this thread, whichever thread that is.
 
         Raises:
             BackendError: CUDA failed, e.g. memory is short or the GPU is lost.
@@ -78,7 +78,7 @@ def find_gpu() -> Gpu:
         BackendError: There is none, or pycuda is missing.
     """
     try:
-        # Not by name: only machines with a GPU have it.
+        # Not an import statement: only machines with a GPU have it.
         cuda = import_module('pycuda.driver')
     except ImportError as error:
         msg = f'pycuda cannot be imported ({error}); install it with: pip install pycuda'
@@ -94,10 +94,10 @@ def find_gpu() -> Gpu:
 
 
 class TensorRtBackend:
-    """One engine; its statistics stay on the device, and are replaced without another engine.
+    """Runs an engine; its statistics stay on the device, and can be replaced.
 
     Attributes:
-        detail: What else people are told with its name.
+        detail: Ends its name, for people.
     """
 
     def __init__(
@@ -108,8 +108,8 @@ class TensorRtBackend:
         Args:
             library: The TensorRT that built it.
             gpu: The GPU that it was built for.
-            plan: The engine, from this machine: to load it is to run it.
-            inputs: Makes the engine's inputs of a bundle's statistics.
+            plan: The engine, built on this machine: to load it is to run its code.
+            inputs: Makes the engine's inputs from a bundle's statistics.
 
         Raises:
             BackendError: Memory is short, or the GPU fails.
@@ -128,7 +128,7 @@ class TensorRtBackend:
         least, _, most = map(tuple, self._engine.get_tensor_profile_shape(IMAGE_INPUT, 0))
         self._image_shape, self._max_batch = least[1:], most[0]
         self._outputs = {'score': (1,), 'anomaly_map': (1, *self._image_shape[:2])}
-        self._prepare_runs()
+        self._allocate()
 
     @property
     def name(self) -> str:
@@ -138,14 +138,14 @@ class TensorRtBackend:
     def fork(self) -> TensorRtBackend:
         """See `adet_core.inference.backend.Backend.fork`."""
         other = copy.copy(self)
-        other._prepare_runs()  # noqa: SLF001 - same class
+        other._allocate()  # noqa: SLF001 - same class
         return other
 
-    def _prepare_runs(self) -> None:
-        """Memory of its own, nothing bound."""
+    def _allocate(self) -> None:
+        """Take memory of its own; no statistics are bound."""
         cuda, own = self._gpu.cuda, _Own()
         self._own = own
-        # Before the first is taken: whatever there is when something fails is given back too.
+        # First of all: if an allocation fails, those before it are given back.
         weakref.finalize(self, _release, self._gpu, own)
         size = sum(_room(self._max_batch, each) for each in self._outputs.values())
         with self._gpu.current():
@@ -155,7 +155,7 @@ class TensorRtBackend:
                 raise BackendError(f'{msg}; run fewer models')
             own.stream = cuda.Stream()
             own.input = _Buffer(cuda, self._max_batch * math.prod(self._image_shape))
-            own.answers = _Buffer(cuda, size)
+            own.outputs = _Buffer(cuda, size)
             own.context.set_tensor_address(IMAGE_INPUT, int(own.input.device))
         self._count = 0
         self._bound = not self._inputs.shapes
@@ -172,7 +172,7 @@ class TensorRtBackend:
                 raise EngineError(f'{msg}; it has to be built again')
         cuda = self._gpu.cuda
         with self._gpu.current():
-            # All are there before the first takes effect; the old ones go when none is used.
+            # All are copied before the first one takes effect; then the old ones are freed.
             new = [cuda.to_device(np.ascontiguousarray(array)) for array in arrays.values()]
             for (name, array), memory in zip(arrays.items(), new, strict=True):
                 self._own.context.set_input_shape(name, array.shape)
@@ -194,7 +194,7 @@ class TensorRtBackend:
         return Prediction.concatenate(parts)
 
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Engines are built for verdicts only; see `Backend.features`."""
+        """Refuse: engines are built for predictions only; see `Backend.features`."""
         del images
         raise BackendError('a TensorRT engine gives no features; take the backend onnxruntime')
 
@@ -208,22 +208,22 @@ class TensorRtBackend:
         if not own.context.execute_async_v3(own.stream.handle):
             raise BackendError(f'{self.name} refuses to run the engine; start the node again')
         # One copy for all outputs.
-        answers = own.answers.host[: sum(_room(count, each) for each in self._outputs.values())]
-        cuda.memcpy_dtoh_async(answers, own.answers.device, own.stream)
+        outputs = own.outputs.host[: sum(_room(count, each) for each in self._outputs.values())]
+        cuda.memcpy_dtoh_async(outputs, own.outputs.device, own.stream)
         own.stream.synchronize()
         found, place = [], 0
         for each in self._outputs.values():
             size = count * math.prod(each) * _FLOAT.itemsize
-            # A copy: the next run writes to the same place.
-            found.append(answers[place : place + size].view(_FLOAT).reshape(count, *each).copy())
+            # A copy: the next run overwrites this memory.
+            found.append(outputs[place : place + size].view(_FLOAT).reshape(count, *each).copy())
             place += _room(count, each)
         scores, maps = found
         return Prediction(scores[:, 0], maps[:, 0])
 
     def _lay_out(self, count: int) -> None:
-        """Tell the engine how many images come, and where what it answers belongs."""
+        """Tell the engine the number of images and the addresses of its outputs."""
         self._own.context.set_input_shape(IMAGE_INPUT, (count, *self._image_shape))
-        place = int(self._own.answers.device)
+        place = int(self._own.outputs.device)
         for name, each in self._outputs.items():
             self._own.context.set_tensor_address(name, place)
             place += _room(count, each)
@@ -231,25 +231,25 @@ class TensorRtBackend:
 
 
 class _Own:
-    """What one backend has on the device beside the engine; the only place that holds it.
+    """What one backend holds on the device beside the engine.
 
     Attributes:
         context: TensorRT's execution context.
-        stream: Where its copies and runs are queued.
-        input: Of the images.
-        predictions: All outputs, one behind the other.
-        statistics: Memory of the other inputs, which the context only knows the addresses of.
+        stream: Queue of its copies and runs.
+        input: The images.
+        outputs: All outputs, one behind the other.
+        statistics: Memory of the other inputs; the context knows only its addresses.
     """
 
     context: Any
     stream: Any
     input: _Buffer
-    answers: _Buffer
+    outputs: _Buffer
     statistics: Sequence[Any]
 
 
 class _Buffer:
-    """Memory on the device, and as much of the host's that the device copies by itself."""
+    """Memory on the device, and page-locked memory of the same size on the host."""
 
     def __init__(self, cuda: Any, size: int) -> None:
         self.host: npt.NDArray[np.uint8] = cuda.pagelocked_empty(size, np.uint8)
