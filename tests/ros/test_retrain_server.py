@@ -74,6 +74,8 @@ def test_the_short_goal_learns_and_the_detector_goes_on_with_it(ros, robot, clie
         ({'model': 'padim', 'images': '/etc'}, '/etc, which is not inside'),
         ({'model': 'padim', 'images': '{data}/../..'}, 'which is not inside'),
         ({'model': 'padim', 'images': '{data}/none'}, 'none: no such folder'),
+        ({'model': 'padim', 'images': '{data}/linked'}, 'secret.png, which is not inside'),
+        ({'model': 'padim', 'images': '~nosuchuser/x'}, "images is '~nosuchuser/x': that home"),
         ({'model': 'padim', 'images': '{data}/empty'}, 'empty: holds no images'),
         ({'model': 'padim', 'test_dir': '/etc'}, 'test_dir is /etc, which is not inside'),
         ({'model': 'padim', 'images': '{data}/test/plate'}, 'is labelled as an anomaly'),
@@ -83,6 +85,9 @@ def test_the_short_goal_learns_and_the_detector_goes_on_with_it(ros, robot, clie
 )
 def test_a_goal_that_cannot_work_ends_with_the_reason(robot, client, goal, reason):
     (robot.data_root / 'empty').mkdir()
+    (robot.data_root / 'linked').mkdir()
+    (robot.data_root.parent / 'secret.png').write_bytes(b'secret')
+    (robot.data_root / 'linked' / 'secret.png').symlink_to(robot.data_root.parent / 'secret.png')
     words = {
         key: value.format(data=robot.data_root) if isinstance(value, str) else value
         for key, value in goal.items()

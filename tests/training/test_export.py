@@ -23,7 +23,7 @@ import torch
 from torchvision.transforms.v2 import Normalize
 
 from adet_core.bundle import Bundle, open_bundle, read_engine, write_arrays, write_bundle
-from adet_core.errors import AdetError, BackendError, BundleError, ConfigError, ExportError
+from adet_core.errors import AdetError, BackendError, BundleError, ExportError
 from adet_core.image import preprocess, read_image
 from adet_core.io.folders import list_images
 from adet_core.prediction import Prediction
@@ -537,7 +537,7 @@ def test_weights_of_something_else_are_refused(
     weights = torch.load(io.BytesIO(bundle.weights()), weights_only=True)
     changed = {n: t for n, t in {**weights, **change}.items() if t is not None}
     tampered = _rebuilt(bundle, tmp_path, weights=changed)
-    _refused(tampered, ConfigError, re.escape(message))
+    _refused(tampered, BundleError, re.escape(f'{tmp_path}: {message}'))
 
 
 @pytest.mark.parametrize(
@@ -557,12 +557,17 @@ def test_a_backbone_that_the_weights_do_not_fit_is_refused(
 ) -> None:
     assert bundle.manifest.backbone is not None
     backbone = replace(bundle.manifest.backbone, **change)
-    _refused(_rebuilt(bundle, tmp_path, backbone=backbone), ConfigError, message)
+    _refused(_rebuilt(bundle, tmp_path, backbone=backbone), BundleError, f'{tmp_path}: {message}')
 
 
 def test_a_bundle_without_a_backbone_is_refused(bundle: Bundle, tmp_path: Path) -> None:
-    message = r'meta\.json names no backbone; train again'
-    _refused(_rebuilt(bundle, tmp_path, backbone=None), ConfigError, message)
+    message = rf'{tmp_path}: meta\.json names no backbone; train again'
+    _refused(_rebuilt(bundle, tmp_path, backbone=None), BundleError, message)
+
+
+def test_weights_of_another_model_are_refused(bundle: Bundle, tmp_path: Path) -> None:
+    message = rf'{tmp_path}: .*model\.pth'
+    _refused(_rebuilt(bundle, tmp_path, model='vae'), BundleError, message)
 
 
 def test_a_damaged_bundle_is_refused(bundle: Bundle, tmp_path: Path) -> None:

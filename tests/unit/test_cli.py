@@ -32,6 +32,7 @@ from adet_core.records import Record, RecordWriter
 OWN = {
     'deploy': 'adet_core.cli.deploy',
     'evaluate': 'adet_evaluation.cli.evaluate',
+    'retrain': 'adet_core.cli.retrain',
     'synth': 'adet_synth.cli.synth',
 }
 Out = pytest.CaptureFixture[str]
@@ -138,6 +139,9 @@ def test_help_shows_an_example_that_parses(name: str, capsys: Out) -> None:
         ['synth', 'out', '--train', '-1'],
         ['synth', 'out', '--train', 'many'],
         ['synth', 'out', '--size', '²'],
+        ['synth', 'out', '--train', '9' * 5000],
+        ['retrain', 'bundle', '--threads', '99999999999'],
+        ['retrain', 'bundle', '--threads', '-1'],
         ['deploy', 'a', '--colour', 'red'],
     ],
     ids=' '.join,

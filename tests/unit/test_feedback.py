@@ -108,3 +108,23 @@ def test_files_of_other_programs_are_neither_counted_nor_removed(tmp_path: Path)
         'frame_2.json',
         'frame_2.png',
     ]
+
+
+def test_frames_are_not_removed_from_a_folder_of_somebody_else(tmp_path: Path) -> None:
+    mine = tmp_path / 'mine'
+    for number in range(3):
+        keep_frame(mine, f'frame_{number}', frame(), {}, limit=3)
+    before = sorted(mine.iterdir())
+    (tmp_path / 'review').mkdir()
+    (tmp_path / 'review' / 'plate').symlink_to(mine)
+    with pytest.raises(OSError, match='is a link'):
+        keep_frame(tmp_path / 'review' / 'plate', 'f', frame(), {}, limit=1, replace=True)
+    assert sorted(mine.iterdir()) == before
+
+
+def test_a_person_may_link_the_folder_of_a_data_set(tmp_path: Path) -> None:
+    (tmp_path / 'disk').mkdir()
+    (tmp_path / 'train').symlink_to(tmp_path / 'disk')
+    path = keep_frame(tmp_path / 'train', 'frame_1', frame(), {}, limit=1)
+    assert path == tmp_path / 'train' / 'frame_1.png'
+    assert is_feedback(tmp_path / 'disk' / 'frame_1.png')

@@ -20,6 +20,7 @@ from adet_core.bundle import (
     EngineRecord,
     ExportedGraph,
     Manifest,
+    META_FILE,
     Parity,
     TransformRecord,
     WEIGHTS_FILE,
@@ -95,7 +96,7 @@ def export(
     if precision == 'int8' and data is None:
         raise ConfigError('int8 is calibrated on images of normal parts: name them')
     progress(_STAGE, 0, 3)
-    graph = load_adapter(bundle.manifest.model).graph(bundle.manifest, load_weights(bundle))
+    graph = load_graph(bundle)
     features = features_to_onnx(graph, bundle.manifest) if graph.features else None
     progress(_STAGE, 1, 3)
     full = checked = _export_checked(graph, bundle, progress)
@@ -349,6 +350,25 @@ def _accuracy(
     found = auroc(scores, np.array([labelled.is_anomalous for labelled in samples]))
     assert found is not None
     return found
+
+
+def load_graph(bundle: Bundle) -> Graph:
+    """The model of a bundle, with its weights, ready to be exported.
+
+    Raises:
+        BundleError: The weights are damaged, or are not those of the model that meta.json names.
+        ConfigError: adet has no such model.
+    """
+    manifest = bundle.manifest
+    adapter, weights = load_adapter(manifest.model), load_weights(bundle)
+    try:
+        return adapter.graph(manifest, weights)
+    except ConfigError as error:
+        raise BundleError(f'{bundle.folder}: {error}') from None
+    except Exception as error:  # noqa: BLE001 - each model fails in its own way
+        reason = f'{WEIGHTS_FILE} does not fit the {manifest.model} that {META_FILE} describes'
+        msg = f'{bundle.folder}: {reason} ({type(error).__name__}: {error!s:.200}); train again'
+        raise BundleError(msg) from None
 
 
 def load_weights(bundle: Bundle) -> Weights:

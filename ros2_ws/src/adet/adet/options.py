@@ -69,7 +69,9 @@ class ModelChoices(ModelsRoot):
         'small board',
         default=False,
     )
-    threads: int = option('threads of one inference; 0: one per core', default=0, minimum=0)
+    threads: int = option(
+        'threads of one inference; 0: one per core', default=0, minimum=0, maximum=1024
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +198,9 @@ class RetrainServerOptions(ModelsRoot):
     allowed_root: str = option(
         'goals may name folders inside this one only; empty: data_root', default=''
     )
-    threads: int = option('threads of the retraining; 0: one per core', default=0, minimum=0)
+    threads: int = option(
+        'threads of the retraining; 0: one per core', default=0, minimum=0, maximum=1024
+    )
     niceness: int = option(
         'how far the retraining stands back behind the inspection, as the command nice has it',
         default=10,

@@ -55,5 +55,5 @@ def check_inside(paths: Iterable[Path], root: Path, name: str, limit: str) -> No
             # Links in a circle.
             is_inside = False
         if not is_inside:
-            msg = f'{name}: {path} is not inside {real_root} (parameter {limit})'
+            msg = f'{name} is {path}, which is not inside {real_root} (parameter {limit})'
             raise ConfigError(msg)

@@ -30,6 +30,7 @@ from adet_core.bundle import Bundle, open_bundle, rollback
 from adet_core.errors import AdetError, BundleError, ConfigError, DatasetError, RejectedError
 from adet_core.io.folders import list_images
 from adet_core.models.names import deployed_folder
+from adet_core.paths import check_inside, user_path
 from adet_core.retraining import MODES
 
 ROLLBACK = 'rollback'
@@ -63,10 +64,10 @@ class RetrainServer(AdetNode):
         """
         super().__init__('retrain_server', **options)
         self._options = self.declare(RetrainServerOptions)
-        self._models_root = Path(self._options.models_root).expanduser()
-        self._data_root = Path(self._options.data_root).expanduser()
+        self._models_root = user_path(self._options.models_root, 'models_root')
+        self._data_root = user_path(self._options.data_root, 'data_root')
         allowed = self._options.allowed_root
-        self._allowed = Path(allowed).expanduser() if allowed else self._data_root
+        self._allowed = user_path(allowed, 'allowed_root') if allowed else self._data_root
         self._busy = threading.Lock()
         # The three below belong together.
         self._state = threading.Lock()
@@ -184,12 +185,12 @@ class RetrainServer(AdetNode):
         if mode == ROLLBACK:
             return _Job(bundle, mode, [])
         category = bundle.manifest.category
-        images = Path(goal.images or self._data_root / 'train' / category).expanduser()
+        images = user_path(goal.images or self._data_root / 'train' / category, 'images')
         self._check_folder('images', images)
         words = ['--images', str(images)]
         tests = self._data_root / 'test' / category
         if goal.test_dir or tests.is_dir():
-            tests = Path(goal.test_dir or tests).expanduser()
+            tests = user_path(goal.test_dir or tests, 'test_dir')
             self._check_folder('test_dir', tests)
             words += ['--test-dir', str(tests)]
         if mode == MODES[0]:
@@ -200,14 +201,12 @@ class RetrainServer(AdetNode):
         return _Job(bundle, mode, command)
 
     def _check_folder(self, name: str, folder: Path) -> None:
-        real, allowed = folder.resolve(), self._allowed.resolve()
-        if real != allowed and allowed not in real.parents:
-            msg = f'{name} is {folder}, which is not inside {allowed} (parameter allowed_root)'
-            raise ConfigError(msg)
+        check_inside([folder], self._allowed, name, 'allowed_root')
         if not folder.is_dir():
             msg = f'{folder}: no such folder; put images there, or name another as {name}'
             raise DatasetError(msg)
-        list_images(folder)
+        # Links in it lead anywhere, too.
+        check_inside(list_images(folder), self._allowed, name, 'allowed_root')
 
     def _learn(self, handle: Any, job: _Job) -> Retrain.Result:
         with tempfile.TemporaryFile('w+') as errors:

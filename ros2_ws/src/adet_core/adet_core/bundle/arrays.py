@@ -1,6 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays in ``.npz`` files, written plainly and read as if a stranger had written them."""
+"""Arrays in ``.npz`` files, written plainly and read as if a stranger had written them.
+
+safetensors would be as large and as quick (30 MB in 30 ms), and bundles that are in use have to be
+read from npz anyway; so there is one format.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Strict JSON values to frozen dataclasses: what is not declared is refused, with its place."""
+"""Strict JSON values to frozen dataclasses: what is not declared is refused, with its place.
+
+msgspec saves 1 ms per bundle, but lets unknown fields of dataclasses pass, knows no checks such as
+`adet_core.folder.check_name`, and does not say the value that is wrong; so this is our own.
+"""
 
 from __future__ import annotations
 

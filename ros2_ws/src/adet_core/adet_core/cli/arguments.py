@@ -9,6 +9,9 @@ from pathlib import Path
 
 from adet_core.models.names import DEFAULT_MODEL, FOLDERS
 
+MOST_THREADS = 1024
+_MOST = 10**9
+
 
 def add_models_root(parser: argparse.ArgumentParser) -> None:
     """Declare ``--models-root``."""
@@ -37,7 +40,21 @@ def count(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: It is something else.
     """
-    if not text.isdigit():
-        msg = f'{text!r} is not a count (0 or more)'
+    return _number(text, _MOST, 'a count (0 or more)')
+
+
+def threads(text: str) -> int:
+    """An argument that is a number of threads; 0 is one per core.
+
+    Raises:
+        argparse.ArgumentTypeError: It is something else.
+    """
+    return _number(text, MOST_THREADS, f'a number of threads (0 to {MOST_THREADS})')
+
+
+def _number(text: str, most: int, what: str) -> int:
+    # The length first: Python refuses to read thousands of digits in a way of its own.
+    if not text.isdecimal() or len(text) > len(str(most)) or int(text) > most:
+        msg = f'{text!r:.40} is not {what}'
         raise argparse.ArgumentTypeError(msg)
     return int(text)

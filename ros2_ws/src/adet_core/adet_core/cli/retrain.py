@@ -12,6 +12,7 @@ from pathlib import Path
 import threading
 from typing import Any, TYPE_CHECKING
 
+from adet_core.cli.arguments import threads
 from adet_core.errors import ConfigError, RejectedError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='a setting that differs from that of the training, e.g. false_reject_rate=0.02',
     )
     parser.add_argument(
-        '--threads', type=int, default=0, help='of the computation (default 0: one per core)'
+        '--threads', type=threads, default=0, help='of the computation (default 0: one per core)'
     )
     parser.add_argument(
         '--rollback',

@@ -15,8 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from adet_core.bundle import write_atomic
 from adet_core.errors import DatasetError, ImageError
+from adet_core.folder import open_folder
 from adet_core.image import Image, read_file, to_bgr
 
 SCHEMA = 'adet_marked_image_1'
@@ -70,21 +70,23 @@ def keep_frame(
         DatasetError: The folder is full.
         OSError: It cannot be written.
     """
-    path = folder / f'{name}.png'
-    kept = sorted(one for one in folder.glob(f'*{_NOTE}') if is_feedback(one))
-    if not is_feedback(path) and len(kept) >= limit:
-        if not replace:
-            msg = f'{folder}: holds {len(kept)} marked frames, the limit; retrain, then move some'
-            raise DatasetError(f'{msg} away, or raise parameter keep_limit')
-        for note_path in kept[: len(kept) - limit + 1]:
-            note_path.with_suffix('.png').unlink(missing_ok=True)
-            note_path.unlink(missing_ok=True)
     plain = image.encoding in _PLAIN
     pixels = image.pixels if plain else to_bgr(image, float_range=float_range)
     _, data = cv2.imencode('.png', np.ascontiguousarray(pixels))
-    # The note first: an image that a person marked is never taken for one of many.
-    write_atomic(
-        path.with_suffix(_NOTE), (json.dumps({'schema': SCHEMA, **note}, indent=2) + '\n').encode()
-    )
-    write_atomic(path, data.tobytes())
-    return path
+    # A person may have linked a folder of a data set, but frames are only removed from our own.
+    place = (folder.parent, folder.name) if replace else (folder,)
+    with open_folder(*place, make=True) as home:
+        names = [entry for entry in home.names() if entry.endswith(_NOTE)]
+        kept = [entry for entry in names if is_feedback(folder / entry)]
+        if f'{name}{_NOTE}' not in kept and len(kept) >= limit:
+            if not replace:
+                msg = f'{folder}: holds {len(kept)} marked frames, the limit; retrain, then move'
+                raise DatasetError(f'{msg} some away, or raise parameter keep_limit')
+            for entry in kept[: len(kept) - limit + 1]:
+                home.remove(f'{entry.removesuffix(_NOTE)}.png')
+                home.remove(entry)
+        # The note first: an image that a person marked is never taken for one of many.
+        text = json.dumps({'schema': SCHEMA, **note}, indent=2) + '\n'
+        home.write_atomic(f'{name}{_NOTE}', text.encode())
+        home.write_atomic(f'{name}.png', data.tobytes())
+    return folder / f'{name}.png'
