@@ -13,8 +13,9 @@ from builders import flat_statistics, IMAGE_THRESHOLD, make_bundle, make_engine,
 import cv2
 import numpy as np
 import pytest
+from test_retrained import report_of
 
-from adet_core.bundle import open_bundle, ScoreRange, write_bundle
+from adet_core.bundle import open_bundle, ScoreRange, write_arrays, write_bundle, write_retrained
 from adet_core.errors import BackendError, BundleError, ConfigError, ImageError
 from adet_core.image import Image
 from adet_core.inference.detector import Detector
@@ -164,9 +165,11 @@ def test_an_unknown_encoding_is_a_image_error(detector: Detector) -> None:
 
 
 def test_a_score_that_is_no_number_is_an_error_and_not_a_good_part(tmp_path: Path) -> None:
-    arrays = {**flat_statistics(), 'inv_covariance': np.zeros(3, np.float32)}
+    arrays = flat_statistics()
     make_engine(make_bundle(tmp_path, arrays=arrays), builders.make_graph(divide=True))
     detector = Detector.load(tmp_path)
+    # Only now, so that the golden images do not show it already.
+    detector.backend.bind({**arrays, 'inv_covariance': np.zeros(3, np.float32)})
     with pytest.raises(BackendError, match='the graph gave the score nan; export or deploy'):
         detector.inspect(_scratched(100))  # 0 / 0
     with pytest.raises(BackendError, match='the graph gave the score'):
@@ -249,3 +252,31 @@ def test_loading_verifies_the_statistics(bundle_folder: Path) -> None:
     assert open_bundle(bundle_folder)
     with pytest.raises(BundleError, match=r'stats\.npz: checksum mismatch'):
         Detector.load(bundle_folder)
+
+
+def test_a_graph_that_gives_no_numbers_does_not_go_into_service(tmp_path: Path) -> None:
+    arrays = {**flat_statistics(), 'inv_covariance': np.zeros(3, np.float32)}
+    make_engine(make_bundle(tmp_path, arrays=arrays), builders.make_graph(divide=True))
+    message = f'{tmp_path}: the graph gives what is no number for a golden image; export or deploy'
+    with pytest.raises(BackendError, match=message):
+        Detector.load(tmp_path)
+
+
+def test_a_graph_of_another_model_does_not_go_into_service(tmp_path: Path) -> None:
+    # A tenth of the weights: every golden image would pass for a good part.
+    arrays = {**flat_statistics(), 'inv_covariance': np.full(3, 10, np.float32)}
+    make_engine(make_bundle(tmp_path, arrays=arrays), builders.make_graph(divide=True))
+    message = (
+        r'the graph gives the score \S+ for a golden image, the trained model \S+ \(threshold'
+    )
+    with pytest.raises(BackendError, match=message):
+        Detector.load(tmp_path)
+
+
+def test_retrained_statistics_are_not_held_to_scores_of_the_old_ones(tmp_path: Path) -> None:
+    make_engine(make_bundle(tmp_path, arrays=flat_statistics()))
+    bundle = open_bundle(tmp_path)
+    weak = {**flat_statistics(), 'inv_covariance': np.full(3, 0.01, np.float32)}
+    contents = {builders.STATISTICS_FILE: lambda file: write_arrays(file, weak)}
+    write_retrained(bundle, report_of(bundle, 5), contents, keep=1)
+    assert Detector.load(tmp_path).inspect(_scratched(100)).score == 0

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from adet_core.bundle import Bundle, ExportedGraph
 from adet_core.errors import BackendError, ConfigError
+from adet_core.inference.trial import try_golden_images
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 
@@ -150,15 +151,14 @@ def _open(name: str, request: BackendRequest) -> Backend:
 
 
 def make_ready(backend: Backend, bundle: Bundle) -> None:
-    """Bind a bundle's statistics and run once, so that the first image is not slow.
+    """Bind a bundle's statistics and try golden images, so that the first image is not slow.
 
     Raises:
-        BackendError: The statistics do not fit the graph, or it does not run.
-        BundleError: The statistics are missing or damaged.
+        BackendError: The statistics do not fit the graph, or it fails the trial.
+        BundleError: The statistics or the golden images are missing or damaged.
     """
-    image = bundle.manifest.image
     backend.bind(bundle.statistics())
-    backend.run(np.zeros((1, image.height, image.width, 3), np.uint8))
+    try_golden_images(backend, bundle)
 
 
 def _load_factory(name: str) -> BackendFactory:
