@@ -46,7 +46,13 @@ _BLOCK = re.compile(
     r'(?P<head><!-- table: (?P<kind>\w+) ?(?P<name>\w*) -->\n).*?(?=<!-- end of table -->)',
     re.DOTALL,
 )
-_JSON_TYPES = {'str': 'string', 'Name': 'string', 'int': 'integer', 'float': 'number', 'bool': 'boolean'}
+_JSON_TYPES = {
+    'str': 'string',
+    'Name': 'string',
+    'int': 'integer',
+    'float': 'number',
+    'bool': 'boolean',
+}
 _PROFILES = {
     'every_frame': 'every frame',
     'newest_only': 'newest only',

@@ -284,7 +284,9 @@ class GraphLink(AdetNode):
         """As reliable as all publishers are: large images lose fragments otherwise."""
         found = self.get_publishers_info_by_topic(topic)
         reliable = [one.qos_profile.reliability == ReliabilityPolicy.RELIABLE for one in found]
-        return qos.newest_only() if reliable and all(reliable) else qos.any_camera(best_effort=True)
+        return (
+            qos.newest_only() if reliable and all(reliable) else qos.any_camera(best_effort=True)
+        )
 
     def _on_overlay(self, detector: Detector, message: ImageMessage) -> None:
         stamp = to_nanoseconds(message.header.stamp)
