@@ -158,7 +158,7 @@ def make_ready(backend: Backend, bundle: Bundle) -> None:
         BundleError: The statistics or the golden images are missing or damaged.
     """
     backend.bind(bundle.statistics())
-    try_golden_images(backend, bundle)
+    try_golden_images(backend.run, bundle)
 
 
 def _load_factory(name: str) -> BackendFactory:

@@ -4,28 +4,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
+from adet_core.bundle import Bundle
 from adet_core.errors import BackendError
-
-if TYPE_CHECKING:
-    from adet_core.bundle import Bundle
-    from adet_core.inference.backend import Backend
+from adet_core.prediction import Prediction
 
 # Any precision on any processor stays within this share of the score range, see BANDS in parity.
 _SURE = 0.1
 
 
-def try_golden_images(backend: Backend, bundle: Bundle) -> None:
+def try_golden_images(
+    predict: Callable[[npt.NDArray[np.uint8]], Prediction], bundle: Bundle
+) -> None:
     """Predict two golden images: numbers that are finite, and the trained model's own verdicts.
 
     The first and the last are of different classes if the model was tested on both. It also makes
     sure that the first image of a part is not slow.
 
     Args:
-        backend: With the bundle's statistics bound.
+        predict: Runs the graph, with the bundle's statistics bound, on images ``(1, H, W, 3)``.
         bundle: As it goes into service.
 
     Raises:
@@ -37,7 +38,7 @@ def try_golden_images(backend: Backend, bundle: Bundle) -> None:
     # Statistics that were retrained on the robot beside the old network have scores of their own.
     is_own = bundle.bundle_id in {bundle.base_id, bundle.graph_id}
     for number in (0, -1):
-        found = backend.run(golden.images[number][None])
+        found = predict(golden.images[number][None])
         score, expected = float(found.scores[0]), float(golden.prediction.scores[number])
         if not np.isfinite(score) or not np.isfinite(found.maps).all():
             msg = f'{bundle.folder}: the graph gives what is no number for a golden image'
