@@ -22,7 +22,9 @@ WORKSPACE_SOURCES := $(shell find ros2_ws/src/adet_interfaces -type f) \
   $(wildcard ros2_ws/src/*/launch ros2_ws/src/*/config)
 
 SOURCES := ros2_ws/src/adet_core:ros2_ws/src/adet_evaluation:ros2_ws/src/adet:ros2_ws/src/adet_console:training:training/adet_synth:tools
-LINKED := ros2_ws/src/adet_core ros2_ws/src/adet_evaluation training/adet_synth
+# What a robot runs without ROS.
+FAST := requirements/runtime.in requirements/evaluation.in requirements/console.in requirements/unit.in
+LINKED := ros2_ws/src/adet_core ros2_ws/src/adet_evaluation ros2_ws/src/adet_console training/adet_synth
 
 IN_ENV := . ./env.sh &&
 IN_CHECK := PYTHONPATH=$(SOURCES) PATH="$(CURDIR)/.venv-check/bin:$$PATH"
@@ -87,8 +89,8 @@ endif
 .venv-check/.installed: constraints.txt requirements/check.in
 	tools/small_venv.sh .venv-check requirements/check.in
 
-.venv-fast/.installed: constraints.txt requirements/runtime.in requirements/evaluation.in requirements/unit.in
-	tools/small_venv.sh .venv-fast requirements/runtime.in requirements/evaluation.in requirements/unit.in
+.venv-fast/.installed: constraints.txt $(FAST)
+	tools/small_venv.sh .venv-fast $(FAST)
 
 .venv-fast/.linked: .venv-fast/.installed $(addsuffix /setup.py,$(filter ros2_ws/%,$(LINKED)))
 	.venv-fast/bin/python -m pip install --quiet --no-deps --no-build-isolation $(addprefix --editable ,$(LINKED))

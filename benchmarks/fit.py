@@ -5,9 +5,9 @@
     python benchmarks/fit.py --images 200
     python benchmarks/fit.py --models patchcore --images 20    # Anomalib's coreset takes long
 
-Both get the same module with the same weights and the same prepared images; Anomalib's side has
-Anomalib's own methods for what they differ in. Each runs in a process of its own. The memory is
-what a fit takes beside what was resident before. Writes fit.json and prints a table.
+Both get the same module with the same weights and the same preprocessed images; Anomalib's side
+has Anomalib's own methods for what they differ in. Each runs in a process of its own. The memory
+is what a fit takes beside what was resident before. Writes fit.json and prints a table.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ _WORKSPACE = Path(__file__).parents[1] / 'ros2_ws' / 'src'
 _DISTRIBUTIONS = ('humble', 'jazzy', 'kilted')
 
 
-class Answer(NamedTuple):
-    """What rosdep says of a key.
+class Resolution(NamedTuple):
+    """What rosdep makes of a key.
 
     Attributes:
         installer: ``apt`` or another; empty if there is no rule.
@@ -55,17 +55,19 @@ def main() -> int:
             return _fail(f'{file}: no such file: name a checkout of github.com/ros/rosdistro')
         releases = yaml.safe_load(file.read_text('utf-8'))['release_platforms']['ubuntu']
         for release in releases:
-            answers = resolve(arguments.rosdistro, arguments.workspace, name, release)
-            wrong = {key: answer for key, answer in answers.items() if answer.installer != 'apt'}
-            print(f'{name} on {release}: {len(answers)} keys, {len(wrong)} not from apt')
-            for key, answer in wrong.items():
-                reason = f'only from {answer.installer}' if answer.installer else 'no rule'
+            resolved = resolve(arguments.rosdistro, arguments.workspace, name, release)
+            wrong = {key: found for key, found in resolved.items() if found.installer != 'apt'}
+            print(f'{name} on {release}: {len(resolved)} keys, {len(wrong)} not from apt')
+            for key, found in wrong.items():
+                reason = f'only from {found.installer}' if found.installer else 'no rule'
                 print(f'  {key}: {reason}')
             missing += len(wrong)
     return int(missing > 0)
 
 
-def resolve(checkout: Path, workspace: Path, distribution: str, release: str) -> dict[str, Answer]:
+def resolve(
+    checkout: Path, workspace: Path, distribution: str, release: str
+) -> dict[str, Resolution]:
     """Every key of the packages below a folder, as rosdep resolves it.
 
     Args:
@@ -107,14 +109,14 @@ def resolve(checkout: Path, workspace: Path, distribution: str, release: str) ->
 
         rosdep('update')
         keys = sorted(rosdep('keys', '--from-paths', str(workspace), '--ignore-src').split())
-        # It exits with 1 where one key has no rule, and answers for the others all the same.
+        # It exits with 1 where one key has no rule, and resolves the others all the same.
         told = rosdep('resolve', *keys, '--os', f'ubuntu:{release}', check=False)
-    answers = dict.fromkeys(keys, Answer('', ''))
+    resolved = dict.fromkeys(keys, Resolution('', ''))
     for block in told.split('#ROSDEP[')[1:]:
         key, *lines = (part for part in block.replace(']', '\n', 1).splitlines() if part)
         if lines:
-            answers[key] = Answer(lines[0].lstrip('#'), ' '.join(lines[1:]))
-    return answers
+            resolved[key] = Resolution(lines[0].lstrip('#'), ' '.join(lines[1:]))
+    return resolved
 
 
 def _fail(message: str) -> int:

@@ -159,7 +159,7 @@ def test_the_newest_image_is_shown_with_its_verdict(page: Any, line: Line) -> No
     assert page.evaluate('document.querySelector("#plain").naturalWidth') == 128
     page.wait_for_selector('#nodes li[data-level="ok"]')
     if folder := os.environ.get('ADET_SCREENSHOTS'):
-        # The picture of docs/console.md.
+        # The screenshot of docs/console.md.
         page.screenshot(path=f'{folder}/console.jpg', type='jpeg', quality=70)
 
 

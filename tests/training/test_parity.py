@@ -58,7 +58,7 @@ def files(deployed: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Path]
 
 
 def _own_prediction(module: Any, image: np.ndarray) -> tuple[float, np.ndarray]:
-    """What the trained module says of a prepared image, asked as its makers ask it."""
+    """What the trained module says of a preprocessed image, asked as its makers ask it."""
     batch = torch.from_numpy(image).permute(2, 0, 1)[None].to(torch.float32) / 255
     with torch.inference_mode():
         answer = module.eval().model(module.pre_processor(batch))

@@ -73,7 +73,7 @@ def _squared(
     return total.reshape(len(features), -1)
 
 
-@pytest.mark.parametrize('levels', LEVELS, ids=str)
+@pytest.mark.parametrize('levels', LEVELS, ids=lambda one: str(one.size))
 def test_the_distance_is_that_of_the_whole_inverse_covariance(levels: GaussianLevels) -> None:
     statistics = _gaussians(levels)
     assert {name: array.shape for name, array in statistics.items()} == levels.shapes
@@ -97,7 +97,7 @@ def test_little_is_left_to_read() -> None:
     assert left < statistics['inv_covariance'].size / 4
 
 
-@pytest.mark.parametrize('levels', LEVELS, ids=str)
+@pytest.mark.parametrize('levels', LEVELS, ids=lambda one: str(one.size))
 def test_they_are_read_as_they_were_written(levels: GaussianLevels) -> None:
     parameters = json.loads(json.dumps(levels.parameters))
     assert parameters == levels.parameters

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Retrained sets on disk: in service whole or not at all, kept, rejected and taken back."""
+"""Retrained sets on disk: in service whole or not at all, kept, rejected and rolled back."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Backbone(NamedTuple):
         spec: What goes into ``meta.json``.
         network: Takes float32 ``(N, 3, H, W)``, gives one feature map per layer.
         mean: Channel means its images are normalised with, on the 0..1 scale.
-        std: Channel deviations, likewise.
+        std: Channel deviations, on the same scale.
     """
 
     spec: BackboneSpec

@@ -124,5 +124,5 @@ def _collate(samples: Sequence[LabelledImage]) -> ImageBatch:
 
 
 def to_tensor(image: ImageArray) -> torch.Tensor:
-    """A prepared image as float32 ``(3, H, W)`` on the 0..1 scale."""
+    """A preprocessed image as float32 ``(3, H, W)`` on the 0..1 scale."""
     return torch.from_numpy(image).permute(2, 0, 1).to(torch.float32) / 255

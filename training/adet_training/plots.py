@@ -55,7 +55,7 @@ class Tile(NamedTuple):
 
 
 def judge(detector: Detector, samples: Sequence[LabelledImage]) -> Tested:
-    """What an exported bundle says of prepared images, asked one at a time as on the robot.
+    """What an exported bundle says of preprocessed images, asked one at a time as on the robot.
 
     Args:
         detector: Of a bundle that was exported.

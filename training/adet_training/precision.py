@@ -3,7 +3,7 @@
 """Lower precision as types in the graph, so that every runtime takes it the same way.
 
 Only the networks are lowered: what lies between the first and the last convolution of a way
-through the graph. Image preparation, norms, distances and what is summed up stay in float32.
+through the graph. Preprocessing, norms, distances and what is summed up stay in float32.
 """
 
 from __future__ import annotations

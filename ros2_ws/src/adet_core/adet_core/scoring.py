@@ -22,7 +22,7 @@ class Region(NamedTuple):
 
     Attributes:
         x: Left edge, in pixels of the source image.
-        y: Top edge, likewise.
+        y: Top edge, in pixels.
         width: In pixels, at least 1.
         height: In pixels, at least 1.
         score: Largest value of the anomaly map inside.

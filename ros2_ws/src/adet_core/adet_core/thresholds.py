@@ -95,7 +95,7 @@ def normal_thresholds(
         scores: See `normal_threshold`.
         peaks: The largest value of each image's map.
         target: See `normal_threshold`.
-        confidence: Likewise.
+        confidence: See `normal_threshold`.
         uncertain_rate: See `with_uncertain_band`; 0 is no band.
 
     Raises:

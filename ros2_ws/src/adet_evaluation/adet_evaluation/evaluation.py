@@ -27,7 +27,7 @@ FindImages = Callable[[Collection[int]], Mapping[int, Image]]
 
 @dataclass(frozen=True)
 class ModelEvaluation:
-    """One model's part of a study.
+    """One model's part of an evaluation.
 
     Attributes:
         rows: What it said of each image.

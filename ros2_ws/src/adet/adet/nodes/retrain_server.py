@@ -294,7 +294,7 @@ class RetrainServer(AdetNode):
             handle.publish_feedback(feedback)
 
     def _undo(self, job: _Job) -> None:
-        """Take back what a child that was stopped had just put into service."""
+        """Undo what a child that was stopped had just put into service."""
         if open_bundle(job.bundle.folder, in_service=True).bundle_id != job.bundle.bundle_id:
             rollback(job.bundle.folder, job.bundle.bundle_id)
 

@@ -148,7 +148,7 @@ def kept_sets(folder: Path) -> list[KeptSet]:
 def rollback(folder: Path, to: str = '') -> Bundle:
     """Put an earlier state of a bundle folder back into service.
 
-    What is in service now goes to the history, so this can itself be taken back.
+    What is in service now goes to the history, so a rollback can itself be undone.
 
     Args:
         folder: The bundle folder.

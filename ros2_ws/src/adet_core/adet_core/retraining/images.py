@@ -29,7 +29,7 @@ class CollectedImages:
         learn: New images to learn from.
         known: Images of the folder that were learned from before; filled on request.
         held_out: Normal images kept back, new and old.
-        normals: Normal images that came with the bundle, kept back likewise.
+        normals: Normal images that came with the bundle, kept back too.
         unreadable: One line for each image that was skipped.
     """
 

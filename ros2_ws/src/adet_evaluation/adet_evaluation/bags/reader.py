@@ -145,7 +145,7 @@ class Bag:
         if (self.path / _METADATA).is_file():
             try:
                 return [_Whole(self.path, files)]
-            except Exception as error:  # noqa: BLE001 - as above
+            except Exception as error:  # noqa: BLE001 - what a broken bag raises
                 self._warn(f'{self.path}: damaged ({_brief(error)}); {remedy}')
         elif files:
             self._warn(
@@ -159,7 +159,7 @@ class Bag:
     def _open_file(self, path: Path) -> _Storage:
         try:
             return _Whole(path, [path])
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - what a broken bag raises
             what = f'{path}: cut short or damaged ({_brief(error)})'
         if path.suffix != '.mcap':
             msg = f'{what}; mend it with: sqlite3 {path} .recover | sqlite3 NEW.db3'
