@@ -27,7 +27,7 @@ from adet_core.inference.tensorrt.build import _choose_types, _network_flags
 from adet_core.inference.tensorrt.downgrade_opset import downgrade_opset
 from adet_core.inference.tensorrt.engine_cache import load_plan
 from adet_training.export import check_parity
-from adet_training.precision import lower
+from adet_training.precision import cast_graph
 
 pytestmark = pytest.mark.training
 
@@ -63,7 +63,7 @@ def cast(trained):
         graph = read_engine(bundle)
         images = list(bundle.golden().images)
         inputs = GraphInputs(graph)(bundle.statistics())
-        return graph._replace(onnx=lower(graph.onnx, precision, images, inputs)), bundle
+        return graph._replace(onnx=cast_graph(graph.onnx, precision, images, inputs)), bundle
 
     return get
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""What adet needs to know of a model to train it and to export it."""
+"""The interface of a model that adet trains and exports."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ class Graph:
 
 
 class FitData(NamedTuple):
-    """What a model learns from.
+    """The images of a training.
 
     Attributes:
-        fit: Normal images.
-        held_out: Normal images kept apart; empty unless asked for.
+        fit: Normal images to learn from.
+        held_out: Normal images kept back; empty unless the model needs them.
     """
 
     fit: Sequence[LabelledImage]
@@ -92,10 +92,10 @@ class Adapter(ABC, Generic[P]):
 
     Attributes:
         parameters: The dataclass of its hyper-parameters.
-        statistics_file: Where its statistics go, one of
-            `adet_core.bundle.manifest.STATISTICS_FILES`; empty for a model that has none.
-        needs_held_out: Whether it learns something from normal images it was not fitted to.
-        retrain_steps: Optimisation steps of a retraining, unless somebody says otherwise.
+        statistics_file: The file of its statistics, one of
+            `adet_core.bundle.manifest.STATISTICS_FILES`; empty for a model without statistics.
+        needs_held_out: Whether it also learns from normal images that it was not fitted to.
+        retrain_steps: Default number of optimisation steps of a retraining.
     """
 
     parameters: type[P]
@@ -105,19 +105,19 @@ class Adapter(ABC, Generic[P]):
 
     @abstractmethod
     def backbone(self, parameters: P, weights: str, *, seed: int) -> Backbone | None:
-        """The pretrained network it begins with; None if it has none.
+        """The pretrained network that it begins with; None if it has none.
 
         Args:
             parameters: The hyper-parameters.
             weights: ``imagenet``, ``random`` or a file.
-            seed: For ``random``.
+            seed: Seed of ``random`` weights.
 
         Raises:
             adet_core.errors.ConfigError: The weights cannot be used.
         """
 
     def normalisation(self, backbone: Backbone | None) -> tuple[Channels, Channels]:
-        """Mean and std that the graph normalises images with, on the 0..1 scale."""
+        """Mean and standard deviation that the graph normalises images with, on the 0..1 scale."""
         return (backbone.mean, backbone.std) if backbone else ((0.0,) * 3, (1.0,) * 3)
 
     @abstractmethod
@@ -136,7 +136,7 @@ class Adapter(ABC, Generic[P]):
         fit(module, data.fit, folder, parameters.batch_size, progress)
 
     def resume(self, parameters: P, manifest: Manifest, weights: Weights) -> Any:  # noqa: ARG002
-        """A trained module from a bundle, to be trained further.
+        """Make a trained module from a bundle, to train it further.
 
         Raises:
             ConfigError: The model cannot be trained further, or the weights are not its own.
@@ -147,20 +147,20 @@ class Adapter(ABC, Generic[P]):
     def fit_further(
         self, module: Any, data: FitData, folder: Path, parameters: P, progress: ProgressCallback
     ) -> None:
-        """Train what `resume` gave; like `fit`, where nothing is begun anew."""
+        """Train a module that `resume` made; the default is `fit`."""
         self.fit(module, data, folder, parameters, progress)
 
     @abstractmethod
     def weights(self, module: Any) -> Weights:
-        """What goes into ``model.pth``."""
+        """The tensors of ``model.pth``, by name."""
 
     def statistics(self, module: Any) -> dict[str, npt.NDArray[np.float32]]:  # noqa: ARG002
-        """What goes into the statistics file; named as the graph's inputs."""
+        """The arrays of the statistics file, by name."""
         return {}
 
     @abstractmethod
     def graph(self, manifest: Manifest, weights: Weights) -> Graph:
-        """The whole way from image to score, as one module, from a bundle alone.
+        """The whole computation from image to score as one module, from a bundle alone.
 
         Raises:
             adet_core.errors.ConfigError: The weights are not this model's.

@@ -39,7 +39,7 @@ from adet_training.adapter import Graph
 from adet_training.backbone import Weights
 from adet_training.dataset import Category
 from adet_training.models import load_adapter
-from adet_training.precision import lower
+from adet_training.precision import cast_graph
 from adet_training.tensors import read_tensors
 from adet_training.versions import library_versions
 
@@ -156,7 +156,7 @@ def _cast(
     """The same graph in a lower precision."""
     images = _some(data.train) if data else []
     inputs = GraphInputs(full.exported)(bundle.statistics())
-    onnx_bytes = lower(full.exported.onnx, precision, images, inputs, progress=progress)
+    onnx_bytes = cast_graph(full.exported.onnx, precision, images, inputs, progress=progress)
     # The constants may have other names now.
     exported = ExportedGraph(onnx_bytes, _transform_record(onnx_bytes, full.graph.transform))
     return _Checked(full.graph, exported, check_parity(exported, bundle, precision))

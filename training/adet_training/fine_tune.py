@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Retraining of models that have weights alone: a bounded number of steps from where they are."""
+"""Retraining of models with weights alone: a bounded number of further training steps."""
 
 from __future__ import annotations
 
@@ -33,10 +33,9 @@ def fine_tune(
     *,
     progress: ProgressCallback,
 ) -> Relearned:
-    """Train the model of a bundle further, and export it beside the one in service.
+    """Train the model of a bundle further and export it; the bundle in service stays as it is.
 
-    All normal images of the folder are learned from, new and old, so that the old ones are not
-    forgotten.
+    It learns from all normal images of the folder, new and old, so that it does not forget.
 
     Raises:
         BundleError: ``model.pth`` is damaged.
@@ -46,7 +45,7 @@ def fine_tune(
     adapter = load_adapter(manifest.model)
     known = adapter.parameters.__dataclass_fields__
     values = {k: v for k, v in manifest.hyper_parameters.items() if k in known}
-    # What a training needed once may not be on this machine.
+    # Files that the training used may not be on this machine.
     values = {k: v for k, v in values.items() if k not in {'teacher', 'natural_images'}}
     steps = settings['steps'] or adapter.retrain_steps
     with quiet_libraries(), tempfile.TemporaryDirectory(prefix='adet_retrain_') as scratch:

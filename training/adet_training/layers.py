@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Parts that the exported graphs of several models share."""
+"""Layers that the exported graphs of several models share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class NormaliseImage(nn.Module):
     """uint8 ``(N, H, W, 3)`` RGB to float32 ``(N, 3, H, W)``, mean subtracted, divided by std."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Take mean and std on the 0..1 scale."""
+        """Take mean and standard deviation of each channel, on the 0..1 scale."""
         super().__init__()
         mean_, std_ = torch.tensor(mean), torch.tensor(std)
         self.register_buffer('scale', (1 / (255 * std_)).reshape(1, 3, 1, 1), persistent=False)
@@ -28,10 +28,10 @@ class NormaliseImage(nn.Module):
 
 
 class SmoothUpsample(nn.Module):
-    """Enlargement and Gaussian blur of a map, as two small matrix products.
+    """Upsamples and blurs a map by two small matrix products.
 
-    Both are linear and act on rows and columns apart, so ``out = A_rows @ map @ A_columns.T`` with
-    constant matrices is the same as enlarging, padding by reflection and convolving.
+    Both operations are linear and separable, so ``out = A_rows @ map @ A_columns.T`` with constant
+    matrices equals upsampling, padding by reflection and convolution with a Gaussian.
     """
 
     def __init__(
@@ -44,15 +44,16 @@ class SmoothUpsample(nn.Module):
         border: int = 0,
         align_corners: bool = False,
     ) -> None:
-        """Prepare the matrices.
+        """Compute the matrices.
 
         Args:
-            source: Height and width of the maps that come in.
-            target: Height and width of those that go out.
-            sigma: Of the blur, in pixels of the target; the kernel reaches 4 sigma. 0: no blur.
-            mode: ``linear`` or ``nearest``, of the enlargement.
-            border: Zeros that are put around a map first.
-            align_corners: Of a ``linear`` enlargement, as torch means it.
+            source: Height and width of the input maps.
+            target: Height and width of the output maps.
+            sigma: Standard deviation of the blur in pixels of the target; the kernel reaches 4
+                sigma. 0: no blur.
+            mode: Interpolation of the upsampling, ``linear`` or ``nearest``.
+            border: Width of a border of zeros that is added to the input.
+            align_corners: Passed to torch's ``interpolate`` with ``linear``.
         """
         super().__init__()
         rows, columns = (
@@ -63,7 +64,7 @@ class SmoothUpsample(nn.Module):
         self.register_buffer('columns', columns.T.contiguous(), persistent=False)
 
     def forward(self, small: torch.Tensor) -> torch.Tensor:
-        """Enlarge and smooth float32 ``(N, 1, h, w)`` to ``(N, 1, H, W)``."""
+        """Upsample and blur float32 ``(N, 1, h, w)`` to ``(N, 1, H, W)``."""
         enlarged = torch.matmul(self.get_buffer('rows'), small)
         return torch.matmul(enlarged, self.get_buffer('columns'))
 
@@ -75,14 +76,14 @@ def _enlarge(
     border: int,
     align_corners: bool,
 ) -> torch.Tensor:
-    """What the enlargement makes of each unit vector: ``(source, 1, target)``."""
+    """The upsampled unit vectors, ``(source, 1, target)``: the rows of the matrix, transposed."""
     units = functional.pad(torch.eye(source, dtype=torch.float64)[:, None, :], (border, border))
     corners = align_corners if mode == 'linear' else None
     return functional.interpolate(units, size=target, mode=mode, align_corners=corners)
 
 
 def _blur(enlarged: torch.Tensor, sigma: float) -> torch.Tensor:
-    """The matrix of both operations, ``(target, source)``."""
+    """Blur the upsampled unit vectors: the matrix of both operations, ``(target, source)``."""
     if sigma:
         reach = int(4 * sigma + 0.5)
         offsets = torch.arange(-reach, reach + 1, dtype=torch.float64)
