@@ -96,7 +96,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument('--data-root', type=Path)
     parser.add_argument('--category', default=_DRAWN)
     parser.add_argument('--models-root', type=Path, help='keep the runs here')
-    parser.add_argument('--backbone-weights', default='random')
+    parser.add_argument('--backbone-weights', default='auto')
     parser.add_argument('--set', action='append', default=[], metavar='MODEL.KEY=VALUE')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, default=2)

@@ -19,6 +19,8 @@ os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 # Before torch is: so little work is slower on several threads, most of all in several processes.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+# Before the model hub's client is: tests take the weights of the installed package.
+os.environ['HF_HUB_OFFLINE'] = '1'
 
 CATEGORY = 'plate'
 SIZE = 64
@@ -81,7 +83,7 @@ def deployed(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Deplo
             category=CATEGORY,
             data_root=data_root,
             models_root=root / 'pc',
-            backbone_weights='random',
+            backbone_weights='auto',
             settings={'image_size': SIZE, 'n_features': 24},
             seed=1,
         )

@@ -2,12 +2,12 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
 # The main job from beginning to end, in demo/: draw images, learn, deploy, export, inspect through real ROS nodes,
-# evaluate, learn from a false alarm. Run it with `make demo`; WEIGHTS=imagenet (needs the network) or WEIGHTS=FILE
-# inspects better than random, MODEL=patchcore with another model.
+# evaluate, learn from a false alarm. Run it with `make demo`; MODEL=patchcore inspects with another model, WEIGHTS=FILE
+# with other backbone weights.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-model=${MODEL:-padim} weights=${WEIGHTS:-random}
+model=${MODEL:-padim} weights=${WEIGHTS:-auto}
 data=demo/data category=synth_plate models=demo/models output=demo/output
 
 step() { printf '\n== %s\n' "$*"; }

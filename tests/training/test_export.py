@@ -505,23 +505,23 @@ def test_values_that_are_no_named_tensors_are_refused(
     _refused(_rebuilt(bundle, tmp_path, weights=value), BundleError, message)
 
 
-IDX = 'model.pth: idx does not name channels of the backbone, 0 to 447, in ascending order'
+IDX = 'model.pth: idx does not name channels of the backbone, 0 to 175, in ascending order'
 
 
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
         ({'idx': None}, 'model.pth holds no PaDiM weights (no idx); train again'),
-        ({'backbone.conv1.weight': None}, "model.pth: has no tensor 'conv1.weight'"),
+        ({'backbone.conv_stem.weight': None}, "model.pth: has no tensor 'conv_stem.weight'"),
         (
-            {'backbone.conv1.weight': torch.zeros(64, 1, 7, 7)},
-            "model.pth: tensor 'conv1.weight' is (64, 1, 7, 7), expected (64, 3, 7, 7)",
+            {'backbone.conv_stem.weight': torch.zeros(32, 1, 3, 3)},
+            "model.pth: tensor 'conv_stem.weight' is (32, 1, 3, 3), expected (32, 3, 3, 3)",
         ),
         (
-            {'backbone.bn1.bias': torch.full((64,), torch.inf)},
+            {'backbone.bn1.bias': torch.full((32,), torch.inf)},
             "model.pth: tensor 'bn1.bias' holds values that are no numbers",
         ),
-        ({'idx': torch.arange(24) + 430}, IDX),
+        ({'idx': torch.arange(24) + 160}, IDX),
         ({'idx': torch.arange(24) - 1}, IDX),
         ({'idx': torch.arange(24).flip(0)}, IDX),
         ({'idx': torch.zeros(24, dtype=torch.int64)}, IDX),
@@ -545,11 +545,14 @@ def test_weights_of_something_else_are_refused(
     [
         ({'name': 'hf-hub:someone/network'}, "unknown backbone 'hf-hub:someone/network'"),
         (
-            {'name': 'resnet50'},
-            'model.pth: tensor .*; these weights are of another network',
+            {'name': 'tf_efficientnet_lite1'},
+            'model.pth: has no tensor .*; these weights are of another network',
         ),
-        ({'layers': ('layer1', 'layer7')}, "backbone resnet18 has no layer 'layer7'"),
-        ({'layers': ('layer4',)}, "model.pth: has no tensor 'layer4.0.conv1.weight'"),
+        (
+            {'layers': ('blocks.1', 'blocks.7')},
+            "backbone tf_efficientnet_lite0 has no layer 'blocks.7'",
+        ),
+        ({'layers': ('blocks.6',)}, "model.pth: has no tensor 'blocks.5.0.conv_pw.weight'"),
     ],
 )
 def test_a_backbone_that_the_weights_do_not_fit_is_refused(

@@ -36,13 +36,14 @@ from adet_training.models.patchcore import (
     PatchcoreParameters,
     principal_components,
 )
+from adet_training.parameters import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 pytestmark = pytest.mark.training
 
-SIZE, PATCHES, CHANNELS = 64, 8 * 8, 128 + 256
+SIZE, PATCHES, CHANNELS = 64, 8 * 8, 40 + 112
 
 
 @pytest.fixture(scope='module')
@@ -64,8 +65,9 @@ def _anomalibs_prediction(
     found: Trained, bank: np.ndarray, images: np.ndarray, num_neighbors: int = 9
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores and maps of anomalib's model with this bank, as anomalib computes distances."""
+    layers = PatchcoreParameters().layers
     model = PatchcoreModel(
-        ('layer2', 'layer3'), 'resnet18', pre_trained=False, num_neighbors=num_neighbors
+        layers, DEFAULT_BACKBONE, pre_trained=False, num_neighbors=num_neighbors
     )
     ours = found.module.model.feature_extractor
     model.feature_extractor.load_state_dict(ours.state_dict())
@@ -81,9 +83,9 @@ def _graph(
 ) -> Graph:
     manifest = found.robot.manifest
     manifest = replace(manifest, image=replace(manifest.image, height=size, width=size))
-    network = make_network('resnet18', ('layer2', 'layer3'))
-    extractor = found.module.model.feature_extractor.feature_extractor
-    network.load_state_dict(extractor.state_dict())
+    network = make_network(DEFAULT_BACKBONE, PatchcoreParameters().layers)
+    trained = found.module.model.feature_extractor.feature_extractor.state_dict()
+    network.load_state_dict({name: trained[name] for name in network.state_dict()})
     features = PatchcoreFeatures(manifest, network)
     module = PatchcoreGraph(manifest, features, PatchcoreParameters(**settings), basis)
     bank = {'memory_bank': _random_bank(9)}
@@ -303,7 +305,7 @@ def test_a_large_bank_brings_its_search_channels_along(
     monkeypatch.setattr('adet_training.models.patchcore._MAP_TOLERANCE', 1e-6)
     assert search_of(run.bundle) == (CHANNELS, pytest.approx(1e-3))
     wrong = {**weights, 'search_basis': torch.zeros(7, 3)}
-    with pytest.raises(ConfigError, match='search_basis is not made for 384 channels; train ag'):
+    with pytest.raises(ConfigError, match='search_basis is not made for 152 channels; train ag'):
         ADAPTER.graph(run.bundle.manifest, wrong)
     exact = learn({'search_channels': 0, 'coreset_ratio': 0.5}, model='patchcore')
     assert 'search_basis' not in load_weights(exact.bundle)
@@ -382,7 +384,7 @@ def test_an_impossible_setting_is_refused_before_anything_is_written(
     learn: Learn, tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=f'^{re.escape(message)}'):
-        learn(settings, model='patchcore')
+        learn(settings, model='patchcore', backbone_weights='random')
     assert not (tmp_path / 'models').exists()
 
 
@@ -390,10 +392,10 @@ def test_fewer_patches_than_neighbours_are_refused(learn: Learn, own_few: Path) 
     for path in list_images(own_few / 'train')[2:]:
         path.unlink()
     with pytest.raises(ConfigError, match='num_neighbors is 9, expected at most all 8 patches'):
-        learn({'layers': ['layer4']}, model='patchcore', data_root=own_few)
-    settings = {'layers': ['layer4'], 'num_neighbors': 8}
+        learn({'layers': ['blocks.6']}, model='patchcore', data_root=own_few)
+    settings = {'layers': ['blocks.6'], 'num_neighbors': 8}
     bundle = learn(settings, model='patchcore', data_root=own_few).bundle
-    assert bundle.statistics()['memory_bank'].shape == (8, 512)
+    assert bundle.statistics()['memory_bank'].shape == (8, 320)
 
 
 @pytest.mark.parametrize('ratio', [0.1, 1.0])

@@ -25,7 +25,7 @@ from adet_core.cli import main
 pytestmark = pytest.mark.training
 
 Out = pytest.CaptureFixture[str]
-SMALL = ('--backbone-weights', 'random', '--set', 'image_size=64', '--set', 'n_features=24')
+SMALL = ('--set', 'image_size=64', '--set', 'n_features=24')
 
 
 def _train(data: Path, models: Path, *more: str) -> list[str]:

@@ -21,7 +21,7 @@ PAGE = (ROOT / 'docs' / 'training.md').read_text()
 
 
 def text(value: Any) -> str:
-    if value == '':
+    if value in {'', ()}:
         return 'empty'
     return ','.join(value) if isinstance(value, tuple) else str(value)
 

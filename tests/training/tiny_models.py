@@ -26,6 +26,11 @@ def tiny(model: str) -> dict[str, Any]:
     return {'image_size': 64, **_SETTINGS.get(model, {})}
 
 
+def weights_of(model: str) -> str:
+    """Backbone weights that need no download."""
+    return 'random' if model == 'reverse_distillation' else 'auto'
+
+
 class Trained(NamedTuple):
     """A model, and the module it was before it became a bundle.
 

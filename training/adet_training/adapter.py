@@ -109,7 +109,7 @@ class Adapter(ABC, Generic[P]):
 
         Args:
             parameters: The hyper-parameters.
-            weights: ``imagenet``, ``random`` or a file.
+            weights: ``auto``, ``imagenet``, ``random`` or a file.
             seed: Seed of ``random`` weights.
 
         Raises:

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
 import hashlib
 from pathlib import Path
+import re
 from typing import Any, IO, NamedTuple
 
 import timm
@@ -15,14 +18,20 @@ from torch import nn
 
 from adet_core.bundle import BackboneSpec, Manifest
 from adet_core.errors import ConfigError
+from adet_training.parameters import BACKBONES, Parameters
+from adet_training.pretrained import hub_answers, PACKAGES, read_package
 
 Weights = Mapping[str, torch.Tensor]
 Channels = tuple[float, float, float]
 
 _PREFIX = 'backbone.'
+_STAGE = re.compile(r'blocks\.\d+')
 
 # Of ImageNet's images, which most networks were trained on.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+# Older files, torchvision's among them, lack this tensor, which only training looks at.
+_COUNT = 'num_batches_tracked'
 
 # Other programs wrap the tensors in one of these.
 _WRAPPERS = ('state_dict', 'model', 'model_state_dict')
@@ -62,6 +71,11 @@ def make_network(name: str, layers: Sequence[str], *, pretrained: bool = False) 
     network: nn.Module = _features(
         name, pretrained=pretrained, exportable=True, out_indices=indices
     )
+    blocks = getattr(network, 'blocks', None)
+    if isinstance(blocks, nn.Sequential) and all(_STAGE.fullmatch(layer) for layer in layers):
+        # Of an EfficientNet, timm keeps and runs the stages behind the last one that is wanted.
+        last = max(int(layer.partition('.')[2]) for layer in layers)
+        network.blocks = blocks[: last + 1]
     return network.eval()
 
 
@@ -71,19 +85,17 @@ def load_backbone(name: str, layers: Sequence[str], weights: str, *, seed: int) 
     Args:
         name: timm's name of the network.
         layers: Layers whose features are wanted, finest first.
-        weights: ``imagenet``, ``random`` or the path of a file.
+        weights: ``auto``, ``imagenet``, ``random`` or the path of a file.
         seed: For ``random``.
 
     Raises:
         ConfigError: The name, a layer or the weights cannot be used; says what to do.
     """
-    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-    if weights == 'imagenet':
-        network, kind, source = (
-            _download(name, layers),
-            'imagenet',
-            str(config and config.hf_hub_id),
-        )
+    kind = 'imagenet'
+    if weights == 'auto':
+        network, source = _hub_or_package(name, layers)
+    elif weights == 'imagenet':
+        network, source = _from_hub(name, layers)
     else:
         torch.manual_seed(seed)
         network, kind, source = make_network(name, layers), 'random', f'seed {seed}'
@@ -91,6 +103,7 @@ def load_backbone(name: str, layers: Sequence[str], weights: str, *, seed: int) 
             kind, source = 'file', Path(weights).name
             load_into(network, read_weights(Path(weights)), weights)
     sha256 = hash_file(Path(weights)) if kind == 'file' else _hash_tensors(network)
+    config = timm.get_pretrained_cfg(name)
     mean = tuple(config.mean) if config else MEAN
     std = tuple(config.std) if config else STD
     spec = BackboneSpec(
@@ -99,7 +112,7 @@ def load_backbone(name: str, layers: Sequence[str], weights: str, *, seed: int) 
     return Backbone(spec, network, mean, std)
 
 
-def read_weights(path: Path, *, remedy: str = 'give imagenet, random or a file') -> Weights:
+def read_weights(path: Path, *, remedy: str = 'give auto, imagenet, random or a file') -> Weights:
     """Read tensors from a ``.pth``/``.pt`` or ``.safetensors`` file, running no code from it.
 
     Args:
@@ -158,11 +171,10 @@ def load_into(network: nn.Module, weights: Weights, source: object) -> None:
     Raises:
         ConfigError: A tensor is missing, has another shape or holds what is no number.
     """
-    # Older files, torchvision's among them, lack this count, which only training looks at.
     wanted = {
         name: tensor
         for name, tensor in network.state_dict().items()
-        if name in weights or not name.endswith('num_batches_tracked')
+        if name in weights or not name.endswith(_COUNT)
     }
     for name, tensor in wanted.items():
         if name not in weights:
@@ -178,14 +190,44 @@ def load_into(network: nn.Module, weights: Weights, source: object) -> None:
     network.load_state_dict({name: weights[name] for name in wanted}, strict=False)
 
 
+def name_backbone(
+    kind: type[Parameters], settings: Mapping[str, Any], weights: str
+) -> dict[str, Any]:
+    """Settings that name the backbone which a file of weights is of, unless they name one.
+
+    Args:
+        kind: The model's hyper-parameters.
+        settings: Those that differ from their defaults.
+        weights: What ``--backbone-weights`` was given; all but a file leaves the settings alone.
+
+    Raises:
+        ConfigError: The file holds no weights.
+    """
+    path = Path(weights)
+    has_one = 'backbone' in {field.name for field in fields(kind)}
+    if not has_one or 'backbone' in settings or not path.is_file():
+        return dict(settings)
+    tensors = read_weights(path)
+    for name, layers in BACKBONES.items():
+        with torch.device('meta'):
+            wanted = make_network(name, layers).state_dict()
+        shapes = {key: t.shape for key, t in wanted.items() if not key.endswith(_COUNT)}
+        if all(key in tensors and tensors[key].shape == shapes[key] for key in shapes):
+            return {**settings, 'backbone': name}
+    return dict(settings)
+
+
 def fill_extractor(extractor: Any, backbone: Backbone, model: str) -> None:
     """Give Anomalib's TimmFeatureExtractor the weights of a backbone.
 
     Raises:
         ConfigError: Anomalib builds another network of that name.
     """
+    network = extractor.feature_extractor
+    # Its stages behind the last layer, which `make_network` cuts off, keep random weights.
+    kept = {key: tensor for key, tensor in network.state_dict().items() if _STAGE.match(key)}
     try:
-        extractor.feature_extractor.load_state_dict(backbone.network.state_dict())
+        network.load_state_dict({**kept, **backbone.network.state_dict()})
     except RuntimeError:
         msg = f'backbone {backbone.spec.name} does not fit {model}; take a convolutional network'
         raise ConfigError(msg) from None
@@ -194,7 +236,9 @@ def fill_extractor(extractor: Any, backbone: Backbone, model: str) -> None:
 def extractor_weights(extractor: Any) -> dict[str, torch.Tensor]:
     """The tensors of Anomalib's TimmFeatureExtractor, as ``model.pth`` names them."""
     tensors = extractor.feature_extractor.state_dict()
-    return {f'{_PREFIX}{name}': tensor for name, tensor in tensors.items()}
+    with torch.device('meta'):
+        needed = make_network(extractor.backbone, extractor.layers).state_dict()
+    return {f'{_PREFIX}{name}': tensors[name] for name in needed}
 
 
 def network_of(manifest: Manifest, weights: Weights) -> nn.Module:
@@ -216,18 +260,59 @@ def _features(name: str, **options: Any) -> Any:
     return timm.create_model(name, features_only=True, **{'pretrained': False, **options})
 
 
-def _download(name: str, layers: Sequence[str]) -> nn.Module:
+class _NoDownloadError(ConfigError):
+    """The hub does not answer, or has no such weights."""
+
+
+def _hub_or_package(name: str, layers: Sequence[str]) -> tuple[nn.Module, str]:
+    """A network with the hub's weights; where that fails, with those of an installed package."""
     try:
-        return make_network(name, layers, pretrained=True)
+        return _from_hub(name, layers)
+    except _NoDownloadError as error:
+        if name not in PACKAGES:
+            msg = f'{error}; or take one whose weights are installed: --set backbone='
+            raise ConfigError(msg + ', '.join(PACKAGES)) from None
+    network = make_network(name, layers)
+    tensors, source = read_package(name)
+    load_into(network, tensors, source)
+    return network, source
+
+
+def _from_hub(name: str, layers: Sequence[str]) -> tuple[nn.Module, str]:
+    """A network with the weights that timm finds in its cache or on the hub; and their name."""
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        with _hub_or_its_cache():
+            network = make_network(name, layers, pretrained=True)
     except ConfigError:
         raise
     except Exception as error:  # noqa: BLE001 - the hub's client raises many kinds
         reason = str(error).strip().splitlines()[0][:120]
+        if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled):
+            reason = 'the hub does not answer'
         msg = (
             f'the ImageNet weights of {name} cannot be downloaded ({reason}); '
             'give a local file with --backbone-weights FILE, or --backbone-weights random'
         )
-        raise ConfigError(msg) from None
+        raise _NoDownloadError(msg) from None
+    return network, str(timm.get_pretrained_cfg(name).hf_hub_id)
+
+
+@contextmanager
+def _hub_or_its_cache() -> Iterator[None]:
+    """Let the hub's client look into its cache alone where the hub does not answer.
+
+    By itself it tries again for most of a minute.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not hub_answers()
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def hash_file(path: Path) -> str:

@@ -187,7 +187,7 @@ class _Features(nn.Module):
     @torch.no_grad()
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """Float32 ``(N, 3, H, W)`` to ``(N, 384, H / 4 - 8, W / 4 - 8)``."""
-        # Enlarged, as in the paper: layer2 then has a feature for every fourth pixel.
+        # Enlarged, as in the paper: stride 8 then is a feature for every fourth pixel.
         large = functional.interpolate(batch, scale_factor=2, mode='bilinear')
         normal = (large - self.get_buffer('mean')) / self.get_buffer('std')
         size = (batch.shape[2] // 4, batch.shape[3] // 4)

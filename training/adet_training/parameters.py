@@ -15,6 +15,16 @@ from adet_core.errors import ConfigError
 
 SOURCES = ('auto', 'labelled', 'normal')
 
+_RESNET_LAYERS = ('layer1', 'layer2', 'layer3')
+BACKBONES = {
+    'tf_efficientnet_lite0': ('blocks.1', 'blocks.2', 'blocks.4'),
+    'resnet18': _RESNET_LAYERS,
+    'wide_resnet50_2': _RESNET_LAYERS,
+}
+"""Networks that models begin with, the default first, and their layers at strides 4, 8, 16."""
+
+DEFAULT_BACKBONE = next(iter(BACKBONES))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
@@ -59,6 +69,27 @@ class Parameters:
 
 
 P = TypeVar('P', bound=Parameters)
+
+
+def fill_backbone(parameters: Any, *, first: int = 0) -> None:
+    """Name the ``backbone`` and the ``layers`` of hyper-parameters that leave them empty.
+
+    Args:
+        parameters: A dataclass with both fields. Layers alone name the first of `BACKBONES` that
+            has one of them.
+        first: How many of the backbone's finest layers are left out.
+    """
+    layers = parameters.layers
+    if not parameters.backbone:
+        having = (name for name, known in BACKBONES.items() if set(layers) & set(known))
+        object.__setattr__(parameters, 'backbone', next(having, DEFAULT_BACKBONE))
+    if not layers:
+        object.__setattr__(parameters, 'layers', usual_layers(parameters.backbone)[first:])
+
+
+def usual_layers(backbone: str) -> tuple[str, ...]:
+    """The layers of a backbone at strides 4, 8 and 16."""
+    return BACKBONES.get(backbone, _RESNET_LAYERS)
 
 
 def check(holds: bool, name: str, value: object, expected: str) -> None:

@@ -6,7 +6,7 @@ A mapping of hyper-parameter to what it may be:
 
     n_features: {low: 50, high: 200, step: 10}      a whole number
     learning_rate: {low: 0.0001, high: 0.01, log: true}
-    layers: {choices: ['layer1,layer2', 'layer2,layer3']}
+    layers: {choices: ['blocks.1,blocks.2', 'blocks.2,blocks.4']}
     image_size: 256                                 always this
 """
 

@@ -42,6 +42,7 @@ from adet_core.models.names import model_folder
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import AnyAdapter, FitData
+from adet_training.backbone import name_backbone
 from adet_training.calibrate import calibrate, test_metrics, Tested
 from adet_training.dataset import Category, hold_out, load_category
 from adet_training.fit import LOGS_FOLDER, predict
@@ -67,7 +68,7 @@ class TrainConfig:
         category: Name of the folder under ``train`` and ``test``.
         data_root: Folder that holds ``train`` and ``test``.
         models_root: Folder the run is written under.
-        backbone_weights: ``imagenet``, ``random`` or a file.
+        backbone_weights: ``auto``, ``imagenet``, ``random`` or a file.
         settings: Hyper-parameters that differ from their defaults.
         seed: Of everything that is random.
     """
@@ -126,7 +127,8 @@ def train(
         OSError: The models root cannot be written.
     """
     adapter = load_adapter(config.model)
-    parameters = make_parameters(adapter.parameters, config.settings)
+    settings = name_backbone(adapter.parameters, config.settings, config.backbone_weights)
+    parameters = make_parameters(adapter.parameters, settings)
     backbone = adapter.backbone(parameters, config.backbone_weights, seed=config.seed)
     data = load_category(
         config.data_root, config.category, parameters.image_size, progress=progress
@@ -143,8 +145,8 @@ def train(
     for line in data.warnings:
         log.write(f'warning: {line}')
     progress = log.report
-    settings = yaml.safe_dump(plain(parameters), sort_keys=False)
-    write_atomic(folder / PARAMETERS_FILE, settings.encode())
+    used = yaml.safe_dump(plain(parameters), sort_keys=False)
+    write_atomic(folder / PARAMETERS_FILE, used.encode())
 
     start = time.perf_counter()
     adapter.fit(module, to_learn, folder, parameters, progress)

@@ -32,7 +32,7 @@ from adet_core.metrics import auroc
 from adet_core.models.names import model_folder
 from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import AnyAdapter, FitData
-from adet_training.backbone import hash_file
+from adet_training.backbone import hash_file, name_backbone
 from adet_training.cutpaste import cut_paste
 from adet_training.dataset import Category, hold_out, load_category
 from adet_training.fit import predict
@@ -118,6 +118,9 @@ def tune(config: TuneConfig, *, progress: ProgressCallback = silent) -> Tuned:
     if both := sorted(set(space) & set(base.settings)):
         msg = f'{both[0]} is given by --set and searched by {config.search_space}: take one'
         raise ConfigError(msg)
+    if 'backbone' not in space:
+        settings = name_backbone(adapter.parameters, base.settings, base.backbone_weights)
+        base = replace(base, settings=settings)
     make_parameters(adapter.parameters, base.settings)
     trial_of = _Trials(base, adapter, space, progress)
     url, storage = open_storage(config)

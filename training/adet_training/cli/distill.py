@@ -11,9 +11,10 @@ from typing import Any
 from adet_core.cli.arguments import count
 from adet_core.progress import progress_bars
 from adet_training.cli.options import add_backbone_weights, add_seed
+from adet_training.parameters import DEFAULT_BACKBONE, usual_layers
 
 HELP = "make EfficientAD's teacher from a backbone and a folder of photographs"
-EXAMPLE = 'adet distill teacher.pth --natural-images photographs --backbone-weights resnet18.pth'
+EXAMPLE = 'adet distill teacher.pth --natural-images photographs'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,15 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--backbone',
-        default='resnet18',
+        default=DEFAULT_BACKBONE,
         metavar='NAME',
         help="timm's name of the network it learns from (default: %(default)s)",
     )
     parser.add_argument(
         '--layers',
-        default='layer2,layer3',
+        default='',
         metavar='A,B',
-        help='its layers, finest first (default: %(default)s)',
+        help='its layers, finest first (default: its usual ones at strides 8 and 16)',
     )
     add_backbone_weights(parser)
     parser.add_argument(
@@ -68,7 +69,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         from adet_training.distill import distill_file
 
         progress('loading libraries', 1, 1)
-        layers = arguments.layers.split(',')
+        usual = usual_layers(arguments.backbone)
+        layers = arguments.layers.split(',') if arguments.layers else usual[1:]
         weights, seed = arguments.backbone_weights, arguments.seed
         error = distill_file(
             arguments.out,

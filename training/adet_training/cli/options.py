@@ -49,9 +49,10 @@ def add_backbone_weights(parser: argparse.ArgumentParser) -> None:
     """Declare ``--backbone-weights``."""
     parser.add_argument(
         '--backbone-weights',
-        default='imagenet',
-        metavar='imagenet|random|FILE',
-        help='where the feature extractor comes from (default: %(default)s, downloaded by timm)',
+        default='auto',
+        metavar='auto|imagenet|random|FILE',
+        help='where the feature extractor comes from (default: %(default)s: the model hub, or an '
+        'installed package where the hub does not answer)',
     )
 
 

@@ -42,7 +42,7 @@ from adet_training.distill import distill, IMAGE, make_teacher, random_piece, SI
 from adet_training.fit import CHECKPOINT_FOLDER, fit, to_tensor
 from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.natural import NaturalImages
-from adet_training.parameters import check, Parameters
+from adet_training.parameters import check, fill_backbone, Parameters
 
 # The paper's: values between these quantiles of good parts' maps are brought to 0..0.1.
 _LOW, _HIGH = 0.9, 0.995
@@ -70,8 +70,10 @@ class EfficientAdParameters(Parameters):
         natural_images: Folder of any photographs: the student is kept from imitating the teacher
             on them, and a teacher is distilled with them. Empty: without that penalty, and
             distilled with the good parts.
-        backbone: timm's name of the network a teacher is distilled from.
-        layers: Its layers, finest first.
+        backbone: timm's name of the network a teacher is distilled from; empty:
+            ``tf_efficientnet_lite0``, or ``resnet18`` with layers of its own.
+        layers: Its layers, finest first; empty: ``blocks.2,blocks.4`` of the default backbone,
+            ``layer2,layer3`` of a ResNet.
         distill_pieces: Pieces of images that the teacher's last layer is solved with; 512 take a
             minute on a CPU.
         distill_steps: Steps that all its layers are trained for after that.
@@ -84,14 +86,15 @@ class EfficientAdParameters(Parameters):
     weight_decay: float = 1e-5
     teacher: str = ''
     natural_images: str = ''
-    backbone: str = 'resnet18'
-    layers: tuple[str, ...] = ('layer2', 'layer3')
+    backbone: str = ''
+    layers: tuple[str, ...] = ()
     distill_pieces: int = 512
     distill_steps: int = 0
 
     def __post_init__(self) -> None:
-        """Check ranges."""
+        """Name the backbone and check ranges."""
         super().__post_init__()
+        fill_backbone(self, first=1)
         # The autoencoder's last convolution spans 8 of its 32nd parts.
         check(self.image_size >= 256, 'image_size', self.image_size, '256 or more')
         check(self.batch_size == 1, 'batch_size', self.batch_size, '1, as in the paper')

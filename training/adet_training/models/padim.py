@@ -36,9 +36,11 @@ from adet_training.backbone import (
     Weights,
 )
 from adet_training.layers import NormaliseImage, SmoothUpsample
-from adet_training.parameters import check, Parameters
+from adet_training.parameters import check, fill_backbone, Parameters
 
 _SIGMA = 4.0
+# Of the backbones that Anomalib has no number for.
+_N_FEATURES = {'tf_efficientnet_lite0': 100}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,19 +48,23 @@ class PadimParameters(Parameters):
     """Hyper-parameters of PaDiM.
 
     Attributes:
-        backbone: timm's name of the network.
-        layers: Layers whose features are used, finest first.
+        backbone: timm's name of the network; empty: ``tf_efficientnet_lite0``, or ``resnet18``
+            with layers of its own.
+        layers: Layers whose features are used, finest first; empty: ``blocks.1,blocks.2,blocks.4``
+            of the default backbone, ``layer1,layer2,layer3`` of a ResNet.
         n_features: How many of all their channels are kept, chosen at random with the seed. 0 is
-            the paper's number: 100 for resnet18, 550 for wide_resnet50_2.
+            the paper's number, 100 for resnet18, 550 for wide_resnet50_2; 100 for
+            tf_efficientnet_lite0.
     """
 
-    backbone: str = 'resnet18'
-    layers: tuple[str, ...] = ('layer1', 'layer2', 'layer3')
+    backbone: str = ''
+    layers: tuple[str, ...] = ()
     n_features: int = 0
 
     def __post_init__(self) -> None:
-        """Check ranges."""
+        """Name the backbone and check ranges."""
         super().__post_init__()
+        fill_backbone(self)
         check(self.n_features >= 0, 'n_features', self.n_features, '0 or more')
 
 
@@ -87,7 +93,7 @@ class PadimAdapter(Adapter[PadimParameters]):
                 backbone=parameters.backbone,
                 layers=list(parameters.layers),
                 pre_trained=False,
-                n_features=parameters.n_features or None,
+                n_features=parameters.n_features or _N_FEATURES.get(parameters.backbone),
                 pre_processor=PreProcessor(Normalize(list(backbone.mean), list(backbone.std))),
                 post_processor=False,
                 evaluator=False,

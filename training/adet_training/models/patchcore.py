@@ -37,7 +37,7 @@ from adet_training.backbone import (
     Weights,
 )
 from adet_training.layers import NormaliseImage, SmoothUpsample
-from adet_training.parameters import check, make_parameters, Parameters
+from adet_training.parameters import check, fill_backbone, make_parameters, Parameters
 
 _SIGMA = 4.0
 # Distances computed at a time: 128 MiB, whatever the size of the image.
@@ -56,8 +56,10 @@ class PatchcoreParameters(Parameters):
     """Hyper-parameters of PatchCore.
 
     Attributes:
-        backbone: timm's name of the network.
-        layers: Layers whose features are used, finest first.
+        backbone: timm's name of the network; empty: ``tf_efficientnet_lite0``, or ``resnet18``
+            with layers of its own. The paper's is ``wide_resnet50_2``.
+        layers: Layers whose features are used, finest first; empty: ``blocks.2,blocks.4`` of the
+            default backbone, ``layer2,layer3`` of a ResNet.
         coreset_ratio: Share of all patches that the memory bank keeps.
         max_bank: Largest size of the bank: time and memory of an inspection grow with it.
         num_neighbors: Patches of the bank that weigh the score, as in the paper; 1 is no weight.
@@ -67,16 +69,17 @@ class PatchcoreParameters(Parameters):
             the channel that `BankSearch` adds are a whole block of ONNX Runtime's matrix product.
     """
 
-    backbone: str = 'resnet18'
-    layers: tuple[str, ...] = ('layer2', 'layer3')
+    backbone: str = ''
+    layers: tuple[str, ...] = ()
     coreset_ratio: float = 0.1
     max_bank: int = 10_000
     num_neighbors: int = 9
     search_channels: int = 127
 
     def __post_init__(self) -> None:
-        """Check ranges."""
+        """Name the backbone and check ranges."""
         super().__post_init__()
+        fill_backbone(self, first=1)
         ratio = self.coreset_ratio
         check(0 < ratio <= 1, 'coreset_ratio', ratio, 'more than 0, at most 1')
         check(1 <= self.num_neighbors <= 64, 'num_neighbors', self.num_neighbors, '1 to 64')
