@@ -24,9 +24,8 @@ step "learn what normal looks like ($model, backbone weights: $weights)"
 run_dir=$(adet train --model "$model" --category "$category" --data-root "$data" --models-root "$models" \
   --backbone-weights "$weights" --json | field run_dir)
 
-step "deploy the bundle and export its graph"
+step "deploy the bundle and its graph"
 bundle=$(adet deploy "$run_dir" --models-root "$models" --json | field bundle_dir)
-adet export "$bundle"
 
 step "inspect the test images: image_source -> ${model}_detector -> csv_recorder, over DDS"
 adet inspect --model "$model" --source "$data/test/$category" --models-root "$models" --output-dir "$output"

@@ -162,7 +162,7 @@ def test_training_without_labels_shows_what_it_can_and_the_next_step(
     assert lines[4].startswith('threshold')
     assert lines[4].endswith('99 are needed to promise 1%)')
     assert lines[-2].endswith(str(run_dir / 'pytorch'))
-    assert lines[-1] == f'next: adet deploy {run_dir}'
+    assert lines[-1] == f'next: adet deploy {run_dir} --models-root {tmp_path / "models"}'
 
 
 def test_figures_that_the_data_cannot_give_are_null(

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 import importlib
 from importlib.metadata import EntryPoint
+import io
 import json
 import math
 import os
@@ -24,7 +26,7 @@ import builders
 import pytest
 
 from adet_core import __version__
-from adet_core.bundle import META_FILE, open_bundle
+from adet_core.bundle import META_FILE, open_bundle, read_engine, read_record, write_engine
 from adet_core.cli import main
 from adet_core.errors import BundleError
 from adet_core.records import Record, RecordWriter
@@ -304,15 +306,19 @@ def test_a_run_is_deployed_into_the_robot_layout(
         'bundle_id': source.bundle_id,
         'model': 'padim',
         'category': 'plate',
+        'exported': True,
+        'next': f'adet inspect --model padim --source camera:0 --models-root {root}',
     }
     deployed = open_bundle(root / 'PaDiM')
     assert deployed.bundle_id == source.bundle_id
     builders.verify_all(deployed)
-    assert {path.name for path in (root / 'PaDiM').iterdir()} == builders.FILES
+    assert {path.name for path in (root / 'PaDiM').iterdir()} == {*builders.FILES, 'engine'}
 
 
 def test_deploying_tells_the_next_step(run_dir: Path, tmp_path: Path, capsys: Out) -> None:
     root = tmp_path / 'robot'
+    # As an earlier adet trained, which made no graph.
+    shutil.rmtree(run_dir / 'pytorch' / 'engine')
     assert main(['deploy', str(run_dir), '--models-root', str(root)]) == 0
     bundle_id = open_bundle(root / 'PaDiM').bundle_id
     assert capsys.readouterr().out == (
@@ -350,6 +356,80 @@ def test_deploying_replaces_an_older_bundle_and_leaves_everything_else(
         assert (target / 'engine' / 'model.onnx').read_bytes() == engine
         names = {path.name for path in target.iterdir()}
         assert names == builders.FILES | {'engine', 'retrain', 'lid'}
+
+
+def test_a_graph_of_the_run_is_brought_along(run_dir: Path, tmp_path: Path, capsys: Out) -> None:
+    root = tmp_path / 'robot'
+    source = open_bundle(run_dir / 'pytorch')
+
+    result = _json(capsys, 'deploy', str(run_dir), '--models-root', str(root))
+
+    assert result['exported'] is True
+    assert result['next'] == (f'adet inspect --model padim --source camera:0 --models-root {root}')
+    deployed = open_bundle(root / 'PaDiM')
+    assert read_engine(deployed) == read_engine(source)
+    assert read_record(deployed) == read_record(source)
+
+
+def test_a_graph_of_the_same_bundle_that_is_there_stays(
+    run_dir: Path, tmp_path: Path, capsys: Out
+) -> None:
+    root = tmp_path / 'robot'
+    _json(capsys, 'deploy', str(run_dir), '--models-root', str(root))
+    deployed = open_bundle(root / 'PaDiM')
+    record = replace(read_record(deployed), precision='fp16')
+    write_engine(deployed, read_engine(deployed), record)
+
+    _json(capsys, 'deploy', str(run_dir), '--models-root', str(root))
+
+    assert read_record(open_bundle(root / 'PaDiM')).precision == 'fp16'
+
+
+def test_the_next_step_inspects_the_images_of_the_test(
+    run_dir: Path, tmp_path: Path, capsys: Out
+) -> None:
+    image = tmp_path / 'my data' / 'test' / 'plate' / 'normal' / '0.png'
+    image.parent.mkdir(parents=True)
+    (run_dir / 'test_result').mkdir()
+    (run_dir / 'test_result' / 'predictions.csv').write_text(f'path,label\n{image},normal\n')
+    result = _json(capsys, 'deploy', str(run_dir), '--models-root', str(tmp_path / 'robot'))
+    words = shlex.split(result['next'])
+    assert words[words.index('--source') + 1] == str(tmp_path / 'my data' / 'test' / 'plate')
+
+
+def _of_another_category(folder: Path) -> str:
+    bundle = builders.make_bundle(folder, seed=7)
+    builders.edit_meta(folder, lambda values: values.update(category='lid'))
+    assert open_bundle(folder).bundle_id != bundle.bundle_id
+    return open_bundle(folder).bundle_id
+
+
+def test_a_bundle_of_another_category_is_replaced_only_when_told(
+    run_dir: Path, tmp_path: Path, capsys: Out
+) -> None:
+    root = tmp_path / 'robot'
+    before = _of_another_category(root / 'PaDiM')
+    words = ('deploy', str(run_dir), '--models-root', str(root))
+    assert _error(capsys, *words) == (
+        f'{root}/PaDiM holds lid (bundle {before}), not plate: '
+        'use --replace, or another --models-root'
+    )
+    assert open_bundle(root / 'PaDiM').bundle_id == before
+    assert _json(capsys, *words, '--replace')['category'] == 'plate'
+    assert open_bundle(root / 'PaDiM').manifest.category == 'plate'
+
+
+@pytest.mark.parametrize(('answer', 'category'), [('y', 'plate'), ('', 'lid'), ('no', 'lid')])
+def test_somebody_at_a_terminal_is_asked(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, category: str
+) -> None:
+    root = tmp_path / 'robot'
+    _of_another_category(root / 'PaDiM')
+    terminal = io.StringIO(f'{answer}\n')
+    monkeypatch.setattr(terminal, 'isatty', lambda: True, raising=False)
+    monkeypatch.setattr(sys, 'stdin', terminal)
+    assert main(['deploy', str(run_dir), '--models-root', str(root)]) == (category == 'lid')
+    assert open_bundle(root / 'PaDiM').manifest.category == category
 
 
 @pytest.mark.parametrize('name', sorted(builders.FILES))

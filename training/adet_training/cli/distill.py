@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adet_core.cli.arguments import count
+from adet_core.cli.next_command import next_command
 from adet_core.progress import progress_bars
 from adet_training.cli.options import add_backbone_weights, add_seed
 from adet_training.parameters import DEFAULT_BACKBONE, usual_layers
@@ -82,14 +83,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             seed=seed,
             progress=progress,
         )
-    return {'teacher': str(arguments.out), 'model_size': arguments.model_size, 'error': error}
+    settings = [f'teacher={arguments.out}', f'model_size={arguments.model_size}']
+    return {
+        'teacher': str(arguments.out),
+        'model_size': arguments.model_size,
+        'error': error,
+        'next': next_command('train', model='efficientad', category='CATEGORY', set=settings),
+    }
 
 
 def show(result: dict[str, Any]) -> None:
     """Print how close it came and the next step."""
     print(f'mean squared error {result["error"]:.3f}, of features with variance 1')
-    size = result['model_size']
-    print(
-        f'next: adet train --model efficientad --set teacher={result["teacher"]} '
-        f'--set model_size={size} --category C'
-    )
+    print(f'next: {result["next"]}')

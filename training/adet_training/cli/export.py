@@ -8,14 +8,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from adet_core.bundle import BuildOptions, Bundle, open_bundle, read_engine
+from adet_core.bundle import BuildOptions, Bundle, Manifest, open_bundle, read_engine
 from adet_core.cli.arguments import count
+from adet_core.cli.next_command import next_command
 from adet_core.errors import BackendError
 from adet_core.inference.parity import BANDS
 from adet_core.inference.tensorrt import build_for, find_gpu, find_library
+from adet_core.models.names import model_folder
 from adet_core.progress import progress_bars, ProgressCallback
 
-HELP = 'make the graph that the nodes run from a bundle, and check it'
+HELP = 'make the graph of a bundle in another precision, or an engine of TensorRT, and check it'
 EXAMPLE = 'adet export models/PaDiM'
 
 
@@ -97,7 +99,19 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         'tolerance': exported.parity.tolerance,
         'image_auroc_fp32': accuracy[0] if accuracy else None,
         'image_auroc': accuracy[1] if accuracy else None,
+        'next': _next(arguments, manifest),
     }
+
+
+def _next(arguments: argparse.Namespace, manifest: Manifest) -> str:
+    """Inspect with a deployed bundle; deploy that of a run."""
+    folder = arguments.bundle
+    if folder.resolve().name != model_folder(manifest.model):
+        return next_command('deploy', folder)
+    test = arguments.data_root / 'test' / manifest.category
+    source = test if test.is_dir() else 'camera:0'
+    root = folder.parent if folder.name else folder / '..'
+    return next_command('inspect', model=manifest.model, source=source, models_root=root)
 
 
 def _build(bundle: Bundle, progress: ProgressCallback) -> tuple[str | None, str]:
@@ -144,3 +158,4 @@ def show(result: dict[str, Any]) -> None:
         print(f'built {result["plan"]}: {result["plan_note"]}')
     elif result['plan_note']:
         print(f'no TensorRT engine: {result["plan_note"]}')
+    print(f'next: {result["next"]}')

@@ -8,13 +8,14 @@ import argparse
 import sys
 from typing import Any, TYPE_CHECKING
 
+from adet_core.cli.next_command import next_command
 from adet_core.progress import progress_bars
 from adet_training.cli.options import add_training, settings_of, training_config
 
 if TYPE_CHECKING:
     from adet_training.train import Run
 
-HELP = 'fit one model to images of good parts, test it, and write a bundle'
+HELP = 'fit one model to images of good parts, test it, and write a bundle with its graph'
 EXAMPLE = 'adet train --model padim --category VisA_pipe_fryum --data-root data'
 
 
@@ -30,14 +31,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
     with progress_bars() as progress, quiet_libraries():
         progress('loading libraries', 0, 1)
+        from adet_training.export import export
         from adet_training.train import train
 
         progress('loading libraries', 1, 1)
         finished = train(training_config(arguments, settings), progress=progress)
-    return summary(finished)
+        export(finished.bundle, progress=progress)
+    return summary(finished, arguments)
 
 
-def summary(finished: Run) -> dict[str, Any]:
+def summary(finished: Run, arguments: argparse.Namespace) -> dict[str, Any]:
     """Where a run is and its figures; says on standard error what makes them doubtful."""
     from adet_training.train import BUNDLE_FOLDER
 
@@ -62,6 +65,7 @@ def summary(finished: Run) -> dict[str, Any]:
         'fit_seconds': finished.fit_seconds,
         'skipped': len(finished.unreadable),
         'warnings': finished.warnings,
+        'next': next_command('deploy', finished.folder, carry=arguments),
     }
 
 
@@ -75,4 +79,4 @@ def show(result: dict[str, Any]) -> None:
         print(f'{"uncertain":12} from {result["uncertain_from"]:.4g}')
     print(f'{"fit":12} {result["fit_seconds"]:.1f} s')
     print(f'bundle {result["bundle_id"]}: {result["bundle_dir"]}')
-    print(f'next: adet deploy {result["run_dir"]}')
+    print(f'next: {result["next"]}')

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from adet_core.cli.next_command import next_command
 from adet_core.progress import progress_bars
 from adet_training.cli import train as train_command
 from adet_training.cli.options import add_training, settings_of, training_config
@@ -51,8 +52,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
     with progress_bars() as progress, quiet_libraries():
         progress('loading libraries', 0, 1)
+        from adet_training.export import export
         from adet_training.search_space import default_search_space
-        from adet_training.train import train
+        from adet_training.train import PARAMETERS_FILE, train
         from adet_training.tune import tune, TuneConfig
 
         progress('loading libraries', 1, 1)
@@ -69,10 +71,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         result = {**names, **tuned._asdict(), 'run_dir': str(tuned.folder)}
         del result['folder']
         if arguments.no_train:
-            return result
+            file = tuned.folder / PARAMETERS_FILE
+            # All values are in the file.
+            following = next_command('train', carry=arguments, parameters=file, set=[])
+            return {**result, 'next': following}
         best = replace(base, settings=tuned.best_parameters)
         finished = train(best, folder=tuned.folder, progress=progress)
-    return {**result, **train_command.summary(finished)}
+        export(finished.bundle, progress=progress)
+    return {**result, **train_command.summary(finished, arguments)}
 
 
 def show(result: dict[str, Any]) -> None:
@@ -85,6 +91,4 @@ def show(result: dict[str, Any]) -> None:
     if 'bundle_id' in result:
         train_command.show(result)
     else:
-        file = Path(result['run_dir'], 'param', 'best_params.yaml')
-        what = f'--model {result["model"]} --category {result["category"]}'
-        print(f'next: adet train {what} --parameters {file}')
+        print(f'next: {result["next"]}')

@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from adet.options import InspectOptions
 from adet.parameters import default_text, from_texts, options_of
+from adet_core.cli.next_command import next_command
+from adet_core.models.names import model_folder
 
 HELP = 'inspect images through the ROS graph, in one process'
 EXAMPLE = 'adet inspect --model padim --source data/test/VisA_pipe_fryum --output-dir output'
@@ -36,7 +39,17 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     options = from_texts(InspectOptions, texts)
     from adet.in_process import inspect
 
-    return inspect(options)
+    result = inspect(options)
+    root = Path(options.models_root)
+    return {
+        **result,
+        'next': next_command(
+            'evaluate',
+            results=[figures['results'] for figures in result['models'].values()],
+            bundle=[root / model_folder(model) for model in result['models']],
+            report=Path(options.output_dir) / 'report',
+        ),
+    }
 
 
 def show(result: dict[str, Any]) -> None:
@@ -52,3 +65,4 @@ def show(result: dict[str, Any]) -> None:
         print(f'  {figures["results"]}')
     for path in result['earlier_results']:
         print(f'earlier results are now {path}')
+    print(f'next: {result["next"]}')

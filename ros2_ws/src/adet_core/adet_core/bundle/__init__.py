@@ -5,6 +5,7 @@
 from adet_core.bundle.arrays import Arrays, write_arrays
 from adet_core.bundle.engine import (
     BuildOptions,
+    copy_engine,
     EngineRecord,
     ExportedGraph,
     GRAPH_FILE,
@@ -74,6 +75,7 @@ __all__ = [
     'Threshold',
     'TransformRecord',
     'copy_bundle',
+    'copy_engine',
     'keep_rejected',
     'kept_sets',
     'only_retraining',

@@ -207,6 +207,38 @@ def write_engine(
     return folder.path / GRAPH_FILE
 
 
+def copy_engine(bundle: Bundle, deployed: Bundle) -> bool:
+    """Bring a bundle's graph along to its copy; one of the same bundle that is there stays.
+
+    Args:
+        bundle: As it was trained.
+        deployed: Its copy.
+
+    Returns:
+        Whether the copy has a graph now.
+
+    Raises:
+        OSError: The folder of the copy cannot be written.
+    """
+    if _has_engine(deployed):
+        # Perhaps in another precision, with a plan that took minutes to build.
+        return True
+    if not _has_engine(bundle):
+        return False
+    record = replace(read_record(bundle), plan=None)
+    features = read_features(bundle) if record.features_sha256 else None
+    write_engine(deployed, read_engine(bundle), record, features)
+    return True
+
+
+def _has_engine(bundle: Bundle) -> bool:
+    try:
+        read_engine(bundle)
+    except BundleError:
+        return False
+    return True
+
+
 def write_plan(bundle: Bundle, plan: bytes, record: PlanRecord) -> Path:
     """Put a plan beside the graph; it becomes visible together with what it was built from.
 

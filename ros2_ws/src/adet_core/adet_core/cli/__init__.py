@@ -107,11 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
-    found = {entry.name: entry for entry in entry_points(group='adet.commands')}
+    found = _installed()
     chosen = next((word for word in words if not word.startswith('-')), None)
-    if chosen in _ELSEWHERE and chosen not in found:
-        msg = f'adet {chosen} needs {_ELSEWHERE[chosen]}'
-        raise AdetError(msg)
+    if chosen in _ELSEWHERE:
+        load_command(chosen)
     parser = argparse.ArgumentParser(prog='adet', description='Visual inspection on ROS 2.')
     parser.add_argument('--version', action='version', version=f'adet {__version__}')
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
@@ -136,6 +135,23 @@ def _parse(words: list[str]) -> argparse.Namespace:
         subparser.set_defaults(command=command)
         command.add_arguments(subparser)
     return parser.parse_args(words)
+
+
+def load_command(name: str) -> Command:
+    """The module of a subcommand.
+
+    Raises:
+        AdetError: It is not installed; says what to install.
+    """
+    found = _installed()
+    if name not in found:
+        msg = f'adet {name} needs {_ELSEWHERE.get(name, "a complete installation of adet")}'
+        raise AdetError(msg)
+    return _load(name, found[name])
+
+
+def _installed() -> dict[str, Any]:
+    return {entry.name: entry for entry in entry_points(group='adet.commands')}
 
 
 def _load(name: str, entry: Any) -> Command:

@@ -5,12 +5,19 @@
 from __future__ import annotations
 
 import argparse
+import csv
 from pathlib import Path
-from typing import Any
+import sys
+from typing import Any, TYPE_CHECKING
 
 from adet_core.cli.arguments import add_models_root
+from adet_core.cli.next_command import next_command
+from adet_core.errors import BundleError, ConfigError
 
-HELP = 'copy a trained bundle into the robot layout, verifying checksums'
+if TYPE_CHECKING:
+    from adet_core.bundle import Bundle
+
+HELP = 'copy a trained bundle with its graph into the robot layout, verifying checksums'
 EXAMPLE = 'adet deploy models/PaDiM/VisA_pipe_fryum/20261123_101500 --models-root /opt/models'
 
 
@@ -20,24 +27,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'run_dir', type=Path, metavar='RUN_DIR', help='folder of a training run, or its pytorch/'
     )
     add_models_root(parser)
+    parser.add_argument(
+        '--replace',
+        action='store_true',
+        help="replace the bundle of another category without asking (a category's own is always "
+        'replaced)',
+    )
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Copy; returns where the bundle is now and what it is."""
-    from adet_core.bundle import copy_bundle, open_bundle
+    from adet_core.bundle import copy_bundle, copy_engine, open_bundle
     from adet_core.models.names import model_folder
 
-    source = arguments.run_dir
-    if (source / 'pytorch').is_dir():
-        source = source / 'pytorch'
-    bundle = open_bundle(source)
-    target = arguments.models_root / model_folder(bundle.manifest.model)
+    run_dir = arguments.run_dir
+    bundle = open_bundle(run_dir / 'pytorch' if (run_dir / 'pytorch').is_dir() else run_dir)
+    manifest = bundle.manifest
+    target = arguments.models_root / model_folder(manifest.model)
+    if not arguments.replace:
+        _refuse_another_category(bundle, target)
     deployed = copy_bundle(bundle, target)
+    is_exported = copy_engine(bundle, deployed)
     return {
         'bundle_dir': str(target),
         'bundle_id': deployed.bundle_id,
-        'model': deployed.manifest.model,
-        'category': deployed.manifest.category,
+        'model': manifest.model,
+        'category': manifest.category,
+        'exported': is_exported,
+        'next': next_command(
+            'inspect',
+            carry=arguments,
+            model=manifest.model,
+            source=_tested_folder(run_dir, manifest.category),
+            models_root=arguments.models_root,
+        )
+        if is_exported
+        else next_command('export', target),
     }
 
 
@@ -45,4 +70,41 @@ def show(result: dict[str, Any]) -> None:
     """Print what was deployed and the next step."""
     what = f'{result["model"]} for {result["category"]}, bundle {result["bundle_id"]}'
     print(f'deployed {what} to {result["bundle_dir"]}')
-    print(f'next: adet export {result["bundle_dir"]}')
+    print(f'next: {result["next"]}')
+
+
+def _refuse_another_category(bundle: Bundle, target: Path) -> None:
+    """Ask before what inspects other parts is replaced; where nobody can answer, refuse.
+
+    Raises:
+        ConfigError: The bundle in service is of another category, and nobody agreed.
+    """
+    from adet_core.bundle import open_bundle
+
+    try:
+        before = open_bundle(target)
+    except BundleError:
+        # None, or one that cannot be used.
+        return
+    category = before.manifest.category
+    if category == bundle.manifest.category:
+        return
+    told = f'{target} holds {category} (bundle {before.bundle_id})'
+    if sys.stdin.isatty():
+        print(f'{told}; replace it by {bundle.manifest.category}? [y/N] ', end='', file=sys.stderr)
+        if input().strip().lower() in {'y', 'yes'}:
+            return
+    msg = f'{told}, not {bundle.manifest.category}: use --replace, or another --models-root'
+    raise ConfigError(msg)
+
+
+def _tested_folder(run_dir: Path, category: str) -> str:
+    """Where the run's test images lie; a camera for a run that had none."""
+    table = run_dir / 'test_result' / 'predictions.csv'
+    try:
+        with table.open(newline='', encoding='utf-8', errors='surrogateescape') as file:
+            first = Path(next(csv.DictReader(file))['path'])
+    except (OSError, StopIteration, KeyError):
+        return 'camera:0'
+    folder = next((parent for parent in first.parents if parent.name == category), first.parent)
+    return str(folder) if folder.is_dir() else 'camera:0'

@@ -164,7 +164,7 @@ def _topic_of(bag: Bag, wanted: str) -> str:
     found = list(topics) if len(topics) == 1 else raw
     if len(found) != 1:
         what = 'several topics of images' if topics else 'no topic of images'
-        remedy = '; choose one with --topic' if topics else ''
+        remedy = '; choose one with --topic (adet inspect: --bag-topic)' if topics else ''
         msg = f'{bag.path}: {what}{remedy}; it has {bag.told()}'
         raise BagError(msg)
     return found[0]

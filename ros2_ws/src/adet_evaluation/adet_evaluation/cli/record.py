@@ -5,9 +5,14 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 import time
 from typing import Any
+
+from adet_core.cli.arguments import add_models_root
+from adet_core.cli.next_command import next_command
+from adet_core.errors import BundleError
 
 HELP = 'write images and their labels as a rosbag'
 EXAMPLE = 'adet record --images data/test/VisA_pipe_fryum --bag pipe_fryum'
@@ -50,6 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='F',
         help='frame of the camera (default: %(default)s)',
     )
+    # For the next command alone.
+    add_models_root(parser)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -69,7 +76,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     with progress_bars() as progress:
         made = record_images(source, arguments.bag, options, progress=progress)
-    return {'bag': str(arguments.bag), **made._asdict()}
+    bundles = _bundles_for(arguments.images, arguments.models_root)
+    return {
+        'bag': str(arguments.bag),
+        **made._asdict(),
+        'next': next_command('evaluate', bag=arguments.bag, bundle=bundles) if bundles else None,
+    }
 
 
 def show(result: dict[str, Any]) -> None:
@@ -77,7 +89,23 @@ def show(result: dict[str, Any]) -> None:
     print(f'{result["bag"]}: {result["pictures"]} images on {result["topic"]}')
     if result['unreadable']:
         print(f'  {result["unreadable"]} could not be read; the bag says so of each')
-    print(f'next: adet evaluate --bag {result["bag"]} --bundle models/PaDiM')
+    if result['next']:
+        print(f'next: {result["next"]}')
+    else:
+        print('next: deploy a bundle to evaluate the bag with, or name its folder: --models-root')
+
+
+def _bundles_for(images: str, models_root: Path) -> list[Path]:
+    """Deployed bundles of the category whose images were recorded; all, if none is of it."""
+    from adet_core.bundle import META_FILE, open_bundle
+
+    folders = sorted(path.parent for path in models_root.glob(f'*/{META_FILE}'))
+    parts = Path(images).parts
+    fitting = []
+    for folder in folders:
+        with suppress(BundleError):
+            fitting += [folder] if open_bundle(folder).manifest.category in parts else []
+    return fitting or folders
 
 
 def _rate(text: str) -> float:
