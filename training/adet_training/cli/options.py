@@ -68,13 +68,17 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
     Raises:
         adet_core.errors.ConfigError: The model is unknown, or a setting cannot be read.
+        adet_core.errors.DatasetError: There are no images of the category.
     """
+    from adet_training.dataset import list_category
     from adet_training.models import check_model
     from adet_training.parameters import parse_settings, read_settings
 
     check_model(arguments.model)
     read = read_settings(arguments.parameters) if arguments.parameters else {}
-    return {**read, **parse_settings(arguments.set)}
+    settings = {**read, **parse_settings(arguments.set)}
+    list_category(arguments.data_root, arguments.category)
+    return settings
 
 
 def training_config(arguments: argparse.Namespace, settings: dict[str, Any]) -> TrainConfig:

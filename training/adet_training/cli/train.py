@@ -11,8 +11,10 @@ from typing import Any, TYPE_CHECKING
 from adet_core.cli.next_command import next_command
 from adet_core.progress import progress_bars
 from adet_training.cli.options import add_training, settings_of, training_config
+from adet_training.cli.outcome import outcome_lines, outcome_of
 
 if TYPE_CHECKING:
+    from adet_core.bundle import BackboneSpec
     from adet_training.train import Run
 
 HELP = 'fit one model to images of good parts, test it, and write a bundle with its graph'
@@ -50,6 +52,7 @@ def summary(finished: Run, arguments: argparse.Namespace) -> dict[str, Any]:
         print(f'warning: {line}', file=sys.stderr)
     manifest = finished.bundle.manifest
     metrics = manifest.metrics
+    overlays = finished.folder / 'test_result' / 'images'
     return {
         'run_dir': str(finished.folder),
         'bundle_dir': str(finished.folder / BUNDLE_FOLDER),
@@ -62,11 +65,21 @@ def summary(finished: Run, arguments: argparse.Namespace) -> dict[str, Any]:
         'pixel_auroc': metrics.get('pixel_auroc'),
         'aupro': metrics.get('aupro'),
         'image_f1': metrics.get('image_f1'),
+        'outcome': outcome_of(manifest),
+        'overlays': str(overlays) if overlays.is_dir() else None,
+        'backbone': backbone_text(manifest.backbone),
         'fit_seconds': finished.fit_seconds,
         'skipped': len(finished.unreadable),
         'warnings': finished.warnings,
         'next': next_command('deploy', finished.folder, carry=arguments),
     }
+
+
+def backbone_text(backbone: BackboneSpec | None) -> str:
+    """Which network a model begins with, and where its weights came from."""
+    if backbone is None:
+        return ''
+    return f'{backbone.name}, {backbone.weights} weights ({backbone.source})'
 
 
 def show(result: dict[str, Any]) -> None:
@@ -77,6 +90,12 @@ def show(result: dict[str, Any]) -> None:
     print(f'{"threshold":12} {result["threshold"]:.4g} ({result["threshold_detail"]})')
     if result['uncertain_from'] is not None:
         print(f'{"uncertain":12} from {result["uncertain_from"]:.4g}')
+    for line in outcome_lines(result['outcome']):
+        print(line)
+    if result['overlays']:
+        print(f'{"overlays":12} {result["overlays"]}')
+    if result['backbone']:
+        print(f'{"backbone":12} {result["backbone"]}')
     print(f'{"fit":12} {result["fit_seconds"]:.1f} s')
     print(f'bundle {result["bundle_id"]}: {result["bundle_dir"]}')
     print(f'next: {result["next"]}')
