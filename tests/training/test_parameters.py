@@ -79,7 +79,7 @@ def test_a_value_that_yaml_cannot_read_is_shown(text: str) -> None:
 
 def test_an_unknown_key_is_answered_with_the_known_ones() -> None:
     known = ', '.join(sorted(asdict(PadimParameters())))
-    message = f"^unknown hyper-parameter 'image_sise'; known: {known}$"
+    message = f"^unknown hyper-parameter 'image_sise'; known: {known}; did you mean image_size\\?$"
     with pytest.raises(ConfigError, match=message):
         _padim('image_sise=64')
 
@@ -139,3 +139,8 @@ def test_parameters_written_as_yaml_are_read_back() -> None:
     plain = {**asdict(parameters), 'layers': list(parameters.layers)}
     again = yaml.safe_load(yaml.safe_dump(plain))
     assert make_parameters(PadimParameters, again) == parameters
+
+
+def test_a_mistyped_name_is_answered_with_the_one_it_resembles() -> None:
+    with pytest.raises(ConfigError, match=r"'n_feature'; known: .*; did you mean n_features\?$"):
+        _padim('n_feature=3')

@@ -157,6 +157,20 @@ def test_wrong_usage_exits_with_2(words: list[str], capsys: Out) -> None:
     assert captured.err.startswith('usage: adet')
 
 
+def test_adet_alone_shows_all_commands(capsys: Out) -> None:
+    with pytest.raises(SystemExit):
+        main([])
+    shown = capsys.readouterr().err
+    assert all(f'\n    {name} ' in shown for name in OWN)
+
+
+def test_a_mistyped_command_is_answered_with_the_one_it_resembles(capsys: Out) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(['evalute'])
+    assert exit_.value.code == 2
+    assert "unknown command 'evalute'; did you mean evaluate?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('name', 'remedy'),
     [

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adet_core.errors import DatasetError
+from adet_core.errors import DatasetError, did_you_mean
 from adet_core.folder import check_name
 from adet_core.image import ImageArray
 from adet_core.io.folders import label_of, labelled_images, list_images
@@ -106,7 +106,7 @@ def list_category(data_root: Path, category: str) -> dict[Path, str]:
     folder = data_root / 'train' / category
     if not folder.is_dir():
         known = sorted(p.name for p in folder.parent.glob('*') if p.is_dir())
-        has = f'; it has {", ".join(known)}' if known else ''
+        has = f'; it has {", ".join(known)}{did_you_mean(category, known)}' if known else ''
         msg = f'{folder}: no such folder; put images of good parts there{has}'
         raise DatasetError(msg)
     test_folder = data_root / 'test' / category

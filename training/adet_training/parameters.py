@@ -11,7 +11,7 @@ from typing import Any, get_type_hints, TypeVar
 
 import yaml
 
-from adet_core.errors import ConfigError
+from adet_core.errors import ConfigError, did_you_mean
 
 SOURCES = ('auto', 'labelled', 'normal')
 
@@ -154,7 +154,7 @@ def make_parameters(kind: type[P], values: Mapping[str, Any]) -> P:
     for key in values:
         if key not in known:
             msg = f'unknown hyper-parameter {key!r}; known: {", ".join(sorted(known))}'
-            raise ConfigError(msg)
+            raise ConfigError(msg + did_you_mean(key, known))
     return kind(**{key: _typed(key, hints[key], value) for key, value in values.items()})
 
 

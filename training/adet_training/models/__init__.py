@@ -12,7 +12,7 @@ from importlib import import_module
 import pkgutil
 from typing import cast, TYPE_CHECKING
 
-from adet_core.errors import ConfigError
+from adet_core.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from adet_training.adapter import AnyAdapter
@@ -30,8 +30,9 @@ def check_model(name: str) -> None:
         ConfigError: The name is unknown; the message lists the known ones.
     """
     if name not in known_models():
-        msg = f'unknown model {name!r}; known models: {", ".join(known_models())}'
-        raise ConfigError(msg)
+        known = known_models()
+        msg = f'unknown model {name!r}; known models: {", ".join(known)}'
+        raise ConfigError(msg + did_you_mean(name, known))
 
 
 def load_adapter(name: str) -> AnyAdapter:

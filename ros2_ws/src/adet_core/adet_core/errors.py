@@ -18,6 +18,8 @@ AdetError               root: its text is one line that says what is wrong and w
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+import difflib
 import os
 from pathlib import Path
 import traceback
@@ -92,3 +94,9 @@ def _place(error: BaseException) -> str:
         return 'no place'
     frame = (own or list(frames))[-1]
     return f'{Path(frame.filename).name}:{frame.lineno}'
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the known one it resembles, if there is one."""
+    similar = difflib.get_close_matches(word, list(known), n=1)
+    return f'; did you mean {similar[0]}?' if similar else ''

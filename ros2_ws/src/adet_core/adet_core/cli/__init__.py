@@ -25,7 +25,7 @@ import sys
 from typing import Any, cast, Protocol
 
 from adet_core import __version__
-from adet_core.errors import AdetError, describe, is_debugging
+from adet_core.errors import AdetError, describe, did_you_mean, is_debugging
 
 _TRAINING = 'the training package: pip install ./ros2_ws/src/adet_core ./training'
 _EVALUATION = 'the evaluation package: pip install ./ros2_ws/src/adet_evaluation'
@@ -112,6 +112,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
     if chosen in _ELSEWHERE:
         load_command(chosen)
     parser = argparse.ArgumentParser(prog='adet', description='Visual inspection on ROS 2.')
+    if chosen and chosen not in found and (similar := did_you_mean(chosen, found)):
+        parser.error(f'unknown command {chosen!r}{similar}')
     parser.add_argument('--version', action='version', version=f'adet {__version__}')
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     for name in sorted(found):
@@ -134,6 +136,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
         )
         subparser.set_defaults(command=command)
         command.add_arguments(subparser)
+    if not words:
+        parser.print_help(sys.stderr)
+        parser.exit(2)
     return parser.parse_args(words)
 
 

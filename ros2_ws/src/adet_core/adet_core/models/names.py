@@ -14,7 +14,7 @@ from pathlib import Path
 import re
 from typing import cast, TYPE_CHECKING
 
-from adet_core.errors import ConfigError
+from adet_core.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from adet_core.models.statistics_model import StatisticsModel
@@ -77,4 +77,5 @@ def statistics_model(name: str) -> StatisticsModel | None:
 
 def unknown_model(name: str) -> str:
     """The message for a model that does not exist."""
-    return f'unknown model {name!r}; known models: {", ".join(FOLDERS)}'
+    known = ', '.join(FOLDERS)
+    return f'unknown model {name!r}; known models: {known}{did_you_mean(name, FOLDERS)}'
