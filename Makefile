@@ -59,11 +59,6 @@ docs: .venv-docs/.installed ## build the documentation site in site/
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
 	@echo "site/index.html"
 
-.venv-docs/.installed: docs/requirements.txt
-	$(PYTHON) -m venv --clear .venv-docs
-	.venv-docs/bin/python -m pip install --quiet --no-deps --requirement docs/requirements.txt
-	touch $@
-
 lock: ## write constraints.txt from requirements/ (LOCK_ARGS=--upgrade for new versions)
 	tools/lock.sh
 
@@ -85,6 +80,12 @@ endif
 ifneq ($(shell cat .venv-fast/.installed 2>/dev/null),$(CURDIR))
 .PHONY: .venv-fast/.installed
 endif
+ifneq ($(shell cat .venv-docs/.installed 2>/dev/null),$(CURDIR))
+.PHONY: .venv-docs/.installed
+endif
+
+.venv-docs/.installed: docs/requirements.txt
+	tools/small_venv.sh .venv-docs docs/requirements.txt
 
 .venv-check/.installed: constraints.txt requirements/check.in
 	tools/small_venv.sh .venv-check requirements/check.in

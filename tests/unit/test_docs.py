@@ -216,6 +216,11 @@ def test_every_file_that_the_architecture_names_exists():
     assert all(found), named[found.index(False)]
 
 
+def test_the_images_stay_small():
+    files = [path for path in (ROOT / 'docs' / 'images').iterdir() if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 1_000_000
+
+
 def test_the_index_names_every_page():
     text = text_of('README.md')
     pages = {page.name for page in ROOT.glob('docs/*.md')} - {'README.md'}
