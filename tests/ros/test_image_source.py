@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -63,6 +65,18 @@ def test_every_image_is_sent_once_with_its_label_and_a_rising_stamp(ros, folder)
     assert levels == [0, 1, 3, 4]
     assert '2.png: cannot be decoded as an image' in infos[2].error
     assert source.recorded == source.total == 5
+
+
+def test_a_file_may_have_any_bytes_for_a_name(ros, tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((4, 4), np.uint8))
+    (tmp_path / 'a.png').rename(tmp_path / os.fsdecode(b'caf\xe9.png'))
+    (tmp_path / os.fsdecode(b'torn\xff.png')).write_bytes(b'')
+    infos = ros.hear(ImageInfo, 'image_info')
+    source = ros.start(ImageSource, source=str(tmp_path), publish_rate=0.0)
+    ros.until(source.done.done, 'the end')
+    ros.until(lambda: len(infos) == 2, 'both')
+    assert infos[0].source == rf'{tmp_path}/caf\udce9.png'
+    assert infos[1].error == rf'{tmp_path}/torn\udcff.png: cannot be decoded as an image'
 
 
 def test_no_more_images_are_in_flight_than_allowed(ros, folder):

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 
 from adet_core.cli import main
 from adet_core.errors import BagError, ConfigError
 from adet_core.image import Image
-from adet_core.io.open_source import open_source
+from adet_core.io.open_source import is_bag, open_source
 from adet_core.io.sources import Frame
 from adet_evaluation.bags import Bag, BagOptions, BagSource, record_images, recorded_results
 from adet_evaluation.bags.messages import (
@@ -60,6 +60,9 @@ class Frames:
     frames: list[Frame]
     is_live: bool = False
     total: int | None = None
+    duplicates: int = 0
+    non_monotonic: int = 0
+    warnings: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(self.frames)
@@ -73,9 +76,17 @@ def image(encoding: str, shape: tuple[int, ...], dtype: Any) -> Image:
 class Recorder:
     """Writes the messages of other people's nodes."""
 
-    def __init__(self, path: Path, storage: StoragePlugin = StoragePlugin.MCAP) -> None:
+    def __init__(
+        self,
+        path: Path,
+        storage: StoragePlugin = StoragePlugin.MCAP,
+        compression: CompressionMode = CompressionMode.NONE,
+    ) -> None:
         self.types = known_types()
         self.writer = Writer(path, version=9, storage_plugin=storage)
+        self.cut: int | None = None
+        if compression != CompressionMode.NONE:
+            self.writer.set_compression(compression, CompressionFormat.ZSTD)
         self.connections: dict[str, Any] = {}
         self.now = START_NS
 
@@ -95,7 +106,7 @@ class Recorder:
         message = self.types.types[connection.msgtype](header=header, **fields)
         self.now += 1_000_000
         data = self.types.serialize_cdr(message, connection.msgtype)
-        self.writer.write(connection, self.now, data)
+        self.writer.write(connection, self.now, bytes(data)[: self.cut])
 
     def image(self, name: str, stamp: int, level: int = 0, **fields: Any) -> None:
         values = {
@@ -193,7 +204,7 @@ def test_a_image_that_cannot_be_read_stays_one(tmp_path: Path) -> None:
     assert (made.pictures, made.unreadable) == (1, 1)
     broken, good = BagSource(tmp_path / 'bag')
     assert (broken.image, broken.label, broken.error) == (None, 'anomaly', 'cannot be decoded')
-    assert broken.source == 'broken?.png'
+    assert broken.source == r'broken\udcff.png'
     assert good.image is not None
 
 
@@ -379,7 +390,97 @@ def test_damage_in_the_midst_ends_the_reading_with_a_warning(many: Path) -> None
     assert 10 < len(frames) < 40
     (warning,) = source.warnings
     assert warning.startswith(f'{many}: damaged (')
-    assert warning.endswith('); the rest of it is not read')
+    # Of images and of what is told of them.
+    assert re.search(r'\); \d\d of 80 messages are not read$', warning)
+
+
+@pytest.mark.parametrize('labelled', [True, False])
+def test_one_cut_message_is_missing_and_the_rest_goes_on(tmp_path: Path, labelled: bool) -> None:
+    with Recorder(tmp_path / 'bag') as bag:
+        bag.topic('/image_raw', IMAGE)
+        if labelled:
+            bag.topic('/image_info', INFO)
+        for stamp in range(1, 8):
+            bag.cut = 20 if stamp == 3 else None
+            bag.image('/image_raw', stamp)
+            bag.cut = None
+            if labelled:
+                bag.info('/image_info', stamp)
+    source = BagSource(tmp_path / 'bag')
+    frames = list(source)
+    assert len(frames) == 7
+    (lost,) = [frame for frame in frames if frame.image is None]
+    told = 'its image is not in the bag' if labelled else 'a message cannot be decoded'
+    assert told in lost.error
+    (warning,) = source.warnings
+    assert warning.startswith(f'{tmp_path}/bag: /image_raw: a message cannot be decoded (')
+
+
+@pytest.mark.parametrize('labelled', [True, False])
+def test_one_cut_result_is_missing_and_the_rest_goes_on(tmp_path: Path, labelled: bool) -> None:
+    with Recorder(tmp_path / 'bag') as bag:
+        bag.topic('/padim/result', RESULT)
+        if labelled:
+            bag.topic('/image_info', INFO)
+        for stamp in range(1, 5):
+            bag.cut = 30 if stamp == 2 else None
+            bag.write('/padim/result', stamp, **result(1.0))
+            bag.cut = None
+            if labelled:
+                bag.info('/image_info', stamp)
+    rows = recorded_results(Bag(tmp_path / 'bag'))['/padim']
+    assert len(rows) == 4
+    (lost,) = [row for row in rows if row.score is None]
+    assert lost.model == 'padim'
+    assert lost.error.startswith('no result in the bag' if labelled else 'a message cannot be')
+
+
+def test_an_odd_definition_of_another_topic_does_not_matter(tmp_path: Path) -> None:
+    with Recorder(tmp_path / 'bag') as bag:
+        bag.topic('/image_raw', IMAGE)
+        bag.image('/image_raw', 1)
+        odd = bag.writer.add_connection(
+            '/odd', 'a/msg/Odd', msgdef='no_!32 height', rihs01=f'RIHS01_{"0" * 64}'
+        )
+        bag.writer.write(odd, START_NS, b'\0' * 8)
+    source = BagSource(tmp_path / 'bag')
+    assert [frame.error for frame in source] == ['']
+    assert source.warnings == []
+    (message,) = Bag(tmp_path / 'bag').read({'/odd'})
+    assert message.value is None
+    assert message.error.startswith('a message cannot be decoded (')
+
+
+@pytest.mark.parametrize('mode', [CompressionMode.FILE, CompressionMode.MESSAGE])
+@pytest.mark.parametrize('storage', list(StoragePlugin))
+def test_compressed_bags_are_read_or_say_how(
+    tmp_path: Path, storage: StoragePlugin, mode: CompressionMode
+) -> None:
+    path = tmp_path / 'bag'
+    with Recorder(path, storage, mode) as bag:
+        bag.topic('/image_raw', IMAGE)
+        bag.image('/image_raw', 1)
+    assert len(list(open_source(str(path)))) == 1
+    (path / 'metadata.yaml').unlink()
+    (file,) = path.iterdir()
+    for spec in (path, file):
+        assert is_bag(spec)
+        if mode == CompressionMode.MESSAGE:
+            assert len(list(open_source(str(spec)))) == 1
+            continue
+        with pytest.raises(BagError, match=f'^{file}: is compressed; unpack it with: zstd -d '):
+            open_source(str(spec))
+
+
+def test_a_bag_of_ros_1_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+    path = tmp_path / 'drive.bag'
+    path.write_bytes(b'#ROSBAG V2.0\n')
+    command = f'rosbags-convert --src {path} --dst {tmp_path}/drive'
+    for spec in (path, tmp_path):
+        with pytest.raises(BagError, match=f'^{path}: is a bag of ROS 1; convert .* {command}'):
+            Bag(spec)
+    with pytest.raises(BagError, match='is a bag of ROS 1'):
+        open_source(str(path))
 
 
 def test_a_torn_sqlite_bag_is_refused_with_the_remedy(folder: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ setup(
         'plotly>=5',
         'rich>=12',
         'rosbags>=0.10',
+        'zstandard>=0.20',
     ],
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),

@@ -3,7 +3,8 @@
 """Whether the scores of accepted images still are what they were when the model was trained.
 
 A lamp that ages or a lens that fogs moves all scores a little, long before good parts are
-rejected or bad ones accepted.
+rejected or bad ones accepted. The detector runs the test on the robot, which has no SciPy: so the
+one of Kolmogorov and Smirnov is computed here, for evaluations, too.
 """
 
 from __future__ import annotations

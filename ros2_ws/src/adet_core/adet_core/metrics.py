@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Detection metrics from scores and labels; a metric the data cannot give is None.
 
-They are the same on the PC and on the robot, so they need numpy and OpenCV alone; the tests hold
-them against scikit-learn and anomalib.
+They are the same on the PC and on the robot, so they need numpy and OpenCV alone: the bound of
+Clopper and Pearson is computed here and not by SciPy, as a retraining on the robot needs it, too.
+The tests hold all of them against scikit-learn, SciPy and anomalib.
 """
 
 from __future__ import annotations

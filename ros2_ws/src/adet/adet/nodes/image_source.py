@@ -21,6 +21,7 @@ from adet.diagnostics import Diagnostics, Health
 from adet.node import WorkerNode
 from adet.options import ImageSourceOptions
 from adet_core.errors import ConfigError
+from adet_core.io.folders import readable
 from adet_core.io.open_source import open_source
 from adet_core.io.sources import Frame
 
@@ -119,11 +120,12 @@ class ImageSource(WorkerNode):
         if self._clock_publisher is not None:
             self._clock_publisher.publish(Clock(clock=header.stamp))
         self._published += 1
-        info = ImageInfo(header=header, source=frame.source, label=frame.label, error=frame.error)
+        source, error = readable(frame.source), readable(frame.error)
+        info = ImageInfo(header=header, source=source, label=frame.label, error=error)
         self._info_publisher.publish(info)
         if frame.image is None:
             self._unreadable += 1
-            self.get_logger().warning(frame.error)
+            self.get_logger().warning(error)
         else:
             message = to_image_message(frame.image.pixels, frame.image.encoding, header)
             self._image_publisher.publish(message)

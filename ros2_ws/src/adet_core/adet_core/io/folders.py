@@ -72,6 +72,14 @@ def label_of(path: Path, folder: Path) -> str:
     return next((name for name in reversed(names) if name in LABELS), '')
 
 
+def readable(text: str) -> str:
+    """A path, or a message about one, as text that a message can hold.
+
+    A file may have any bytes for a name; those that are no UTF-8 become escapes.
+    """
+    return text.encode(errors='backslashreplace').decode()
+
+
 def labelled_images(folder: Path) -> list[Path]:
     """All images below a folder of test images; each has a label.
 

@@ -20,8 +20,9 @@ from adet_core.io.sources import (
     VideoSource,
 )
 
-BAG_SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd', '.bag')
-"""What the names of storage files of ROS 2, compressed or not, and of ROS 1 end in."""
+BAG_SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
+"""What the names of storage files of ROS 2 end in, compressed or not."""
+_ROS_1 = '.bag'
 _LARGEST_METADATA = 2**26
 _CAMERA = re.compile(r'camera:(\d{1,6})')
 
@@ -34,7 +35,7 @@ def is_live(spec: str) -> bool:
 def is_bag(path: Path) -> bool:
     """Whether a path is a rosbag: the folder of a recording, or a storage file."""
     if not path.is_dir():
-        return path.is_file() and path.name.endswith(BAG_SUFFIXES)
+        return path.is_file() and path.name.endswith((*BAG_SUFFIXES, _ROS_1))
     files = (file for file in path.iterdir() if file.name.endswith(BAG_SUFFIXES))
     return any(file.is_file() for file in files) or _is_bag_metadata(path / 'metadata.yaml')
 

@@ -11,6 +11,7 @@ from typing import Any
 from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
 from rosbags.typesys import get_types_from_idl, get_types_from_msg, get_typestore, Stores
 from rosbags.typesys.store import Typestore
+from zstandard import ZstdDecompressor
 
 from adet_core.io.sources import Frame
 
@@ -18,7 +19,10 @@ IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 INFO = 'adet_interfaces/msg/ImageInfo'
 RESULT = 'adet_interfaces/msg/AnomalyResult'
+LARGEST_RECORD = 2**30
+"""Bytes of a record; a torn length must not be taken for an order to read that much."""
 _NS = 1_000_000_000
+_ZSTD = b'\x28\xb5\x2f\xfd'
 
 # As in adet_interfaces, which a machine that only reads bags does not have; the tests hold the
 # two together.
@@ -58,24 +62,53 @@ def known_types() -> Typestore:
     return _store({})
 
 
-def types_of(definitions: Mapping[str, MessageDefinition]) -> Typestore:
-    """The types that a bag is read with: its own definitions go before those known here.
+class BagTypes:
+    """The types that a bag is read with: its own definitions go before those known here."""
 
-    Args:
-        definitions: What the bag says of its types, by type; not every storage says anything.
-    """
+    def __init__(self, definitions: Mapping[str, MessageDefinition]) -> None:
+        """Parse nothing yet: a definition that nobody needs may be as odd as it likes.
+
+        Args:
+            definitions: What the bag says of its types, by type; not every storage says anything.
+        """
+        self._definitions = definitions
+        self._stores: dict[str, Typestore] = {}
+
+    def decode(self, data: bytes, kind: str) -> Any:
+        """The message that some bytes are.
+
+        Raises:
+            Exception: Any, as the bytes and the definition come from the bag.
+        """
+        if kind not in self._stores:
+            self._stores[kind] = self._store_of(kind)
+        if data.startswith(_ZSTD):
+            # Where messages are compressed one by one, only the metadata tells.
+            data = ZstdDecompressor().decompress(data, max_output_size=LARGEST_RECORD)
+        return self._stores[kind].deserialize_cdr(data, kind)
+
+    def _store_of(self, kind: str) -> Typestore:
+        definition = self._definitions.get(kind)
+        try:
+            own = _parse(definition, kind) if definition else {}
+            return _store(own) if own else known_types()
+        except Exception:
+            if kind not in known_types().fielddefs:
+                raise
+            return known_types()
+
+
+def _parse(definition: MessageDefinition, kind: str) -> dict[str, Any]:
+    if definition.format == MessageDefinitionFormat.MSG:
+        return dict(get_types_from_msg(definition.data, kind))
     own: dict[str, Any] = {}
-    for kind, definition in definitions.items():
-        if definition.format == MessageDefinitionFormat.MSG:
-            own.update(get_types_from_msg(definition.data, kind))
-        elif definition.format == MessageDefinitionFormat.IDL:
-            # Several files behind one another, each after a line of 80 signs and its name.
-            parts = definition.data.split('=' * 80 + '\n')
-            for part in parts:
-                text = part.split('\n', 1)[1] if part.startswith('IDL: ') else part
-                if text.strip():
-                    own.update(get_types_from_idl(text))
-    return _store(own) if own else known_types()
+    if definition.format == MessageDefinitionFormat.IDL:
+        # Several files behind one another, each after a line of 80 signs and its name.
+        for part in definition.data.split('=' * 80 + '\n'):
+            text = part.split('\n', 1)[1] if part.startswith('IDL: ') else part
+            if text.strip():
+                own.update(get_types_from_idl(text))
+    return own
 
 
 def _store(own: Mapping[str, Any]) -> Typestore:

@@ -17,13 +17,11 @@ from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
 from rosbags.rosbag2 import Reader
 
 from adet_core.errors import BagError
-from adet_evaluation.bags.messages import types_of
+from adet_evaluation.bags.messages import BagTypes, LARGEST_RECORD
 
 STORAGES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
 """What a storage file's name ends in, and what ROS 2 calls such a storage."""
 _METADATA = 'metadata.yaml'
-# A torn length must not be taken for an order to read that much.
-_LARGEST_RECORD = 2**30
 _NO_DEFINITION = MessageDefinition(MessageDefinitionFormat.NONE, '')
 
 
@@ -46,13 +44,15 @@ class Message(NamedTuple):
         topic: Its topic.
         kind: Its type.
         received_ns: When it was recorded, in nanoseconds.
-        value: The message, with the fields of its definition.
+        value: The message, with the fields of its definition; None if it is damaged.
+        error: Empty, or one line that says why there is no value.
     """
 
     topic: str
     kind: str
     received_ns: int
     value: Any
+    error: str = ''
 
 
 class _Raw(NamedTuple):
@@ -103,25 +103,31 @@ class Bag:
                 counts[name] += topic.messages
                 kinds[name] = topic.kind
         self.topics = {name: Topic(kinds[name], counts[name]) for name in sorted(kinds)}
-        try:
-            self._types = types_of(definitions)
-        except Exception as error:  # noqa: BLE001 - the text comes from the bag
-            msg = f'{path}: its message definitions cannot be read ({_brief(error)})'
-            raise BagError(msg) from None
+        self._types = BagTypes(definitions)
 
     def read(self, topics: Collection[str]) -> Iterator[Message]:
-        """The messages of some topics; where the bag is damaged, up to there."""
+        """The messages of some topics; where a storage file is damaged, up to there."""
         for storage in self._storages:
+            total = sum(topic.messages for name, topic in storage.topics.items() if name in topics)
+            done = 0
             try:
                 for raw in storage.read(topics):
-                    value = self._types.deserialize_cdr(raw.data, raw.kind)
-                    yield Message(raw.topic, raw.kind, raw.received_ns, value)
+                    done += 1
+                    yield self._decode(raw, storage.path)
             except GeneratorExit:
                 raise
             except Exception as error:  # noqa: BLE001 - damaged bytes make the libraries fail in any way
-                self._warn(
-                    f'{storage.path}: damaged ({_brief(error)}); the rest of it is not read'
-                )
+                lost = f'{total - done} of {total} messages are not read'
+                self._warn(f'{storage.path}: damaged ({_brief(error)}); {lost}')
+
+    def _decode(self, raw: _Raw, path: Path) -> Message:
+        try:
+            value = self._types.decode(raw.data, raw.kind)
+        except Exception as error:  # noqa: BLE001 - damaged bytes make the libraries fail in any way
+            reason = f'a message cannot be decoded ({_brief(error)})'
+            self._warn(f'{path}: {raw.topic}: {reason}')
+            return Message(raw.topic, raw.kind, raw.received_ns, None, reason)
+        return Message(raw.topic, raw.kind, raw.received_ns, value)
 
     def told(self) -> str:
         """The topics and their types, for an error message."""
@@ -134,6 +140,7 @@ class Bag:
 
     def _open(self) -> list[_Storage]:
         if self.path.is_file():
+            _refuse_foreign(self.path)
             return [self._open_file(self.path)]
         files = sorted(
             (file for file in self.path.glob('*') if file.suffix in STORAGES), key=_in_order
@@ -152,6 +159,8 @@ class Bag:
                 f'{self.path}: has no {_METADATA}, as its recording was cut short; {remedy}'
             )
         if not files:
+            for file in sorted(self.path.glob('*')):
+                _refuse_foreign(file)
             msg = f'{self.path}: no rosbag: it has no {_METADATA} and no .mcap or .db3 file'
             raise BagError(msg)
         return [self._open_file(file) for file in files]
@@ -220,7 +229,7 @@ class _Torn:
         schemas: dict[int, Schema] = {}
         channels: dict[int, Channel] = {}
         with self.path.open('rb') as file:
-            reader = StreamReader(file, validate_crcs=True, record_size_limit=_LARGEST_RECORD)
+            reader = StreamReader(file, validate_crcs=True, record_size_limit=LARGEST_RECORD)
             records = reader.records
             while True:
                 try:
@@ -234,6 +243,17 @@ class _Torn:
                 elif isinstance(record, McapMessage):
                     channel = channels[record.channel_id]
                     yield schemas[channel.schema_id], channel, record
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a storage file of another kind, and say what makes one of ours of it."""
+    if path.suffix == '.zstd':
+        msg = f'{path}: is compressed; unpack it with: zstd -d {path}'
+        raise BagError(f'{msg}, or give its whole folder with {_METADATA}')
+    if path.suffix == '.bag':
+        command = f'rosbags-convert --src {path} --dst {path.with_suffix("")}'
+        msg = f'{path}: is a bag of ROS 1; convert it with: {command}'
+        raise BagError(msg)
 
 
 def _definition(schema: Schema) -> MessageDefinition:

@@ -11,7 +11,7 @@ from adet_core.io.sources import Frame
 from adet_core.progress import ProgressCallback, silent
 from adet_core.records import Record, with_verdict
 from adet_evaluation.bags.messages import explained, INFO, nanoseconds, RESULT
-from adet_evaluation.bags.reader import Bag
+from adet_evaluation.bags.reader import Bag, Message
 from adet_evaluation.rows import join_rows
 
 
@@ -40,6 +40,12 @@ def recorded_results(bag: Bag, *, progress: ProgressCallback = silent) -> dict[s
     found: dict[str, list[Record]] = {name.removesuffix('/result'): [] for name in sorted(topics)}
     told: dict[str, dict[int, Frame]] = {name: {} for name in infos}
     for number, message in enumerate(bag.read(topics | infos)):
+        if message.value is None:
+            name = message.topic.removesuffix('/result')
+            # Where there are labels, the one that stays alone tells of the loss.
+            if message.kind == RESULT and not infos:
+                found[name].append(_damaged(message, name))
+            continue
         stamp = nanoseconds(message.value.header, message.received_ns)
         if message.kind == INFO:
             told[message.topic][stamp] = explained(message.value, stamp)
@@ -57,6 +63,17 @@ def recorded_results(bag: Bag, *, progress: ProgressCallback = silent) -> dict[s
         name: join_rows(rows, beside[name].items(), why='no result in the bag')
         for name, rows in found.items()
     }
+
+
+def _damaged(message: Message, name: str) -> Record:
+    return Record(
+        stamp_ns=message.received_ns,
+        frame_id='',
+        source='',
+        label='',
+        model=name.rpartition('/')[2],
+        error=message.error,
+    )
 
 
 def _row(message: Any, stamp: int, received_ns: int) -> Record:

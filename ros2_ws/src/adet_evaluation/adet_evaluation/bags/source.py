@@ -15,7 +15,7 @@ from adet_core.image import decode_message, Image, unpack_image
 from adet_core.io.sources import Frame
 from adet_core.io.stamp_join import StampJoin
 from adet_evaluation.bags.messages import COMPRESSED, explained, IMAGE, INFO, nanoseconds
-from adet_evaluation.bags.reader import Bag
+from adet_evaluation.bags.reader import Bag, Message
 
 INFO_NAME = 'image_info'
 _IMAGE_KINDS = (IMAGE, COMPRESSED)
@@ -77,23 +77,14 @@ class BagSource:
         waiting: deque[tuple[int, Any]] = deque()
         seen: dict[int, None] = {}
         patience = _PATIENCE if self.info_topic else 0
-        last = -1
         for message in self._bag.read({self.topic, self.info_topic}):
+            if message.value is None:
+                yield from self._damaged(message)
+                continue
             stamp = nanoseconds(message.value.header, message.received_ns)
             if message.topic == self.info_topic:
-                if message.value.error:
-                    yield explained(message.value, stamp)
-                else:
-                    for lost, info in infos.tell(stamp, message.value):
-                        yield _lost(lost, info)
-            elif stamp in seen:
-                self.duplicates += 1
-            else:
-                seen[stamp] = None
-                if len(seen) > _KEPT_STAMPS:
-                    del seen[next(iter(seen))]
-                self.non_monotonic += stamp < last
-                last = stamp
+                yield from _tell(infos, stamp, message.value)
+            elif self._is_new(stamp, seen):
                 waiting.append((stamp, message.value))
             while waiting and (waiting[0][0] in infos or len(waiting) > patience):
                 yield self._frame(*waiting.popleft(), infos)
@@ -101,6 +92,23 @@ class BagSource:
             yield self._frame(*waiting.popleft(), infos)
         for stamp, info in infos.unused():
             yield _lost(stamp, info)
+
+    def _damaged(self, message: Message) -> Iterator[Frame]:
+        # Where there are labels, the one that stays alone tells of the loss.
+        if not self.info_topic:
+            name = f'{self._bag.path}#{self.topic}@{message.received_ns}'
+            yield Frame(None, name, error=message.error, stamp_ns=message.received_ns)
+
+    def _is_new(self, stamp: int, seen: dict[int, None]) -> bool:
+        """Count an image whose stamp came before, or is earlier than that of the one before it."""
+        if stamp in seen:
+            self.duplicates += 1
+            return False
+        self.non_monotonic += stamp < next(reversed(seen), stamp)
+        seen[stamp] = None
+        if len(seen) > _KEPT_STAMPS:
+            del seen[next(iter(seen))]
+        return True
 
     def _frame(self, stamp: int, message: Any, infos: StampJoin[Any]) -> Frame:
         name = f'{self._bag.path}#{self.topic}@{stamp}'
@@ -168,6 +176,14 @@ def _topic_of(bag: Bag, wanted: str) -> str:
         msg = f'{bag.path}: {what}{remedy}; it has {bag.told()}'
         raise BagError(msg)
     return found[0]
+
+
+def _tell(infos: StampJoin[Any], stamp: int, info: Any) -> Iterator[Frame]:
+    if info.error:
+        yield explained(info, stamp)
+        return
+    for forgotten, old in infos.tell(stamp, info):
+        yield _lost(forgotten, old)
 
 
 def _lost(stamp: int, info: Any) -> Frame:

@@ -29,6 +29,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from adet_core.bundle import sync_folder
 from adet_core.errors import BagError, ConfigError
 from adet_core.image import Image
+from adet_core.io.folders import readable
 from adet_core.io.sources import Frame, FrameSource
 from adet_core.progress import ProgressCallback, silent
 from adet_evaluation.bags.messages import COMPRESSED, IMAGE, INFO, known_types, make_header
@@ -154,9 +155,11 @@ class _Recorder:
 
     def add(self, frame: Frame, stamp: int) -> None:
         header = make_header(self._types, stamp, frame.frame_id or self._options.frame_id)
-        texts = {'source': frame.source, 'label': frame.label, 'error': frame.error}
-        # A file's name need not be text; a message has nothing but text.
-        fields = {key: text.encode(errors='replace').decode() for key, text in texts.items()}
+        fields = {
+            'source': readable(frame.source),
+            'label': frame.label,
+            'error': readable(frame.error),
+        }
         self._write(self._infos, stamp, header=header, **fields)
         if frame.image is None:
             self.unreadable += 1
