@@ -35,7 +35,7 @@ from adet_evaluation.evaluation import (
     Evaluation,
     load_detectors,
 )
-from adet_evaluation.report import write_report
+from adet_evaluation.report import to_dict, write_report
 
 START_NS = 1_700_000_000_000_000_000
 
@@ -116,6 +116,24 @@ def test_masks_that_lie_beside_the_images_give_pixel_metrics(
     assert open_bundle(deployed.run_dir / 'pytorch').manifest.metrics['aupro'] == pytest.approx(
         found.aupro, abs=0.02
     )
+
+
+def test_masks_of_no_use_are_named_and_counted(
+    deployed: Any, detectors: dict[str, Detector], tmp_path: Path
+) -> None:
+    folder = tmp_path / 'test'
+    shutil.copytree(deployed.test_folder, folder)
+    first, second = sorted((folder / 'masks').iterdir())[:2]
+    first.rename(folder / 'masks' / 'nobody.png')
+    second.write_bytes(cv2.imencode('.png', np.full((10, 99), 255, np.uint8))[1].tobytes())
+    found = evaluate_source(open_source(str(folder)), 'images', detectors)
+    values = to_dict(found)
+    assert (values['unmatched_masks'], values['unfit_masks']) == (1, 1)
+    assert [line.partition(':')[0] for line in values['warnings']] == [
+        str(second),
+        str(folder / 'masks' / 'nobody.png'),
+    ]
+    assert found.models['padim'].figures.pixel_auroc is not None
 
 
 def test_a_image_that_cannot_be_inspected_is_missing_and_the_rest_goes_on(

@@ -453,7 +453,7 @@ def test_scores_that_drift_are_a_warning_until_a_window_is_as_learned(ros, deplo
         ros.until(lambda n=number: len(results) == n, 'the result')
     status = ros.until(lambda: (s := told()) and 'drift' in s.message and s, 'the warning')
     assert status.level == DiagnosticStatus.WARN
-    assert 'accepted images score higher than the good ones' in status.message
+    assert 'accepted images score higher than the normal ones' in status.message
     values = {entry.key: entry.value for entry in status.values}
     assert values['drift_test'] == 'on'
     assert float(values['drift_p_value']) < 1e-3

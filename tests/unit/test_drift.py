@@ -48,7 +48,7 @@ def test_a_window_is_tested_when_it_is_full() -> None:
     assert found is test.latest
     assert found is not None
     assert found.drifts
-    assert str(found).startswith('accepted images score higher than the good ones')
+    assert str(found).startswith('accepted images score higher than the normal ones')
     assert [test.add(0.5) for _ in range(9)] == [None] * 9
     assert test.latest is found
 

@@ -40,7 +40,7 @@ class Comparison(NamedTuple):
         """One line for people."""
         side = 'higher' if self.higher else 'lower'
         return (
-            f'accepted images score {side} than the good ones kept back in training '
+            f'accepted images score {side} than the normal ones kept back in training '
             f'(Kolmogorov-Smirnov {self.statistic:.2f}, p {self.p_value:.1g})'
         )
 

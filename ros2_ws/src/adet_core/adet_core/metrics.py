@@ -28,7 +28,7 @@ class Rates(NamedTuple):
 
     Attributes:
         f1: Harmonic mean of precision and recall of *anomalous*; None without anomalies.
-        false_reject_rate: Share of normal images found anomalous; None without good ones.
+        false_reject_rate: Share of normal images found anomalous; None without normal images.
         false_accept_rate: Share of anomalous images found normal; None without anomalies.
     """
 

@@ -77,11 +77,11 @@ def load_detectors(
         (path, Detector.load(path, backend=backend, threads=threads, progress=progress))
         for path in bundles
     ]
-    words = [detector.bundle.manifest.model for _, detector in loaded]
+    models = [detector.bundle.manifest.model for _, detector in loaded]
     found: dict[str, Detector] = {}
     for path, detector in loaded:
-        word = detector.bundle.manifest.model
-        name = word if words.count(word) == 1 else f'{word} {detector.bundle.bundle_id}'
+        model = detector.bundle.manifest.model
+        name = model if models.count(model) == 1 else f'{model} {detector.bundle.bundle_id}'
         if name in found:
             msg = f'{path}: the same bundle was named before'
             raise ConfigError(msg)
@@ -189,10 +189,10 @@ def evaluate_results(
     if replayed is not None:
         expected = _without_images(replayed, progress)
         read = [(path, join_rows(rows, expected, why='has no row')) for path, rows in read]
-    words = [rows[0].model if rows else '' for _, rows in read]
+    names = [rows[0].model if rows else '' for _, rows in read]
     named = {
-        word if word and words.count(word) == 1 else f'{word} ({path})': rows
-        for word, (path, rows) in zip(words, read, strict=True)
+        name if name and names.count(name) == 1 else f'{name} ({path})': rows
+        for name, (path, rows) in zip(names, read, strict=True)
     }
     models, warnings = {}, list(replayed.warnings) if replayed else []
     for name, rows in share_labels(named).items():

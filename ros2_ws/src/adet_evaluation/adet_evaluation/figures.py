@@ -36,7 +36,7 @@ class DefectType:
     Attributes:
         images: Anomalous images of it.
         missed: How many of them were found normal.
-        image_auroc: Of them against all normal images; None without good ones.
+        image_auroc: Of them against all normal images; None without normal images.
     """
 
     images: int
