@@ -16,13 +16,14 @@ import pytest
 from sklearn.metrics import f1_score
 from tiny_models import Learn
 
-from adet_core.bundle import Manifest, open_bundle
+from adet_core.bundle import MADE_UP_FILE, Manifest, open_bundle
 from adet_core.errors import ConfigError, DatasetError
 from adet_core.io.labelled import LabelledImage
+from adet_core.objectives import choose_threshold
 from adet_core.prediction import Prediction
 from adet_core.scoring import normalise_score
 from adet_core.thresholds import normal_threshold, with_uncertain_band
-from adet_training.calibrate import calibrate, Tested
+from adet_training.calibrate import calibrate, objective_of, Tested
 from adet_training.parameters import make_parameters, Parameters
 
 pytestmark = pytest.mark.training
@@ -51,12 +52,46 @@ def _parameters(**values: Any) -> Parameters:
     return make_parameters(Parameters, values)
 
 
+F1 = _parameters(objective='f1')
+
+
 # ---- from answers to thresholds
+
+
+def test_labels_respect_the_false_reject_rate_and_tell_both_rates() -> None:
+    tested, held_out = _judged(GOOD, BAD), _judged(GOOD + 0.5)
+    found = calibrate(_parameters(false_reject_rate=0.1), tested, held_out, labelled=True)
+    every = np.concatenate([GOOD, GOOD + 0.5])
+    expected = normal_threshold(every, 0.1)
+    assert found.image.value == expected.value
+    assert (found.image.method, found.image.normals) == ('normal_quantile', 80)
+    told = found.image.detail.removeprefix(f'{expected.detail}; cross-fitted: ')
+    assert re.fullmatch(
+        r'\d+ of 80 normal images rejected \(.*\), \d+ of 30 anomalous images missed \(.*\)', told
+    )
+    assert found.score_range.normals == tuple(np.sort(every))
+    assert found.score_range.anomalies == tuple(BAD)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'method'),
+    [
+        ({'objective': 'recall', 'target_recall': 0.8}, 'anomaly_quantile'),
+        ({'objective': 'cost', 'cost_miss': 20}, 'lowest_cost'),
+        ({'objective': 'f1'}, 'f1_optimal'),
+    ],
+)
+def test_the_objective_decides(settings: dict[str, Any], method: str) -> None:
+    parameters = _parameters(**settings)
+    found = calibrate(parameters, _judged(GOOD, BAD), None, labelled=True)
+    chosen = choose_threshold(objective_of(parameters), GOOD, BAD)
+    assert (found.image.value, found.image.method) == (chosen.value, method)
+    assert (found.pixel.value, found.pixel.method) == (2 * chosen.value, method)
 
 
 def test_labelled_images_give_the_threshold_of_the_best_f1() -> None:
     tested = _judged(GOOD, BAD)
-    found = calibrate(_parameters(), tested, None, labelled=True)
+    found = calibrate(F1, tested, None, labelled=True)
     scores, labels = tested.prediction.scores, tested.labels
     assert (found.image.method, found.image.normals, found.image.anomalies) == (
         'f1_optimal',
@@ -74,8 +109,11 @@ def test_labelled_images_give_the_threshold_of_the_best_f1() -> None:
 
 def test_without_masks_the_largest_values_of_the_maps_stand_for_the_pixels() -> None:
     tested = _judged(GOOD, BAD)
-    found = calibrate(_parameters(), tested, None, labelled=True)
-    told = "no masks; best F1 of the maps' largest values on the labelled test images"
+    found = calibrate(F1, tested, None, labelled=True)
+    told = (
+        "of the maps' largest values: best F1 on the labelled images; figures of the same images "
+        'flatter it'
+    )
     assert found.pixel == replace(found.image, value=2 * found.image.value, detail=told)
 
 
@@ -121,7 +159,7 @@ def test_the_uncertain_band_is_that_of_images_the_model_was_not_fitted_to(
     parameters = _parameters(uncertain_rate=0.2)
     found = calibrate(parameters, tested, held_out, labelled=True)
     bare = calibrate(_parameters(), tested, held_out, labelled=True)
-    good = held_out.prediction.scores if held_out else GOOD
+    good = np.concatenate([held_out.prediction.scores, GOOD]) if held_out else GOOD
     assert found.image == with_uncertain_band(bare.image, good, 0.2)
     assert found.image.uncertain_from is not None
     assert found.image.uncertain_from < found.image.value
@@ -152,9 +190,8 @@ def _manifest(run: Any) -> Manifest:
 @pytest.mark.parametrize(
     ('settings', 'method', 'held_out'),
     [
-        ({}, 'f1_optimal', 0),
-        ({'threshold': 'auto'}, 'f1_optimal', 0),
-        ({'threshold': 'labelled'}, 'f1_optimal', 0),
+        ({}, 'normal_quantile', 0),
+        ({'threshold': 'labelled', 'objective': 'f1'}, 'f1_optimal', 0),
         ({'threshold': 'normal'}, 'normal_quantile', 2),
         ({'threshold': 'normal', 'held_out': 0.5}, 'normal_quantile', 6),
     ],
@@ -163,33 +200,50 @@ def _manifest(run: Any) -> Manifest:
 def test_the_threshold_comes_from_where_it_is_asked_to(
     learn: Learn, settings: dict[str, Any], method: str, held_out: int
 ) -> None:
-    manifest = _manifest(learn(settings))
+    run = learn(settings)
+    manifest = _manifest(run)
     assert (manifest.dataset.train, manifest.dataset.held_out) == (12 - held_out, held_out)
     assert (manifest.dataset.test_normal, manifest.dataset.test_anomaly) == (6, 10)
-    for threshold in (manifest.image_threshold, manifest.pixel_threshold):
-        assert threshold.method == method
-        expected = (held_out, 0) if held_out else (6, 10)
-        assert (threshold.normals, threshold.anomalies) == expected
+    kept = manifest.score_range
+    assert (len(kept.normals), len(kept.anomalies)) == (held_out or 6, 10)
+    image, pixel = manifest.image_threshold, manifest.pixel_threshold
+    assert image.method == method
+    assert image.normals == len(kept.normals)
+    # The drawn data has masks.
+    assert pixel.method == (method if held_out else 'f1_optimal')
+    # Defects were made up on the normal images that the bundle keeps.
+    bundle = open_bundle(run.folder / 'pytorch')
+    defects, normals = bundle.made_up(), bundle.normals()
+    assert sum(map(len, kept.made_up.values())) == len(defects.normal) == 9 * len(normals)
+    assert MADE_UP_FILE in manifest.files
     # The test figures are those at this threshold, wherever it came from.
     metrics = manifest.metrics
     assert {'image_auroc', 'image_f1', 'false_reject_rate', 'pixel_auroc', 'aupro'} <= set(metrics)
     assert manifest.hyper_parameters['threshold'] == settings.get('threshold', 'auto')
 
 
-@pytest.mark.parametrize('left', ['normal', 'anomaly', ''])
+@pytest.mark.parametrize(
+    ('left', 'word', 'remedy'),
+    [
+        ('normal', 'threshold=labelled', 'threshold=normal'),
+        ('anomaly', 'threshold=labelled', 'threshold=normal'),
+        ('', 'threshold=labelled', 'threshold=normal'),
+        ('normal', 'objective=recall', 'objective=false_reject_rate'),
+    ],
+)
 def test_asking_for_labels_that_are_not_there_is_an_error(
-    own_data: Path, learn: Learn, tmp_path: Path, left: str
+    own_data: Path, learn: Learn, tmp_path: Path, left: str, word: str, remedy: str
 ) -> None:
     for kind in {'normal', 'anomaly'} - {left}:
         shutil.rmtree(own_data / 'test' / 'plate' / kind)
     if not left:
         shutil.rmtree(own_data / 'test')
     message = (
-        'threshold=labelled needs normal and anomalous test images (test/<category>/normal and '
-        'anomaly); use --set threshold=normal'
+        f'{word} needs normal and anomalous test images (test/<category>/normal and anomaly); '
+        f'use --set {remedy}'
     )
     with pytest.raises(DatasetError, match=f'^{re.escape(message)}$'):
-        learn({'threshold': 'labelled'}, data_root=own_data)
+        learn(dict([word.split('=')]), data_root=own_data)
     assert not (tmp_path / 'models').exists()
 
 
@@ -209,9 +263,9 @@ def test_the_band_and_its_origin_are_stored(learn: Learn) -> None:
     assert image['confidence'] == 0.9
     assert 0.15 < image['false_reject_bound'] < 1
     assert image['uncertain_from'] < image['value']
-    assert '40% of good parts uncertain or rejected on average, from 6 good' in image['detail']
+    assert '40% of good parts uncertain or rejected on average, from 6 normal' in image['detail']
     assert values['pixel_threshold']['uncertain_from'] is None
-    assert values['schema_version'] == 3
+    assert values['schema_version'] == 4
     for name, value in settings.items():
         assert values['hyper_parameters'][name] == value
 
@@ -220,6 +274,16 @@ def test_the_band_and_its_origin_are_stored(learn: Learn) -> None:
     ('settings', 'message'),
     [
         ({'threshold': 'best'}, "threshold is 'best', expected auto or labelled or normal"),
+        (
+            {'objective': 'best'},
+            "objective is 'best', expected false_reject_rate or recall or cost or f1",
+        ),
+        ({'target_recall': 1}, 'target_recall is 1.0, expected between 0 and 1'),
+        ({'cost_miss': 0}, 'cost_miss is 0.0, expected above 0'),
+        (
+            {'objective': 'f1', 'threshold': 'normal'},
+            "objective is 'f1', expected false_reject_rate, as threshold=normal takes no labels",
+        ),
         ({'threshold': 3}, 'threshold is 3, expected str'),
         ({'confidence': 0}, 'confidence is 0.0, expected between 0 and 1'),
         ({'confidence': 1}, 'confidence is 1.0, expected between 0 and 1'),

@@ -67,7 +67,7 @@ def test_training_prints_one_json_object_and_nothing_else(
     manifest = bundle.manifest
     assert result['bundle_id'] == bundle.bundle_id
     assert result['threshold'] == manifest.image_threshold.value
-    assert result['threshold_method'] == 'f1_optimal'
+    assert result['threshold_method'] == 'normal_quantile'
     for name in ('image_auroc', 'pixel_auroc', 'aupro', 'image_f1'):
         assert result[name] == manifest.metrics[name]
         assert 0 < result[name] <= 1

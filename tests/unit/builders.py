@@ -31,6 +31,7 @@ from adet_core.bundle import (
     ImageSpec,
     Manifest,
     META_FILE,
+    NORMALS_FILE,
     Parity,
     ScoreRange,
     Threshold,
@@ -81,7 +82,13 @@ def manifest(**overrides: Any) -> Manifest:
         'pixel_threshold': Threshold(
             value=PIXEL_THRESHOLD, method='f1_optimal', normals=5, anomalies=6, detail='masks'
         ),
-        'score_range': ScoreRange(minimum=0.0, maximum=SPAN, normals=(1.0, 2.0)),
+        'score_range': ScoreRange(
+            minimum=0.0,
+            maximum=SPAN,
+            normals=(1.0, 2.0),
+            anomalies=(70.0,),
+            made_up={'faint': (3.0,)},
+        ),
         'dataset': DatasetInfo(
             train=12,
             held_out=3,
@@ -144,13 +151,18 @@ def make_bundle(
     arrays: Mapping[str, np.ndarray] | None = None,
     weights: bytes = b'weights',
     seed: int = 0,
+    normals: np.ndarray | None = None,
+    more: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     **overrides: Any,
 ) -> Bundle:
-    """Write a bundle; ``overrides`` are fields of its manifest."""
+    """Write a bundle; ``overrides`` are fields of its manifest, ``more`` arrays of more files."""
     chosen = statistics(seed) if arrays is None else arrays
-    return write_bundle(
-        folder, manifest(**overrides), contents(chosen, weights=weights, seed=seed)
-    )
+    files = dict(contents(chosen, weights=weights, seed=seed))
+    if normals is not None:
+        files[NORMALS_FILE] = functools.partial(write_arrays, arrays={'images': normals})
+    for name, found in (more or {}).items():
+        files[name] = functools.partial(write_arrays, arrays=found)
+    return write_bundle(folder, manifest(**overrides), files)
 
 
 def make_engine(bundle: Bundle, graph: bytes | None = None, **overrides: Any) -> bytes:

@@ -76,6 +76,12 @@ MAY_BE_ABSENT = {
     ('score_range', 'normals'),
     ('score_range', 'normals', 0),
     ('score_range', 'normals', 1),
+    # New in 4.
+    ('score_range', 'anomalies'),
+    ('score_range', 'anomalies', 0),
+    ('score_range', 'made_up'),
+    ('score_range', 'made_up', 'faint'),
+    ('score_range', 'made_up', 'faint', 0),
     ('metrics', 'image_auroc'),
     ('versions', 'numpy'),
 }
@@ -206,7 +212,7 @@ def test_a_bundle_of_version_1_is_still_read(bundle_folder: Path) -> None:
     assert read.image_threshold.value == builders.IMAGE_THRESHOLD
     assert read.score_range.normals == ()
     # Written again it has the new fields, so it must not claim to be the old version.
-    assert json.loads(read.to_json())['schema_version'] == SCHEMA_VERSION == 3
+    assert json.loads(read.to_json())['schema_version'] == SCHEMA_VERSION == 4
 
 
 @pytest.mark.parametrize('start', [math.nan, math.inf, -math.inf, 5.0, 5.5])

@@ -13,8 +13,10 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_recall_curve, 
 
 from adet_core.metrics import (
     auroc,
+    auroc_loss_bound,
     best_f1_threshold,
     binomial_upper_bound,
+    net_loss_bound,
     pixel_metrics,
     PixelMetrics,
     Rates,
@@ -279,3 +281,43 @@ def test_pixel_metrics_only_see_the_order(seed: int) -> None:
     straight = pixel_metrics(maps, masks)
     bent = pixel_metrics([np.exp(m.astype(np.float64)) for m in maps], masks)
     assert bent == pytest.approx(straight, abs=1e-12)
+
+
+@pytest.mark.parametrize('confidence', [0.9, 0.95, 0.99])
+def test_a_net_loss_is_credible_where_mcnemar_finds_it(confidence: float) -> None:
+    binomtest = pytest.importorskip('scipy.stats').binomtest
+    for lost in range(15):
+        for gained in range(12):
+            bound = net_loss_bound(lost, gained, 40, confidence)
+            count = lost + gained
+            p = binomtest(lost, count, 0.5, alternative='greater').pvalue if count else 1.0
+            assert (bound > 0) == (p < 1 - confidence), (lost, gained)
+            assert bound <= (lost - gained) / 40
+    # The smallest loss that can be told at 95 %.
+    assert [net_loss_bound(lost, 0, 150, 0.95) > 0 for lost in range(7)] == [False] * 5 + [
+        True
+    ] * 2
+
+
+def test_a_loss_of_auroc_is_credible_as_often_as_its_confidence_says() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) < 25
+    held, rounds = 0, 400
+    for _ in range(rounds):
+        common = rng.normal(size=60)
+        # Both models are equally good, so the true loss is 0.
+        one, other = (common + 0.7 * rng.normal(size=60) + labels for _ in range(2))
+        bound = auroc_loss_bound(one, other, labels, 0.9)
+        assert bound is not None
+        held += bound <= 0
+    assert held / rounds == pytest.approx(0.9, abs=0.05)
+    scores = np.arange(60.0)[::-1]
+    assert auroc_loss_bound(scores, scores, labels, 0.95) == 0
+    worse = auroc_loss_bound(scores, rng.normal(size=60), labels, 0.95)
+    assert worse is not None
+    assert 0.2 < worse < 0.6
+
+
+def test_a_few_images_tell_no_loss_of_auroc() -> None:
+    labels = np.arange(20) < 4
+    assert auroc_loss_bound(np.ones(20), np.ones(20), labels, 0.95) is None

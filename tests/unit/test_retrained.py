@@ -62,12 +62,12 @@ def report_of(bundle: Bundle, value: float, **other: Any) -> RetrainReport:
     return RetrainReport(**{**values, **other})
 
 
-def put(folder: Path, value: float, *, keep: int = 5) -> Bundle:
+def put(folder: Path, value: float, *, keep: int = 5, **other: Any) -> Bundle:
     """Put a set into service whose threshold and mean are ``value``."""
     bundle = open_bundle(folder, in_service=True)
     arrays = {**builders.statistics(), 'mean': np.full_like(builders.statistics()['mean'], value)}
     contents = {STATS: partial(write_arrays, arrays=arrays)}
-    return write_retrained(bundle, report_of(bundle, value), contents, keep=keep)
+    return write_retrained(bundle, report_of(bundle, value, **other), contents, keep=keep)
 
 
 def state(folder: Path) -> tuple[float, float]:

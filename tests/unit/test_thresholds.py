@@ -14,7 +14,6 @@ import pytest
 
 from adet_core.bundle import Threshold
 from adet_core.thresholds import (
-    labelled_threshold,
     normal_threshold,
     score_range,
     with_uncertain_band,
@@ -231,21 +230,6 @@ def test_a_band_needs_good_scores() -> None:
         with_uncertain_band(_line(5.0), np.array([], np.float32), 0.1)
 
 
-def test_a_labelled_threshold_says_where_it_came_from() -> None:
-    scores, labels = np.array([1.0, 2.0, 6.0]), np.array([False, False, True])
-    threshold = labelled_threshold(scores, labels)
-    assert threshold.value == 4.0
-    assert threshold.method == 'f1_optimal'
-    assert (threshold.normals, threshold.anomalies) == (2, 1)
-    assert threshold.target_false_reject_rate is None
-    assert 'flatter' in threshold.detail
-
-
-def test_a_labelled_threshold_needs_both_classes() -> None:
-    with pytest.raises(ValueError, match='needs normal and anomalous scores'):
-        labelled_threshold(np.ones(3), np.ones(3, bool))
-
-
 @given(SCORES, st.floats(-1e6, 1e6))
 def test_the_score_range_holds_the_scores_and_the_threshold(
     scores: np.ndarray, threshold: float
@@ -266,3 +250,12 @@ def test_the_score_range_is_tight() -> None:
 def test_equal_scores_get_a_range_around_them() -> None:
     found = score_range(np.full(3, 7.0), 7.0, np.full(3, 7.0))
     assert (found.minimum, found.maximum) == (6.5, 7.5)
+
+
+def test_the_score_range_keeps_every_kind_of_score_and_no_more_than_a_bundle_takes() -> None:
+    many = np.arange(1000.0)[::-1]
+    found = score_range(many, 3.0, many, anomalies=[9.0, 8.0], made_up={'faint': [2.0, 1.0]})
+    assert len(found.normals) == 256
+    assert (found.normals[0], found.normals[-1]) == (0, 999)
+    assert found.anomalies == (8, 9)
+    assert found.made_up == {'faint': (1, 2)}

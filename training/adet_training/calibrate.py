@@ -4,24 +4,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from adet_core.bundle import ScoreRange, Threshold
+from adet_core.bundle import Threshold
 from adet_core.io.labelled import LabelledImage
 from adet_core.metrics import auroc, best_f1_threshold, Labels, pixel_metrics, rates_at
+from adet_core.objectives import choose_threshold, Objective
+from adet_core.operating_point import cross_fitted
 from adet_core.prediction import Prediction
 from adet_core.scoring import AnomalyMap
-from adet_core.thresholds import (
-    labelled_threshold,
-    normal_thresholds,
-    score_range,
-    with_uncertain_band,
-)
+from adet_core.thresholds import score_range, Thresholds, with_uncertain_band
 from adet_training.parameters import Parameters
 
 
@@ -48,45 +45,57 @@ class Tested(NamedTuple):
         return [(labelled.mask, found) for labelled, found in pairs if labelled.mask is not None]
 
 
-class Calibration(NamedTuple):
-    """Where a bundle draws its lines."""
-
-    image: Threshold
-    pixel: Threshold
-    score_range: ScoreRange
-
-
 def calibrate(
-    parameters: Parameters, tested: Tested | None, held_out: Tested | None, *, labelled: bool
-) -> Calibration:
-    """Derive thresholds.
+    parameters: Parameters,
+    tested: Tested | None,
+    held_out: Tested | None,
+    *,
+    labelled: bool,
+    made_up: Mapping[str, Sequence[float]] | None = None,
+) -> Thresholds:
+    """Derive the thresholds.
+
+    With labels the objective decides, and the detail says what cross-fitted thresholds do to
+    these images. The default objective takes a quantile of all normal images that were not
+    fitted, so `false_reject_rate` is respected with labels and without.
 
     Args:
-        parameters: Rates and confidence.
+        parameters: Objective, rates and confidence.
         tested: The test images, if there are any.
         held_out: Normal images that the model was not fitted to, if any were kept back.
-        labelled: Whether to take the test images; else the good ones.
+        labelled: Whether to take the labelled test images, too; else normal images alone.
+        made_up: Raw scores of made-up defects by strength, kept beside those of the images.
     """
-    rate = parameters.uncertain_rate
-    if labelled:
-        assert tested is not None
-        image, pixel = _from_labels(tested)
-        good = held_out.prediction.scores if held_out else _good_scores(tested)
-        if rate:
-            image = with_uncertain_band(image, good, rate)
-    else:
+    known = tested.prediction.scores[tested.labels] if tested else ()
+    if not labelled:
         assert held_out is not None
-        good = held_out.prediction.scores
-        image, pixel = normal_thresholds(
-            good,
-            held_out.peaks,
-            parameters.false_reject_rate,
-            confidence=parameters.confidence,
-            uncertain_rate=rate,
-        )
-    inspected = tested if labelled else held_out
-    assert inspected is not None
-    return Calibration(image, pixel, score_range(inspected.prediction.scores, image.value, good))
+        tested = None
+    inspected = [part for part in (held_out, tested) if part]
+    scores = np.concatenate([part.prediction.scores for part in inspected])
+    peaks = np.concatenate([part.peaks for part in inspected])
+    labels = np.concatenate([part.labels for part in inspected])
+    objective = objective_of(parameters)
+    image = _described(objective, scores[~labels], scores[labels])
+    if parameters.uncertain_rate:
+        image = with_uncertain_band(image, scores[~labels], parameters.uncertain_rate)
+    pixel = _from_masks(tested) if tested else None
+    if pixel is None:
+        pixel = choose_threshold(objective, peaks[~labels], peaks[labels])
+        pixel = replace(pixel, detail=f"of the maps' largest values: {pixel.detail}")
+    kept = score_range(scores, image.value, scores[~labels], anomalies=known, made_up=made_up)
+    return Thresholds(image, pixel, kept)
+
+
+def objective_of(parameters: Parameters) -> Objective:
+    """What the thresholds of a training are to achieve."""
+    return Objective(
+        kind=parameters.objective,
+        false_reject_rate=parameters.false_reject_rate,
+        target_recall=parameters.target_recall,
+        cost_miss=parameters.cost_miss,
+        cost_reject=parameters.cost_reject,
+        confidence=parameters.confidence,
+    )
 
 
 def test_metrics(tested: Tested, threshold: float) -> dict[str, float]:
@@ -106,16 +115,24 @@ def test_metrics(tested: Tested, threshold: float) -> dict[str, float]:
     return {name: value for name, value in figures.items() if value is not None}
 
 
-def _from_labels(tested: Tested) -> tuple[Threshold, Threshold]:
-    image = labelled_threshold(tested.prediction.scores, tested.labels)
+def _described(
+    objective: Objective, normals: npt.NDArray[np.float32], anomalies: npt.NDArray[np.float32]
+) -> Threshold:
+    threshold = choose_threshold(objective, normals, anomalies)
+    counts = cross_fitted(objective, normals, anomalies)
+    if counts is None:
+        return threshold
+    return replace(threshold, detail=f'{threshold.detail}; cross-fitted: {counts}')
+
+
+def _from_masks(tested: Tested) -> Threshold | None:
+    """The threshold of the best F1 over the pixels; None without anomalous and good pixels."""
     marked = tested.marked()
     # Without normal images, masks that fill theirs leave no good pixel to compare with.
     if not any(mask.any() for mask, _ in marked) or all(mask.all() for mask, _ in marked):
-        peaks = labelled_threshold(tested.peaks, tested.labels)
-        detail = "no masks; best F1 of the maps' largest values on the labelled test images"
-        return image, replace(peaks, detail=detail)
+        return None
     anomalies = sum(bool(mask.any()) for mask, _ in marked)
-    pixel = Threshold(
+    return Threshold(
         value=best_f1_threshold(
             np.concatenate([found.ravel() for _, found in marked]),
             np.concatenate([mask.ravel() for mask, _ in marked]),
@@ -125,8 +142,3 @@ def _from_labels(tested: Tested) -> tuple[Threshold, Threshold]:
         anomalies=anomalies,
         detail='best F1 over the pixels of the masked test images',
     )
-    return image, pixel
-
-
-def _good_scores(tested: Tested) -> npt.NDArray[np.float32]:
-    return tested.prediction.scores[~tested.labels]

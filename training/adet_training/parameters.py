@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+import math
 from pathlib import Path
 from typing import Any, get_type_hints, TypeVar
 
 import yaml
 
 from adet_core.errors import ConfigError, did_you_mean
+from adet_core.objectives import OBJECTIVES
 
 SOURCES = ('auto', 'labelled', 'normal')
 
@@ -33,12 +35,17 @@ class Parameters:
     Attributes:
         image_size: Edge of the square the images are brought to, in pixels.
         batch_size: Images per step while features are computed.
-        threshold: Where the thresholds come from: ``labelled`` (best F1 on the test images),
-            ``normal`` (normal images kept back from fitting) or ``auto`` (the first where the test
-            data has both classes, else the second).
+        threshold: Where the thresholds come from: ``labelled`` (the test images, and normal images
+            that were kept back), ``normal`` (normal images kept back from fitting) or ``auto``
+            (the first where the test data has both classes, else the second).
         held_out: Share of the normal images that ``normal`` keeps back.
-        false_reject_rate: Share of good parts that a threshold of ``normal`` may reject.
-        confidence: How sure the stated bound of that rate is.
+        objective: What the thresholds achieve: ``false_reject_rate``, ``recall``, ``cost`` or
+            ``f1``; all but the first need labelled test images.
+        false_reject_rate: Share of good parts that may be rejected.
+        target_recall: Share of anomalies that ``recall`` catches.
+        cost_miss: Cost of an anomaly that passes, for ``cost``.
+        cost_reject: Cost of a good part that is rejected, for ``cost``.
+        confidence: How sure the stated bound of ``false_reject_rate`` is.
         uncertain_rate: Share of good parts that may be called uncertain instead of good: it sets
             the lower end of a band below the threshold. 0 is no band.
     """
@@ -47,7 +54,11 @@ class Parameters:
     batch_size: int = 16
     threshold: str = 'auto'
     held_out: float = 0.2
+    objective: str = 'false_reject_rate'
     false_reject_rate: float = 0.01
+    target_recall: float = 0.95
+    cost_miss: float = 50.0
+    cost_reject: float = 1.0
     confidence: float = 0.95
     uncertain_rate: float = 0.0
 
@@ -62,10 +73,19 @@ class Parameters:
         check(0 < self.held_out < 1, 'held_out', self.held_out, 'between 0 and 1')
         rate = self.false_reject_rate
         check(0 < rate < 1, 'false_reject_rate', rate, 'between 0 and 1')
+        recall = self.target_recall
+        check(0 < recall < 1, 'target_recall', recall, 'between 0 and 1')
+        check(0 < self.cost_miss < math.inf, 'cost_miss', self.cost_miss, 'above 0')
+        check(0 < self.cost_reject < math.inf, 'cost_reject', self.cost_reject, 'above 0')
         check(0 < self.confidence < 1, 'confidence', self.confidence, 'between 0 and 1')
         band = self.uncertain_rate
         check(0 <= band < 1, 'uncertain_rate', band, '0, or between 0 and 1')
         check(self.threshold in SOURCES, 'threshold', self.threshold, ' or '.join(SOURCES))
+        kinds = ' or '.join(OBJECTIVES)
+        check(self.objective in OBJECTIVES, 'objective', self.objective, kinds)
+        if self.threshold == 'normal':
+            only = f'{OBJECTIVES[0]}, as threshold=normal takes no labels'
+            check(self.objective == OBJECTIVES[0], 'objective', self.objective, only)
 
 
 P = TypeVar('P', bound=Parameters)

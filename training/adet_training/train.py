@@ -28,6 +28,7 @@ from adet_core.bundle import (
     ImageSpec,
     KNOWN_IMAGES_FILE,
     KnownImages,
+    MADE_UP_FILE,
     Manifest,
     NORMALS_FILE,
     WEIGHTS_FILE,
@@ -38,7 +39,9 @@ from adet_core.bundle import (
 from adet_core.errors import DatasetError
 from adet_core.folder import readable_name
 from adet_core.io.labelled import LabelledImage
+from adet_core.made_up import draw_defects, MadeUpDefects
 from adet_core.models.names import model_folder
+from adet_core.operating_point import doubts
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import AnyAdapter, FitData
@@ -99,7 +102,7 @@ class Run:
         bundle: Its bundle.
         fit_seconds: Wall time of the fit alone.
         unreadable: One line for each image that was skipped.
-        warnings: What makes the metrics doubtful, one line each.
+        warnings: What makes the metrics or the threshold doubtful, one line each.
     """
 
     folder: Path
@@ -155,7 +158,18 @@ def train(
     ask = partial(_judge, module, progress=progress)
     tested = ask(data.test, stage='testing')
     held_out = ask(to_learn.held_out, stage='calibrating')
-    calibration = calibrate(parameters, tested, held_out, labelled=takes_labels(parameters, data))
+    normals = _normals(tested, held_out)
+    defects = draw_defects(len(normals), normals.shape[1:3], seed=config.seed)
+    calibration = calibrate(
+        parameters,
+        tested,
+        held_out,
+        labelled=takes_labels(parameters, data),
+        made_up=_made_up_scores(module, defects, normals, progress),
+    )
+    doubtful = doubts(calibration.image, calibration.score_range)
+    for line in doubtful:
+        log.write(f'warning: {line}')
     size = parameters.image_size
     mean, std = adapter.normalisation(backbone)
     manifest = Manifest(
@@ -183,14 +197,15 @@ def train(
     assert inspected is not None
     contents: dict[str, Content] = {
         **model_contents(adapter, module, _golden(inspected)),
-        NORMALS_FILE: partial(write_arrays, arrays={'images': _normals(tested, held_out)}),
+        NORMALS_FILE: partial(write_arrays, arrays={'images': normals}),
+        MADE_UP_FILE: partial(write_arrays, arrays=defects._asdict()),
         KNOWN_IMAGES_FILE: partial(_write_known, to_learn=to_learn),
     }
     bundle = write_bundle(folder / BUNDLE_FOLDER, manifest, contents)
     log.write(
         f'bundle {bundle.bundle_id}, threshold {manifest.image_threshold}, {manifest.metrics}'
     )
-    return Run(folder, bundle, fit_seconds, data.unreadable, data.warnings)
+    return Run(folder, bundle, fit_seconds, data.unreadable, [*data.warnings, *doubtful])
 
 
 def takes_labels(parameters: Parameters, data: Category) -> bool:
@@ -199,13 +214,19 @@ def takes_labels(parameters: Parameters, data: Category) -> bool:
     Raises:
         DatasetError: Labels are asked for, and the test data does not have both classes.
     """
-    if parameters.threshold == 'labelled' and not data.is_labelled:
+    labelled = parameters.threshold != 'normal' and data.is_labelled
+    needs = ''
+    if parameters.threshold == 'labelled':
+        needs, remedy = 'threshold=labelled', 'threshold=normal'
+    elif parameters.objective != 'false_reject_rate':
+        needs, remedy = f'objective={parameters.objective}', 'objective=false_reject_rate'
+    if needs and not labelled:
         msg = (
-            'threshold=labelled needs normal and anomalous test images (test/<category>/normal '
-            'and anomaly); use --set threshold=normal'
+            f'{needs} needs normal and anomalous test images (test/<category>/normal and '
+            f'anomaly); use --set {remedy}'
         )
         raise DatasetError(msg)
-    return parameters.threshold != 'normal' and data.is_labelled
+    return labelled
 
 
 def split(adapter: AnyAdapter, parameters: Parameters, data: Category, seed: int) -> FitData:
@@ -309,6 +330,19 @@ def _normals(tested: Tested | None, held_out: Tested | None) -> npt.NDArray[np.u
     # Evenly from all of them: neighbours in a folder are often alike.
     chosen = np.unique(np.linspace(0, len(samples) - 1, num=max(most, 1)).round().astype(int))
     return np.stack([samples[index].pixels for index in chosen])
+
+
+def _made_up_scores(
+    module: Any,
+    defects: MadeUpDefects,
+    normals: npt.NDArray[np.uint8],
+    progress: ProgressCallback,
+) -> dict[str, tuple[float, ...]]:
+    """What the trained module says of made-up defects, by strength; nothing without normals."""
+    if not len(normals):
+        return {}
+    pasted = [defects.pasted(normals, index) for index in range(len(defects.normal))]
+    return defects.by_strength(predict(module, pasted, progress, 'made-up defects').scores)
 
 
 def _write_known(file: IO[bytes], *, to_learn: FitData) -> None:

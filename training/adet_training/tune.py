@@ -28,12 +28,12 @@ import yaml
 from adet_core.bundle import write_atomic
 from adet_core.errors import AdetError, ConfigError
 from adet_core.image import ImageArray
+from adet_core.made_up import cut_paste
 from adet_core.metrics import auroc
 from adet_core.models.names import model_folder
 from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import AnyAdapter, FitData
 from adet_training.backbone import hash_file, name_backbone
-from adet_training.cutpaste import cut_paste
 from adet_training.dataset import Category, hold_out, load_category
 from adet_training.fit import predict
 from adet_training.models import load_adapter

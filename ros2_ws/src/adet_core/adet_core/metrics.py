@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 import math
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import cv2
@@ -21,6 +22,9 @@ Scores = npt.NDArray[Any]
 """1-D, any real type; larger is more anomalous."""
 Labels = npt.NDArray[np.bool_]
 """1-D, True for anomalous, as long as the scores."""
+
+FEWEST = 5
+"""Images of a class that a paired comparison needs: at 95 %, four losses may still be chance."""
 
 
 class Rates(NamedTuple):
@@ -143,6 +147,79 @@ def binomial_interval(count: int, total: int, confidence: float) -> tuple[float,
         1 - binomial_upper_bound(total - count, total, one_sided),
         binomial_upper_bound(count, total, one_sided),
     )
+
+
+def net_loss_bound(lost: int, gained: int, total: int, confidence: float) -> float:
+    """The smallest net loss that paired verdicts leave credible.
+
+    Two models inspect the same images: ``lost`` were right before and are wrong now, ``gained``
+    the other way round. Given that the models differ on an image, it is lost with a probability
+    whose exact lower bound is that of Clopper and Pearson. The bound is above 0 exactly where the
+    one-sided exact test of McNemar (Psychometrika 12, 1947) finds a loss at this confidence.
+
+    Args:
+        lost: Images that only the model before got right.
+        gained: Images that only the model now gets right.
+        total: All images, at least ``lost + gained``.
+        confidence: Between 0 and 1.
+
+    Returns:
+        A share of ``total``, -1 to 1; 0 where the models agree on every image.
+    """
+    different = lost + gained
+    if different == 0:
+        return 0.0
+    share = 1 - binomial_upper_bound(gained, different, confidence)
+    return (2 * share - 1) * different / total
+
+
+def auroc_loss_bound(
+    before: Scores, after: Scores, labels: Labels, confidence: float
+) -> float | None:
+    """The smallest loss of AUROC that two models' scores of the same images leave credible.
+
+    One-sided, from the paired variance of DeLong, DeLong and Clarke-Pearson (Biometrics 44,
+    1988) and the normal distribution.
+
+    Returns:
+        A difference of AUROC, or None where fewer than `FEWEST` images of a class leave the
+        variance unknown.
+    """
+    anomalies, normals = int(labels.sum()), int((~labels).sum())
+    if min(anomalies, normals) < FEWEST:
+        return None
+    wins = [_wins(scores[labels], scores[~labels]) for scores in (before, after)]
+    loss = wins[0] - wins[1]
+    return float(loss.mean() - NormalDist().inv_cdf(confidence) * math.sqrt(_variance(loss)))
+
+
+def auroc_interval(
+    scores: Scores, labels: Labels, confidence: float
+) -> tuple[float, float] | None:
+    """The two-sided interval of an AUROC; variance, distribution and None as `auroc_loss_bound`.
+
+    Returns:
+        The lowest and the highest AUROC that are credible, cut to 0 and 1.
+    """
+    anomalies, normals = int(labels.sum()), int((~labels).sum())
+    if min(anomalies, normals) < FEWEST:
+        return None
+    wins = _wins(scores[labels], scores[~labels])
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(_variance(wins))
+    return max(float(wins.mean()) - reach, 0.0), min(float(wins.mean()) + reach, 1.0)
+
+
+def _variance(wins: npt.NDArray[np.float64]) -> float:
+    """Of the mean of ``(A, N)`` comparisons, by DeLong."""
+    anomalies, normals = wins.shape
+    by_anomaly, by_normal = wins.mean(axis=1), wins.mean(axis=0)
+    return float(by_anomaly.var(ddof=1) / anomalies + by_normal.var(ddof=1) / normals)
+
+
+def _wins(anomalous: Scores, normal: Scores) -> npt.NDArray[np.float64]:
+    """1 where an anomalous score is above a normal one, 0.5 where equal; ``(A, N)``."""
+    difference = np.subtract.outer(anomalous.astype(np.float64), normal)
+    return (np.sign(difference) + 1) / 2
 
 
 class PixelMetrics(NamedTuple):

@@ -1,38 +1,38 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where to draw the line, and what can be promised for it."""
+"""How a threshold is derived from scores, and what can be promised for it.
+
+What a threshold then does to known scores is in `adet_core.operating_point`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from adet_core.bundle import ScoreRange, Threshold
-from adet_core.metrics import best_f1_threshold, binomial_upper_bound, Labels, Scores
+from adet_core.metrics import binomial_upper_bound, Scores
 
 # A bundle stays small, and a distribution is known well enough.
-_KEPT_NORMALS = 256
+_KEPT_SCORES = 256
 
 
-def labelled_threshold(scores: Scores, labels: Labels) -> Threshold:
-    """The F1-optimal threshold of labelled images.
+class Thresholds(NamedTuple):
+    """Everything a bundle says of its scores.
 
-    Args:
-        scores: Raw scores.
-        labels: True for anomalous; both classes must be there.
-
-    Raises:
-        ValueError: Only one class is there.
+    Attributes:
+        image: For the image's score.
+        pixel: For the anomaly map.
+        score_range: The scores behind both.
     """
-    return Threshold(
-        value=best_f1_threshold(scores, labels),
-        method='f1_optimal',
-        normals=int((~labels).sum()),
-        anomalies=int(labels.sum()),
-        detail='best F1 on the labelled test images; metrics on the same images flatter it',
-    )
+
+    image: Threshold
+    pixel: Threshold
+    score_range: ScoreRange
 
 
 def normal_threshold(scores: Scores, target: float, *, confidence: float = 0.95) -> Threshold:
@@ -67,13 +67,13 @@ def normal_threshold(scores: Scores, target: float, *, confidence: float = 0.95)
     count = scores.size
     bound = binomial_upper_bound(count - rank, count, confidence)
     detail = (
-        f'at most {_percent(promised)} of good parts rejected on average, with '
-        f'{100 * confidence:g}% confidence at most {_percent(bound)}, '
+        f'at most {percent(promised)} of good parts rejected on average, with '
+        f'{100 * confidence:g}% confidence at most {percent(bound)}, '
         f'from {count} held-out images'
     )
     if promised > target:
         needed = math.ceil(1 / target) - 1
-        detail += f'; {needed} are needed to promise {_percent(target)}'
+        detail += f'; {needed} are needed to promise {percent(target)}'
     return Threshold(
         value=value,
         method='normal_quantile',
@@ -124,7 +124,7 @@ def with_uncertain_band(threshold: Threshold, normals: Scores, rate: float) -> T
         ValueError: There are no scores, or the rate is out of its range.
     """
     start, _, promised = _conformal_quantile(normals, rate)
-    share = f'at most {_percent(promised)} of good parts'
+    share = f'at most {percent(promised)} of good parts'
     if start < threshold.value:
         told = f'{share} uncertain or rejected on average, from {normals.size} normal images'
     else:
@@ -146,21 +146,43 @@ def _conformal_quantile(scores: Scores, rate: float) -> tuple[float, int, float]
     if scores.size == 0:
         msg = 'a threshold needs at least one held-out normal image'
         raise ValueError(msg)
-    if not 0 < rate < 1:
-        msg = f'a share of good parts lies between 0 and 1, not at {rate}'
-        raise ValueError(msg)
-    rank = min(math.ceil((scores.size + 1) * (1 - rate)), scores.size)
+    rank, promised = conformal_rank(scores.size, rate)
     chosen = np.sort(scores)[rank - 1]
     # A part exactly like the chosen one passes: the verdict is "at or above".
     value = float(np.nextafter(np.float32(chosen), np.float32(np.inf)))
-    return value, rank, max(rate, 1 / (scores.size + 1))
+    return value, rank, promised
 
 
-def _percent(share: float) -> str:
+def conformal_rank(count: int, rate: float) -> tuple[int, float]:
+    """Which of ``count`` scores a new one exceeds with probability at most ``rate``.
+
+    Returns:
+        Its rank (the smallest has 1), and ``rate`` or the lowest rate that so few can promise.
+
+    Raises:
+        ValueError: The rate is not between 0 and 1.
+    """
+    if not 0 < rate < 1:
+        msg = f'a share of images lies between 0 and 1, not at {rate}'
+        raise ValueError(msg)
+    # Less a rounding error: a rate such as 1 - 0.95 is not exact.
+    rank = min(math.ceil((count + 1) * (1 - rate) - 1e-9), count)
+    return rank, max(rate, 1 / (count + 1))
+
+
+def percent(share: float) -> str:
+    """A share for people, three digits."""
     return f'{100 * share:.3g}%'
 
 
-def score_range(scores: Scores, threshold: float, normals: Scores) -> ScoreRange:
+def score_range(
+    scores: Scores,
+    threshold: float,
+    normals: Scores,
+    *,
+    anomalies: Scores | Sequence[float] = (),
+    made_up: Mapping[str, Sequence[float]] | None = None,
+) -> ScoreRange:
     """The range of raw scores for normalisation, widened to hold the threshold.
 
     Equal scores (one image, or all alike) give a range around them, so that the normalised
@@ -170,12 +192,25 @@ def score_range(scores: Scores, threshold: float, normals: Scores) -> ScoreRange
         scores: Raw scores of all images of the calibration, at least one.
         threshold: Raw.
         normals: Raw scores of normal images that the model was not fitted to.
+        anomalies: Raw scores of labelled anomalous images.
+        made_up: Raw scores of made-up defects by strength.
     """
     low = min(float(scores.min()), threshold)
     high = max(float(scores.max()), threshold)
     if high - low <= 1e-6 * max(abs(high), 1.0):
         low, high = low - 0.5, high + 0.5
-    ranked = np.sort(normals).astype(np.float64)
-    if ranked.size > _KEPT_NORMALS:
-        ranked = np.quantile(ranked, np.linspace(0, 1, _KEPT_NORMALS))
-    return ScoreRange(minimum=low, maximum=high, normals=tuple(ranked.tolist()))
+    return ScoreRange(
+        minimum=low,
+        maximum=high,
+        normals=_kept(normals),
+        anomalies=_kept(anomalies),
+        made_up={name: _kept(values) for name, values in (made_up or {}).items()},
+    )
+
+
+def _kept(scores: Scores | Sequence[float]) -> tuple[float, ...]:
+    """The scores in ascending order, or so many quantiles of them."""
+    ranked = np.sort(np.asarray(scores, np.float64))
+    if ranked.size > _KEPT_SCORES:
+        ranked = np.quantile(ranked, np.linspace(0, 1, _KEPT_SCORES))
+    return tuple(ranked.tolist())

@@ -27,6 +27,7 @@ from adet_core.bundle.manifest import (
     GOLDEN_FILE,
     ImageSpec,
     KNOWN_IMAGES_FILE,
+    MADE_UP_FILE,
     Manifest,
     META_FILE,
     NORMALS_FILE,
@@ -42,6 +43,7 @@ from adet_core.bundle.retrained import (
     only_retraining,
     rollback,
     write_retrained,
+    write_thresholds,
 )
 from adet_core.bundle.writer import copy_bundle, write_bundle
 from adet_core.folder import Content, sync_folder, write_atomic
@@ -50,6 +52,7 @@ __all__ = [
     'GOLDEN_FILE',
     'GRAPH_FILE',
     'KNOWN_IMAGES_FILE',
+    'MADE_UP_FILE',
     'META_FILE',
     'NORMALS_FILE',
     'PLAN_FILE',
@@ -93,4 +96,5 @@ __all__ = [
     'write_engine',
     'write_plan',
     'write_retrained',
+    'write_thresholds',
 ]

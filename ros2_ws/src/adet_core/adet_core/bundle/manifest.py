@@ -6,6 +6,7 @@ History of the schema:
     1  first version
     2  thresholds say their confidence and false_reject_bound, and may have uncertain_from
     3  score_range says the scores of normal images the model was not fitted to
+    4  score_range says the scores of known anomalies and of made-up defects, too
 
 A reader accepts its own version and older ones; a newer one is refused with the remedy (upgrade
 adet). Whoever changes a field raises `SCHEMA_VERSION` and adds a line above.
@@ -22,13 +23,15 @@ from typing import Any
 from adet_core.bundle.decode import decode, parse_json
 from adet_core.folder import Name
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 META_FILE = 'meta.json'
 WEIGHTS_FILE = 'model.pth'
 GOLDEN_FILE = 'golden.npz'
 # What retraining goes on from; absent from bundles that were trained before it existed.
 NORMALS_FILE = 'normals.npz'
 KNOWN_IMAGES_FILE = 'pictures.json'
+# Where to paste made-up defects on those normals, see `adet_core.made_up`.
+MADE_UP_FILE = 'made_up.npz'
 # What a model learned that retraining replaces; a bundle has one of them or none.
 STATISTICS_FILES = ('stats.npz', 'memory_bank.npz')
 
@@ -83,7 +86,9 @@ class Threshold:
 
     Attributes:
         value: Raw score or map value; at or above it the verdict is *anomalous*.
-        method: ``f1_optimal`` (labelled images) or ``normal_quantile`` (held-out normal images).
+        method: ``normal_quantile`` (normal images that were not fitted), ``anomaly_quantile``,
+            ``lowest_cost`` and ``f1_optimal`` (labelled images), or ``moved`` (a retraining moved
+            another threshold).
         normals: Number of normal images it was derived from.
         anomalies: Number of anomalous images it was derived from.
         target_false_reject_rate: The rate that was requested; ``normal_quantile`` only.
@@ -121,15 +126,22 @@ class ScoreRange:
         maximum: Largest raw score, or the threshold if that is larger.
         normals: Raw scores of normal images that the model was not fitted to, ascending: all of
             them, or 256 quantiles. Empty before schema 3.
+        anomalies: Raw scores of labelled anomalous images, in the same form. Empty without them,
+            and before schema 4.
+        made_up: Raw scores of made-up defects by strength (``faint``, ``clear``, ``strong``).
+            Empty before schema 4.
     """
 
     minimum: float
     maximum: float
     normals: tuple[float, ...] = ()
+    anomalies: tuple[float, ...] = ()
+    made_up: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse an empty range, which would divide by nothing."""
-        _require(all(map(math.isfinite, self.normals)), 'scores of normals', self.normals)
+        for kept in (self.normals, self.anomalies, *self.made_up.values()):
+            _require(all(map(math.isfinite, kept)), 'scores', kept)
         finite = math.isfinite(self.minimum) and math.isfinite(self.maximum)
         _require(finite and self.maximum > self.minimum, 'score range', self)
 

@@ -24,6 +24,7 @@ from adet_core.bundle.manifest import (
     FileEntry,
     GOLDEN_FILE,
     KNOWN_IMAGES_FILE,
+    MADE_UP_FILE,
     Manifest,
     META_FILE,
     NORMALS_FILE,
@@ -40,6 +41,7 @@ from adet_core.bundle.retrain_report import (
 )
 from adet_core.errors import BundleError
 from adet_core.folder import Folder, open_folder
+from adet_core.made_up import draw_defects, MadeUpDefects
 from adet_core.models.names import is_model_name
 from adet_core.prediction import Prediction
 
@@ -203,6 +205,23 @@ class Bundle:
         if images.dtype != np.uint8 or images.shape[1:] != (image.height, image.width, 3):
             raise self._error(NORMALS_FILE, f"array 'images' is {images.dtype} {images.shape}")
         return images
+
+    def made_up(self) -> MadeUpDefects:
+        """The defects to paste on `normals`; drawn anew for a bundle without the file.
+
+        Raises:
+            BundleError: The file is missing, damaged, or does not fit the normal images.
+        """
+        size = (self.manifest.image.height, self.manifest.image.width)
+        count = len(self.normals())
+        if MADE_UP_FILE not in self.manifest.files:
+            return draw_defects(count, size)
+        defects = MadeUpDefects(**self._arrays(MADE_UP_FILE, MadeUpDefects._fields))
+        try:
+            defects.check(count, size)
+        except ValueError as error:
+            raise self._error(MADE_UP_FILE, str(error)) from None
+        return defects
 
     def known_images(self) -> tuple[dict[str, str], dict[str, str]]:
         """The images it was fitted to, and those kept back: sha256 of each file, and its name.

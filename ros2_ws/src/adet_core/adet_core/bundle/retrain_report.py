@@ -1,6 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""What ``retrain/report.json`` says: the one description of what was learned on the robot."""
+"""What ``retrain/report.json`` says: the one description of what was learned on the robot.
+
+History of the version:
+    1  first version
+    2  figures count known defects and made-up ones; the report has overrides and notes
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ from adet_core.folder import Name
 
 RETRAIN_FOLDER = 'retrain'
 REPORT_FILE = 'report.json'
-REPORT_VERSION = 1
+REPORT_VERSION = 2
 REPORT_LIMIT = 64 << 20
 
 
@@ -30,6 +35,12 @@ class Figures:
         image_auroc: Image AUROC of the labelled test images; None without them.
         marked: Learned images that an operator had marked as fine.
         marked_rejected: Number of them that it rejects.
+        test_normals: Normal images among the labelled test images.
+        test_rejected: Number of them that it rejects.
+        anomalies: Anomalous images among the labelled test images.
+        caught: Number of them that it rejects.
+        made_up: Made-up defects on normal images that it was not fitted to.
+        made_up_caught: Number of them that it rejects, where it accepts the image without.
     """
 
     threshold: float
@@ -38,6 +49,12 @@ class Figures:
     image_auroc: float | None = None
     marked: int = 0
     marked_rejected: int = 0
+    test_normals: int = 0
+    test_rejected: int = 0
+    anomalies: int = 0
+    caught: int = 0
+    made_up: int = 0
+    made_up_caught: int = 0
 
     @property
     def false_reject_rate(self) -> float:
@@ -67,7 +84,7 @@ class RetrainReport:
         base: Id of the deployed bundle it belongs to.
         previous: Id of what was in service before.
         created: Time of the retraining, UTC, ISO 8601.
-        mode: ``incremental`` or ``full``.
+        mode: ``incremental``, ``full``, or ``threshold`` where nothing was learned.
         pictures: Number of images that this retraining learned.
         total: Images behind the model in all; a marked one may count several times.
         image_threshold: Replaces that of the bundle.
@@ -81,6 +98,8 @@ class RetrainReport:
         files: Files that replace those of the bundle, by name.
         versions: Versions of the libraries, by name.
         rejected: Why it was not put into service; empty if it was.
+        overrides: The ``KEY=VALUE`` words that somebody gave for this retraining.
+        notes: What the checks could not tell, and what is still wrong, one line each.
     """
 
     report_version: int = REPORT_VERSION
@@ -101,10 +120,13 @@ class RetrainReport:
     files: dict[Name, FileEntry] = field(default_factory=dict)
     versions: dict[str, str]
     rejected: str = ''
+    overrides: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
-        """The bytes of ``report.json``."""
-        return (json.dumps(asdict(self), indent=2, allow_nan=False) + '\n').encode()
+        """The bytes of ``report.json``, always in this version: an older one lacks fields."""
+        values = {**asdict(self), 'report_version': REPORT_VERSION}
+        return (json.dumps(values, indent=2, allow_nan=False) + '\n').encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> RetrainReport:
@@ -115,8 +137,8 @@ class RetrainReport:
         """
         values = parse_json(data)
         version = values.get('report_version') if isinstance(values, dict) else None
-        if version != REPORT_VERSION:
-            msg = f'report_version is {version!r:.20}, this adet reads {REPORT_VERSION}'
+        if not isinstance(version, int) or not 1 <= version <= REPORT_VERSION:
+            msg = f'report_version is {version!r:.20}, this adet reads 1 to {REPORT_VERSION}'
             raise ValueError(f'{msg}; upgrade adet, or retrain')
         return decode(cls, values)
 

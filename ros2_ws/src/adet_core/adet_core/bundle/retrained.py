@@ -104,6 +104,18 @@ def write_retrained(
     return open_bundle(bundle.folder, in_service=True)
 
 
+def write_thresholds(bundle: Bundle, report: RetrainReport, *, keep: int) -> Bundle:
+    """Put other thresholds into service; what was learned stays, arguments as `write_retrained`.
+
+    Raises:
+        BundleError: A retrained file is missing or damaged.
+        OSError: The folder cannot be written; what was in service before still is.
+    """
+    names = bundle.report.files if bundle.report else ()
+    contents = {name: _own(bundle, name) for name in names}
+    return write_retrained(bundle, report, contents, keep=keep)
+
+
 def keep_rejected(
     bundle: Bundle, report: RetrainReport, contents: Mapping[str, Content], *, keep: int
 ) -> Path:
@@ -269,6 +281,16 @@ def _set_names(folder: Folder) -> list[str]:
 def _prune(folder: Folder, keep: int) -> None:
     for name in _set_names(folder)[keep:]:
         folder.remove_folder(name)
+
+
+def _own(bundle: Bundle, name: str) -> Content:
+    """Copies a file of a bundle after its checksum has been verified."""
+
+    def copy(target: IO[bytes]) -> None:
+        with bundle.open(name) as file:
+            shutil.copyfileobj(file, target, 1 << 20)
+
+    return copy
 
 
 def _copier(folder: Folder, name: str) -> Content:
