@@ -58,7 +58,7 @@ inspect anomalous
 
 step "an operator marks it as fine, and asks for a retraining"
 adet mark fine --model "$model" --note "brighter light"
-adet retrain-goal --model "$model" --set max_auroc_loss=1
+adet retrain-goal --model "$model"
 
 step "inspected again, by the same detector"
 inspect good

@@ -113,6 +113,7 @@ def _result(outcome: Outcome) -> dict[str, Any]:
         'after': asdict(report.after),
         'rejected': str(outcome.kept) if outcome.kept else None,
         'unreadable': list(outcome.unreadable),
+        'notes': list(report.notes),
     }
 
 
@@ -129,9 +130,14 @@ def describe(outcome: Outcome) -> str:
     if after.marked:
         text += f'; of {after.marked} marked as fine {before.marked_rejected} -> '
         text += f'{after.marked_rejected}'
+    if after.anomalies:
+        text += f'; caught {before.caught} -> {after.caught} of {after.anomalies} known defects'
+    if after.made_up:
+        text += f'; caught {before.made_up_caught} -> {after.made_up_caught} of {after.made_up} '
+        text += 'made-up defects'
     if before.image_auroc is not None and after.image_auroc is not None:
         text += f'; image AUROC {before.image_auroc:.4f} -> {after.image_auroc:.4f}'
-    return text
+    return '; '.join([text, *report.notes])
 
 
 def _in_service(bundle: Bundle) -> dict[str, Any]:

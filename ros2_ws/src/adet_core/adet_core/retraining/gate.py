@@ -1,102 +1,131 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether what was learned may go into service."""
+"""Whether what was learned may go into service.
+
+Both sets inspect the same images, so every comparison is paired, and chance is told from loss by
+an exact test or an interval: a handful of images decides nothing. A refusal says what to do and
+which setting overrides it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from adet_core.bundle import Figures, Parity, ScoreRange, Threshold
-from adet_core.image import ImageArray
-from adet_core.inference.backend import Backend
-from adet_core.io.labelled import LabelledImage
-from adet_core.metrics import auroc, binomial_upper_bound
-from adet_core.progress import ProgressCallback
-from adet_core.retraining.images import CollectedImages
-from adet_core.thresholds import normal_thresholds, score_range
+from adet_core.bundle import Parity
+from adet_core.metrics import auroc, auroc_loss_bound, FEWEST, net_loss_bound
+from adet_core.retraining.questions import caught_made_up, Questions, Scores
+
+_Verdicts = npt.NDArray[np.bool_]
 
 
-class Scores(NamedTuple):
-    """What one state of a model says of all the images of a retraining.
+class Finding(NamedTuple):
+    """What one check found.
 
     Attributes:
-        good: Raw scores of the normal images kept back, float32 ``(N,)``.
-        peaks: The largest values of their maps.
-        marked: Raw scores of images an operator had marked as fine.
-        test: Raw scores of the labelled images.
+        fault: Why the set may not go into service; empty if it may.
+        note: What the check could not tell; empty if it could.
     """
 
-    good: npt.NDArray[np.float32]
-    peaks: npt.NDArray[np.float32]
-    marked: npt.NDArray[np.float32]
-    test: npt.NDArray[np.float32]
+    fault: str = ''
+    note: str = ''
 
 
-def ask(
-    backend: Backend,
-    collected: CollectedImages,
-    test: Sequence[LabelledImage],
-    *,
-    stage: str,
-    progress: ProgressCallback,
-) -> Scores:
-    """Let a model inspect all images, one at a time."""
-    images: list[ImageArray] = [*collected.good, *collected.marked, *(one.pixels for one in test)]
-    scores, peaks = np.empty((2, len(images)), np.float32)
-    for number, image in enumerate(images):
-        answer = backend.run(image[None])
-        scores[number], peaks[number] = answer.scores[0], answer.maps[0].max()
-        progress(stage, number + 1, len(images))
-    good = len(collected.good)
-    marked = good + len(collected.marked)
-    return Scores(scores[:good], peaks[:good], scores[good:marked], scores[marked:])
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The set in service and the new one, on the same images.
 
-
-def figures(scores: Scores, threshold: float, test: Sequence[LabelledImage]) -> Figures:
-    """What a threshold makes of scores; normal images kept back count for the AUROC, too."""
-    labels = np.array([one.is_anomalous for one in test], np.bool_)
-    everything = np.concatenate([scores.good, scores.test])
-    return Figures(
-        threshold=threshold,
-        normals=len(scores.good),
-        rejected=int((scores.good >= threshold).sum()),
-        image_auroc=auroc(
-            everything, np.concatenate([np.zeros(len(scores.good), np.bool_), labels])
-        ),
-        marked=len(scores.marked),
-        marked_rejected=int((scores.marked >= threshold).sum()),
-    )
-
-
-class Thresholds(NamedTuple):
-    """Where the new set draws its lines."""
-
-    image: Threshold
-    pixel: Threshold
-    score_range: ScoreRange
-
-
-def calibrate(scores: Scores, others: Sequence[float], settings: Mapping[str, Any]) -> Thresholds:
-    """Thresholds from the normal images kept back.
-
-    Args:
-        scores: Of the new model.
-        others: Scores that widen the score range, e.g. of anomalies.
-        settings: Rates and confidence.
+    Attributes:
+        questions: The images.
+        before: Scores of the set in service.
+        after: Scores of the new set.
+        old: The image threshold in service.
+        new: The image threshold of the new set.
+        settings: See `adet_core.retraining.settings`.
     """
-    image, pixel = normal_thresholds(
-        scores.good,
-        scores.peaks,
-        settings['false_reject_rate'],
-        confidence=settings['confidence'],
-        uncertain_rate=settings['uncertain_rate'],
-    )
-    every = np.concatenate([scores.good, scores.test, np.array(others, np.float32)])
-    return Thresholds(image, pixel, score_range(every, image.value, scores.good))
+
+    questions: Questions
+    before: Scores
+    after: Scores
+    old: float
+    new: float
+    settings: Mapping[str, Any]
+
+    def findings(self) -> list[Finding]:
+        """What all the checks found."""
+        return [self._rejects(), self._misses(), self._made_up_misses(), self._auroc()]
+
+    def _rejects(self) -> Finding:
+        fair, normal = self.questions.are_fair, ~self.questions.labels
+        passed = [
+            np.concatenate([scores.good[fair], scores.test[normal]]) < threshold
+            for scores, threshold in ((self.before, self.old), (self.after, self.new))
+        ]
+        count = len(passed[0])
+        if not self._worse(passed, 'max_rejected'):
+            return Finding(note=_too_few(count, 'normal image', 'more good parts are rejected'))
+        rejected = [count - int(one.sum()) for one in passed]
+        return Finding(
+            f'rejects {rejected[0]} -> {rejected[1]} of {count} normal images that were not '
+            'learned; are the new images like the parts on the line? Add more of them, or take '
+            'it all the same with --set max_rejected=1'
+        )
+
+    def _misses(self) -> Finding:
+        anomalous = self.questions.labels
+        caught = [
+            scores.test[anomalous] >= threshold
+            for scores, threshold in ((self.before, self.old), (self.after, self.new))
+        ]
+        count = int(anomalous.sum())
+        if not self._worse(caught, 'max_missed'):
+            note = _too_few(count, 'known defect', 'more of them are missed') if count else ''
+            return Finding(note=note)
+        return Finding(
+            f'caught {int(caught[0].sum())} -> {int(caught[1].sum())} of {count} known defects; '
+            'are there anomalies among the new images? Remove them, or take it all the same with '
+            '--set max_missed=1'
+        )
+
+    def _made_up_misses(self) -> Finding:
+        caught = [
+            caught_made_up(scores, threshold, self.questions)
+            for scores, threshold in ((self.before, self.old), (self.after, self.new))
+        ]
+        if not self._worse(caught, 'max_missed'):
+            return Finding()
+        still = int((caught[0] & caught[1]).sum())
+        return Finding(
+            f'of {int(caught[0].sum())} made-up defects caught before, only {still} still are; '
+            'are there anomalies among the new images? Remove them, or take it all the same with '
+            '--set max_missed=1'
+        )
+
+    def _auroc(self) -> Finding:
+        labels = np.concatenate([np.zeros(len(self.before.good), np.bool_), self.questions.labels])
+        before, after = (np.concatenate([one.good, one.test]) for one in (self.before, self.after))
+        loss = auroc_loss_bound(before, after, labels, self.settings['confidence'])
+        allowed = self.settings['max_auroc_loss']
+        if loss is None or loss <= allowed:
+            return Finding()
+        values = [auroc(scores, labels) for scores in (before, after)]
+        return Finding(
+            f'image AUROC falls from {values[0]:.4f} to {values[1]:.4f}, by at least {loss:.4f} '
+            f'where {allowed:g} are allowed; are there anomalies among the new images? Remove '
+            'them, or take it all the same with --set max_auroc_loss=1'
+        )
+
+    def _worse(self, right: Sequence[_Verdicts], setting: str) -> bool:
+        """Whether verdicts, before and after, got worse beyond chance and the setting."""
+        before, after = right
+        lost, gained = int((before & ~after).sum()), int((~before & after).sum())
+        confidence = self.settings['confidence']
+        bound = net_loss_bound(lost, gained, max(len(before), 1), confidence)
+        return bool(bound > self.settings[setting])
 
 
 def parity_fault(parity: Parity) -> str:
@@ -115,45 +144,7 @@ def parity_fault(parity: Parity) -> str:
     )
 
 
-def quality_fault(
-    scores: Scores,
-    before: Figures,
-    after: Figures,
-    test: Sequence[LabelledImage],
-    settings: Mapping[str, Any],
-) -> str:
-    """Why a new set may not go into service, in one sentence; empty if it may."""
-    target = settings['false_reject_rate']
-    if after.false_reject_rate > target:
-        return (
-            f'it rejects {after.rejected} of {after.normals} normal images kept back, more than '
-            f'{target:.1%}'
-        )
-    # A threshold above n scores promises no better rate than one in n + 1.
-    most = max(target, 1 / (after.normals + 1))
-    normal = scores.test[np.array([not one.is_anomalous for one in test], np.bool_)]
-    rejected = int((normal >= after.threshold).sum())
-    if rejected and _lower_bound(rejected, len(normal), settings['confidence']) > most:
-        return (
-            f'it rejects {rejected} of {len(normal)} normal test images, more than {most:.1%} of '
-            'good parts can explain; are the new images like the parts on the line?'
-        )
-    if before.image_auroc is not None and after.image_auroc is not None:
-        loss, allowed = before.image_auroc - after.image_auroc, settings['max_auroc_loss']
-        if loss > allowed:
-            return (
-                f'image AUROC falls from {before.image_auroc:.4f} to {after.image_auroc:.4f}, '
-                f'more than max_auroc_loss {allowed:g}; are there anomalies among the new '
-                'images?'
-            )
-    return ''
-
-
-def all_finite(scores: Scores) -> bool:
-    """Whether every score is a number; compared with a threshold, others would pass."""
-    return all(bool(np.isfinite(values).all()) for values in scores)
-
-
-def _lower_bound(count: int, total: int, confidence: float) -> float:
-    """The lowest rate that ``count`` hits leave credible."""
-    return 1 - binomial_upper_bound(total - count, total, confidence)
+def _too_few(count: int, what: str, loss: str) -> str:
+    if count >= FEWEST:
+        return ''
+    return f'{count} {what}{"s"[: count != 1]} cannot tell whether {loss}; {FEWEST} can'

@@ -30,6 +30,7 @@ class CollectedImages:
         known: Images of the folder that were learned from before; filled on request.
         held_out: Normal images kept back, new and old.
         normals: Normal images that came with the bundle, kept back too.
+        learned_normals: Indices of those that an operator marked, so that they are learned now.
         unreadable: One line for each image that was skipped.
     """
 
@@ -37,12 +38,13 @@ class CollectedImages:
     known: list[LabelledImage] = field(default_factory=list)
     held_out: list[LabelledImage] = field(default_factory=list)
     normals: list[ImageArray] = field(default_factory=list)
+    learned_normals: set[int] = field(default_factory=set)
     unreadable: list[str] = field(default_factory=list)
 
     @property
-    def marked(self) -> list[ImageArray]:
+    def marked(self) -> list[LabelledImage]:
         """Those to learn from that an operator marked as fine."""
-        return [image.pixels for image in self.learn if image.is_marked]
+        return [image for image in self.learn if image.is_marked]
 
     @property
     def good(self) -> list[ImageArray]:
@@ -85,16 +87,20 @@ def collect(
     size = (bundle.manifest.image.height, bundle.manifest.image.width)
     found = CollectedImages(normals=list(bundle.normals()) if incremental else [])
     # The bundle's own may also lie in the folder.
-    seen = {_content(image) for image in found.normals}
+    own = {_content(image): index for index, image in enumerate(found.normals)}
+    seen: set[bytes] = set()
     reader = LabelledReader(size)
     for number, path in enumerate(paths, start=1):
         if label_of(path, folder) == LABELS[1]:
             msg = f'{path}: is labelled as an anomaly; only good parts are learned from'
             raise DatasetError(f'{msg}; name the folder of the good ones')
         image = reader.read(path, known=() if replay else learned)
-        if image is not None and _content(image.pixels) not in seen:
-            seen.add(_content(image.pixels))
+        content = b'' if image is None else _content(image.pixels)
+        if image is not None and content not in seen and (image.is_marked or content not in own):
+            seen.add(content)
             _sort_in(image, found, learned, kept_back, share)
+            if content in own:
+                found.learned_normals.add(own[content])
         progress('load', number, len(paths))
     found.unreadable = reader.unreadable
     _check(found, folder, len(paths), incremental=incremental)

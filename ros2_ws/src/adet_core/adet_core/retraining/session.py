@@ -10,7 +10,11 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from adet_core.bundle import (
+    Arrays,
     Bundle,
     keep_rejected,
     only_retraining,
@@ -23,23 +27,27 @@ from adet_core.bundle import (
 )
 from adet_core.errors import BackendError
 from adet_core.folder import readable_name
+from adet_core.inference.backend import Backend
 from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.inference.parity import measure_parity
 from adet_core.io.labelled import LabelledImage
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
-from adet_core.retraining.gate import (
-    all_finite,
-    ask,
-    calibrate,
-    figures,
-    parity_fault,
-    quality_fault,
-)
+from adet_core.retraining.gate import Comparison, parity_fault
 from adet_core.retraining.images import collect, collect_test
-from adet_core.retraining.relearned import fine_tuner
+from adet_core.retraining.nearest import still_rejected
+from adet_core.retraining.questions import (
+    all_finite,
+    figures,
+    make_questions,
+    predict_all,
+    Scores,
+)
+from adet_core.retraining.relearned import fine_tuner, Relearned
 from adet_core.retraining.settings import retrain_settings
 from adet_core.retraining.statistics import has_statistics, relearn_statistics
+from adet_core.retraining.threshold import NormalScores, Present, retrained_thresholds
+from adet_core.thresholds import score_range, Thresholds
 
 _GOLDEN = 4
 
@@ -96,90 +104,221 @@ def retrain(
         DatasetError: A folder is missing, empty or arranged wrongly, or holds nothing new.
         OSError: The folder cannot be written.
     """
-    bundle = open_bundle(folder, model=model, in_service=True)
-    settings = retrain_settings(bundle.manifest, overrides)
     with only_retraining(folder):
-        # Again: somebody else's retraining may have ended in between.
-        bundle = open_bundle(folder, model=model, in_service=True)
-        by_statistics = has_statistics(bundle)
-        collected = collect(
-            bundle,
+        session = RetrainSession(
+            folder,
             images,
+            model=model,
             incremental=incremental,
-            share=settings['held_out'],
-            replay=not by_statistics,
+            test_dir=test_dir,
+            overrides=overrides,
+            threads=threads,
             progress=progress,
         )
-        test, unreadable = collect_test(test_dir, bundle, progress)
-        statistics = bundle.statistics()
-        present = OnnxRuntimeBackend(read_engine(bundle), threads=threads)
-        present.bind(statistics)
-        before_scores = ask(present, collected, test, stage='judge as before', progress=progress)
-        before = figures(before_scores, bundle.manifest.image_threshold.value, test)
-        del present
-        if by_statistics:
-            new = relearn_statistics(
-                bundle,
-                collected,
-                settings,
-                statistics if incremental else {},
-                threads=threads,
-                progress=progress,
-            )
-        else:
-            new = fine_tuner(bundle.manifest.model)(bundle, collected, settings, progress=progress)
-        scores = ask(new.backend, collected, test, stage='calibrate', progress=progress)
-        golden = bundle.golden().images[:_GOLDEN]
-        if not all_finite(scores):
+        return session.run()
+
+
+class RetrainSession:
+    """One retraining in steps; the caller holds the lock of the folder.
+
+    The set in service and the new one inspect the same images. The new thresholds keep the
+    operating point (`adet_core.retraining.threshold`), and the gate compares both sets
+    (`adet_core.retraining.gate`).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        images: Path,
+        *,
+        model: str | None,
+        incremental: bool,
+        test_dir: Path | None,
+        overrides: Sequence[str],
+        threads: int,
+        progress: ProgressCallback,
+    ) -> None:
+        """Read the bundle and all images; arguments and errors are those of `retrain`."""
+        self._bundle = open_bundle(folder, model=model, in_service=True)
+        self._deployed = open_bundle(folder).manifest
+        self._settings = retrain_settings(self._bundle.manifest, overrides)
+        self._overrides, self._incremental = overrides, incremental
+        self._threads, self._progress = threads, progress
+        self._by_statistics = has_statistics(self._bundle)
+        self._collected = collect(
+            self._bundle,
+            images,
+            incremental=incremental,
+            share=self._settings['held_out'],
+            replay=not self._by_statistics,
+            progress=progress,
+        )
+        test, unreadable = collect_test(test_dir, self._bundle, progress)
+        self._unreadable = [*self._collected.unreadable, *unreadable]
+        self._questions = make_questions(
+            self._bundle, self._collected, test, incremental=incremental
+        )
+
+    def run(self) -> Outcome:
+        """Learn, compare, and put the new set into service or aside."""
+        statistics = self._bundle.statistics()
+        before, known = self._inspect_before(statistics)
+        new = self._learn(statistics if self._incremental else {})
+        del statistics
+        after = predict_all(
+            new.backend, self._questions, stage='calibrate', progress=self._progress
+        )
+        if not all_finite(after):
             msg = 'what was learned gives scores that are no numbers; nothing was written'
             raise BackendError(msg)
-        others = [float(new.backend.run(image[None]).scores[0]) for image in golden]
-        line = calibrate(scores, others, settings)
-        after = figures(scores, line.image.value, test)
+        golden = self._bundle.golden().images[:_GOLDEN]
+        thresholds = self._thresholds(known, after, new.backend, golden)
+        fault, notes = self._check(before, after, thresholds, new, golden)
+        report = self._report(before, after, thresholds, new, fault, notes)
+        return self._finish(report, new)
+
+    def _inspect_before(self, statistics: Arrays) -> tuple[Scores, NormalScores]:
+        """What the set in service says of all images, and of those the threshold moves by."""
+        present = OnnxRuntimeBackend(read_engine(self._bundle), threads=self._threads)
+        present.bind(statistics)
+        scores = predict_all(
+            present, self._questions, stage='inspect as before', progress=self._progress
+        )
+        if self._incremental:
+            old = self._questions.are_old
+            return scores, NormalScores(scores.good[old], scores.peaks[old])
+        # Those of the new folder may be of another light; the threshold was chosen on these.
+        return scores, _inspect_normals(present, self._bundle.normals())
+
+    def _learn(self, statistics: Arrays) -> Relearned:
+        bundle, collected, settings = self._bundle, self._collected, self._settings
+        if not self._by_statistics:
+            tune = fine_tuner(bundle.manifest.model)
+            return tune(bundle, collected, settings, progress=self._progress)
+        return relearn_statistics(
+            bundle,
+            collected,
+            settings,
+            statistics,
+            threads=self._threads,
+            progress=self._progress,
+        )
+
+    def _thresholds(
+        self,
+        known: NormalScores,
+        after: Scores,
+        backend: Backend,
+        golden: npt.NDArray[np.uint8],
+    ) -> Thresholds:
+        manifest, questions = self._bundle.manifest, self._questions
+        old = questions.are_old if self._incremental else slice(None)
+        present = Present(
+            image=manifest.image_threshold,
+            pixel=manifest.pixel_threshold,
+            deployed=self._deployed.image_threshold,
+            before=known,
+            after=NormalScores(after.good[old], after.peaks[old]),
+        )
+        image, pixel = retrained_thresholds(present, after, self._settings, self._overrides)
+        # Those of golden images widen the range to anomalies, where no others are known.
+        golden_scores = np.array([backend.run(one[None]).scores[0] for one in golden], np.float32)
+        every = np.concatenate([after.good, after.test, golden_scores])
+        kept = score_range(
+            every,
+            image.value,
+            after.good,
+            anomalies=after.test[questions.labels],
+            made_up=questions.defects.by_strength(after.made_up),
+        )
+        return Thresholds(image, pixel, kept)
+
+    def _check(
+        self,
+        before: Scores,
+        after: Scores,
+        thresholds: Thresholds,
+        new: Relearned,
+        golden: npt.NDArray[np.uint8],
+    ) -> tuple[str, tuple[str, ...]]:
+        """Why the new set may not go into service (empty: it may), and what else to say."""
         parity = measure_parity(
             new.backend,
             golden,
             Prediction.concatenate(new.predict(image) for image in golden),
-            threshold=line.image.value,
-            span=line.score_range.span,
-            precision=read_precision(bundle) if by_statistics else 'fp32',
-            map_tolerance=read_record(bundle).parity.map_tolerance or 0.0,
-            progress=progress,
+            threshold=thresholds.image.value,
+            span=thresholds.score_range.span,
+            precision=read_precision(self._bundle) if self._by_statistics else 'fp32',
+            map_tolerance=read_record(self._bundle).parity.map_tolerance or 0.0,
+            progress=self._progress,
         )
-        fault = parity_fault(parity) or quality_fault(scores, before, after, test, settings)
-        learned, held_out = bundle.known_images() if incremental else ({}, {})
-        result = RetrainReport(
+        findings = Comparison(
+            questions=self._questions,
+            before=before,
+            after=after,
+            old=self._bundle.manifest.image_threshold.value,
+            new=thresholds.image.value,
+            settings=self._settings,
+        ).findings()
+        faults = [parity_fault(parity), *(one.fault for one in findings)]
+        rejected = still_rejected(self._collected, after.marked, thresholds.image.value)
+        notes = [*(one.note for one in findings), *rejected]
+        return next(filter(None, faults), ''), tuple(filter(None, notes))
+
+    def _report(
+        self,
+        before: Scores,
+        after: Scores,
+        thresholds: Thresholds,
+        new: Relearned,
+        fault: str,
+        notes: tuple[str, ...],
+    ) -> RetrainReport:
+        bundle, collected, questions = self._bundle, self._collected, self._questions
+        learned, held_out = bundle.known_images() if self._incremental else ({}, {})
+        return RetrainReport(
             base=bundle.base_id,
             previous=bundle.bundle_id,
             created=datetime.now(timezone.utc).isoformat(timespec='milliseconds'),
-            mode='incremental' if incremental else 'full',
+            mode='incremental' if self._incremental else 'full',
             pictures=len(collected.learn),
             total=new.images,
-            image_threshold=line.image,
-            pixel_threshold=line.pixel,
-            score_range=line.score_range,
-            before=before,
-            after=after,
-            settings=settings,
+            image_threshold=thresholds.image,
+            pixel_threshold=thresholds.pixel,
+            score_range=thresholds.score_range,
+            before=figures(before, bundle.manifest.image_threshold.value, questions),
+            after=figures(after, thresholds.image.value, questions),
+            settings=self._settings,
             learned={**learned, **_names(collected.learn)},
             held_out={**held_out, **_names(collected.held_out)},
             versions={name: version(name) for name in ('numpy', 'onnxruntime')},
             rejected=fault,
+            overrides=tuple(self._overrides),
+            notes=notes,
         )
-        progress('write', 0, 1)
-        keep = settings['keep']
-        kept = None
-        if fault:
-            kept = keep_rejected(bundle, result, new.contents, keep=keep)
+
+    def _finish(self, report: RetrainReport, new: Relearned) -> Outcome:
+        self._progress('write', 0, 1)
+        bundle, keep, kept = self._bundle, self._settings['keep'], None
+        if report.rejected:
+            kept = keep_rejected(bundle, report, new.contents, keep=keep)
         else:
-            bundle = write_retrained(bundle, result, new.contents, keep=keep)
-        progress('write', 1, 1)
-    return Outcome(
-        bundle=bundle,
-        report=result,
-        fault=fault,
-        kept=kept,
-        unreadable=[*collected.unreadable, *unreadable],
+            bundle = write_retrained(bundle, report, new.contents, keep=keep)
+        self._progress('write', 1, 1)
+        return Outcome(
+            bundle=bundle,
+            report=report,
+            fault=report.rejected,
+            kept=kept,
+            unreadable=self._unreadable,
+        )
+
+
+def _inspect_normals(backend: Backend, images: npt.NDArray[np.uint8]) -> NormalScores:
+    predictions = [backend.run(image[None]) for image in images]
+    return NormalScores(
+        np.array([one.scores[0] for one in predictions], np.float32),
+        np.array([one.maps.max() for one in predictions], np.float32),
     )
 
 

@@ -20,6 +20,9 @@ _SETTINGS: Mapping[str, Setting] = {
     'false_reject_rate': Setting(0.01, 1e-6, 0.5),
     'confidence': Setting(0.95, 0.5, 0.999999),
     'uncertain_rate': Setting(0.0, 0.0, 0.5),
+    # What a retraining may make worse, beyond what chance explains.
+    'max_missed': Setting(0.0, 0.0, 1.0),
+    'max_rejected': Setting(0.0, 0.0, 1.0),
     'max_auroc_loss': Setting(0.01, 0.0, 1.0),
     'keep': Setting(5, 1, 1000),
     'seed': Setting(0, 0, 2**32 - 1),
