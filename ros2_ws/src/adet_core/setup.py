@@ -37,6 +37,7 @@ setup(
         'adet.commands': [
             'deploy = adet_core.cli.deploy',
             'retrain = adet_core.cli.retrain',
+            'threshold = adet_core.cli.threshold',
         ],
     },
 )
