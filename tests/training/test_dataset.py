@@ -18,7 +18,8 @@ from tiny_models import held_upright
 from adet_core.errors import DatasetError
 from adet_core.image import preprocess, read_image
 from adet_core.io.labelled import LabelledImage
-from adet_training.dataset import Category, hold_out, load_category
+from adet_training.dataset import Category, load_category
+from adet_training.hold_out import hold_out
 
 pytestmark = pytest.mark.training
 
@@ -426,3 +427,30 @@ def test_two_images_cannot_be_split() -> None:
         match=r'^/images: 2 readable images, at least 3 are needed; without labelled test',
     ):
         hold_out(_samples(2), 0.2, seed=0)
+
+
+def test_the_last_images_can_be_held_out() -> None:
+    samples = _samples(10)
+    fit, kept = hold_out(samples, 0.3, seed=0, by='last')
+    assert (fit, kept) == (samples[:7], samples[7:])
+
+
+@pytest.mark.parametrize('by', ['random', 'last'])
+@pytest.mark.parametrize('group_by', [r'^(item\d+)_', r'^item\d+', 'folder'])
+def test_a_group_is_never_split(by: str, group_by: str) -> None:
+    samples = [
+        LabelledImage(Path(f'/images/{item}/item{item}_{view}.png'), np.zeros((2, 2, 3), np.uint8))
+        for item in range(6)
+        for view in range(4)
+    ]
+    for seed in range(5):
+        fit, kept = hold_out(samples, 0.2, seed, by=by, group_by=group_by)
+        items = [{labelled.path.parent.name for labelled in part} for part in (fit, kept)]
+        # A fifth of 24 images is 5: two whole items.
+        assert (len(items[0]), len(items[1]), len(kept)) == (4, 2, 8)
+        assert not items[0] & items[1]
+        assert by == 'random' or items[1] == {'4', '5'}
+    with pytest.raises(DatasetError, match='group_by=item leaves no group to hold out of 1; name'):
+        hold_out(samples, 0.2, 0, by=by, group_by='item')
+    # What does not match stands alone.
+    assert len(hold_out(samples, 0.25, 0, by=by, group_by='nothing')[1]) == 6

@@ -10,8 +10,6 @@ import hashlib
 import os
 from pathlib import Path
 
-import numpy as np
-
 from adet_core.errors import DatasetError, did_you_mean
 from adet_core.folder import check_name
 from adet_core.image import ImageArray
@@ -115,30 +113,6 @@ def list_category(data_root: Path, category: str) -> dict[Path, str]:
     if test_folder.is_dir():
         labels.update((path, label_of(path, test_folder)) for path in labelled_images(test_folder))
     return labels
-
-
-def hold_out(
-    samples: Sequence[LabelledImage], share: float, seed: int
-) -> tuple[list[LabelledImage], list[LabelledImage]]:
-    """Split samples at random into those to fit, at least two, and those kept back, at least one.
-
-    Returns:
-        The samples to fit, and those kept back.
-
-    Raises:
-        DatasetError: There are fewer than three.
-    """
-    most = len(samples) - _MINIMUM
-    if most < 1:
-        msg = (
-            f'{samples[0].path.parent}: {len(samples)} readable images, at least {_MINIMUM + 1} '
-            'are needed; without labelled test images one is kept back to find the threshold'
-        )
-        raise DatasetError(msg)
-    count = min(max(round(len(samples) * share), 1), most)
-    kept = set(np.random.default_rng(seed).permutation(len(samples))[:count].tolist())
-    fit = [labelled for index, labelled in enumerate(samples) if index not in kept]
-    return fit, [samples[index] for index in sorted(kept)]
 
 
 def _all_alike(train: Sequence[LabelledImage]) -> list[str]:

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 import math
 from pathlib import Path
+import re
 from typing import Any, get_type_hints, TypeVar
 
 import yaml
 
 from adet_core.errors import ConfigError, did_you_mean
 from adet_core.objectives import OBJECTIVES
+from adet_training.hold_out import HELD_OUT_BY
 
 SOURCES = ('auto', 'labelled', 'normal')
 
@@ -39,6 +41,9 @@ class Parameters:
             that were kept back), ``normal`` (normal images kept back from fitting) or ``auto``
             (the first where the test data has both classes, else the second).
         held_out: Share of the normal images that ``normal`` keeps back.
+        held_out_by: Which images these are: ``random``, or ``last`` in file order.
+        group_by: What images have in common that must not be split: ``folder``, or a regular
+            expression that is searched in the file name. Empty: nothing.
         objective: What the thresholds achieve: ``false_reject_rate``, ``recall``, ``cost`` or
             ``f1``; all but the first need labelled test images.
         false_reject_rate: Share of good parts that may be rejected.
@@ -54,6 +59,8 @@ class Parameters:
     batch_size: int = 16
     threshold: str = 'auto'
     held_out: float = 0.2
+    held_out_by: str = 'random'
+    group_by: str = ''
     objective: str = 'false_reject_rate'
     false_reject_rate: float = 0.01
     target_recall: float = 0.95
@@ -81,11 +88,22 @@ class Parameters:
         band = self.uncertain_rate
         check(0 <= band < 1, 'uncertain_rate', band, '0, or between 0 and 1')
         check(self.threshold in SOURCES, 'threshold', self.threshold, ' or '.join(SOURCES))
+        by = ' or '.join(HELD_OUT_BY)
+        check(self.held_out_by in HELD_OUT_BY, 'held_out_by', self.held_out_by, by)
+        check(_is_pattern(self.group_by), 'group_by', self.group_by, 'a regular expression')
         kinds = ' or '.join(OBJECTIVES)
         check(self.objective in OBJECTIVES, 'objective', self.objective, kinds)
         if self.threshold == 'normal':
             only = f'{OBJECTIVES[0]}, as threshold=normal takes no labels'
             check(self.objective == OBJECTIVES[0], 'objective', self.objective, only)
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
 
 
 P = TypeVar('P', bound=Parameters)

@@ -47,8 +47,9 @@ from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import AnyAdapter, FitData
 from adet_training.backbone import name_backbone
 from adet_training.calibrate import calibrate, test_metrics, Tested
-from adet_training.dataset import Category, hold_out, load_category
+from adet_training.dataset import Category, load_category
 from adet_training.fit import LOGS_FOLDER, predict
+from adet_training.hold_out import hold_out
 from adet_training.models import load_adapter
 from adet_training.parameters import check, make_parameters, Parameters
 from adet_training.results import write_test_result
@@ -237,7 +238,14 @@ def split(adapter: AnyAdapter, parameters: Parameters, data: Category, seed: int
     """
     if takes_labels(parameters, data) and not adapter.needs_held_out:
         return FitData(data.train)
-    return FitData(*hold_out(data.train, parameters.held_out, seed))
+    kept = hold_out(
+        data.train,
+        parameters.held_out,
+        seed,
+        by=parameters.held_out_by,
+        group_by=parameters.group_by,
+    )
+    return FitData(*kept)
 
 
 class _Log:

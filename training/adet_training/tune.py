@@ -34,8 +34,9 @@ from adet_core.models.names import model_folder
 from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import AnyAdapter, FitData
 from adet_training.backbone import hash_file, name_backbone
-from adet_training.dataset import Category, hold_out, load_category
+from adet_training.dataset import Category, load_category
 from adet_training.fit import predict
+from adet_training.hold_out import hold_out
 from adet_training.models import load_adapter
 from adet_training.parameters import check, make_parameters, Parameters
 from adet_training.search_space import read_search_space, Space, suggest
