@@ -46,7 +46,8 @@ def still_rejected(
     return [
         *lines,
         f'{len(rejected)} of {len(collected.marked)} marked images are still rejected: mark more '
-        'like them, set marked_weight higher where the model has it, or accept more misses with adet threshold',
+        'like them, set marked_weight higher where the model has it, or accept more misses with '
+        'adet threshold',
     ]
 
 
