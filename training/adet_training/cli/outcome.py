@@ -22,7 +22,8 @@ def outcome_of(manifest: Manifest) -> dict[str, Any]:
         those of new images, empty where they are not.
     """
     data, metrics = manifest.dataset, manifest.metrics
-    chosen = manifest.image_threshold.method == 'f1_optimal'
+    threshold = manifest.image_threshold
+    chosen = threshold.anomalies > 0 or threshold.normals > data.held_out
     return {
         'normal': _errors(metrics.get('false_reject_rate'), data.test_normal),
         'anomalous': _errors(metrics.get('false_accept_rate'), data.test_anomaly),
