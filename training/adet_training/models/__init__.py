@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The models that can be trained. This folder is the registry: a file is a model.
 
-``<word>.py`` holds ``ADAPTER``, an `adet_training.adapter.Adapter`; docs/new_model.md shows how
+``<name>.py`` holds ``ADAPTER``, an `adet_training.adapter.Adapter`; docs/new_model.md shows how
 to write one. Nothing here imports torch until a model is loaded.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def known_models() -> list[str]:
-    """The words of the models that can be trained, sorted."""
+    """The names of the models that can be trained, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""EfficientAD: a student that imitates a teacher on good parts only, and an autoencoder.
+"""EfficientAD: a student that imitates a teacher on normal parts only, and an autoencoder.
 
 Batzner, Heckler, Koenig: EfficientAD, Accurate Visual Anomaly Detection at Millisecond-Level
 Latencies, WACV 2024, https://arxiv.org/abs/2303.14535
 
-Networks, losses and answers are Anomalib's; what it would download comes from local files here.
+Networks, losses and predictions are Anomalib's; local files replace its downloads.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.natural import NaturalImages
 from adet_training.parameters import check, fill_backbone, Parameters
 
-# The paper's: values between these quantiles of good parts' maps are brought to 0..0.1.
+# From the paper: values between these quantiles of normal parts' maps are scaled to 0..0.1.
 _LOW, _HIGH = 0.9, 0.995
 # The paper's share of a map's values that counts as hard to imitate.
 _HARD = 0.001
-# Of the networks' unpadded convolutions, at a quarter of the image's size.
+# Border that the networks' unpadded convolutions cut off, at a quarter of the image's size.
 _BORDER = 4
 _TINY = 1e-12
-# The least distance of the quantiles: as a share of the lower one, and where that is 0.
+# Smallest distance of the quantiles: as a share of the lower one, and if that one is 0.
 _NARROW, _FLAT = 1e-3, 1e-6
 
 
@@ -69,7 +69,7 @@ class EfficientAdParameters(Parameters):
             distill`` wrote. Empty: one is distilled from the backbone first.
         natural_images: Folder of any photographs: the student is kept from imitating the teacher
             on them, and a teacher is distilled with them. Empty: without that penalty, and
-            distilled with the good parts.
+            distilled with the normal images.
         backbone: timm's name of the network a teacher is distilled from; empty:
             ``tf_efficientnet_lite0``, or ``resnet18`` with layers of its own.
         layers: Its layers, finest first; empty: ``blocks.2,blocks.4`` of the default backbone,
@@ -204,7 +204,7 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
         module.learn_map_scale([labelled.pixels for labelled in data.held_out], progress)
 
     def weights(self, module: _Module) -> Weights:
-        """All three networks and what their outputs are scaled with."""
+        """All three networks and the scales of their outputs."""
         return dict(module.model.state_dict())
 
     def graph(self, manifest: Manifest, weights: Weights) -> Graph:
@@ -228,19 +228,19 @@ class _Module(EfficientAd):  # type: ignore[misc]  # anomalib has no types
     photographs: Iterator[torch.Tensor] | None = None
 
     def on_train_start(self) -> None:
-        """Nothing: Anomalib would download its teacher and photographs here."""
+        """Download nothing: Anomalib would fetch its teacher and photographs here."""
         # Lightning has switched the whole module to training.
         self.model.teacher.eval()
 
     def training_step(self, batch: Any, *_: Any, **__: Any) -> torch.Tensor:
-        """The paper's three losses; the penalty only where there are photographs."""
+        """The paper's three losses; the penalty only if there are photographs."""
         model, image = self.model, batch.image
         half = model.teacher_out_channels
         _, distance = model.compute_student_teacher_distance(image)
         hardest = distance.flatten().topk(max(int(distance.numel() * _HARD), 1)).values
         loss = hardest.mean()
         if self.photographs is not None:
-            # The networks see 33 pixels at a time: a piece is as good as a photograph, and sooner.
+            # The networks see 33 pixels at a time: a piece serves as well as a whole photograph.
             piece = random_piece(next(self.photographs))[None].to(image.device)
             loss = loss + (model.student(piece)[:, :half] ** 2).mean()
         changed = model.choose_random_aug_image(image)
@@ -257,7 +257,7 @@ class _Module(EfficientAd):  # type: ignore[misc]  # anomalib has no types
     def learn_teacher_scale(
         self, images: Sequence[ImageArray], progress: ProgressCallback
     ) -> None:
-        """Mean and std of each of the teacher's channels over the normal images."""
+        """Measure mean and deviation of each of the teacher's channels on normal images."""
         teacher = self.model.teacher.eval()
         sums = torch.zeros(2, self.model.teacher_out_channels, dtype=torch.float64)
         count = 0
@@ -267,14 +267,14 @@ class _Module(EfficientAd):  # type: ignore[misc]  # anomalib has no types
             count += output[0, 0].numel()
             progress('measuring the teacher', number, len(images))
         mean = sums[0] / count
-        # Of images of one colour a channel may not vary at all.
+        # On images of one colour a channel may not vary at all.
         std = (sums[1] / count - mean**2).clamp(min=_TINY).sqrt()
         self.model.mean_std['mean'].data = mean.float().reshape(1, -1, 1, 1)
         self.model.mean_std['std'].data = std.float().reshape(1, -1, 1, 1)
 
     @torch.no_grad()
     def learn_map_scale(self, images: Sequence[ImageArray], progress: ProgressCallback) -> None:
-        """The quantiles that both maps are scaled with, over normal images kept apart."""
+        """Measure the quantiles that scale both maps, on normal images kept back."""
         maps: dict[str, list[torch.Tensor]] = {'st': [], 'ae': []}
         for number, image in enumerate(images, start=1):
             found = self.model.eval().get_maps(to_tensor(image)[None], normalize=False)
@@ -300,7 +300,7 @@ class EfficientAdGraph(nn.Module):
     """From uint8 image to score and map."""
 
     def __init__(self, manifest: Manifest, model: EfficientAdModel) -> None:
-        """Fold all that is constant: scaling the maps is one weight for each and one constant."""
+        """Fold the constants: scaling the maps is one weight for each map and one sum."""
         super().__init__()
         size = (manifest.image.height, manifest.image.width)
         # The networks subtract the mean and divide by std themselves.
@@ -310,7 +310,7 @@ class EfficientAdGraph(nn.Module):
         quantiles = {name: value.item() for name, value in model.quantiles.items()}
         weights = {n: 0.05 / (quantiles[f'qb_{n}'] - quantiles[f'qa_{n}']) for n in ('st', 'ae')}
         self._weights = weights
-        # The maps' border of zeros, which Anomalib scales with the rest, forbids adding it sooner.
+        # Added last: Anomalib also scales the border of zeros around the maps.
         self._shift = -sum(weights[name] * quantiles[f'qa_{name}'] for name in weights)
         inner = tuple(-(-edge // 4) - 2 * _BORDER for edge in size)
         self.upsample = SmoothUpsample((inner[0], inner[1]), size, border=_BORDER)
@@ -329,7 +329,7 @@ class EfficientAdGraph(nn.Module):
         teacher = (self.model.teacher(scaled) - scale['mean']) / scale['std']
         student = self.model.student(scaled)
         rebuilt = self.model.ae(scaled, self._size)
-        # Split once: with two slices ONNX Runtime would not take the convolution before in int8.
+        # One split: with two slices ONNX Runtime would not quantise the convolution before them.
         like_teacher, like_rebuilt = student.split(self._half, dim=1)
         wrong = ((teacher - like_teacher) ** 2).mean(dim=1, keepdim=True)
         odd = ((rebuilt - like_rebuilt) ** 2).mean(dim=1, keepdim=True)

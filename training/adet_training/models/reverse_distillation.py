@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reverse distillation: a decoder that rebuilds a backbone's features of good parts only.
+"""Reverse distillation: a decoder that rebuilds a backbone's features of normal parts only.
 
 Deng, Li: Anomaly Detection via Reverse Distillation from One-Class Embedding, CVPR 2022,
 https://arxiv.org/abs/2201.10703
@@ -83,7 +83,7 @@ class ReverseDistillationAdapter(Adapter[ReverseDistillationParameters]):
                 layers=_LAYERS,
                 anomaly_map_mode=AnomalyMapGenerationMode.ADD,
                 pre_trained=False,
-                # It asks its pre-processor how large its maps are to be.
+                # Anomalib takes the size of the maps from the pre-processor.
                 pre_processor=PreProcessor(Compose([Resize(size), normalise])),
                 post_processor=False,
                 evaluator=False,
@@ -133,7 +133,7 @@ class ReverseDistillationAdapter(Adapter[ReverseDistillationParameters]):
             msg = f'meta.json: backbone {spec.name!r} cannot be built ({error}); train again'
             raise ConfigError(msg) from None
         load_into(model, weights, 'model.pth')
-        # Before anything passes through it: in training, that would change its running means.
+        # Before the first pass: in training mode that would change the running means.
         model.eval()
         return Graph(ReverseDistillationGraph(manifest, model))
 
@@ -142,7 +142,7 @@ class ReverseDistillationGraph(nn.Module):
     """From uint8 image to score and map."""
 
     def __init__(self, manifest: Manifest, model: ReverseDistillationModel) -> None:
-        """Prepare for one image size."""
+        """Make the constants of the manifest's image size."""
         super().__init__()
         image = manifest.image
         size = (image.height, image.width)
@@ -151,7 +151,7 @@ class ReverseDistillationGraph(nn.Module):
         self.bottleneck, self.decoder = model.bottleneck, model.decoder
         with torch.no_grad():
             maps: list[torch.Tensor] = self.encoder(torch.zeros(1, 3, *size))
-        # Enlarging, adding up and blurring are all linear: each layer has its own matrices.
+        # Upsampling, summing and blurring are linear, so each layer has matrices of its own.
         self.upsample = nn.ModuleList(
             SmoothUpsample((f.shape[2], f.shape[3]), size, sigma=_SIGMA, align_corners=True)
             for f in maps

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""The VAE: an image against what a small autoencoder makes of it; see `adet_training.vae`."""
+"""The VAE: compares an image with its reconstruction by a small autoencoder.
+
+The network is in `adet_training.vae`.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,7 @@ class VaeAdapter(Adapter[VaeParameters]):
         parameters: VaeParameters,
         progress: ProgressCallback,
     ) -> None:
-        """Train, between a look at all images before and one after."""
+        """Measure the mean image, then train as `fit_further` does."""
         module.model.network.start(_batches(data.fit, parameters.batch_size))
         self.fit_further(module, data, folder, parameters, progress)
 
@@ -104,13 +107,13 @@ class VaeAdapter(Adapter[VaeParameters]):
         parameters: VaeParameters,
         progress: ProgressCallback,
     ) -> None:
-        """Train, and look at all images after that."""
+        """Train, then measure the usual errors on all normal images."""
         batch_size = parameters.batch_size
         fit(module, data.fit, folder, batch_size, progress, steps=parameters.steps)
         module.model.network.finish(_batches(data.fit, batch_size))
 
     def weights(self, module: _Module) -> Weights:
-        """The network, with what is usual on normal images."""
+        """The network, with the mean image and the usual errors on normal images."""
         return dict(module.model.network.state_dict())
 
     def graph(self, manifest: Manifest, weights: Weights) -> Graph:
@@ -132,7 +135,7 @@ class VaeAdapter(Adapter[VaeParameters]):
 class _Module(LightningModule):
     def __init__(self, parameters: VaeParameters) -> None:
         super().__init__()
-        self.model = _Answering(_network(parameters))
+        self.model = _AnomalibModel(_network(parameters))
         self.pre_processor = nn.Identity()
         self.trainer_arguments = {'gradient_clip_val': 1.0}
         self._settings = parameters
@@ -153,8 +156,8 @@ class _Module(LightningModule):
         return [optimizer], [{'scheduler': schedule, 'interval': 'step'}]
 
 
-class _Answering(nn.Module):
-    """Answers as Anomalib's models do."""
+class _AnomalibModel(nn.Module):
+    """The network with the outputs of Anomalib's models."""
 
     def __init__(self, network: VaeNetwork) -> None:
         super().__init__()

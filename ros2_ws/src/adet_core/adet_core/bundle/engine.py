@@ -35,7 +35,7 @@ _RECORD_LIMIT = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """How far the graph's answers are from the trained model's own, over the golden images.
+    """How far the graph's predictions of the golden images are from the trained model's own.
 
     Attributes:
         pictures: Number of golden images compared.
@@ -79,7 +79,7 @@ class BuildOptions:
     max_batch: int = 1
 
     def check(self) -> None:
-        """Look at the ranges.
+        """Check the ranges.
 
         Raises:
             ConfigError: Names what makes no sense.

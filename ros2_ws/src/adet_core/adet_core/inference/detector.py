@@ -41,7 +41,7 @@ class Inspection:
         threshold: The raw threshold the verdict was made with.
         is_anomalous: ``score >= threshold``.
         is_uncertain: The score lies below ``threshold`` but in the bundle's uncertain band.
-        regions: Where, strongest first; empty for a good part.
+        regions: Anomalous regions, strongest first; empty for a normal image.
         anomaly_map: float32 ``(H, W)`` of the graph's size, raw.
         bundle_id: The bundle that made all this.
         inference_ms: Wall time from the decoded image to this result.
@@ -147,7 +147,7 @@ class Detector:
         threshold = self.threshold
         score, anomaly_map = float(found.scores[0]), found.maps[0]
         if not math.isfinite(score):
-            # Compared with any threshold it would pass for a good part.
+            # Compared with any threshold, it would pass as normal.
             msg = f'the graph gave the score {score}; export or deploy the bundle again'
             raise BackendError(msg)
         manifest = self.bundle.manifest

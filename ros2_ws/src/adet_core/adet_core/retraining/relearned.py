@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""What every way of relearning ends with, and where the way for torch models is found."""
+"""The result of relearning a model, and how the training package is found for it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Relearned:
     """A new set that is not in service yet.
 
     Attributes:
-        contents: The files that replace those of the bundle, and what writes each.
-        backend: Where its graph runs with what was learned.
+        contents: The files that replace files of the bundle, and what writes each of them.
+        backend: Runs its graph with what was learned.
         predict: The new model's own prediction of one preprocessed image, without the graph.
-        images: Behind the model in all.
+        images: How many images are behind the model.
     """
 
     contents: Mapping[str, Content]
@@ -36,7 +36,7 @@ class Relearned:
 
 
 def fine_tuner(model: str) -> Callable[..., Relearned]:
-    """What retrains the weights of a model; the training package has it.
+    """The function of the training package that retrains the weights of a model.
 
     Raises:
         ConfigError: It is not installed.
