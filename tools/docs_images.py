@@ -4,6 +4,7 @@
 """Make the images of the documentation: draw a data set, train, inspect, photograph the report.
 
     tools/docs_images.py --backbone-weights resnet18.pth
+    tools/docs_images.py --bundle models/PaDiM --images data/test/plate    # trained before
 
 The result in docs/images is what a real model says of drawn images; images.json beside it names
 the model, the weights and the figures. The report needs chromium (``apt install chromium``).
@@ -12,6 +13,7 @@ the model, the weights and the figures. The report needs chromium (``apt install
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 import json
 from pathlib import Path
 import shutil
@@ -24,7 +26,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from adet_core import Detector, Image, read_image
+from adet_core import Detector, Image, open_bundle, read_image
 from adet_core.image import to_bgr
 
 ROOT = Path(__file__).parents[1]
@@ -43,17 +45,17 @@ def adet(*words: object) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def make_model(folder: Path, model: str, weights: str) -> tuple[Path, dict[str, Any]]:
-    """Draw the images, train on them and export; returns the bundle and the training's figures."""
+def make_model(folder: Path, model: str, weights: str) -> tuple[Path, Path]:
+    """Draw images, train on them and export; returns the bundle and the test images."""
     data, models = folder / 'data', folder / 'models'
     counts = ('--train', TRAIN, '--test-normal', TEST_NORMAL, '--test-anomaly', TEST_ANOMALY)
     adet('synth', data, '--category', CATEGORY, *counts, '--seed', 0)
     roots = ('--data-root', data, '--models-root', models)
     chosen = ('--model', model, '--category', CATEGORY, '--backbone-weights', weights)
-    figures = adet('train', *chosen, *roots, '--seed', 0)
-    deployed = adet('deploy', figures['run_dir'], '--models-root', models)
+    trained = adet('train', *chosen, *roots, '--seed', 0)
+    deployed = adet('deploy', trained['run_dir'], '--models-root', models)
     adet('export', deployed['bundle_dir'], '--onnx-only')
-    return Path(deployed['bundle_dir']), figures
+    return Path(deployed['bundle_dir']), data / 'test' / CATEGORY
 
 
 def examples(test: Path) -> list[Path]:
@@ -71,7 +73,7 @@ def column(detector: Detector, path: Path) -> Pixels:
     overlay = detector.overlay(image, found)
     tiles = [cv2.resize(each, (_EDGE, _EDGE)) for each in (to_bgr(image), overlay)]
     strip = np.full((_STRIP, _EDGE, 3), 255, np.uint8)
-    kind = path.stem.rstrip('0123456789_')
+    kind = path.stem.rstrip('0123456789_') or path.parent.name
     verdict = 'anomaly' if found.is_anomalous else 'normal'
     text = f'{kind}: {verdict} {found.normalised_score:.2f}'
     colour = (0, 0, 190) if found.is_anomalous else (0, 120, 0)
@@ -91,7 +93,7 @@ def draw_overlays(bundle: Path, test: Path, out: Path, count: int = 5) -> None:
 
 
 def photograph(page: Path, out: Path) -> None:
-    """Photograph the top of an HTML report.
+    """Photograph an HTML report from its threshold to its curves.
 
     Raises:
         SystemExit: chromium or playwright is not installed.
@@ -106,7 +108,9 @@ def photograph(page: Path, out: Path) -> None:
         tab = browser.new_page(viewport={'width': 1120, 'height': 800}, color_scheme='light')
         tab.goto(page.as_uri())
         tab.wait_for_load_state('networkidle')
-        tab.screenshot(path=out, type='jpeg', quality=80)
+        top = (tab.locator('h2', has_text='Threshold').bounding_box() or {'y': 24})['y'] - 24
+        clip: Any = {'x': 0, 'y': top, 'width': 1120, 'height': 1180}
+        tab.screenshot(path=out, type='jpeg', quality=80, full_page=True, clip=clip)
         browser.close()
 
 
@@ -115,26 +119,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description='Make the images in docs/images.')
     parser.add_argument('--backbone-weights', default='imagenet', metavar='imagenet|random|FILE')
     parser.add_argument('--model', default='padim')
+    parser.add_argument('--bundle', type=Path, help='an exported bundle, instead of a training')
+    parser.add_argument('--images', type=Path, help='with --bundle: its labelled test images')
     parser.add_argument('--out', type=Path, default=IMAGES, help='default: docs/images')
-    parser.add_argument('--no-report', action='store_true', help='without chromium')
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        bundle, figures = make_model(folder, given.model, given.backbone_weights)
-        test = folder / 'data' / 'test' / CATEGORY
-        draw_overlays(bundle, test, given.out / 'overlays.jpg')
-        if not given.no_report:
-            report = folder / 'report'
-            adet('evaluate', '--images', test, '--bundle', bundle, '--report', report)
-            photograph(report / 'report.html', given.out / 'report.jpg')
-    made = {
-        'model': given.model,
-        'backbone_weights': Path(given.backbone_weights).name,
-        'images': f'{TRAIN} to train, {TEST_NORMAL} normal and {TEST_ANOMALY} anomalous to test',
-        **{name: round(figures[name], 4) for name in ('image_auroc', 'pixel_auroc', 'aupro')},
+        made = (given.bundle, given.images)
+        if given.bundle is None:
+            made = make_model(folder, given.model, given.backbone_weights)
+        make_images(*made, folder / 'report', given.out)
+
+
+def make_images(bundle: Path, test: Path, report: Path, out: Path) -> None:
+    """Inspect the test images with a bundle; write overlays, report and images.json."""
+    draw_overlays(bundle, test, out / 'overlays.jpg')
+    adet('evaluate', '--images', test, '--bundle', bundle, '--report', report)
+    photograph(report / 'report.html', out / 'report.jpg')
+    manifest = open_bundle(bundle).manifest
+    told = {
+        'model': manifest.model,
+        'backbone': asdict(manifest.backbone) if manifest.backbone else None,
+        'dataset': asdict(manifest.dataset),
+        'metrics': dict(manifest.metrics),
     }
-    (given.out / 'images.json').write_text(json.dumps(made, indent=2) + '\n', encoding='utf-8')
+    (out / 'images.json').write_text(json.dumps(told, indent=2) + '\n', encoding='utf-8')
 
 
 if __name__ == '__main__':
