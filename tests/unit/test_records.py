@@ -432,6 +432,19 @@ def test_earlier_results_are_set_aside_under_the_time_of_their_last_change(path:
     assert names == [f'{stem}.csv', f'{stem}_2.csv', f'{stem}_3.csv']
 
 
+def test_setting_aside_replaces_nothing_of_anybody_else(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('a')
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    taken = set_aside(path)
+    taken.unlink()
+    taken.symlink_to('nowhere')
+    path.write_text('b')
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    assert set_aside(path).name == taken.name.replace('.csv', '_2.csv')
+    assert taken.is_symlink()
+
+
 def test_setting_aside_nothing_is_an_os_error(path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         set_aside(path)

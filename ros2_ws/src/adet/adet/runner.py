@@ -18,7 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from adet import environment
 from adet.node import AdetNode, WorkerNode
-from adet_core.errors import AdetError
+from adet_core.errors import AdetError, describe, is_debugging
 
 _LOOK_S = 0.2
 
@@ -118,11 +118,14 @@ def main(create: Callable[[], AdetNode]) -> int:
     init()
     try:
         run([create()])
-    except (AdetError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         return 0
+    # As the commands do: one line, whatever happens.
+    except Exception as error:
+        if not isinstance(error, (AdetError, OSError)) and is_debugging():
+            raise
+        print(f'error: {describe(error)}', file=sys.stderr)
+        return 1
     finally:
         end()
     return 0

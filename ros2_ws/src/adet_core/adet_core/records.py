@@ -12,6 +12,7 @@ from datetime import datetime
 import errno
 import fcntl
 import io
+import itertools
 import math
 import os
 from pathlib import Path
@@ -120,11 +121,14 @@ def set_aside(path: Path) -> Path:
     """
     changed = datetime.fromtimestamp(path.stat().st_mtime)  # noqa: DTZ006 - a name for people
     stem = f'{path.stem}.{changed:%Y%m%d_%H%M%S}'
-    target = path.with_name(f'{stem}{path.suffix}')
-    number = 1
-    while target.exists():
-        number += 1
-        target = path.with_name(f'{stem}_{number}{path.suffix}')
+    for number in itertools.count(1):
+        target = path.with_name(f'{stem}{f"_{number}" if number > 1 else ""}{path.suffix}')
+        try:
+            # Made here and now, so that nothing of anybody else is replaced.
+            target.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        break
     path.rename(target)
     return target
 

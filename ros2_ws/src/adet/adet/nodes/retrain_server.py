@@ -27,7 +27,14 @@ from adet import runner
 from adet.node import AdetNode
 from adet.options import RetrainServerOptions
 from adet_core.bundle import Bundle, open_bundle, rollback
-from adet_core.errors import AdetError, BundleError, ConfigError, DatasetError, RejectedError
+from adet_core.errors import (
+    AdetError,
+    BundleError,
+    ConfigError,
+    DatasetError,
+    describe,
+    RejectedError,
+)
 from adet_core.io.folders import list_images
 from adet_core.models.names import deployed_folder
 from adet_core.paths import check_inside, user_path
@@ -121,8 +128,8 @@ class RetrainServer(AdetNode):
         except _Cancelled:
             result = Retrain.Result(message='cancelled; what was in service stays')
             handle.canceled()
-        except (AdetError, OSError) as error:
-            result = Retrain.Result(message=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever a goal meets, the server lives
+            result = Retrain.Result(message=describe(error))
             handle.abort()
         else:
             handle.succeed()
