@@ -22,7 +22,14 @@ import pytest
 import torch
 from torchvision.transforms.v2 import Normalize
 
-from adet_core.bundle import Bundle, open_bundle, read_engine, write_arrays, write_bundle
+from adet_core.bundle import (
+    Bundle,
+    ExportedGraph,
+    open_bundle,
+    read_engine,
+    write_arrays,
+    write_bundle,
+)
 from adet_core.errors import AdetError, BackendError, BundleError, ExportError
 from adet_core.image import preprocess, read_image
 from adet_core.io.folders import list_images
@@ -61,9 +68,15 @@ def bundle(deployed: Any) -> Bundle:
 
 
 @pytest.fixture(scope='module')
-def graph(bundle: Bundle) -> bytes:
+def exported(bundle: Bundle) -> ExportedGraph:
+    """Its graph, and the record of its transform."""
+    return read_engine(bundle)
+
+
+@pytest.fixture(scope='module')
+def graph(exported: ExportedGraph) -> bytes:
     """Its ``model.onnx``."""
-    return read_engine(bundle).onnx
+    return exported.onnx
 
 
 @pytest.fixture(scope='module')
@@ -408,7 +421,7 @@ TAMPERED: dict[str, Callable[[Bundle], dict[str, Any]]] = {
 
 @pytest.mark.parametrize('what', TAMPERED)
 def test_a_graph_that_disagrees_with_the_trained_model_is_refused(
-    bundle: Bundle, graph: bytes, tmp_path: Path, what: str
+    bundle: Bundle, exported: ExportedGraph, tmp_path: Path, what: str
 ) -> None:
     tampered = _rebuilt(bundle, tmp_path, **TAMPERED[what](bundle))
     with pytest.raises(
@@ -417,11 +430,13 @@ def test_a_graph_that_disagrees_with_the_trained_model_is_refused(
         r'\(score by \S+, map by \S+, allowed (0\.00\d+) and \1\); nothing was '
         r'written; train again',
     ):
-        check_parity(graph, tampered)
+        check_parity(exported, tampered)
 
 
-def test_a_graph_that_agrees_passes_with_its_differences(bundle: Bundle, graph: bytes) -> None:
-    parity = check_parity(graph, bundle)
+def test_a_graph_that_agrees_passes_with_its_differences(
+    bundle: Bundle, exported: ExportedGraph
+) -> None:
+    parity = check_parity(exported, bundle)
     assert parity.pictures == 4
     assert 0 <= parity.score_difference <= parity.tolerance
     assert 0 < parity.map_difference <= parity.tolerance
@@ -430,14 +445,14 @@ def test_a_graph_that_agrees_passes_with_its_differences(bundle: Bundle, graph: 
 
 
 def test_statistics_of_another_shape_are_refused(
-    bundle: Bundle, graph: bytes, tmp_path: Path
+    bundle: Bundle, exported: ExportedGraph, tmp_path: Path
 ) -> None:
     mean = bundle.statistics()['mean'][:, :-1].copy()
     tampered = _rebuilt(bundle, tmp_path, statistics={'mean': mean})
     with pytest.raises(
         BackendError, match=r"^statistics 'mean' have shape \(24, 255\), the graph takes \(24, 256"
     ):
-        check_parity(graph, tampered)
+        check_parity(exported, tampered)
 
 
 def test_a_refused_export_leaves_the_old_engine_in_place(

@@ -226,8 +226,8 @@ def copy_engine(bundle: Bundle, deployed: Bundle) -> bool:
     if not _has_engine(bundle):
         return False
     record = replace(read_record(bundle), plan=None)
-    features = read_features(bundle) if record.features_sha256 else None
-    write_engine(deployed, read_engine(bundle), record, features)
+    features = read_features(bundle).onnx if record.features_sha256 else None
+    write_engine(deployed, read_engine(bundle).onnx, record, features)
     return True
 
 
