@@ -205,7 +205,7 @@ def test_anomalies_taken_for_good_parts_are_rejected_and_kept_aside(
     folder = robot('patchcore')
     base = open_bundle(folder).bundle_id
     write_dataset(
-        tmp_path, category='plate', train=1, test_normal=1, test_anomaly=12, size=128, seed=4
+        tmp_path, category='plate', train=1, test_normal=8, test_anomaly=12, size=128, seed=4
     )
     tests, images = tmp_path / 'test' / 'plate', tmp_path / 'images'
     images.mkdir()
@@ -214,18 +214,20 @@ def test_anomalies_taken_for_good_parts_are_rejected_and_kept_aside(
     words = ['retrain', str(folder), '--images', str(images), '--incremental']
     assert main([*words, '--test-dir', str(tests)]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert re.search(r'caught \d+ -> \d of 12 known defects; .*--set max_missed=1', error)
+    # Which check finds it first depends on so small a model.
+    assert re.search(r'(caught|rejects|image AUROC falls from) .*--set max_\w+=1', error)
     assert open_bundle(folder, in_service=True).bundle_id == base
     (kept,) = (folder / 'retrain' / 'rejected').iterdir()
     assert json.loads((kept / 'report.json').read_text())['rejected'] in error
     assert str(kept) in error
     # Somebody insists, and the report says so.
-    insist = ['max_missed=1', 'max_auroc_loss=1']
-    assert main([*words, '--test-dir', str(tests), '--set', insist[0], '--set', insist[1]]) == 0
+    insist = ['max_missed=1', 'max_rejected=1', 'max_auroc_loss=1']
+    given = [part for word in insist for part in ('--set', word)]
+    assert main([*words, '--test-dir', str(tests), *given]) == 0
     report = open_bundle(folder, in_service=True).report
     assert report is not None
     assert list(report.overrides) == insist
-    assert report.after.caught < report.before.caught
+    assert (report.after.image_auroc or 0) < (report.before.image_auroc or 0)
 
 
 def test_a_graph_that_is_not_its_own_is_found_out(robot: Any, new_images: Path) -> None:

@@ -236,7 +236,6 @@ def _present(image: Threshold, before: np.ndarray, after: np.ndarray) -> Present
     return Present(
         image=image,
         pixel=image,
-        deployed=image,
         before=NormalScores(before, before / 2),
         after=NormalScores(after, after / 2),
     )
@@ -276,6 +275,8 @@ def test_a_threshold_is_derived_anew_where_somebody_asks_or_as_much_is_known() -
     for chosen, words, method in (
         (_chosen(), [], 'moved'),
         (_chosen(), ['keep=3'], 'moved'),
+        # As adet threshold applies it.
+        (_chosen(method='anomaly_quantile', normals=3, anomalies=3), [], 'moved'),
         (_chosen(), ['false_reject_rate=0.2'], 'normal_quantile'),
         (quantile, [], 'normal_quantile'),
         (_chosen(method='normal_quantile', normals=31, anomalies=0), [], 'moved'),

@@ -140,7 +140,6 @@ class RetrainSession:
     ) -> None:
         """Read the bundle and all images; arguments and errors are those of `retrain`."""
         self._bundle = open_bundle(folder, model=model, in_service=True)
-        self._deployed = open_bundle(folder).manifest
         self._settings = retrain_settings(self._bundle.manifest, overrides)
         self._overrides, self._incremental = overrides, incremental
         self._threads, self._progress = threads, progress
@@ -216,7 +215,6 @@ class RetrainSession:
         present = Present(
             image=manifest.image_threshold,
             pixel=manifest.pixel_threshold,
-            deployed=self._deployed.image_threshold,
             before=known,
             after=NormalScores(after.good[old], after.peaks[old]),
         )

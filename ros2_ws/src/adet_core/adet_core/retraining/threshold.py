@@ -9,8 +9,8 @@ that no set was fitted to (`move`). Marked images have no say in it. They are le
 is not enough, they are still rejected, and the report says so.
 
 A threshold is derived anew where somebody asks for a rate (``--set false_reject_rate=0.02``),
-where it was a quantile of normal images and there are now at least as many, or where there are no
-normal images to see it move by.
+where the one in service is a quantile of normal images and there are now at least as many, or
+where there are no normal images to see it move by.
 """
 
 from __future__ import annotations
@@ -50,14 +50,12 @@ class Present:
     Attributes:
         image: In service.
         pixel: In service.
-        deployed: The image threshold of the training.
         before: What the set in service says of normal images it was not fitted to.
         after: What the new set says of them; of others like them in a full retraining.
     """
 
     image: Threshold
     pixel: Threshold
-    deployed: Threshold
     before: NormalScores
     after: NormalScores
 
@@ -74,8 +72,8 @@ def retrained_thresholds(
         overrides: The settings that somebody gave.
     """
     asked = any(word.partition('=')[0] in _RATES for word in overrides)
-    deployed = present.deployed
-    enough = deployed.method == 'normal_quantile' and len(scores.good) >= deployed.normals
+    image = present.image
+    enough = image.method == 'normal_quantile' and len(scores.good) >= image.normals
     if asked or enough or not len(present.before.scores):
         return normal_thresholds(
             scores.good,
