@@ -392,7 +392,7 @@ def test_a_graph_of_the_same_bundle_that_is_there_stays(
     _json(capsys, 'deploy', str(run_dir), '--models-root', str(root))
     deployed = open_bundle(root / 'PaDiM')
     record = replace(read_record(deployed), precision='fp16')
-    write_engine(deployed, read_engine(deployed), record)
+    write_engine(deployed, read_engine(deployed).onnx, record)
 
     _json(capsys, 'deploy', str(run_dir), '--models-root', str(root))
 

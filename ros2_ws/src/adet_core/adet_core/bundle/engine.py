@@ -220,23 +220,24 @@ def copy_engine(bundle: Bundle, deployed: Bundle) -> bool:
     Raises:
         OSError: The folder of the copy cannot be written.
     """
-    if _has_engine(deployed):
+    if _base_graph(deployed):
         # Perhaps in another precision, with a plan that took minutes to build.
         return True
-    if not _has_engine(bundle):
+    found = _base_graph(bundle)
+    if found is None:
         return False
-    record = replace(read_record(bundle), plan=None)
+    graph, record = found
     features = read_features(bundle).onnx if record.features_sha256 else None
-    write_engine(deployed, read_engine(bundle).onnx, record, features)
+    write_engine(deployed, graph, replace(record, plan=None), features)
     return True
 
 
-def _has_engine(bundle: Bundle) -> bool:
+def _base_graph(bundle: Bundle) -> tuple[bytes, EngineRecord] | None:
+    """The graph of a bundle as it was trained, if there is a whole one."""
     try:
-        read_engine(bundle)
+        return _read_checked(bundle, GRAPH_FILE, lambda record: record.sha256)
     except BundleError:
-        return False
-    return True
+        return None
 
 
 def write_plan(bundle: Bundle, plan: bytes, record: PlanRecord) -> Path:
