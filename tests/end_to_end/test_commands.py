@@ -201,6 +201,13 @@ def test_images_of_mixed_sizes_and_depths_are_inspected(inspect, deployed, tmp_p
             ['--source', '.', '--model', 'padim,Magic'],
             "error: unknown model 'Magic'; known models: efficientad, padim, patchcore, vae",
         ),
+        (['--source', '.', '--namespace', 'a b'], "error: namespace is 'a b', expected letters"),
+        (['--source', '.', '--namespace', 'line-1'], "error: namespace is 'line-1', expected"),
+        (['--source', 'topic:/1cam'], "error: topic is '/1cam', expected letters, digits and _"),
+        (
+            ['--source', '.', '--threads', '99999999999'],
+            'error: threads is 99999999999, expected 0 to 1024',
+        ),
         (['--source', '.', '--models-root', '/none'], 'error: /none/PaDiM/meta.json: missing'),
         (['--source', '.', '--output-dir', '/proc/none'], 'error: /proc/none'),
     ],

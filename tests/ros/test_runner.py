@@ -228,3 +228,43 @@ def test_what_the_user_says_of_transports_stays(name: str, value: str):
     # After what Fast DDS says of a file that is not there.
     said = _say({**own, name: value}).stdout.split()[-2:]
     assert said == [value if name.startswith('FASTRTPS') else 'None', 'None']
+
+
+@pytest.mark.parametrize(
+    ('words', 'domain', 'message'),
+    [
+        (['health', '--namespace', 'a b'], '', "namespace is 'a b', expected letters, digits"),
+        (
+            ['mark', 'bad', '--model', 'padim', '--namespace', 'line-1'],
+            '',
+            "is 'line-1', expected",
+        ),
+        (['retrain-goal', '--model', 'padim', '--namespace', '1'], '', "namespace is '1'"),
+        (['health'], 'abc', 'ROS 2 cannot start: failed to initialize rcl: ROS_DOMAIN_ID is not'),
+    ],
+)
+def test_what_ros_does_not_take_is_one_clear_line(words, domain, message):
+    env = {**os.environ, **({'ROS_DOMAIN_ID': domain} if domain else {})}
+    done = subprocess.run(
+        ['adet', *words], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith('error: ')
+    assert message in line
+
+
+def test_a_node_in_a_domain_that_is_none_says_so_in_one_line():
+    env = {**os.environ, 'ROS_DOMAIN_ID': 'abc'}
+    script = 'import sys; from adet.nodes.csv_recorder import main; sys.exit(main())'
+    done = subprocess.run(
+        [sys.executable, '-c', script],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert 'error: ROS 2 cannot start: failed to initialize rcl: ROS_DOMAIN_ID is not' in line

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 from pathlib import Path
+import signal
 import sys
 
 from ament_index_python.packages import get_package_share_directory
@@ -18,6 +19,9 @@ from ament_index_python.packages import get_package_share_directory
 _PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 _TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
 _RANGE = 'ROS_AUTOMATIC_DISCOVERY_RANGE'
+# Set by launch files of adet to the number of the process of launch.
+END_WITH_PARENT = 'ADET_END_WITH_PARENT'
+_PR_SET_PDEATHSIG = 1
 _GENERATOR = 'rosidl_generator_py.generate_py_impl'
 # From what size on glibc gets a block from the kernel alone, and gives it back when it is freed;
 # and how much of its other memory may lie free. Each: mallopt's number, the variable that people
@@ -38,6 +42,20 @@ def prepare() -> None:
 def stay_on_this_machine() -> None:
     """Let the nodes of this process talk to those of this machine only."""
     os.environ.setdefault(_RANGE, 'LOCALHOST')
+
+
+def end_with_parent() -> None:
+    """Get SIGINT when the process ends that started this one, if that asked for it.
+
+    ``ros2 launch`` does not pass SIGTERM on, and a killed one passes nothing on: its nodes would
+    go on without it. Only launch files of adet ask: what a shell started may outlive the shell.
+    """
+    # Not every system has it.
+    prctl = getattr(ctypes.CDLL(None), 'prctl', None)
+    if os.environ.get(END_WITH_PARENT) != str(os.getppid()):
+        return
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def fast_dds_profile() -> Path:

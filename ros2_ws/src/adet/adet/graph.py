@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from adet.names import check_namespace, check_topic
 from adet.options import (
     BagChoices,
     DetectorChoices,
@@ -17,13 +18,17 @@ from adet.options import (
     InspectOptions,
     ModelChoices,
     OutputChoices,
+    RetrainOptions,
+    RetrainServerOptions,
     RunChoices,
     SourceChoices,
 )
 from adet.parameters import options_of
+from adet_core.bundle import open_bundle
 from adet_core.errors import ConfigError
 from adet_core.io.open_source import is_bag, is_live
 from adet_core.models.names import deployed_folder
+from adet_core.paths import user_path
 from adet_core.records import RecordWriter, results_path, set_aside
 
 PACKAGE = 'adet'
@@ -59,13 +64,16 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
     """Source, detectors and recorder for some options.
 
     Raises:
-        ConfigError: A model is unknown, or the threshold is not a number.
+        ConfigError: A model is unknown, the threshold is not a number, or ROS 2 does not take a
+            name.
     """
     models = model_names(options)
+    check_namespace(options.namespace)
     if options.source == _TOPIC:
         msg = f'source is {_TOPIC!r}: name the topic, e.g. topic:/camera/image_raw'
         raise ConfigError(msg)
-    topic = options.source[len(_TOPIC) :] if options.source.startswith(_TOPIC) else ''
+    is_topic = options.source.startswith(_TOPIC)
+    topic = check_topic(options.source[len(_TOPIC) :]) if is_topic else ''
     every = ends(options.source)
     detector: dict[str, Any] = {
         **_chosen(DetectorChoices, options),
@@ -86,7 +94,7 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
         **_chosen(OutputChoices, options),
         'models': ','.join(models),
         'expect_info': not topic,
-        'measure_latency': options.clock or not is_bag(Path(options.source).expanduser()),
+        'measure_latency': options.clock or not is_bag(user_path(options.source, 'source')),
         **time,
     }
     return [
@@ -137,7 +145,7 @@ def replay_graph(options: EvaluateOptions, *, has_ros2_bag: bool) -> Replay:
     # Nobody else needs its libraries.
     from adet_evaluation.bags import BagSource
 
-    source = BagSource(Path(options.bag).expanduser(), options.bag_topic)
+    source = BagSource(user_path(options.bag, 'bag'), options.bag_topic)
     obstacle = _no_ros2_player(options, has_ros2_bag, source.is_compressed)
     if options.player == 'ros2' and obstacle:
         msg = f'player is ros2, but {obstacle}; use player:=adet'
@@ -153,7 +161,7 @@ def replay_graph(options: EvaluateOptions, *, has_ros2_bag: bool) -> Replay:
             for name, value in _chosen(kind, options).items()
         },
     )
-    folder = Path(options.output_dir).expanduser()
+    folder = user_path(options.output_dir, 'output_dir')
     results = [str(results_path(folder, model)) for model in model_names(inspection)]
     report = options.report_dir or str(folder / 'report')
     topics = [source.topic, *([source.info_topic] if source.info_topic else [])]
@@ -212,7 +220,7 @@ def prepare_output(options: InspectOptions) -> list[Path]:
         OSError: The output folder cannot be written.
         RecordError: A file there is not one of adet's.
     """
-    folder = Path(options.output_dir).expanduser()
+    folder = user_path(options.output_dir, 'output_dir')
     renamed = []
     for model in model_names(options):
         path = results_path(folder, model)
@@ -226,6 +234,40 @@ def prepare_output(options: InspectOptions) -> list[Path]:
     return renamed
 
 
+def retrain_graph(options: RetrainOptions) -> NodeSpec:
+    """The server of retrainings for some options.
+
+    Raises:
+        ConfigError: ROS 2 does not take the namespace.
+    """
+    check_namespace(options.namespace)
+    return NodeSpec('retrain_server', 'retrain_server', _chosen(RetrainServerOptions, options))
+
+
+def check_params_file(text: str) -> str:
+    """The path of a file of parameters, or ''.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    path = user_path(text, 'params_file')
+    if text and not path.is_file():
+        msg = f'params_file is {text!r}: no such file; copy config/inspect.yaml and change it'
+        raise ConfigError(msg)
+    return str(path) if text else ''
+
+
+def check_bundles(options: InspectOptions) -> None:
+    """Find out before any node starts whether the models are deployed.
+
+    Raises:
+        BundleError: A bundle is missing or damaged.
+    """
+    root = user_path(options.models_root, 'models_root')
+    for model in model_names(options):
+        open_bundle(deployed_folder(root, model), model=model, in_service=True)
+
+
 def model_names(options: InspectOptions) -> list[str]:
     """The models a user named, separated by commas.
 
@@ -234,7 +276,7 @@ def model_names(options: InspectOptions) -> list[str]:
     """
     names = [name.strip() for name in options.model.split(',')]
     for name in names:
-        deployed_folder(Path(options.models_root).expanduser(), name)
+        deployed_folder(user_path(options.models_root, 'models_root'), name)
     if len(set(names)) != len(names):
         msg = f'model is {options.model!r}: each model may be named once'
         raise ConfigError(msg)

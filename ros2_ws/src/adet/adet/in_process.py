@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
-import time
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from rclpy.parameter import Parameter
 
 from adet import environment
 from adet.graph import (
-    ends,
+    check_bundles,
     inspection_graph,
     model_names,
     NodeSpec,
@@ -26,6 +26,7 @@ from adet.nodes.detector import DetectorNode
 from adet.nodes.image_source import ImageSource
 from adet.options import InspectOptions
 from adet.runner import end, init, run
+from adet_core.paths import user_path
 from adet_core.progress import progress_bars
 from adet_core.records import read_records, results_path
 
@@ -42,12 +43,15 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
         Exception: What a node failed with.
     """
     specs = inspection_graph(options)
+    check_bundles(options)
     earlier = prepare_output(options)
     # Unless the user's own environment says otherwise, the images stay on this machine.
     environment.stay_on_this_machine()
+    folder = user_path(options.output_dir, 'output_dir')
+    paths = {model: results_path(folder, model) for model in model_names(options)}
+    # A camera's rows go on where those of the last run ended.
+    before = {model: sum(1 for _ in read_records(path)) for model, path in paths.items()}
     init([])
-    # What ends begins with an empty file, and may have stamps of another day.
-    started_ns = 0 if ends(options.source) else time.time_ns()
     try:
         with progress_bars() as progress:
             progress('starting', 0, 1)
@@ -64,12 +68,8 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
         end()
     if not finished and source is not None and source.total is not None:
         raise KeyboardInterrupt
-    folder = Path(options.output_dir).expanduser()
     return {
-        'models': {
-            model: _summary(results_path(folder, model), started_ns)
-            for model in model_names(options)
-        },
+        'models': {model: _summary(path, before[model]) for model, path in paths.items()},
         'earlier_results': [str(path) for path in earlier],
     }
 
@@ -98,9 +98,9 @@ def _create(spec: NodeSpec, namespace: str) -> AdetNode:
     return DetectorNode(spec.parameters['model'], **options)
 
 
-def _summary(path: Path, started_ns: int) -> dict[str, Any]:
-    """What this run added to a file; a camera's file also holds earlier runs."""
-    rows = [row for row in read_records(path) if row.stamp_ns >= started_ns]
+def _summary(path: Path, before: int) -> dict[str, Any]:
+    """What this run added to a file that had so many rows before."""
+    rows = list(islice(read_records(path), before, None))
     times = [row.inference_ms for row in rows if row.inference_ms is not None]
     percentiles = np.percentile(times, (50, 95)).tolist() if times else (None, None)
     return {

@@ -4,19 +4,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import Field
-from typing import Any
+import os
+from pathlib import Path
+import sys
+from typing import Any, TypeVar
 
 from launch.action import Action
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, EmitEvent, Shutdown
+from launch.events.process import ProcessExited, ShutdownProcess
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from adet.environment import END_WITH_PARENT
 from adet.graph import NodeSpec, PACKAGE
-from adet.parameters import default_text, options_of
+from adet.names import check_known
+from adet.parameters import default_text, from_texts, options_of
+from adet_core.errors import AdetError
+from launch import LaunchContext
 
-# A node that cannot start at all, as of a broken bundle, leaves time for the others.
+T = TypeVar('T')
+# A node that was killed at its start leaves time for the others.
 _RESPAWN_DELAY_S = 2.0
+OnExit = Callable[[ProcessExited, LaunchContext], Any]
+
+
+class NodeFailedError(AdetError):
+    """A node ended with an error: what makes ``ros2 launch`` exit with 1."""
 
 
 def declare_arguments(kind: type[Any]) -> list[DeclareLaunchArgument]:
@@ -24,8 +39,36 @@ def declare_arguments(kind: type[Any]) -> list[DeclareLaunchArgument]:
     return [_argument(spec) for spec in options_of(kind)]
 
 
+def chosen(kind: type[T], context: LaunchContext, file: str) -> T:
+    """The options that a launch file was given.
+
+    Args:
+        kind: A dataclass of options.
+        context: Of the launch.
+        file: Path of the launch file.
+
+    Raises:
+        ConfigError: One is missing, not of its type, or unknown. In an included file, launch does
+            not tell which arguments are meant for it, so an unknown one is not noticed.
+    """
+    if is_launched_itself(file):
+        given = [word.partition(':=')[0] for word in context.argv if ':=' in word]
+        check_known(given, [spec.name for spec in options_of(kind)], 'launch argument')
+    return from_texts(kind, context.launch_configurations)
+
+
+def is_launched_itself(file: str) -> bool:
+    """Whether a launch file was named on the command line, not included by another one."""
+    return Path(file).name in {Path(word).name for word in sys.argv}
+
+
 def start_node(
-    spec: NodeSpec, namespace: str, on_exit: list[Action], *, respawn: bool = False
+    spec: NodeSpec,
+    namespace: str,
+    on_exit: OnExit,
+    *,
+    respawn: bool = False,
+    params_file: str = '',
 ) -> Node:
     """A node of a graph.
 
@@ -34,6 +77,7 @@ def start_node(
         namespace: Where it lives.
         on_exit: What its end leads to; nothing where it is started again.
         respawn: Start it again whenever it ends, until the launch is shut down.
+        params_file: Parameters that go before those of the graph.
     """
     return Node(
         package=PACKAGE,
@@ -45,15 +89,46 @@ def start_node(
             {
                 key: ParameterValue(value, value_type=str) if isinstance(value, str) else value
                 for key, value in spec.parameters.items()
-            }
+            },
+            *([params_file] if params_file else []),
         ],
         remappings=list(spec.remappings),
         output='screen',
+        additional_env={END_WITH_PARENT: str(os.getpid())},
         respawn=respawn,
         respawn_delay=_RESPAWN_DELAY_S,
         # launch does these at every end, also before a process is started again.
         on_exit=None if respawn else on_exit,
     )
+
+
+def end_launch(event: ProcessExited, context: LaunchContext) -> list[Action]:
+    """The end of a node is the end of the launch.
+
+    Raises:
+        NodeFailedError: The node has failed.
+    """
+    if context.is_shutdown:
+        return []
+    if event.returncode:
+        msg = f'{event.process_name} has failed (exit code {event.returncode}), see above'
+        raise NodeFailedError(msg)
+    return [Shutdown(reason=f'{event.process_name} has ended')]
+
+
+def end_nodes(nodes: Collection[Any]) -> OnExit:
+    """The end of a node is the end of these nodes; what else the launch runs goes on."""
+
+    def end(event: ProcessExited, context: LaunchContext) -> Iterable[Action]:
+        if context.is_shutdown:
+            return []
+        return [
+            EmitEvent(event=ShutdownProcess(process_matcher=lambda action, n=node: action is n))
+            for node in nodes
+            if node is not event.action
+        ]
+
+    return end
 
 
 def _argument(spec: Field[Any]) -> DeclareLaunchArgument:

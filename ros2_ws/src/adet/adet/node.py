@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+import re
 import threading
 from typing import Any, ClassVar, TypeVar
 
@@ -12,7 +14,9 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import (
     InvalidParameterTypeException,
     InvalidParameterValueException,
+    NameValidationException,
 )
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.task import Future
@@ -21,6 +25,7 @@ from adet.parameters import checked, default_of, options_of
 from adet_core.errors import AdetError, ConfigError
 
 T = TypeVar('T')
+RCLError = rclpy_implementation.RCLError
 
 _TYPES = {
     'bool': Parameter.Type.BOOL,
@@ -32,6 +37,22 @@ _TYPES = {
 _UNBOUNDED = {'int': 2**62, 'float': 1e300}
 
 
+@contextmanager
+def ros_errors() -> Iterator[None]:
+    """Say in one line what ROS 2 does not accept of the environment or the command line.
+
+    Raises:
+        ConfigError: For every error of ROS 2 in the block.
+    """
+    try:
+        yield
+    except (RCLError, NameValidationException) as error:
+        # Where in the C sources it was found is of no use to anybody.
+        reason = re.sub(r', at /\S+:\d+', '', str(error)).splitlines()[0]
+        msg = f'ROS 2 cannot start: {reason}'
+        raise ConfigError(msg) from None
+
+
 class AdetNode(Node):  # type: ignore[misc]  # rclpy is untyped
     """A node that can end a run: by finishing its work, or by failing.
 
@@ -40,8 +61,13 @@ class AdetNode(Node):  # type: ignore[misc]  # rclpy is untyped
     """
 
     def __init__(self, name: str, **options: Any) -> None:
-        """Create the node; ``options`` are rclpy's own."""
-        super().__init__(name, **options)
+        """Create the node; ``options`` are rclpy's own.
+
+        Raises:
+            ConfigError: ROS 2 takes no such name, or its security is not set up.
+        """
+        with ros_errors():
+            super().__init__(name, **options)
         self.done: Any = Future()
 
     def declare(self, kind: type[T]) -> T:

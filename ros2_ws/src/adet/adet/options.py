@@ -83,6 +83,12 @@ class DetectorChoices(ModelChoices):
         default='auto',
         choices=('auto', 'reliable', 'best_effort'),
     )
+    image_timeout: float = option(
+        'seconds without an image of a camera or topic until the detector warns; after twice as '
+        'many it reports an error. 0: never, as for a line that stands still',
+        default=5.0,
+        minimum=0.0,
+    )
     float_range: list[float] = option(
         '32FC1 images: the values that count as black and as white', default=[0.0, 1.0]
     )
@@ -187,6 +193,18 @@ class InspectLaunchOptions(InspectOptions):
         '`ros2 launch` only: start a detector or recorder that has ended again, after 2 seconds; '
         'never image_source',
         default=False,
+    )
+    on_end: str = option(
+        'what the end of a node ends. shutdown: the whole launch; keep: the nodes of adet alone, '
+        'as in the launch file of a robot; auto: shutdown where this file was launched itself, '
+        'keep where another one includes it',
+        default='auto',
+        choices=('auto', 'shutdown', 'keep'),
+    )
+    params_file: str = option(
+        'YAML file with parameters of any of the nodes, as config/inspect.yaml; what it says goes '
+        'before the arguments',
+        default='',
     )
 
 

@@ -17,7 +17,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from adet import environment
-from adet.node import AdetNode, WorkerNode
+from adet.node import AdetNode, ros_errors, WorkerNode
 from adet_core.errors import AdetError, describe, is_debugging
 
 _LOOK_S = 0.2
@@ -32,10 +32,14 @@ def init(words: Sequence[str] | None = None) -> None:
 
     Args:
         words: What the command line says to ROS 2; by default the process's own.
+
+    Raises:
+        ConfigError: The environment or the command line says what ROS 2 cannot do.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     environment.prepare()
-    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+    with ros_errors():
+        rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
 
 
 def run(nodes: Sequence[AdetNode], *, on_look: Callable[[], None] = lambda: None) -> bool:
@@ -115,8 +119,9 @@ def main(create: Callable[[], AdetNode]) -> int:
     Returns:
         0 when it finished or was told to stop; 1 after an error, whose line is on standard error.
     """
-    init()
+    environment.end_with_parent()
     try:
+        init()
         run([create()])
     except KeyboardInterrupt:
         return 0

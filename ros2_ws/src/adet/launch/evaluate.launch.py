@@ -14,12 +14,12 @@ import json
 from pathlib import Path
 
 from launch.action import Action
-from launch.actions import ExecuteProcess, OpaqueFunction, Shutdown, TimerAction
+from launch.actions import ExecuteProcess, OpaqueFunction, TimerAction
+from launch.events.process import ProcessExited
 
 from adet.graph import model_names, prepare_output, Replay, replay_graph
-from adet.launching import declare_arguments, start_node
+from adet.launching import chosen, declare_arguments, end_launch, OnExit, start_node
 from adet.options import EvaluateOptions
-from adet.parameters import from_texts
 from adet_core.records import results_path
 from launch import LaunchContext, LaunchDescription
 
@@ -37,20 +37,16 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _start(context: LaunchContext) -> list[Action]:
-    options = from_texts(EvaluateOptions, context.launch_configurations)
+    options = chosen(EvaluateOptions, context, __file__)
     replay = replay_graph(options, has_ros2_bag=find_spec('ros2bag') is not None)
     prepare_output(replay.inspection)
-    report = ExecuteProcess(
-        cmd=replay.evaluate, output='screen', on_exit=[Shutdown(reason='the report is written')]
-    )
+    report = ExecuteProcess(cmd=replay.evaluate, output='screen', on_exit=end_launch)
     nodes = [
         start_node(
             spec,
             options.namespace,
             # The source's end is the end of the replay; any other node's end is a failure.
-            [report]
-            if spec.executable == 'image_source'
-            else [Shutdown(reason=f'{spec.name} has ended')],
+            _then(report) if spec.executable == 'image_source' else end_launch,
         )
         for spec in replay.nodes
     ]
@@ -65,6 +61,13 @@ def _start(context: LaunchContext) -> list[Action]:
         on_exit=[_when_quiet(replay, report, -1)],
     )
     return [*nodes, TimerAction(period=_WARM_UP_S, actions=[player])]
+
+
+def _then(report: Action) -> OnExit:
+    def end(event: ProcessExited, context: LaunchContext) -> list[Action]:
+        return end_launch(event, context) if event.returncode else [report]
+
+    return end
 
 
 def _when_quiet(replay: Replay, then: Action, before: int) -> Action:

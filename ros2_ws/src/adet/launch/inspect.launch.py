@@ -4,18 +4,25 @@
 
 The nodes and arguments are those of ``adet.graph``; ``adet inspect`` runs the same graph in one
 process. With a folder, video or bag the launch ends by itself when the last image has its row.
-With ``respawn:=true`` detectors and recorder are started again when they end.
+With ``respawn:=true`` detectors and recorder are started again when they end. Included in the
+launch file of a robot, the end of an inspection ends its own nodes only (``on_end``).
 """
 
 from __future__ import annotations
 
-from launch.actions import OpaqueFunction, Shutdown
+from launch.actions import OpaqueFunction
 from launch_ros.actions import Node
 
-from adet.graph import inspection_graph, prepare_output
-from adet.launching import declare_arguments, start_node
+from adet.graph import check_bundles, check_params_file, inspection_graph, prepare_output
+from adet.launching import (
+    chosen,
+    declare_arguments,
+    end_launch,
+    end_nodes,
+    is_launched_itself,
+    start_node,
+)
 from adet.options import InspectLaunchOptions
-from adet.parameters import from_texts
 from launch import LaunchContext, LaunchDescription
 
 
@@ -27,16 +34,25 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _start(context: LaunchContext) -> list[Node]:
-    options = from_texts(InspectLaunchOptions, context.launch_configurations)
+    options = chosen(InspectLaunchOptions, context, __file__)
+    params_file = check_params_file(options.params_file)
+    specs = inspection_graph(options)
+    check_bundles(options)
     prepare_output(options)
+    own = options.on_end == 'shutdown' or (
+        options.on_end == 'auto' and is_launched_itself(__file__)
+    )
+    nodes: list[Node] = []
     # The source's end is the end of the run, and that of a camera that has gone is for whoever
     # started the launch. Any other node's end is a failure: half a graph would only wait.
-    return [
+    nodes.extend(
         start_node(
             spec,
             options.namespace,
-            [Shutdown(reason=f'{spec.name} has ended')],
+            end_launch if own else end_nodes(nodes),
             respawn=options.respawn and spec.executable != 'image_source',
+            params_file=params_file,
         )
-        for spec in inspection_graph(options)
-    ]
+        for spec in specs
+    )
+    return nodes

@@ -7,40 +7,28 @@ Then: ``ros2 action send_goal /retrain adet_interfaces/action/Retrain "{model: p
 
 from __future__ import annotations
 
-from launch.actions import DeclareLaunchArgument
-from launch.substitutions import LaunchConfiguration
+from launch.actions import OpaqueFunction
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 
-from adet.graph import PACKAGE
+from adet.graph import retrain_graph
+from adet.launching import (
+    chosen,
+    declare_arguments,
+    end_launch,
+    end_nodes,
+    is_launched_itself,
+    start_node,
+)
 from adet.options import RetrainOptions
-from adet.parameters import default_of, options_of
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
 
 
 def generate_launch_description() -> LaunchDescription:
     """Declare every option, then start the server."""
-    types = {'int': int, 'str': str}
-    specs = options_of(RetrainOptions)
-    arguments = [
-        DeclareLaunchArgument(
-            spec.name,
-            default_value=str(default_of(spec)),
-            description=spec.metadata['description'],
-        )
-        for spec in specs
-    ]
-    parameters = {
-        spec.name: ParameterValue(LaunchConfiguration(spec.name), value_type=types[str(spec.type)])
-        for spec in specs
-        if spec.name != 'namespace'
-    }
-    server = Node(
-        package=PACKAGE,
-        executable='retrain_server',
-        name='retrain_server',
-        namespace=LaunchConfiguration('namespace'),
-        parameters=[parameters],
-        output='screen',
-    )
-    return LaunchDescription([*arguments, server])
+    return LaunchDescription([*declare_arguments(RetrainOptions), OpaqueFunction(function=_start)])
+
+
+def _start(context: LaunchContext) -> list[Node]:
+    options = chosen(RetrainOptions, context, __file__)
+    on_exit = end_launch if is_launched_itself(__file__) else end_nodes([])
+    return [start_node(retrain_graph(options), options.namespace, on_exit)]

@@ -11,6 +11,7 @@ from typing import Any
 import rclpy
 
 from adet import environment
+from adet.names import check_namespace
 from adet.runner import init
 
 
@@ -19,6 +20,7 @@ def client_node(name: str, namespace: str) -> Iterator[Any]:
     """A node that calls others; ROS is initialised for the block alone."""
     # Unless the user's own environment says otherwise, as `adet inspect` has it.
     environment.stay_on_this_machine()
+    check_namespace(namespace)
     init([])
     try:
         yield rclpy.create_node(name, namespace=namespace)
