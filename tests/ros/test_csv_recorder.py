@@ -121,7 +121,7 @@ def test_verdict_and_origin_may_come_in_either_order(ros, tmp_path, info_first):
 
 @pytest.mark.usefixtures('recorder')
 def test_a_verdict_whose_origin_never_comes_is_recorded_all_the_same(ros, tmp_path, monkeypatch):
-    monkeypatch.setattr('adet.nodes.csv_recorder._PATIENCE_S', 0.2)
+    monkeypatch.setattr('adet.nodes.csv_recorder._PATIENCE_TICKS', 0)
     acknowledged = ros.hear(Recorded, 'recorded')
     ros.publisher(AnomalyResult, 'padim/result').publish(result(1, score=1.0))
     ros.until(lambda: acknowledged, 'acknowledgement')
@@ -232,3 +232,59 @@ def test_a_verdict_still_waiting_when_the_process_is_stopped_gets_its_row(tmp_pa
     rclpy.shutdown(context=context)
     node.stop()
     assert [row.score for row in rows_of(tmp_path)] == [1.0]
+
+
+@pytest.mark.parametrize('stamp', [0, 5], ids=['no stamps', 'one stamp'])
+def test_every_image_of_a_driver_without_stamps_has_its_row(ros, tmp_path, stamp):
+    node = ros.start(CsvRecorder, output_dir=str(tmp_path), expect_info=False)
+    results = ros.publisher(AnomalyResult, 'padim/result')
+    for number in range(1, 5):
+        results.publish(result(stamp, score=1.0, inference_ms=float(number)))
+    ros.until(lambda: node._rows == 4, 'the rows')
+    rows = rows_of(tmp_path)
+    assert [row.inference_ms for row in rows] == [1.0, 2.0, 3.0, 4.0]
+    health = node._health()
+    assert (health.values['rows'], health.values['repeated']) == (4, 3)
+    assert 'repeated stamps' in health.problem
+    if not stamp:
+        assert {row.latency_ms for row in rows} == {None}
+
+
+def test_a_result_of_another_model_is_refused_and_the_recorder_lives(ros, tmp_path):
+    node = ros.start(CsvRecorder, output_dir=str(tmp_path), expect_info=False)
+    results = ros.publisher(AnomalyResult, 'padim/result')
+    results.publish(AnomalyResult(header=header(1), model='rogue', score=1.0))
+    results.publish(result(2, score=2.0))
+    ros.until(lambda: node._rows, 'the row')
+    assert [row.stamp_ns for row in rows_of(tmp_path)] == [2]
+    assert node._health().values['refused'] == 1
+
+
+def test_a_clock_that_was_set_back_gives_no_latency(ros, tmp_path):
+    node = ros.start(CsvRecorder, output_dir=str(tmp_path), expect_info=False)
+    ahead = node.get_clock().now().nanoseconds + 3_600_000_000_000
+    ros.publisher(AnomalyResult, 'padim/result').publish(result(ahead, score=1.0))
+    ros.until(lambda: node._rows, 'the row')
+    assert [row.latency_ms for row in rows_of(tmp_path)] == [None]
+
+
+def test_a_process_that_was_stopped_has_not_been_patient(ros, tmp_path):
+    node = ros.start(CsvRecorder, output_dir=str(tmp_path))
+    node._on_result(result(1, score=1.0))
+    # One tick, however long the process did not run.
+    node._every_second()
+    assert node._rows == 0
+    node._on_info(ImageInfo(header=header(1), source='a.png', label='normal'))
+    assert [(row.source, row.label) for row in rows_of(tmp_path)] == [('a.png', 'normal')]
+
+
+def test_another_inspection_in_the_namespace_is_noticed(ros, tmp_path):
+    node = ros.start(CsvRecorder, output_dir=str(tmp_path), expect_info=False)
+    ros.publisher(AnomalyResult, 'padim/result')
+    ros.until(lambda: node._ticks > 1, 'two looks')
+    assert node._health().problem == ''
+    ros.publisher(AnomalyResult, 'padim/result')
+    ros.until(lambda: 'another inspection runs in namespace' in node._health().problem, 'a word')
+    assert not node._health().is_error
+    node._crowded = 31
+    assert node._health().is_error

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ import pytest
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
 from adet_interfaces.msg import AnomalyResult
+import rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
@@ -41,7 +44,7 @@ def test_every_image_of_a_reliable_driver_is_inspected(ros, deployed):
     results = ros.hear(AnomalyResult, 'padim/result')
     with start_driver(ros, 'RELIABLE') as driver:
         ros.until(lambda: driver.poll() is not None, 'the end of the driver')
-    ros.until(lambda: len(results) + node._dropped == COUNT, 'every image')
+    ros.until(lambda: len(results) + node._service.dropped == COUNT, 'every image')
     assert node._images.lost == 0
     assert {result.error for result in results} == {''}
 
@@ -55,7 +58,7 @@ def test_what_a_best_effort_driver_loses_is_told_with_the_remedy(ros, deployed):
         ros.until(lambda: driver.poll() is not None, 'the end of the driver')
     assert results
     assert node._images.reliability == 'best_effort'
-    if len(results) < COUNT - node._dropped - 1:
+    if len(results) < COUNT - node._service.dropped - 1:
         # Images of the first moments, before anybody is known, are in nobody's count.
         assert node._images.lost > 0
         assert any('let the driver publish reliably' in text for text in told)
@@ -159,3 +162,44 @@ def test_a_gap_in_the_stamps_of_a_steady_camera_is_a_warning(ros, deployed):
     assert 'images missing in a steady rate' in health.problem
     assert health.values['missing'] == 3
     assert any('3 images are missing before stamp 6600000000' in text for text in told)
+
+
+def silence_of(node):
+    health = node._health()
+    return health.problem if health.is_error else f'warning: {health.problem}'
+
+
+def test_a_camera_that_is_dead_or_of_another_type_is_told(ros, deployed):
+    ros.client.create_publisher(ImageMessage, '/elsewhere/image', 1)
+    told = []
+    node = ros.detector(deployed, frames='latest', image_timeout=1.0)
+    node.get_logger().error = lambda text, **_: told.append(text)
+    topic = f'{ros.namespace}/image_raw'
+    assert 'no image' not in silence_of(node)
+    missing = ros.until(lambda: (s := silence_of(node)).startswith('warning: no') and s, 'WARN')
+    assert f'nobody publishes {topic}; images are on: ' in missing
+    assert '/elsewhere/image' in missing
+    assert '/padim/' not in missing
+    ros.until(lambda: silence_of(node).startswith('no image'), 'ERROR')
+    assert any('nobody publishes' in text for text in told)
+    # A participant of its own: one has one type for each topic.
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    other = rclpy.create_node('other', context=context)
+    other.create_publisher(CompressedImage, topic, 1)
+    wrong = 'has sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image'
+    ros.until(lambda: wrong in silence_of(node), 'the wrong type')
+    other.destroy_node()
+    rclpy.shutdown(context=context)
+    driver = Driver(ros, 'RELIABLE')
+    silent = f'{ros.namespace}/client publishes nothing on {topic}'
+    ros.until(lambda: silent in silence_of(node), 'the silent driver')
+    stamps = iter(range(1, 10_000))
+    ros.until(lambda: driver.publish(next(stamps)) or 'no image' not in silence_of(node), 'OK')
+
+
+@pytest.mark.parametrize('parameters', [{'frames': 'every'}, {'image_timeout': 0.0}])
+def test_a_folder_or_a_line_that_stands_still_may_be_silent(ros, deployed, parameters):
+    node = ros.detector(deployed, **{'frames': 'latest', 'image_timeout': 0.01, **parameters})
+    time.sleep(0.1)
+    assert node._health().problem == ''

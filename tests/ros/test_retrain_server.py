@@ -19,6 +19,7 @@ from action_msgs.msg import GoalStatus
 from adet_interfaces.action import Retrain
 from adet_interfaces.msg import AnomalyResult
 from adet_interfaces.srv import LoadBundle, MarkResult
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import rclpy
 from rclpy.action import ActionServer
 from robot import children_of, publish
@@ -71,7 +72,7 @@ def test_the_short_goal_learns_and_the_detector_goes_on_with_it(ros, robot, clie
         ({'model': 'magic'}, "unknown model 'magic'"),
         ({'model': 'vae'}, 'VAE/meta.json: missing'),
         ({'model': 'padim', 'mode': 'quick'}, "mode is 'quick', expected one of: incremental"),
-        ({'model': 'padim', 'images': '/etc'}, '/etc, which is not inside'),
+        ({'model': 'padim', 'images': '/etc'}, 'images is /etc, which is not inside'),
         ({'model': 'padim', 'images': '{data}/../..'}, 'which is not inside'),
         ({'model': 'padim', 'images': '{data}/none'}, 'none: no such folder'),
         ({'model': 'padim', 'images': '{data}/linked'}, 'secret.png, which is not inside'),
@@ -163,7 +164,7 @@ def test_anomalous_images_are_saved_for_review_and_the_folder_has_a_bound(ros, r
     paths = sorted((robot.data_root / 'test' / 'plate' / 'anomaly').glob('*.png'))
     for number, path in enumerate(paths[:4], start=1):
         assert publish(ros, path, number, heard).is_anomalous
-        ros.until(lambda n=number: node._frames.saved == n, 'stored')
+        ros.until(lambda n=number: node._service.recent.saved == n, 'stored')
     folder = robot.data_root / 'review' / 'plate'
     assert sorted(path.name for path in folder.glob('*.png')) == ['frame_3.png', 'frame_4.png']
     assert len(list(folder.iterdir())) == 4
@@ -268,3 +269,20 @@ def test_a_client_whose_answer_is_lost_is_told(ros, monkeypatch):
     server.destroy()
     deaf.destroy_node()
     client.destroy_node()
+
+
+def test_the_server_reports_on_diagnostics(ros, client):
+    heard = ros.hear(DiagnosticArray, '/diagnostics', 10)
+    name = f'{ros.namespace}/retrain_server'
+
+    def told():
+        found = [s for array in heard for s in array.status if s.name == name]
+        return (found[-1].level, found[-1].message, found[-1].values[0].value) if found else None
+
+    ros.until(lambda: told() == (DiagnosticStatus.OK, 'ok', '0'), 'an idle server')
+    client.run(model='vae')
+    ros.until(lambda: told() and told()[0] == DiagnosticStatus.WARN, 'the failure')
+    assert 'the last goal failed: ' in told()[1]
+    assert 'VAE/meta.json: missing' in told()[1]
+    assert client.run(model='padim')[1].success
+    ros.until(lambda: told() == (DiagnosticStatus.OK, 'ok', '2'), 'the success')

@@ -27,6 +27,7 @@ from adet_core.io.folders import IMAGE_SUFFIXES
 from adet_core.models.names import FOLDERS
 
 NODES = ROOT / 'ros2_ws' / 'src' / 'adet'
+CORE = ROOT / 'ros2_ws' / 'src' / 'adet_core' / 'adet_core'
 INSPECT_YAML = NODES / 'config' / 'inspect.yaml'
 
 OPTIONS = {
@@ -162,7 +163,7 @@ def test_every_diagnostic_value_is_described():
     text = section_of('ros_interface.md', 'Diagnostics')
     keys = {
         key.value
-        for function in nodes_of(NODES.glob('adet/**/*.py'))
+        for function in nodes_of([*NODES.glob('adet/**/*.py'), *CORE.glob('inference/*.py')])
         if isinstance(function, ast.FunctionDef) and function.name in ('_health', 'figures')
         for node in ast.walk(function)
         if isinstance(node, ast.Dict)

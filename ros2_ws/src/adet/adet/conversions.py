@@ -5,30 +5,28 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
+import math
 import sys
 from typing import Any
 
-from adet_interfaces.msg import AnomalyResult, ImageInfo, Region
+from adet_interfaces.action import Retrain
+from adet_interfaces.msg import AnomalyResult, ImageInfo, Region, RetrainFigures
 from builtin_interfaces.msg import Time
 import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
-from adet_core.image import Image, unpack_image
+from adet_core.image import ENCODINGS, Image, unpack_image
 from adet_core.inference.detector import Inspection
+from adet_core.inference.inspection_service import Arrived, Outcome
 from adet_core.records import Record, with_verdict
-
-try:
-    from cv_bridge import CvBridge
-
-    _bridge: Any = CvBridge()
-    # Its compiled half is loaded by the first conversion, and does not fit every numpy.
-    _bridge.imgmsg_to_cv2(ImageMessage(encoding='mono8', height=1, width=1, step=1, data=[0]))
-except (ImportError, AttributeError):
-    _bridge = None
+from adet_core.retraining.child import Goal
 
 _NS = 1_000_000_000
+# What cv_bridge may be asked for: one array of pixels, without planes.
+_BRIDGED = ('mono8', 'bgr8', 'rgb8', 'bgra8', 'rgba8', 'mono16', '32FC1')
 
 
 def to_nanoseconds(stamp: Time) -> int:
@@ -44,12 +42,20 @@ def to_stamp(nanoseconds: int) -> Time:
 def to_image(message: ImageMessage) -> Image:
     """The pixels of a message, without copying them where its layout allows.
 
-    cv_bridge does it where it is installed; otherwise the same is done here.
+    cv_bridge does it for the layouts in which it was found to give the same; it misreads rows with
+    padding, and swapped bytes end it with NumPy 2. Otherwise the same is done here.
 
     Raises:
         ImageError: The encoding is not supported, or the data does not fill the image.
     """
-    image = unpack_image(
+    image = _unpacked(message)
+    if message.encoding not in _proven or not _is_plain(message, image):
+        return image
+    return _by_bridge(_bridge, message, image)
+
+
+def _unpacked(message: ImageMessage) -> Image:
+    return unpack_image(
         memoryview(message.data),
         message.encoding,
         height=message.height,
@@ -57,10 +63,46 @@ def to_image(message: ImageMessage) -> Image:
         step=message.step,
         is_bigendian=bool(message.is_bigendian),
     )
-    if _bridge is None:
-        return image
-    pixels = _bridge.imgmsg_to_cv2(message, desired_encoding='passthrough')
+
+
+def _is_plain(message: ImageMessage, image: Image) -> bool:
+    """Whether rows have no padding, and bytes the order of this machine."""
+    row = image.pixels[0].nbytes
+    return message.step == row and bool(message.is_bigendian) == (sys.byteorder == 'big')
+
+
+def _by_bridge(bridge: Any, message: ImageMessage, image: Image) -> Image:
+    pixels = bridge.imgmsg_to_cv2(message, desired_encoding='passthrough')
     return Image(pixels.reshape(image.pixels.shape), message.encoding)
+
+
+def proven_encodings(bridge: Any) -> frozenset[str]:
+    """The encodings of which cv_bridge gives the same pixels as adet, found out by trying.
+
+    Args:
+        bridge: A ``cv_bridge.CvBridge``.
+    """
+    found = set()
+    for encoding in _BRIDGED:
+        dtype, channels = ENCODINGS[encoding]
+        data = np.arange(3 * 4 * channels * np.dtype(dtype).itemsize, dtype=np.uint8)
+        pixels = data.view(dtype).reshape((3, 4, channels) if channels > 1 else (3, 4))
+        message = to_image_message(pixels, encoding, Header())
+        image = _unpacked(message)
+        try:
+            same = _by_bridge(bridge, message, image).pixels
+        except Exception:  # noqa: BLE001, S112 - its compiled half may fail with anything
+            continue
+        if same.dtype == image.pixels.dtype and same.tobytes() == image.pixels.tobytes():
+            found.add(encoding)
+    return frozenset(found)
+
+
+def to_arrived(message: ImageMessage) -> Arrived:
+    """An image that waits for its inspection; its pixels are read when its turn comes."""
+    header = message.header
+    stamp_ns = to_nanoseconds(header.stamp)
+    return Arrived(stamp_ns, header.frame_id, lambda: to_image(message), header)
 
 
 def to_image_message(pixels: npt.NDArray[Any], encoding: str, header: Header) -> ImageMessage:
@@ -94,6 +136,40 @@ def to_result(inspection: Inspection, model: str, header: Header) -> AnomalyResu
     )
 
 
+def to_refusal(outcome: Outcome, model: str, header: Header) -> AnomalyResult:
+    """The message of an image that could not be inspected."""
+    bundle_id = outcome.detector.bundle.bundle_id
+    return AnomalyResult(header=header, model=model, bundle_id=bundle_id, error=outcome.error)
+
+
+def to_goal(request: Retrain.Goal) -> Goal:
+    """What a client asks for."""
+    return Goal(
+        model=request.model,
+        images=request.images,
+        mode=request.mode,
+        test_dir=request.test_dir,
+        overrides=tuple(request.overrides),
+    )
+
+
+def to_retrain_result(result: Mapping[str, Any]) -> Retrain.Result:
+    """What a retraining came to, from what `RetrainProcess.run` returns."""
+    message = Retrain.Result(
+        success=True, message=result['message'], threshold=result['threshold']
+    )
+    if 'images_used' in result:
+        message.images_used = result['images_used']
+        message.before = _to_figures(result['before'])
+        message.after = _to_figures(result['after'])
+    return message
+
+
+def _to_figures(values: Mapping[str, Any]) -> RetrainFigures:
+    auroc = values['image_auroc']
+    return RetrainFigures(**{**values, 'image_auroc': math.nan if auroc is None else auroc})
+
+
 def to_record(result: AnomalyResult, info: ImageInfo | None, latency_ms: float | None) -> Record:
     """A row from a verdict and, where known, what image it was."""
     source, label = (info.source, info.label) if info else ('', '')
@@ -107,3 +183,13 @@ def to_record(result: AnomalyResult, info: ImageInfo | None, latency_ms: float |
         error=result.error,
     )
     return row if result.error else with_verdict(row, result, latency_ms=latency_ms)
+
+
+try:
+    from cv_bridge import CvBridge
+
+    _bridge: Any = CvBridge()
+    _proven = proven_encodings(_bridge)
+except (ImportError, AttributeError):
+    # Not installed, or compiled for another numpy.
+    _bridge, _proven = None, frozenset()

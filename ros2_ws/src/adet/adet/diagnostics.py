@@ -4,18 +4,14 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
-import threading
-import time
 from typing import NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-import numpy as np
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 _PERIOD_S = 1.0
-_WINDOW = 1000
 
 
 class Health(NamedTuple):
@@ -24,10 +20,12 @@ class Health(NamedTuple):
     Attributes:
         problem: Empty when all is well; else one line, reported as a warning.
         values: Figures by name.
+        is_error: The problem is an error: the node cannot do its work.
     """
 
     problem: str
     values: Mapping[str, object]
+    is_error: bool = False
 
 
 class Diagnostics:
@@ -45,13 +43,16 @@ class Diagnostics:
         self._health = health
         self._hardware_id = hardware_id
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self._timer = node.create_timer(_PERIOD_S, self.publish)
+        # In no recording's time, which may stand still.
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(_PERIOD_S, self.publish, clock=clock)
 
     def publish(self) -> None:
         """Publish now."""
-        problem, values = self._health()
+        problem, values, is_error = self._health()
+        trouble = DiagnosticStatus.ERROR if is_error else DiagnosticStatus.WARN
         status = DiagnosticStatus(
-            level=DiagnosticStatus.WARN if problem else DiagnosticStatus.OK,
+            level=trouble if problem else DiagnosticStatus.OK,
             name=self._node.get_fully_qualified_name(),
             message=problem or 'ok',
             hardware_id=self._hardware_id,
@@ -60,34 +61,3 @@ class Diagnostics:
         message = DiagnosticArray(status=[status])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
-
-
-class Pace:
-    """Rate and latency over the last frames; told from one thread, asked from another."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._latencies_ms: deque[float] = deque(maxlen=_WINDOW)
-        self._count = 0
-        self._counted_at = time.monotonic()
-        self.total = 0
-
-    def add(self, latency_ms: float) -> None:
-        """Count one frame."""
-        with self._lock:
-            self._latencies_ms.append(latency_ms)
-            self._count += 1
-            self.total += 1
-
-    def figures(self) -> dict[str, object]:
-        """Frames in all, rate since the last call (Hz), p50 and p95 latency (ms)."""
-        with self._lock:
-            now = time.monotonic()
-            rate = self._count / max(now - self._counted_at, 1e-9)
-            self._count, self._counted_at = 0, now
-            latencies = list(self._latencies_ms)
-        figures: dict[str, object] = {'frames': self.total, 'rate_hz': f'{rate:.2f}'}
-        for percent in (50, 95):
-            value = np.percentile(latencies, percent) if latencies else float('nan')
-            figures[f'latency_p{percent}_ms'] = f'{value:.2f}'
-        return figures

@@ -32,6 +32,7 @@ AUTO = 'auto'
 _TYPE = 'sensor_msgs/msg/Image'
 _LOOK_S = 1.0
 _TELL_S = 30.0
+_LISTED = 8
 
 
 class ImageTopic:
@@ -55,6 +56,7 @@ class ImageTopic:
         *,
         reliability: str,
         every: bool,
+        timeout_s: float,
     ) -> None:
         """Subscribe to ``image_raw``.
 
@@ -64,6 +66,7 @@ class ImageTopic:
             reliability: As the option of that name. A parameter
                 ``qos_overrides.<topic>.subscription.reliability`` goes before it.
             every: None may be lost, as of a folder; the publisher waits.
+            timeout_s: See `silence`; 0 for no limit.
 
         Raises:
             ConfigError: The reliability is none, or does not fit ``every``.
@@ -72,6 +75,8 @@ class ImageTopic:
         self.lost = 0
         self.arrivals = Arrivals()
         self._node, self._callback, self._every = node, callback, every
+        self._timeout_s = timeout_s
+        self._told = 0
         self._chosen = self._override(reliability)
         self._best_effort = self._chosen == 'best_effort'
         self._subscription = self._subscribe()
@@ -85,6 +90,50 @@ class ImageTopic:
     def reliability(self) -> str:
         """What the subscription is at the moment: ``reliable`` or ``best_effort``."""
         return 'best_effort' if self._best_effort else 'reliable'
+
+    def silence(self) -> tuple[str, bool]:
+        """Whether images stay away: what to say of it, and whether it is an error.
+
+        To be called about once a second; the log is told when it changes.
+        """
+        silent_s = self.arrivals.silent_s
+        level = min(int(silent_s / self._timeout_s), 2) if self._timeout_s else 0
+        text = f'no image for {silent_s:.0f} s: {self._reason()}' if level else ''
+        if level != self._told:
+            log = self._node.get_logger()
+            # Apart: rclpy wants one severity of each line of code.
+            if level == 2:
+                log.error(text)
+            elif level == 1:
+                log.warning(text)
+            else:
+                log.info(f'{self.topic}: images come again')
+            self._told = level
+        return text, level == 2
+
+    def _reason(self) -> str:
+        """Why no image comes, as far as the graph of nodes tells."""
+        found = self._node.get_publishers_info_by_topic(self.topic)
+        others = sorted({one.topic_type for one in found} - {_TYPE})
+        if found and not others:
+            names = sorted({f'{one.node_namespace.rstrip("/")}/{one.node_name}' for one in found})
+            return f'{", ".join(names)} publishes nothing on {self.topic}'
+        reason = f'nobody publishes {self.topic}'
+        if others:
+            reason = f'{self.topic} has {", ".join(others)}, not {_TYPE}'
+        mine = {
+            name
+            for name, _ in self._node.get_publisher_names_and_types_by_node(
+                self._node.get_name(), self._node.get_namespace()
+            )
+        }
+        topics = [
+            name
+            for name, types in self._node.get_topic_names_and_types()
+            if _TYPE in types and name not in {self.topic, *mine}
+        ]
+        listed = ', '.join(sorted(topics)[:_LISTED]) or 'no other topic'
+        return f'{reason}; images are on: {listed}'
 
     def publishers(self) -> list[Any]:
         """What is known of those who publish images on the topic."""

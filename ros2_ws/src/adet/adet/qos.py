@@ -28,13 +28,13 @@ def newest_only() -> QoSProfile:
     return _profile(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 
-def any_camera(*, best_effort: bool) -> QoSProfile:
+def any_camera(*, best_effort: bool = True) -> QoSProfile:
     """Reading images of a camera driver, which are gone once they are sent.
 
     A little deeper than one: what comes too fast is dropped, and counted, by the detector.
 
     Args:
-        best_effort: A reliable subscription does not hear a best-effort driver.
+        best_effort: This hears every driver; a reliable subscription hears the reliable ones only.
     """
     reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
     return _profile(_LIVE_DEPTH, reliability, DurabilityPolicy.VOLATILE)

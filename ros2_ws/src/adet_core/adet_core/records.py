@@ -164,17 +164,25 @@ class RecordWriter:
             raise
         self.recent = deque((row.stamp_ns for row in rows), maxlen=_RECENT)
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Record, *, again: bool = False) -> bool:
         """Append one row; a frame whose stamp was just written is not written again.
+
+        Args:
+            record: The row.
+            again: Write it whatever its stamp is, as that of another image with the same stamp.
+
+        Returns:
+            Whether it was written.
 
         Raises:
             OSError: The row could not be written whole (a full disc, say); the file then ends
                 with the row before it.
         """
-        if record.stamp_ns in self.recent:
-            return
+        if record.stamp_ns in self.recent and not again:
+            return False
         self._append(_line(record))
         self.recent.append(record.stamp_ns)
+        return True
 
     def sync(self) -> None:
         """Flush to the disk, so that the rows survive a power cut; nothing once it is closed."""

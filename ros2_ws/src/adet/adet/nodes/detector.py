@@ -4,13 +4,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-import math
 from pathlib import Path
 import sys
 import threading
-import time
 from typing import Any
 
 from adet_interfaces.msg import AnomalyResult
@@ -23,17 +20,23 @@ from rclpy.task import Future
 from sensor_msgs.msg import Image as ImageMessage
 
 from adet import qos, runner
-from adet.conversions import to_image, to_image_message, to_nanoseconds, to_result
-from adet.diagnostics import Diagnostics, Health, Pace
-from adet.frames import FrameKeeper
+from adet.conversions import (
+    to_arrived,
+    to_image_message,
+    to_nanoseconds,
+    to_refusal,
+    to_result,
+)
+from adet.diagnostics import Diagnostics, Health
 from adet.image_topic import ImageTopic
 from adet.node import WorkerNode
 from adet.options import DetectorOptions
-from adet_core.drift import DriftTest
 from adet_core.errors import AdetError, BackendError, ConfigError
-from adet_core.image import Image
-from adet_core.inference.detector import Detector, Inspection
+from adet_core.inference.detector import Detector
+from adet_core.inference.inspection_service import InspectionService, Outcome
+from adet_core.inference.recent_images import RecentImages
 from adet_core.models.names import deployed_folder, FOLDERS
+from adet_core.paths import user_path
 
 _SUFFIX = '_detector'
 _TELL_S = 5.0
@@ -47,7 +50,7 @@ _WORTH_SAYING = (
 
 
 class DetectorNode(WorkerNode):
-    """Inspects images in a thread of its own, so that a long inference holds nothing up."""
+    """Parameters, topics and services of an `InspectionService`, which has a thread of its own."""
 
     def __init__(self, model: str = '', **options: Any) -> None:
         """Load the bundle and begin to inspect.
@@ -68,51 +71,62 @@ class DetectorNode(WorkerNode):
         if not self._model:
             msg = f'{self.get_name()}: parameter model is empty; name one of: {", ".join(FOLDERS)}'
             raise ConfigError(msg)
-        root = Path(self._options.models_root).expanduser()
+        every = self._options.frames == 'every'
+        self._service = InspectionService(
+            self._load, self._folder(), self._recent_images(), keep_all=every
+        )
+        self._declare_threshold()
+        self._reported: dict[str, int] = {}
+        self._make_topics(every)
+        detector = self._service.detector
+        self._say_backend(
+            f'bundle {detector.bundle.bundle_id} of {detector.bundle.folder}', detector
+        )
+        self.start(lambda: self._service.run(self._tell_outcome))
+
+    def stop(self) -> None:
+        """See `WorkerNode.stop`; what is being stored is finished."""
+        self._service.stop()
+        super().stop()
+        self._service.close()
+
+    def _folder(self) -> Path:
         own = self._options.bundle
-        folder = Path(own).expanduser() if own else deployed_folder(root, self._model)
-        self._folder = folder
-        self._float_range = _range(self._options.float_range)
+        if own:
+            return user_path(own, 'bundle')
+        return deployed_folder(user_path(self._options.models_root, 'models_root'), self._model)
+
+    def _recent_images(self) -> RecentImages:
         chosen = self._options
-        self._frames = FrameKeeper(
-            Path(chosen.data_root).expanduser(),
+        return RecentImages(
+            user_path(chosen.data_root, 'data_root'),
             save=chosen.save_frames,
             limit=chosen.keep_limit,
-            float_range=self._float_range,
+            float_range=_range(chosen.float_range),
         )
-        self._detector = self._load(self._folder, None)
-        self._declare_threshold()
-        self._drift = _drift_test(self._detector)
-        every = self._options.frames == 'every'
-        # One place to wait is enough for the newest; where none may be lost, the source keeps the
-        # number small.
-        self._waiting: deque[tuple[ImageMessage, float]] = deque(maxlen=None if every else 1)
-        self._dropped = self._failed = 0
-        self._reported: dict[str, int] = {}
-        self._pace = Pace()
-        self._make_topics(every)
-        detector = self._detector
-        self._say_backend(f'bundle {detector.bundle.bundle_id} of {folder}', detector)
-        self.start(self._inspect_all)
 
     def _make_topics(self, every: bool) -> None:
-        prefix = self._model
         results, people = qos.every_frame(), qos.newest_only()
-        self._results = self.create_publisher(AnomalyResult, f'{prefix}/result', results)
-        self._maps = self.create_publisher(ImageMessage, f'{prefix}/anomaly_map', people)
-        self._overlays = self.create_publisher(ImageMessage, f'{prefix}/overlay', people)
+        self._results = self.create_publisher(AnomalyResult, f'{self._model}/result', results)
+        self._maps = self.create_publisher(ImageMessage, f'{self._model}/anomaly_map', people)
+        self._overlays = self.create_publisher(ImageMessage, f'{self._model}/overlay', people)
         # In a group of its own: while a bundle is being loaded, images and timers go on.
-        self._service = self.create_service(
+        self._loading = self.create_service(
             LoadBundle,
-            f'{prefix}/load_bundle',
+            f'{self._model}/load_bundle',
             self._on_load_bundle,
             callback_group=ReentrantCallbackGroup(),
         )
-        self._marking = self.create_service(MarkResult, f'{prefix}/mark', self._on_mark)
-        self._diagnostics = Diagnostics(self, self._health, str(self._folder))
+        self._marking = self.create_service(MarkResult, f'{self._model}/mark', self._on_mark)
+        folder = str(self._service.detector.bundle.folder)
         self._images = ImageTopic(
-            self, self._on_image, reliability=self._options.reliability, every=every
+            self,
+            lambda message: self._service.submit(to_arrived(message)),
+            reliability=self._options.reliability,
+            every=every,
+            timeout_s=0.0 if every else self._options.image_timeout,
         )
+        self._diagnostics = Diagnostics(self, self._health, folder)
 
     def _load(self, folder: Path, beside: Detector | None) -> Detector:
         return Detector.load(
@@ -120,13 +134,13 @@ class DetectorNode(WorkerNode):
             model=self._model,
             backend=self._options.backend,
             threads=self._options.threads,
-            float_range=self._float_range,
+            float_range=_range(self._options.float_range),
             beside=beside,
             build=not self._options.no_build,
-            progress=self._tell,
+            progress=self._tell_progress,
         )
 
-    def _tell(self, stage: str, done: int, total: int | None) -> None:
+    def _tell_progress(self, stage: str, done: int, total: int | None) -> None:
         """Told of the building of an engine, from another thread; an error ends it."""
         if self.stopping:
             msg = f'{stage} was given up: the node is stopping'
@@ -141,99 +155,73 @@ class DetectorNode(WorkerNode):
     def _declare_threshold(self) -> None:
         description = 'raw score at or above which an image is anomalous; may be set at any time'
         descriptor = ParameterDescriptor(description=description)
-        value = self.declare_one('threshold', self._detector.threshold, descriptor)
-        if not math.isfinite(value):
-            # Nothing is at or above it: every part would pass for a good one.
-            msg = f'{self.get_name()}: threshold is {value}, expected a finite number'
-            raise ConfigError(msg)
-        self._detector.threshold = value
+        value = self.declare_one('threshold', self._service.threshold, descriptor)
+        try:
+            self._service.set_threshold(value)
+        except ConfigError as error:
+            msg = f'{self.get_name()}: {error}'
+            raise ConfigError(msg) from None
         self.add_on_set_parameters_callback(self._on_parameters)
 
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        before = self._service.threshold
         for parameter in parameters:
             if parameter.name == 'threshold':
-                if not math.isfinite(parameter.value):
-                    reason = f'threshold is {parameter.value}, expected a finite number'
-                    return SetParametersResult(successful=False, reason=reason)
-                self._detector.threshold = parameter.value
+                try:
+                    self._service.set_threshold(parameter.value)
+                except ConfigError as error:
+                    return SetParametersResult(successful=False, reason=str(error))
+        if (now := self._service.threshold) != before:
+            self.get_logger().info(f'threshold: {before:g} -> {now:g}')
         return SetParametersResult(successful=True)
 
-    def _on_image(self, message: ImageMessage) -> None:
-        with self.changed:
-            self._dropped += len(self._waiting) == self._waiting.maxlen
-            self._waiting.append((message, time.perf_counter()))
-            self.changed.notify()
+    def _tell_outcome(self, outcome: Outcome) -> None:
+        header = outcome.arrived.origin
+        if outcome.inspection is None:
+            self.get_logger().error(outcome.error, throttle_duration_sec=_TELL_S)
+            self._results.publish(to_refusal(outcome, self._model, header))
+            return
+        self._results.publish(to_result(outcome.inspection, self._model, header))
+        self._show(outcome)
 
-    def _inspect_all(self) -> None:
-        while True:
-            with self.changed:
-                self.changed.wait_for(lambda: self.stopping or self._waiting)
-                if self.stopping:
-                    return
-                message, arrival = self._waiting.popleft()
-                # Taken once for this image: a swap takes effect between two images.
-                detector = self._detector
-            try:
-                self._inspect(message, detector)
-            except AdetError as error:
-                self._refuse(message, detector, error)
-            self._pace.add((time.perf_counter() - arrival) * 1e3)
-            # Or a bundle that was swapped out would stay in memory until the next image.
-            del detector
-
-    def _inspect(self, message: ImageMessage, detector: Detector) -> None:
-        image = to_image(message)
-        inspection = detector.inspect(image)
-        self._results.publish(to_result(inspection, self._model, message.header))
-        if not inspection.is_anomalous and detector is self._detector:
-            self._drift.add(inspection.score)
-        self._frames.remember(message, inspection, detector.bundle.manifest)
-        self._show(message, detector, image, inspection)
-
-    def _show(
-        self, message: ImageMessage, detector: Detector, image: Image, inspection: Inspection
-    ) -> None:
+    def _show(self, outcome: Outcome) -> None:
         """Publish what only people look at, if anybody does."""
+        header, inspection = outcome.arrived.origin, outcome.inspection
+        assert inspection is not None
+        assert outcome.image is not None
         if self._maps.get_subscription_count():
-            self._maps.publish(to_image_message(inspection.anomaly_map, '32FC1', message.header))
+            self._maps.publish(to_image_message(inspection.anomaly_map, '32FC1', header))
         if self._overlays.get_subscription_count():
-            overlay = detector.overlay(image, inspection)
-            self._overlays.publish(to_image_message(overlay, 'bgr8', message.header))
-
-    def _refuse(self, message: ImageMessage, detector: Detector, error: AdetError) -> None:
-        """Answer an image that cannot be inspected: it gets its row, and the node lives on."""
-        self._failed += 1
-        self.get_logger().error(str(error), throttle_duration_sec=5.0)
-        bundle_id = detector.bundle.bundle_id
-        result = AnomalyResult(header=message.header, model=self._model, bundle_id=bundle_id)
-        result.error = str(error)
-        self._results.publish(result)
+            overlay = outcome.detector.overlay(outcome.image, inspection)
+            self._overlays.publish(to_image_message(overlay, 'bgr8', header))
 
     async def _on_load_bundle(
         self, request: LoadBundle.Request, response: LoadBundle.Response
     ) -> LoadBundle.Response:
-        """Load beside the present bundle, which goes on inspecting, and swap if it is sound."""
-        folder = Path(request.folder).expanduser() if request.folder else self._folder
+        """Swap in a thread, as the executor has to go on."""
         executor = self.executor
-        loaded: Any = Future(executor=executor)
+        swapped: Any = Future(executor=executor)
 
-        def load() -> None:
+        def swap() -> None:
             try:
-                loaded.set_result(self._load(folder, self._detector))
+                folder = user_path(request.folder, 'folder') if request.folder else None
+                swapped.set_result(self._service.swap(folder))
             except Exception as error:  # noqa: BLE001 - handed to the caller below
-                loaded.set_exception(error)
+                swapped.set_exception(error)
             # A waiting coroutine is only looked at when something wakes the executor.
             executor.wake()
 
-        threading.Thread(target=load, name='load_bundle', daemon=True).start()
+        threading.Thread(target=swap, name='load_bundle', daemon=True).start()
         try:
-            detector = await loaded
+            old, new = await swapped
         except (AdetError, OSError) as error:
             response.message = str(error)
         else:
-            self._swap(detector)
-            response.success, response.message = True, f'{folder} is in service'
-        response.bundle_id = self._detector.bundle.bundle_id
+            self.set_parameters([Parameter('threshold', value=new.threshold)])
+            ids = f'{old.bundle.bundle_id} -> {new.bundle.bundle_id}'
+            self._say_backend(f'bundle swapped: {ids}', new)
+            response.success, response.message = True, f'{new.bundle.folder} is in service'
+        response.bundle_id = self._service.detector.bundle.bundle_id
         return response
 
     def _on_mark(
@@ -242,7 +230,7 @@ class DetectorNode(WorkerNode):
         """Store an image that an operator knows more of than the detector."""
         stamp = to_nanoseconds(request.stamp)
         try:
-            path = self._frames.mark(stamp, request.verdict, request.note)
+            path = self._service.recent.mark(stamp, request.verdict, request.note)
         except (AdetError, OSError) as error:
             response.message = str(error)
         else:
@@ -251,56 +239,23 @@ class DetectorNode(WorkerNode):
             self.get_logger().info(f'marked as {request.verdict}: {path}')
         return response
 
-    def stop(self) -> None:
-        """See `WorkerNode.stop`; what is being stored is finished."""
-        super().stop()
-        self._frames.close()
-
-    def _swap(self, detector: Detector) -> None:
-        old = self._detector
-        # An operator's own threshold stays; the old bundle's gives way to the new one's.
-        own = old.threshold != old.bundle.manifest.image_threshold.value
-        detector.threshold = old.threshold if own else detector.threshold
-        with self.changed:
-            self._detector = detector
-            self._drift = _drift_test(detector)
-        self.set_parameters([Parameter('threshold', value=detector.threshold)])
-        ids = f'{old.bundle.bundle_id} -> {detector.bundle.bundle_id}'
-        self._say_backend(f'bundle swapped: {ids}', detector)
-
     def _health(self) -> Health:
-        with self.changed:
-            detector, dropped, failed = self._detector, self._dropped, self._failed
-        images = self._images
-        now = (dropped, failed, images.lost, images.arrivals.missing)
+        images, service = self._images, self._service
+        now = (service.dropped, service.refused, images.lost, images.arrivals.missing)
         counts = dict(zip(_WORTH_SAYING, now, strict=True))
         problems = [text for text, count in counts.items() if count > self._reported.get(text, 0)]
         self._reported = counts
-        drift = self._drift.latest
+        drift = service.drift.latest
         if drift is not None and drift.drifts:
             problems.append(f'drift: {drift}')
+        silence, is_error = images.silence()
         values = {
-            **self._pace.figures(),
-            'dropped': dropped,
-            'refused': failed,
-            'lost': self._images.lost,
-            'missing': self._images.arrivals.missing,
-            'reliability': self._images.reliability,
-            'bundle': detector.bundle.bundle_id,
-            'bundle_folder': detector.bundle.folder,
-            'backend': detector.backend.name,
-            'backend_reason': detector.backend_reason,
-            'threshold': detector.threshold,
-            'drift_test': 'on' if self._drift.works else 'off: too few scores of normal images',
-            'drift_p_value': '' if drift is None else f'{drift.p_value:.3g}',
-            'saved': self._frames.saved,
-            'not_saved': self._frames.lost,
+            **service.figures(),
+            'lost': images.lost,
+            'missing': images.arrivals.missing,
+            'reliability': images.reliability,
         }
-        return Health('; '.join(problems), values)
-
-
-def _drift_test(detector: Detector) -> DriftTest:
-    return DriftTest(detector.bundle.manifest.score_range.normals, detector.threshold)
+        return Health('; '.join([*filter(None, [silence]), *problems]), values, is_error)
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

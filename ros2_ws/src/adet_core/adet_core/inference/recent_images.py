@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""The images a detector has just inspected, and which of them are stored for a retraining."""
+"""The images that were inspected last, and which of them are stored for a retraining."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from pathlib import Path
 import threading
 from typing import Any, NamedTuple
 
-from sensor_msgs.msg import Image as ImageMessage
-
-from adet.conversions import to_image, to_nanoseconds
 from adet_core.bundle import Manifest
 from adet_core.errors import AdetError, ConfigError
+from adet_core.image import Image
 from adet_core.inference.detector import Inspection
 from adet_core.io.feedback import keep_frame
 
@@ -25,13 +23,25 @@ _RECENT_BYTES = 64 << 20
 _PENDING = 8
 
 
-class _Inspected(NamedTuple):
-    message: ImageMessage
+class Inspected(NamedTuple):
+    """One image with its verdict.
+
+    Attributes:
+        stamp_ns: The image's stamp in nanoseconds.
+        frame_id: The image's frame.
+        image: The image.
+        inspection: The verdict.
+        manifest: The bundle that made it.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    image: Image
     inspection: Inspection
     manifest: Manifest
 
 
-class FrameKeeper:
+class RecentImages:
     """Remembers the newest images, and stores some; for any threads.
 
     Attributes:
@@ -53,23 +63,26 @@ class FrameKeeper:
         self.saved = self.lost = 0
         self._root, self._save, self._limit = data_root, save, limit
         self._float_range = float_range
-        self._recent: OrderedDict[int, _Inspected] = OrderedDict()
+        self._recent: OrderedDict[int, Inspected] = OrderedDict()
         self._bytes = self._pending = 0
         self._lock = threading.Lock()
         # One thread, so that no inspection waits for a disk.
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix='frames')
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix='store')
 
-    def remember(self, message: ImageMessage, inspection: Inspection, manifest: Manifest) -> None:
-        """Take a inspected image into account."""
-        inspected = _Inspected(message, inspection, manifest)
+    def remember(self, inspected: Inspected) -> None:
+        """Keep an image for `mark`, and store it if it is worth a look."""
         with self._lock:
-            self._recent[to_nanoseconds(message.header.stamp)] = inspected
-            self._bytes += len(message.data)
+            # A driver may repeat stamps.
+            if before := self._recent.pop(inspected.stamp_ns, None):
+                self._bytes -= before.image.pixels.nbytes
+            self._recent[inspected.stamp_ns] = inspected
+            self._bytes += inspected.image.pixels.nbytes
             while len(self._recent) > 1 and (
                 len(self._recent) > _RECENT or self._bytes > _RECENT_BYTES
             ):
                 _, oldest = self._recent.popitem(last=False)
-                self._bytes -= len(oldest.message.data)
+                self._bytes -= oldest.image.pixels.nbytes
+        inspection = inspected.inspection
         anomalous = inspection.is_anomalous and self._save in {'anomalous', 'both'}
         uncertain = inspection.is_uncertain and self._save in {'uncertain', 'both'}
         if anomalous or uncertain:
@@ -106,7 +119,7 @@ class FrameKeeper:
         """Finish what is being stored."""
         self._writer.shutdown()
 
-    def _save_later(self, inspected: _Inspected) -> None:
+    def _save_later(self, inspected: Inspected) -> None:
         with self._lock:
             if self._pending >= _PENDING:
                 self.lost += 1
@@ -114,7 +127,7 @@ class FrameKeeper:
             self._pending += 1
         self._writer.submit(self._save_now, inspected)
 
-    def _save_now(self, inspected: _Inspected) -> None:
+    def _save_now(self, inspected: Inspected) -> None:
         folder = self._root / 'review' / inspected.manifest.category
         stored = True
         try:
@@ -127,13 +140,12 @@ class FrameKeeper:
             self.lost += not stored
 
     def _store(
-        self, inspected: _Inspected, folder: Path, more: dict[str, Any], *, replace: bool
+        self, inspected: Inspected, folder: Path, more: dict[str, Any], *, replace: bool
     ) -> Path:
-        message, inspection, manifest = inspected
-        stamp = to_nanoseconds(message.header.stamp)
+        stamp, frame_id, image, inspection, manifest = inspected
         note = {
             'stamp_ns': stamp,
-            'frame_id': message.header.frame_id,
+            'frame_id': frame_id,
             'model': manifest.model,
             'bundle_id': inspection.bundle_id,
             'score': inspection.score,
@@ -146,7 +158,7 @@ class FrameKeeper:
         return keep_frame(
             folder,
             f'frame_{stamp}',
-            to_image(message),
+            image,
             note,
             limit=self._limit,
             replace=replace,

@@ -1,0 +1,237 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""A running inspection: images wait, are inspected one by one, and bundles are swapped."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+import math
+from pathlib import Path
+import threading
+import time
+from typing import Any, NamedTuple
+
+from adet_core.drift import DriftTest
+from adet_core.errors import AdetError, BundleError, ConfigError
+from adet_core.image import Image
+from adet_core.inference.detector import Detector, Inspection
+from adet_core.inference.pace import Pace
+from adet_core.inference.recent_images import Inspected, RecentImages
+
+# Callers that may wait for a bundle to be loaded; each loads one beside that in service.
+_LOADS = 8
+
+Load = Callable[[Path, 'Detector | None'], Detector]
+
+
+class Arrived(NamedTuple):
+    """An image that waits to be inspected.
+
+    Attributes:
+        stamp_ns: Its stamp in nanoseconds.
+        frame_id: Its frame.
+        read: Gives its pixels; an `ImageError` if it cannot be read.
+        origin: What the caller wants back with the outcome.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    read: Callable[[], Image]
+    origin: Any = None
+
+
+class Outcome(NamedTuple):
+    """What became of an image.
+
+    Attributes:
+        arrived: The image.
+        detector: What inspected it.
+        image: Its pixels; None if it was refused.
+        inspection: The verdict; None if it was refused.
+        error: Why it was refused, in one line.
+    """
+
+    arrived: Arrived
+    detector: Detector
+    image: Image | None
+    inspection: Inspection | None
+    error: str
+
+
+class InspectionService:
+    """Inspects in the thread that calls `run`; everything else may be called from any thread.
+
+    Attributes:
+        recent: The images inspected last.
+        drift: The test of the scores of accepted images.
+        dropped: Images that a newer one replaced while they waited.
+        refused: Images that could not be inspected.
+    """
+
+    def __init__(
+        self, load: Load, folder: Path, recent: RecentImages, *, keep_all: bool = False
+    ) -> None:
+        """Load the bundle.
+
+        Args:
+            load: Opens a bundle folder; the second argument is the detector in service.
+            folder: The bundle.
+            recent: Remembers what was inspected.
+            keep_all: Every image waits its turn; else a newer one replaces the one that waits.
+
+        Raises:
+            AdetError: The bundle cannot be used.
+        """
+        self._load, self._folder = load, folder
+        self.recent = recent
+        self._detector = load(folder, None)
+        self.drift = _drift_test(self._detector)
+        self.dropped = self.refused = 0
+        self._pace = Pace()
+        self._waiting: deque[tuple[Arrived, float]] = deque(maxlen=None if keep_all else 1)
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._loading = threading.Lock()
+        self._loads = threading.BoundedSemaphore(_LOADS)
+
+    @property
+    def detector(self) -> Detector:
+        """What inspects at the moment."""
+        return self._detector
+
+    @property
+    def threshold(self) -> float:
+        """Raw score at or above which an image is anomalous."""
+        return self._detector.threshold
+
+    def set_threshold(self, value: float) -> None:
+        """Use another threshold from the next image on.
+
+        Raises:
+            ConfigError: Nothing is at or above it, so every part would pass for a good one.
+        """
+        if not math.isfinite(value):
+            msg = f'threshold is {value}, expected a finite number'
+            raise ConfigError(msg)
+        with self._changed:
+            self._detector.threshold = value
+
+    def submit(self, arrived: Arrived) -> None:
+        """Let an image wait for its inspection."""
+        with self._changed:
+            self.dropped += len(self._waiting) == self._waiting.maxlen
+            self._waiting.append((arrived, time.perf_counter()))
+            self._changed.notify_all()
+
+    def run(self, tell: Callable[[Outcome], None]) -> None:
+        """Inspect until `stop` is called.
+
+        Args:
+            tell: Called with every outcome, in the order of arrival.
+        """
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or self._waiting)
+                if self._stopping:
+                    return
+                arrived, arrival = self._waiting.popleft()
+                # Taken once for this image: a swap takes effect between two images.
+                detector = self._detector
+            tell(self._inspect(arrived, detector))
+            self._pace.add((time.perf_counter() - arrival) * 1e3)
+            # Or a bundle that was swapped out would stay in memory until the next image.
+            del detector
+
+    def stop(self) -> None:
+        """End `run` after the image it is at."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Finish what is being stored."""
+        self.recent.close()
+
+    def swap(self, folder: Path | None = None) -> tuple[Detector, Detector]:
+        """Load a bundle beside the present one, which goes on inspecting, and put it in service.
+
+        One bundle is loaded at a time. A threshold that somebody set stays in force; the old
+        bundle's own gives way to the new one's.
+
+        Args:
+            folder: A bundle folder; None is the one that the service began with.
+
+        Returns:
+            What inspected before, and what inspects now.
+
+        Raises:
+            AdetError: The bundle cannot be used; the old one stays.
+            OSError: It cannot be read; the old one stays.
+        """
+        folder = folder or self._folder
+        if not self._loads.acquire(blocking=False):
+            msg = f'{folder}: {_LOADS} bundles wait to be loaded already; wait for them'
+            raise ConfigError(msg)
+        try:
+            with self._loading:
+                return self._swap(self._tried(folder))
+        finally:
+            self._loads.release()
+
+    def _tried(self, folder: Path) -> Detector:
+        try:
+            return self._load(folder, self._detector)
+        except (AdetError, OSError):
+            raise
+        except Exception as error:
+            # A file may be wrong in a way that nobody has thought of.
+            msg = f'{folder}: cannot be loaded ({type(error).__name__}: {error})'
+            raise BundleError(msg) from error
+
+    def _swap(self, detector: Detector) -> tuple[Detector, Detector]:
+        with self._changed:
+            old = self._detector
+            own = old.threshold != old.bundle.manifest.image_threshold.value
+            detector.threshold = old.threshold if own else detector.threshold
+            self._detector = detector
+            self.drift = _drift_test(detector)
+        return old, detector
+
+    def _inspect(self, arrived: Arrived, detector: Detector) -> Outcome:
+        try:
+            image = arrived.read()
+            inspection = detector.inspect(image)
+        except AdetError as error:
+            self.refused += 1
+            return Outcome(arrived, detector, None, None, str(error))
+        if not inspection.is_anomalous and detector is self._detector:
+            self.drift.add(inspection.score)
+        manifest = detector.bundle.manifest
+        self.recent.remember(
+            Inspected(arrived.stamp_ns, arrived.frame_id, image, inspection, manifest)
+        )
+        return Outcome(arrived, detector, image, inspection, '')
+
+    def figures(self) -> dict[str, object]:
+        """What is worth knowing of the inspection, by name."""
+        with self._changed:
+            detector, drift = self._detector, self.drift
+        return {
+            **self._pace.figures(),
+            'dropped': self.dropped,
+            'refused': self.refused,
+            'bundle': detector.bundle.bundle_id,
+            'bundle_folder': detector.bundle.folder,
+            'backend': detector.backend.name,
+            'backend_reason': detector.backend_reason,
+            'threshold': detector.threshold,
+            'drift_test': 'on' if drift.works else 'off: too few scores of normal images',
+            'drift_p_value': '' if drift.latest is None else f'{drift.latest.p_value:.3g}',
+            'saved': self.recent.saved,
+            'not_saved': self.recent.lost,
+        }
+
+
+def _drift_test(detector: Detector) -> DriftTest:
+    return DriftTest(detector.bundle.manifest.score_range.normals, detector.threshold)

@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""When cv_bridge reads the pixels of a message: only where it gives what adet gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+
+from std_msgs.msg import Header
+
+from adet import conversions
+from adet.conversions import proven_encodings, to_image, to_image_message
+from adet_core.image import ENCODINGS
+
+
+class Bridge:
+    """As cv_bridge has it: right for some encodings, and blind to the padding of rows."""
+
+    def __init__(self):
+        self.asked = []
+
+    def imgmsg_to_cv2(self, message, desired_encoding):
+        assert desired_encoding == 'passthrough'
+        self.asked.append(message.encoding)
+        dtype, channels = ENCODINGS[message.encoding]
+        if message.encoding == '32FC1':
+            raise RuntimeError('numpy.core.multiarray failed to import')
+        data = np.frombuffer(message.data, dtype)[: message.height * message.width * channels]
+        pixels = data.reshape(message.height, message.width, channels)
+        return pixels[..., ::-1] if message.encoding == 'rgb8' else pixels
+
+
+def test_an_encoding_that_cv_bridge_gets_wrong_or_dies_of_is_not_left_to_it():
+    proven = proven_encodings(Bridge())
+    assert proven == {'mono8', 'bgr8', 'bgra8', 'rgba8', 'mono16'}
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'padding', 'is_big', 'by_bridge'),
+    [
+        ('bgr8', 0, False, True),
+        ('bgr8', 2, False, False),
+        ('rgb8', 0, False, False),
+        ('mono16', 0, False, True),
+        ('mono16', 0, True, False),
+    ],
+)
+def test_the_pixels_are_the_same_whoever_reads_them(
+    monkeypatch, encoding, padding, is_big, by_bridge
+):
+    bridge = Bridge()
+    monkeypatch.setattr(conversions, '_bridge', bridge)
+    monkeypatch.setattr(conversions, '_proven', proven_encodings(bridge))
+    bridge.asked.clear()
+    dtype, channels = ENCODINGS[encoding]
+    shape = (5, 7, channels) if channels > 1 else (5, 7)
+    pixels = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+    message = to_image_message(pixels, encoding, Header())
+    rows = pixels.astype(pixels.dtype.newbyteorder('>')) if is_big else pixels
+    data = rows.reshape(5, -1).view(np.uint8)
+    message.data = np.pad(data, ((0, 0), (0, padding))).tobytes()
+    message.step, message.is_bigendian = data.shape[1] + padding, int(is_big)
+    assert (to_image(message).pixels == pixels).all()
+    assert bool(bridge.asked) == by_bridge
