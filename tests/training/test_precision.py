@@ -12,6 +12,7 @@ from adet_core.bundle import copy_bundle, open_bundle, read_record
 from adet_core.cli import main
 from adet_core.errors import BackendError, ConfigError, ExportError
 from adet_core.inference.tensorrt import find_library
+from adet_training.dataset import load_category
 from adet_training.export import check_parity, export
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures('traced')]
@@ -106,6 +107,15 @@ def test_a_graph_whose_verdicts_change_is_not_exported(bundle, monkeypatch):
     monkeypatch.setattr('adet_training.export.check_parity', check_lower)
     with pytest.raises(ExportError, match=r'4 verdicts changed, .* nothing was written'):
         export(bundle, precision='fp16')
+    assert not (bundle.folder / 'engine').exists()
+
+
+def test_a_precision_that_costs_accuracy_is_not_exported(bundle, data_root, monkeypatch):
+    data = load_category(data_root, 'plate', bundle.manifest.image.height)
+    aurocs = iter((0.99, 0.52))
+    monkeypatch.setattr('adet_training.export._accuracy', lambda *_: next(aurocs))
+    with pytest.raises(ExportError, match=r'from 0\.9900 in fp32 to 0\.5200 in fp16; nothing was'):
+        export(bundle, precision='fp16', data=data)
     assert not (bundle.folder / 'engine').exists()
 
 

@@ -104,6 +104,7 @@ ALSO_RIGHT: dict[tuple[Any, ...], tuple[Any, ...]] = {
     # A threshold must stay above its uncertain band, which begins at 52.
     ('image_threshold', 'value'): (),
     ('hyper_parameters',): ANY_DICTS,
+    ('score_range', 'made_up'): ({},),
     ('metrics',): ({},),
     ('versions',): ({},),
 }

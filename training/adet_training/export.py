@@ -47,6 +47,8 @@ OPSET = 18
 # Each one is used in several lights; more images hardly widen the ranges of values.
 _CALIBRATION = 16
 _STAGE = 'exporting the graph'
+# Image AUROC that a lower precision may cost. Depthwise backbones lose all of it in int8.
+_AUROC_LOSS = 0.02
 
 
 class Export(NamedTuple):
@@ -87,7 +89,8 @@ def export(
     Raises:
         BundleError: A file of the bundle is missing or damaged.
         ConfigError: There is no such precision, it needs images, or an option makes no sense.
-        ExportError: The graph's predictions differ from the trained model's; nothing was written.
+        ExportError: The graph's predictions differ from the trained model's, or the precision
+            costs more than 0.02 of image AUROC; nothing was written.
     """
     options = options or BuildOptions()
     options.check()
@@ -104,6 +107,7 @@ def export(
     if precision != 'fp32':
         checked = _cast(full, bundle, precision, data, progress)
         accuracy = _accuracies(full, checked, bundle, precision, data, progress)
+        _check_accuracy(bundle, precision, accuracy)
     progress(_STAGE, 2, 3)
     record = EngineRecord(
         bundle_id=bundle.bundle_id,
@@ -177,6 +181,20 @@ def _accuracies(
         _accuracy(full.exported, bundle, data.test, 'testing in fp32', progress),
         _accuracy(cast.exported, bundle, data.test, f'testing in {precision}', progress),
     )
+
+
+def _check_accuracy(
+    bundle: Bundle, precision: str, accuracy: tuple[float, float] | None
+) -> None:
+    if accuracy is None or accuracy[0] - accuracy[1] <= _AUROC_LOSS:
+        return
+    msg = (
+        f'{bundle.folder}: image AUROC falls from {accuracy[0]:.4f} in fp32 to {accuracy[1]:.4f} '
+        f'in {precision}; nothing was written; export in another precision'
+    )
+    if precision == 'int8':
+        msg += ', or train with a ResNet, which keeps its accuracy in int8'
+    raise ExportError(msg)
 
 
 def _some(samples: Sequence[LabelledImage]) -> list[npt.NDArray[np.uint8]]:
