@@ -154,7 +154,9 @@ def test_a_missing_category_is_answered_with_the_others(small: Path) -> None:
     (small / 'train' / 'lid').mkdir()
     (small / 'train' / 'a file').write_text('')
     message = f'{small}/train/plat: no such folder; put images of good parts there; it has '
-    with pytest.raises(DatasetError, match=f'^{re.escape(message)}lid, plate$'):
+    with pytest.raises(
+        DatasetError, match=f'^{re.escape(message)}lid, plate; did you mean plate\\?$'
+    ):
         _load(small, 'plat')
 
 

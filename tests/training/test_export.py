@@ -112,7 +112,8 @@ def own_predictions(deployed: Any, images: np.ndarray) -> Prediction:
     path = deployed.run_dir / 'checkpoint' / 'best.ckpt'
     padim = Padim.load_from_checkpoint(path, map_location='cpu', weights_only=True).model.eval()
     tensors = torch.from_numpy(images).permute(0, 3, 1, 2).to(torch.float32) / 255
-    normalise = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    # As EfficientNet-Lite0 was trained.
+    normalise = Normalize([0.5] * 3, [0.5] * 3)
     with torch.inference_mode():
         answers = [padim(normalise(image[None])) for image in tensors]
     return Prediction(

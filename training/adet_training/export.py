@@ -183,9 +183,7 @@ def _accuracies(
     )
 
 
-def _check_accuracy(
-    bundle: Bundle, precision: str, accuracy: tuple[float, float] | None
-) -> None:
+def _check_accuracy(bundle: Bundle, precision: str, accuracy: tuple[float, float] | None) -> None:
     if accuracy is None or accuracy[0] - accuracy[1] <= _AUROC_LOSS:
         return
     msg = (
