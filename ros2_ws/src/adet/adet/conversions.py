@@ -106,10 +106,11 @@ def to_arrived(message: ImageMessage) -> Arrived:
 
 
 def to_image_message(pixels: npt.NDArray[Any], encoding: str, header: Header) -> ImageMessage:
-    """A message from pixels of ``(H, W)`` or ``(H, W, C)``."""
+    """A message from pixels as `adet_core.image.Image` describes them."""
     pixels = np.ascontiguousarray(pixels)
     message = ImageMessage(header=header, encoding=encoding)
-    message.height, message.width = pixels.shape[:2]
+    # Planar encodings have more rows of bytes than of pixels.
+    message.height, message.width = Image(pixels, encoding).size
     message.step = pixels.strides[0]
     message.is_bigendian = int(sys.byteorder == 'big')
     # An array, filled in one copy: assigning bytes or an ndarray is checked element by element,
