@@ -100,10 +100,13 @@ def own_few(few_images: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope='session')
 def trained(few_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
-    """Trains, deploys and exports a model, once for all who ask for it."""
+    """Trains, deploys and exports a model, once for all who ask for it.
+
+    A backbone other than the default one has random weights.
+    """
 
     @functools.cache
-    def get(model: str) -> Trained:
+    def get(model: str, backbone: str = '') -> Trained:
         from adet_core.bundle import copy_bundle
         from adet_core.models.names import model_folder
         from adet_training.export import export
@@ -118,8 +121,8 @@ def trained(few_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Train
             category=CATEGORY,
             data_root=few_images,
             models_root=root,
-            backbone_weights=weights_of(model),
-            settings=tiny(model),
+            backbone_weights='random' if backbone else weights_of(model),
+            settings={**tiny(model), **({'backbone': backbone} if backbone else {})},
             seed=1,
         )
         with quiet_libraries(), pytest.MonkeyPatch.context() as patch:

@@ -32,6 +32,8 @@ from adet_training.precision import cast_graph
 pytestmark = pytest.mark.training
 
 MODELS = ('padim', 'patchcore', 'efficientad', 'vae')
+# The depthwise convolutions of the default backbone do not bear int8.
+INT8_BACKBONES = {'padim': 'resnet18', 'patchcore': 'resnet18'}
 OPTIONS = BuildOptions(workspace_mib=256)
 
 
@@ -59,7 +61,8 @@ def cast(trained):
 
     @functools.cache
     def get(model, precision):
-        bundle = trained(model).robot
+        backbone = INT8_BACKBONES.get(model, '') if precision == 'int8' else ''
+        bundle = trained(model, backbone).robot
         graph = read_engine(bundle)
         images = list(bundle.golden().images)
         inputs = GraphInputs(graph)(bundle.statistics())
