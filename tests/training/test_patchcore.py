@@ -337,11 +337,12 @@ def test_pieces_give_the_answer_of_the_whole_in_bounded_memory(
     images = torch.from_numpy(
         np.random.default_rng(1).integers(0, 256, (2, size, size, 3), np.uint8)
     )
-    bank = _random_bank(3001)
+    # Large enough for its distances to exceed the network's own maps.
+    bank = _random_bank(4001)
     whole = _graph(found, size)
     # In pieces of 64 patches, as large banks have them in real life.
-    monkeypatch.setattr('adet_training.models.patchcore._DISTANCES', 64 * 3001)
-    chunked = _graph(found, size, max_bank=3001)
+    monkeypatch.setattr('adet_training.models.patchcore._DISTANCES', 64 * 4001)
+    chunked = _graph(found, size, max_bank=4001)
 
     expected = whole(images, {'memory_bank': bank})
     with Shapes() as shapes:
@@ -350,8 +351,8 @@ def test_pieces_give_the_answer_of_the_whole_in_bounded_memory(
     for one, other in zip(answer, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     distances = {shape for shape in shapes.seen if len(shape) == 3 and shape[2] == len(bank)}
-    assert distances == {(2, 64, 3001), (2, 1, 3001), (2, (size // 8) ** 2 % 64, 3001)} - {
-        (2, 0, 3001)
+    assert distances == {(2, 64, 4001), (2, 1, 4001), (2, (size // 8) ** 2 % 64, 4001)} - {
+        (2, 0, 4001)
     }
     assert max(np.prod(shape) for shape in shapes.seen) < 2 * (size // 8) ** 2 * len(bank) / 2
 
