@@ -28,7 +28,7 @@ from adet_training.backbone import hash_file, load_backbone
 from adet_training.distill import distill, distill_file, make_teacher
 from adet_training.models.efficientad import ADAPTER, EfficientAdParameters
 from adet_training.natural import NaturalImages
-from adet_training.parameters import make_parameters
+from adet_training.parameters import DEFAULT_BACKBONE, make_parameters
 
 pytestmark = pytest.mark.training
 
@@ -179,7 +179,7 @@ def test_without_a_teacher_one_is_distilled_and_can_be_given_the_next_time(
     ).bundle
     assert 'solving the last layer' in stages
     assert bundle.manifest.backbone is not None
-    assert bundle.manifest.backbone.name == 'resnet18'
+    assert bundle.manifest.backbone.name == DEFAULT_BACKBONE
     _check_graph(bundle)
 
     file = bundle.folder.parent / 'checkpoint' / 'teacher.pth'
