@@ -120,7 +120,7 @@ def test_a_test_folder_of_one_kind_is_trained_on_good_images_alone(
     assert result['image_auroc'] is None
     assert result['warnings'] == []
     words = _train(own_data, tmp_path / 'models', '--set', 'threshold=labelled')
-    assert _error(capsys, words).startswith('threshold=labelled needs good and anomalous test')
+    assert _error(capsys, words).startswith('threshold=labelled needs normal and anomalous test')
 
 
 def test_images_of_mixed_size_colour_and_depth_are_learned_from(
