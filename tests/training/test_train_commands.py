@@ -129,7 +129,8 @@ def test_images_of_mixed_size_colour_and_depth_are_learned_from(
     for number, path in enumerate(sorted(own_data.rglob('*.png'))):
         if 'masks' in path.parts:
             continue
-        pixels = cv2.resize(cv2.imread(str(path)), (96 + 7 * number, 128))
+        size = (96 + 7 * number, 128)
+        pixels = cv2.resize(cv2.imread(str(path)), size)
         made = [
             ('.jpg', pixels),
             ('.png', cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)),
@@ -143,10 +144,17 @@ def test_images_of_mixed_size_colour_and_depth_are_learned_from(
         assert cv2.imwrite(str(target), changed)
         if suffix == '.jpg':
             target.write_bytes(held_upright(target.read_bytes()))
+        if path.parent.name == 'anomaly':
+            # A mask has the proportions of its image as it is shown.
+            file = path.parents[1] / 'masks' / path.name
+            mask = cv2.resize(cv2.imread(str(file)), size, interpolation=cv2.INTER_NEAREST)
+            shown = cv2.rotate(mask, cv2.ROTATE_90_CLOCKWISE) if suffix == '.jpg' else mask
+            assert cv2.imwrite(str(file), shown)
     assert main(_train(own_data, tmp_path / 'models', '--json')) == 0
     result = json.loads(capsys.readouterr().out)
     assert result['skipped'] == 0
-    assert result['warnings'] == []
+    # Of so few images the AUROC is uncertain; of the files there is nothing to say.
+    assert [one for one in result['warnings'] if not one.startswith('image AUROC lies')] == []
     assert 0 < result['image_auroc'] <= 1
 
 
