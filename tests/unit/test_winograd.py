@@ -172,7 +172,7 @@ def test_the_transforms_are_those_of_a_convolution(kernel: int) -> None:
 
 def test_the_cpu_is_given_tiles_and_a_gpu_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
-    monkeypatch.setattr(ort, 'use_winograd', lambda graph: given.append(graph) or graph)
+    monkeypatch.setattr(winograd, 'use_winograd', lambda graph: given.append(graph) or graph)
     with pytest.raises(BackendError, match='it was not exported by adet'):
         ort.OnnxRuntimeBackend(ExportedGraph(_graph().SerializeToString()))
     assert len(given) == 1

@@ -18,7 +18,6 @@ from adet_core.inference.backend import BackendRequest, check_images, IMAGE_INPU
 from adet_core.inference.graph_check import check_graph, check_outputs
 from adet_core.inference.session import CPU, first_line, open_session
 from adet_core.inference.statistics_transform import GraphInputs
-from adet_core.inference.winograd import use_winograd
 from adet_core.prediction import Prediction
 
 
@@ -115,6 +114,9 @@ class OnnxRuntimeBackend:
 
 
 def _with_winograd(graph: bytes) -> bytes:
+    # Commands that only parse their arguments import this module, and onnx takes its time.
+    from adet_core.inference.winograd import use_winograd
+
     try:
         return use_winograd(graph)
     except Exception as error:  # noqa: BLE001 - onnx and protobuf have many error types

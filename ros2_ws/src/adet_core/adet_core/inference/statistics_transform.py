@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +13,11 @@ from adet_core.bundle import ExportedGraph, TransformRecord
 from adet_core.errors import BackendError
 from adet_core.inference.backend import IMAGE_INPUT
 from adet_core.inference.old_transforms import old_transform
-from adet_core.inference.onnx_graph import OnnxGraph
 from adet_core.models.statistics_model import Statistics, StatisticsTransform
 from adet_core.models.transforms import TRANSFORMS
+
+if TYPE_CHECKING:
+    from adet_core.inference.onnx_graph import OnnxGraph
 
 
 class GraphInputs:
@@ -36,6 +38,9 @@ class GraphInputs:
         Raises:
             BackendError: The graph or its transform cannot be loaded.
         """
+        # Commands that only parse their arguments import this module, and onnx takes its time.
+        from adet_core.inference.onnx_graph import OnnxGraph
+
         graph = OnnxGraph(exported.onnx)
         self.graph_shapes = graph.shapes
         self._transform: StatisticsTransform | None
