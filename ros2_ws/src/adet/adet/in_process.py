@@ -49,8 +49,11 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
     environment.stay_on_this_machine()
     folder = user_path(options.output_dir, 'output_dir')
     paths = {model: results_path(folder, model) for model in model_names(options)}
-    # A camera's rows go on where those of the last run ended.
-    before = {model: sum(1 for _ in read_records(path)) for model, path in paths.items()}
+    # A camera's rows go on where those of the last run ended; another file was set aside.
+    before = {
+        model: sum(1 for _ in read_records(path)) if path.exists() else 0
+        for model, path in paths.items()
+    }
     init([])
     try:
         with progress_bars() as progress:
