@@ -179,7 +179,7 @@ def test_a_camera_that_is_dead_or_of_another_type_is_told(ros, deployed):
     missing = ros.until(lambda: (s := silence_of(node)).startswith('warning: no') and s, 'WARN')
     assert f'nobody publishes {topic}; images are on: ' in missing
     assert '/elsewhere/image' in missing
-    assert '/padim/' not in missing
+    assert f'{ros.namespace}/padim/' not in missing
     ros.until(lambda: silence_of(node).startswith('no image'), 'ERROR')
     assert any('nobody publishes' in text for text in told)
     # A participant of its own: one has one type for each topic.

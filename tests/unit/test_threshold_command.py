@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""``adet threshold``: what is shown, put into service and taken back, without a network."""
+"""``adet threshold``: what is shown, put into service and rolled back, without a network."""
 
 from __future__ import annotations
 
