@@ -321,7 +321,7 @@ class GraphLink(AdetNode):
         detector = self.find(key)
         newest = detector.history.newest()
         before = newest.threshold if newest else float('nan')
-        client = self._parameters(detector)
+        client = self._parameter_client(detector)
         given = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value)
         request = SetParameters.Request(
             parameters=[ParameterMessage(name='threshold', value=given)]
@@ -402,7 +402,7 @@ class GraphLink(AdetNode):
     def _tell_retraining(self, key: str, **values: Any) -> None:
         self.on_event({'type': 'retrain', 'detector': key, **values})
 
-    def _parameters(self, detector: Detector) -> Any:
+    def _parameter_client(self, detector: Detector) -> Any:
         if not detector.node:
             msg = f'{detector.key} is not running'
             raise ConfigError(msg)
