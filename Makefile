@@ -6,8 +6,8 @@
 # The Python the environment is made with.
 export PYTHON ?= python3
 PYTEST_ARGS ?=
-# Measured where it costs little: the floor is that of the unit tests, so a selection is not measured.
-COVERAGE = $(if $(PYTEST_ARGS),,--cov --cov-report=term:skip-covered)
+# Measured where it costs little; the floor is that of the unit tests.
+COVERAGE := --cov --cov-report=term:skip-covered
 # A file is one worker's, as its tests share what was trained. In the order they lie: the short ones last.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -44,8 +44,8 @@ demo: setup ## draw images, learn, inspect and evaluate them
 	$(IN_ENV) tools/demo.sh
 
 test: check setup ## check, then run every test (PYTEST_ARGS='-k bundle' for some)
-	$(IN_ENV) pytest $(PARALLEL) $(COVERAGE) $(PYTEST_ARGS) tests/unit
-	$(IN_ENV) pytest $(PARALLEL) $(PYTEST_ARGS) tests/training tests/ros tests/end_to_end
+	$(IN_ENV) $(if $(PYTEST_ARGS),pytest $(PARALLEL) $(PYTEST_ARGS) tests,pytest $(PARALLEL) $(COVERAGE) tests/unit)
+	$(IN_ENV) $(if $(PYTEST_ARGS),true,pytest $(PARALLEL) tests/training tests/ros tests/end_to_end)
 
 test-fast: .venv-fast/.linked ## the tests of the runtime, without torch and ROS
 	$(IN_FAST) pytest $(PARALLEL) $(PYTEST_ARGS) tests/unit
