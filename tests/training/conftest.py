@@ -9,8 +9,8 @@ import functools
 import hashlib
 from importlib.util import find_spec
 from pathlib import Path
+import pickle
 import shutil
-import sys
 from typing import Any, TYPE_CHECKING
 
 import pytest
@@ -36,54 +36,24 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope='session', autouse=True)
+@pytest.fixture(scope='module')
 def exported_once() -> Iterator[None]:
-    """Trace each network once: equal networks give equal graphs, and tracing takes ten seconds."""
+    """Trace each network of a file once: the same network gives the same graph, in ten seconds."""
     from adet_training import export
 
     trace, known = export._image_to_onnx, {}
 
-    def traced_once(network: Any, manifest: Any, *rest: Any) -> bytes:
-        key = fingerprint(network, manifest, *rest)
+    def traced_once(network: Any, manifest: Any, inputs: Any, *rest: Any) -> bytes:
+        # All of the network: its classes, settings and weights.
+        state = pickle.dumps((network, manifest.image, inputs))
+        key = hashlib.sha256(state + repr(rest).encode()).hexdigest()
         if key not in known:
-            known[key] = trace(network, manifest, *rest)
+            known[key] = trace(network, manifest, inputs, *rest)
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, '_image_to_onnx', traced_once)
         yield
-
-
-def fingerprint(network: Any, manifest: Any, inputs: Any, lengths: Any, outputs: Any) -> str:
-    """All that a traced graph depends on: code, settings and constants, weights, and shapes."""
-    import torch
-
-    shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in inputs.items()}
-    found = hashlib.sha256(repr((manifest.image, shapes, lengths, outputs)).encode())
-    for name, module in network.named_modules():
-        home = sys.modules[type(module).__module__]
-        constants = _plain(vars(home)) if home.__name__.startswith('adet_training') else ''
-        found.update(f'{name} {type(module)} {constants} {_plain(vars(module))}'.encode())
-        for key, value in vars(module).items():
-            if isinstance(value, torch.Tensor):
-                found.update(key.encode() + value.numpy().tobytes())
-    for key, value in network.state_dict().items():
-        found.update(f'{key} {value.dtype} {value.shape}'.encode() + value.numpy().tobytes())
-    return found.hexdigest()
-
-
-def _plain(values: Any) -> str:
-    from torch import nn
-
-    kinds = (bool, int, float, str, tuple, list, dict, type(None))
-    internal = vars(nn.Module()).keys()
-    return repr(
-        [
-            (key, value)
-            for key, value in values.items()
-            if type(value) in kinds and key not in internal and not key.startswith('__')
-        ]
-    )
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Learn = Callable[..., Run]
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures('exported_once')]
 
 SIZE = 64
 BUNDLE_FILES = {

@@ -23,7 +23,7 @@ from tiny_models import held_upright
 from adet_core.bundle import copy_bundle, open_bundle, read_engine
 from adet_core.cli import main
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures('exported_once')]
 
 Out = pytest.CaptureFixture[str]
 SMALL = ('--set', 'image_size=64', '--set', 'n_features=24')

@@ -22,7 +22,7 @@ import yaml
 from adet_core.bundle import open_bundle
 from adet_core.cli import main
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures('exported_once')]
 
 Out = pytest.CaptureFixture[str]
 PROGRAM = 'import sys; from adet_core.cli import main; sys.exit(main(sys.argv[1:]))'
