@@ -6,15 +6,17 @@
     python benchmarks/thresholds.py --data-root data --category MT_tile
 
 Of all normal images of a category, each training gets a few, chosen at random; a part of these is
-held out for the threshold. All other normal images and all anomalies are inspected with it. Over
-the trainings, the mean false-reject rate has to stay below the promised one, and the stated bound
-has to hold at least as often as its confidence says. Writes thresholds.json and prints a table.
+held out for the threshold. Other normal images and anomalies are inspected with it, at most
+``--most`` of each. Over the trainings, the mean false-reject rate has to stay below the promised
+one, and the stated bound has to hold at least as often as its confidence says. Writes
+thresholds.json and prints a table.
 """
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import asdict, dataclass
+from itertools import product
 import json
 from pathlib import Path
 import tempfile
@@ -73,40 +75,48 @@ def main() -> None:
                 seed=0,
             )
         with progress_bars() as progress:
-            for normals in arguments.normals:
-                for seed in range(arguments.seeds):
-                    folder = Path(scratch, f'{normals}_{seed}')
-                    divide(data_root, category, folder, normals, seed)
-                    rows.append(_measure(arguments, category, folder, normals, seed, progress))
+            # Seeds outermost: whoever ends it early has some of each.
+            for seed, normals in product(range(arguments.seeds), arguments.normals):
+                folder = Path(scratch, f'{normals}_{seed}')
+                divide(data_root, category, folder, normals, seed, arguments.most)
+                rows.append(_measure(arguments, category, folder, normals, seed, progress))
+                _write(arguments, rows)
+    print(table(rows))
+
+
+def _write(arguments: argparse.Namespace, rows: list[Measured]) -> None:
     result = {
-        'category': category,
+        'category': arguments.category,
         'model': arguments.model,
         'settings': arguments.set,
         'backbone_weights': arguments.backbone_weights,
         'rows': [asdict(row) for row in rows],
     }
     arguments.out.write_text(json.dumps(result, indent=2) + '\n')
-    print(table(rows))
 
 
-def divide(data_root: Path, category: str, target: Path, normals: int, seed: int) -> None:
-    """Link some normal images of a category into ``train``, and all other images into ``test``."""
+def divide(
+    data_root: Path, category: str, target: Path, normals: int, seed: int, most: int
+) -> None:
+    """Link some normal images of a category into ``train``, and others into ``test``."""
     test = data_root / 'test' / category
-    known = list_images(data_root / 'train' / category)
-    every = [*known, *list_images(test / 'normal')]
-    chosen = set(np.random.default_rng(seed).permutation(len(known))[:normals].tolist())
+    rng = np.random.default_rng(seed)
+    known = rng.permutation(np.array(list_images(data_root / 'train' / category))).tolist()
+    others = [*known[normals:], *list_images(test / 'normal')]
     places = {
-        target / 'train' / category: [known[index] for index in sorted(chosen)],
-        target / 'test' / category / 'normal': [
-            path for index, path in enumerate(every) if index not in chosen
-        ],
-        target / 'test' / category / 'anomaly': list_images(test / 'anomaly'),
+        target / 'train' / category: sorted(known[:normals]),
+        target / 'test' / category / 'normal': _some(others, most, rng),
+        target / 'test' / category / 'anomaly': _some(list_images(test / 'anomaly'), most, rng),
     }
     for folder, paths in places.items():
         folder.mkdir(parents=True)
         for number, path in enumerate(paths):
             # Numbered, as train and test may use the same names.
             (folder / f'{number:05}_{path.name}').symlink_to(path.resolve())
+
+
+def _some(paths: list[Path], most: int, rng: np.random.Generator) -> list[Path]:
+    return [paths[index] for index in sorted(rng.permutation(len(paths))[:most])]
 
 
 def _measure(
@@ -174,7 +184,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument('--category', default=_DRAWN)
     parser.add_argument('--normals', type=int, nargs='+', default=[20, 50, 200])
     parser.add_argument('--seeds', type=int, default=10, help='trainings for each number')
-    parser.add_argument('--backbone-weights', default='random')
+    parser.add_argument('--most', type=int, default=100, help='test images of each class')
+    parser.add_argument('--backbone-weights', default='auto')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
     parser.add_argument('--out', type=Path, default=Path('thresholds.json'))
     return parser.parse_args()

@@ -154,6 +154,7 @@ def _next_verdict(page: Any) -> None:
 def test_the_newest_image_is_shown_with_its_verdict(page: Any, line: Line) -> None:
     assert page.text_content('#detectors button') == line.key
     _until_text(page, '#verdict', lambda text: text in {'GOOD', 'REJECT', 'CHECK'})
+    _until_text(page, '#figures', lambda text: 'Good parts that score so high' in text)
     first = page.get_attribute('#overlay', 'src')
     _until(page, lambda: page.get_attribute('#overlay', 'src') != first)
     assert page.evaluate('document.querySelector("#plain").naturalWidth') == 128
@@ -208,6 +209,8 @@ def test_a_retraining_is_followed_to_its_end(page: Any) -> None:
     ends = ('Done: ', 'Not put into service: ')
     _until_text(page, '#retrain-stage', lambda text: text.startswith(ends))
     page.wait_for_selector('#retrain-progress', state='hidden')
+    if page.text_content('#retrain-stage').startswith('Done: '):
+        assert 'Faint made-up defects' in page.text_content('#retrain-figures')
 
 
 def test_the_page_is_there_again_after_the_console_was_killed(page: Any, line: Line) -> None:

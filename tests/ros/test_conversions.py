@@ -1,8 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""When cv_bridge reads the pixels of a message: only where it gives what adet gives."""
+"""Messages from values; and when cv_bridge reads pixels: only where it gives what adet gives."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
+import math
 
 import numpy as np
 import pytest
@@ -12,8 +15,42 @@ pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 from std_msgs.msg import Header
 
 from adet import conversions
-from adet.conversions import proven_encodings, to_image, to_image_message
+from adet.conversions import (
+    proven_encodings,
+    to_image,
+    to_image_message,
+    to_result,
+    to_retrain_result,
+)
+from adet_core.bundle import Figures
 from adet_core.image import ENCODINGS
+from adet_core.inference.detector import Inspection
+
+
+def test_all_figures_of_a_retraining_are_in_its_result():
+    figures = Figures(
+        threshold=5.5,
+        normals=4,
+        rejected=1,
+        test_normals=3,
+        test_rejected=2,
+        anomalies=8,
+        caught=7,
+        made_up={'faint': 9, 'strong': 6},
+        made_up_caught={'faint': 2, 'strong': 5},
+    )
+    values = {'message': 'learned', 'threshold': 5.5, 'images_used': 2}
+    result = to_retrain_result({**values, 'before': asdict(figures), 'after': asdict(figures)})
+    found = result.after
+    assert (found.test_normals, found.test_rejected, found.anomalies, found.caught) == (3, 2, 8, 7)
+    assert list(found.made_up_strengths) == ['faint', 'strong']
+    assert (list(found.made_up), list(found.made_up_caught)) == ([9, 6], [2, 5])
+    assert math.isnan(found.image_auroc)
+
+
+def test_a_result_has_its_p_value():
+    inspection = Inspection(1.0, 0.5, 2.0, False, False, (), np.zeros((2, 2)), 'b', 3.0, 0.25)
+    assert to_result(inspection, 'padim', Header()).p_value == 0.25
 
 
 class Bridge:

@@ -47,6 +47,9 @@ def test_the_short_goal_learns_and_the_detector_goes_on_with_it(ros, robot, clie
     assert 0 < result.images_used <= 15
     assert result.bundle_id == robot.in_service() != robot.deployed_id
     assert result.after.normals == result.before.normals > 0
+    assert list(result.after.made_up_strengths) == ['faint', 'clear', 'strong']
+    assert list(result.after.made_up) == list(result.before.made_up)
+    assert 'made-up defects (faint ' in result.message
     assert result.threshold == result.after.threshold != result.before.threshold
     stages = list(dict.fromkeys(one.stage for one in client.feedback))
     wanted = ['load', 'extract', 'fit', 'calibrate', 'validate', 'write', 'swap']

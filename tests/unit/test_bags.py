@@ -540,6 +540,7 @@ def result(score: float, **fields: Any) -> dict[str, Any]:
         'is_uncertain': False,
         'regions': [region(x=1, y=2, width=3, height=4, score=5.0)],
         'inference_ms': 8.0,
+        'p_value': 0.25,
         'error': '',
     }
     return {**values, **fields}
@@ -563,6 +564,7 @@ def test_recorded_results_become_rows(tmp_path: Path, storage: StoragePlugin) ->
     assert [row.label for row in rows] == ['normal', 'anomaly', 'anomaly', 'anomaly', '']
     assert [row.error for row in rows] == ['', '', 'no result in the bag', '', 'no such encoding']
     assert rows[1].regions[0].width == 3
+    assert rows[1].p_value == 0.25
     assert rows[0].source == '1.png'
 
 

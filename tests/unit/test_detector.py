@@ -106,6 +106,12 @@ def test_a_good_part_has_no_regions_even_where_its_map_is_high(detector: Detecto
     assert inspection.regions == ()
 
 
+def test_a_p_value_says_how_many_good_parts_score_so_high(detector: Detector) -> None:
+    # The bundle knows two scores of normal images, 1 and 2.
+    assert detector.inspect(_scratched(100)).p_value == 1
+    assert detector.inspect(_scratched(170)).p_value == pytest.approx(1 / 3)
+
+
 def test_the_threshold_may_be_moved_at_any_time(detector: Detector) -> None:
     detector.threshold = 80.0
     lenient = detector.inspect(_scratched(170))

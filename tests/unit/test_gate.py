@@ -109,7 +109,11 @@ def test_every_image_is_inspected_in_its_place() -> None:
     told = figures(found, 3.0, asked)
     assert (told.normals, told.rejected, told.image_auroc) == (2, 0, 1.0)
     assert (told.marked, told.marked_rejected, told.anomalies, told.caught) == (1, 1, 1, 1)
-    assert (told.test_normals, told.made_up) == (0, 18)
+    assert told.test_normals == 0
+    assert told.made_up == {'faint': 6, 'clear': 6, 'strong': 6}
+    caught = caught_made_up(found, 3.0, asked)
+    assert sum(told.made_up_caught.values()) == caught.sum()
+    assert figures(scores([1.0]), 1.5, questions(1)).made_up == {}
     assert figures(scores([1.0]), 1.5, questions(1)).image_auroc is None
     assert all_finite(found)
     assert not all_finite(found._replace(made_up=np.array([np.nan], np.float32)))
@@ -121,9 +125,7 @@ def test_a_made_up_defect_counts_where_the_image_without_it_passes() -> None:
     assert found.tolist() == [True, False, False]
 
 
-def test_defects_are_pasted_on_what_the_bundle_brings_unless_anomalies_are_known(
-    tmp_path: Path,
-) -> None:
+def test_defects_are_pasted_on_what_the_bundle_brings(tmp_path: Path) -> None:
     normals = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), np.uint8)
     bundle = builders.make_bundle(tmp_path / 'PaDiM', normals=normals)
     collected = CollectedImages(normals=list(normals))
@@ -134,9 +136,8 @@ def test_defects_are_pasted_on_what_the_bundle_brings_unless_anomalies_are_known
         test += [LabelledImage(Path(), normals[0], 'normal')]
         return make_questions(bundle, collected, test, incremental=True)
 
-    assert len(ask(29).defects.normal) == 27
+    assert len(ask(30).defects.normal) == 27
     np.testing.assert_array_equal(ask(0).defects.box, bundle.made_up().box)
-    assert len(ask(30).defects.normal) == 0
     assert ask(2).labels.tolist() == [True, True]
     kept = [LabelledImage(Path(f'{n}'), image(n), sha256=str(n)) for n in range(30)]
     assert len(ask(0, CollectedImages(held_out=kept)).defects.normal) == 9 * 20
@@ -177,6 +178,12 @@ def test_without_anomalies_the_gate_counts_made_up_ones() -> None:
     assert compare(asked, before, worse, 'max_missed=1') == ('', '')
     same = scores(good, made_up=[11.0] * 16 + [9.0] * 4)
     assert compare(asked, before, same) == ('', '')
+    # They have no say where enough real ones are known.
+    for known, refused in ((29, True), (30, False)):
+        asked = questions(20, [1] * known, defects=20)
+        found = [one._replace(test=np.full(known, 11, np.float32)) for one in (before, worse)]
+        assert bool(compare(asked, *found)[0]) == refused
+    asked = questions(20, defects=20)
     # A set that rejected everything caught nothing for its defect.
     assert compare(asked, scores([20.0] * 20, made_up=[30.0] * 20), worse)[0] == ''
 

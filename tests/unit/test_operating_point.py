@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from adet_core.operating_point import (
     knee,
     made_up_caught,
     p_value,
+    p_value_text,
 )
 
 
@@ -79,12 +81,18 @@ def test_the_knee_separates_what_can_be_separated() -> None:
     assert knee(_kept([], [5])) is None
 
 
+def test_a_p_value_is_told_in_words() -> None:
+    assert p_value_text(1 / 200) == '1 in 200 good parts scores so high'
+    assert p_value_text(0.43) == '43% of good parts score so high'
+    assert p_value_text(math.nan) == ''
+
+
 def test_a_p_value_is_the_share_of_good_parts_that_score_so_high() -> None:
     normals = list(range(199))
     assert p_value(1000, normals) == 1 / 200
     assert p_value(198, normals) == 2 / 200
     assert p_value(-1, normals) == 1
-    assert p_value(1, []) is None
+    assert math.isnan(p_value(1, []))
     rng = np.random.default_rng(0)
     small = np.mean(
         [p_value(rng.normal(), np.sort(rng.normal(size=19)).tolist()) <= 0.1 for _ in range(2000)]

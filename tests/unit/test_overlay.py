@@ -63,6 +63,21 @@ def test_boxes_are_drawn_on_their_own_pixels_only() -> None:
     np.testing.assert_array_equal(drawn, expected)
 
 
+def test_a_caption_is_written_where_it_can_be_read() -> None:
+    calm = np.zeros((32, 32), np.float32)
+
+    def draw(size: int, caption: str) -> np.ndarray:
+        image = np.full((size, size, 3), 100, np.uint8)
+        return draw_overlay(image, calm, [], threshold=10, span=20, caption=caption)
+
+    written = draw(480, '1 in 200 good parts')
+    changed = np.flatnonzero((written != 100).any(axis=(1, 2)))
+    assert changed.min() > 420
+    assert len(changed) > 10
+    assert (written[changed] == 255).any()
+    np.testing.assert_array_equal(draw(64, '1 in 200 good parts'), draw(64, ''))
+
+
 def test_boxes_of_large_images_are_thick_enough_to_see() -> None:
     large = np.zeros((1000, 1200, 3), np.uint8)
     calm = np.zeros((32, 32), np.float32)

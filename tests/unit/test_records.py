@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
@@ -52,12 +53,15 @@ FULL = Record(
     regions=(Region(1, 2, 3, 4, 5.5), Region(10, 20, 30, 40, 50.0)),
     inference_ms=7.5,
     latency_ms=9.25,
+    p_value=0.005,
 )
 FAILED = Record(
     stamp_ns=2, frame_id='', source='x.png', label='', model='padim', error='cannot be decoded'
 )
 HEADER = ','.join(COLUMNS) + '\n'
 OLDER = HEADER.replace('is_uncertain,', '')
+# Before there were p-values.
+FIRST = HEADER.replace(',p_value', '')
 
 
 def _write(path: Path, *records: Record) -> RecordWriter:
@@ -90,9 +94,23 @@ def test_the_file_is_plain_csv_with_a_header(path: Path) -> None:
     _write(path, FULL, FAILED)
     assert path.read_text() == (
         HEADER + '1234567890123456789,camera,/data/normal/001.png,normal,padim,0123456789ab,12.5,'
-        '0.25,37.75,0,1,1 2 3 4 5.5;10 20 30 40 50,7.5,9.25,\n'
-        '2,,x.png,,padim,,,,,,,,,,cannot be decoded\n'
+        '0.25,37.75,0,1,1 2 3 4 5.5;10 20 30 40 50,7.5,9.25,,0.005\n'
+        '2,,x.png,,padim,,,,,,,,,,cannot be decoded,\n'
     )
+
+
+def test_a_file_of_an_earlier_version_is_read_and_goes_on_in_its_columns(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text(f'{FIRST}2,,x.png,,padim,,,,,,,,,,cannot be decoded\n3,,torn')
+    assert list(read_records(path)) == [FAILED]
+    writer = _write(path, FAILED, FULL)
+    assert writer.repaired == '3,,torn'
+    assert list(read_records(path)) == [FAILED, replace(FULL, p_value=None)]
+    assert path.read_text().splitlines()[0] == FIRST.strip()
+    # A torn first line of any version gives way to a new one.
+    path.write_text(FIRST[:-3])
+    _write(path, FULL)
+    assert list(read_records(path)) == [FULL]
 
 
 @pytest.mark.parametrize(
@@ -227,11 +245,17 @@ def test_a_verdict_that_is_no_number_is_an_error(field: str) -> None:
         anomaly_map=np.zeros((2, 2), np.float32),
         bundle_id='abc',
         inference_ms=3.0,
+        p_value=0.25,
     )
     bare = replace(_plain(1), score=None)
     row = with_verdict(bare, inspection, latency_ms=4.0)
     assert (row.score, row.threshold, row.is_uncertain) == (1.0, 2.0, True)
     assert (row.regions, row.latency_ms) == (inspection.regions, 4.0)
+    assert row.p_value == 0.25
+    assert with_verdict(bare, replace(inspection, p_value=math.nan)).p_value is None
+    # As a message of an earlier version.
+    older = SimpleNamespace(**{k: v for k, v in vars(inspection).items() if k != 'p_value'})
+    assert with_verdict(bare, older).p_value is None
     refused = with_verdict(bare, replace(inspection, **{field: math.nan}))
     assert (refused.score, refused.regions) == (None, ())
     assert 'is no number' in refused.error

@@ -34,7 +34,9 @@ from adet_core.bundle import (
     write_arrays,
     write_retrained,
 )
+from adet_core.cli.retrain import describe
 from adet_core.errors import BundleError
+from adet_core.retraining import Outcome
 
 STATS = 'stats.npz'
 
@@ -95,6 +97,38 @@ def test_a_set_takes_the_place_of_threshold_and_statistics_alone(bundle_folder: 
     np.testing.assert_array_equal(
         open_bundle(bundle_folder).statistics()['mean'], builders.statistics()['mean']
     )
+
+
+def test_a_report_of_version_2_counts_defects_of_all_strengths_together(
+    bundle_folder: Path,
+) -> None:
+    report = report_of(open_bundle(bundle_folder), 5)
+    values = {**json.loads(report.to_json()), 'report_version': 2}
+    values['after'] = {**values['after'], 'made_up': 180, 'made_up_caught': 66}
+    del values['before']['made_up'], values['before']['made_up_caught']
+    found = RetrainReport.from_json(json.dumps(values).encode())
+    assert (found.after.made_up, found.after.made_up_caught) == ({'all': 180}, {'all': 66})
+    assert found.before.made_up == {}
+    # As this version has them, an older report may not.
+    values['report_version'] = 3
+    with pytest.raises(ValueError, match='made_up'):
+        RetrainReport.from_json(json.dumps(values).encode())
+
+
+def test_the_message_counts_made_up_defects_by_strength(bundle_folder: Path) -> None:
+    bundle = open_bundle(bundle_folder)
+    figures = partial(
+        Figures, threshold=5, normals=3, rejected=0, made_up={'faint': 9, 'clear': 9}
+    )
+    report = report_of(
+        bundle,
+        5,
+        before=figures(made_up_caught={'faint': 4, 'clear': 9}),
+        after=figures(made_up_caught={'faint': 2, 'clear': 9}),
+    )
+    outcome = Outcome(bundle=bundle, report=report, fault='', kept=None, unreadable=[])
+    expected = 'caught 13 -> 11 of 18 made-up defects (faint 4 -> 2 of 9, clear 9 -> 9 of 9)'
+    assert expected in describe(outcome)
 
 
 def test_sets_are_taken_back_one_after_the_other_and_put_back(bundle_folder: Path) -> None:

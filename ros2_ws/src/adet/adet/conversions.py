@@ -134,13 +134,16 @@ def to_result(inspection: Inspection, model: str, header: Header) -> AnomalyResu
         is_uncertain=inspection.is_uncertain,
         regions=[Region(**region._asdict()) for region in inspection.regions],
         inference_ms=inspection.inference_ms,
+        p_value=inspection.p_value,
     )
 
 
 def to_refusal(outcome: Outcome, model: str, header: Header) -> AnomalyResult:
     """The message of an image that could not be inspected."""
     bundle_id = outcome.detector.bundle.bundle_id
-    return AnomalyResult(header=header, model=model, bundle_id=bundle_id, error=outcome.error)
+    return AnomalyResult(
+        header=header, model=model, bundle_id=bundle_id, error=outcome.error, p_value=math.nan
+    )
 
 
 def to_goal(request: Retrain.Goal) -> Goal:
@@ -168,7 +171,15 @@ def to_retrain_result(result: Mapping[str, Any]) -> Retrain.Result:
 
 def _to_figures(values: Mapping[str, Any]) -> RetrainFigures:
     auroc = values['image_auroc']
-    return RetrainFigures(**{**values, 'image_auroc': math.nan if auroc is None else auroc})
+    return RetrainFigures(
+        **{
+            **values,
+            'image_auroc': math.nan if auroc is None else auroc,
+            'made_up_strengths': list(values['made_up']),
+            'made_up': list(values['made_up'].values()),
+            'made_up_caught': list(values['made_up_caught'].values()),
+        }
+    )
 
 
 def to_record(result: AnomalyResult, info: ImageInfo | None, latency_ms: float | None) -> Record:

@@ -32,6 +32,7 @@ class Verdict:
         regions: Boxes ``(x, y, width, height)`` in pixels of the image.
         error: Why there is no verdict; the figures are then 0.
         mark: ``fine`` or ``bad`` as the operator said; empty: not said.
+        p_value: How often a good part scores at least so high; None: not known.
     """
 
     stamp: int
@@ -45,6 +46,7 @@ class Verdict:
     regions: tuple[tuple[int, int, int, int], ...] = ()
     error: str = ''
     mark: str = ''
+    p_value: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For the page. The stamp is text: JavaScript's numbers cannot hold it."""
@@ -64,6 +66,7 @@ class Verdict:
             bundle_id=record.bundle_id,
             regions=tuple((r.x, r.y, r.width, r.height) for r in record.regions),
             error=record.error,
+            p_value=record.p_value,
         )
 
 

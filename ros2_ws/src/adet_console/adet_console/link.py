@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable
 import contextlib
 from dataclasses import dataclass, field
+import math
 from pathlib import Path
 import threading
 import time
@@ -447,6 +448,7 @@ def to_verdict(message: AnomalyResult) -> Verdict:
         bundle_id=message.bundle_id,
         regions=tuple((r.x, r.y, r.width, r.height) for r in message.regions),
         error=message.error,
+        p_value=message.p_value if math.isfinite(message.p_value) else None,
     )
 
 
@@ -458,7 +460,17 @@ def _figures(message: Any) -> dict[str, Any]:
         'rejected': message.rejected,
         'marked': message.marked,
         'marked_rejected': message.marked_rejected,
-        'image_auroc': auroc if auroc == auroc else None,  # noqa: PLR0124 - not a number
+        'image_auroc': auroc if math.isfinite(auroc) else None,
+        'test_normals': message.test_normals,
+        'test_rejected': message.test_rejected,
+        'anomalies': message.anomalies,
+        'caught': message.caught,
+        'made_up': [
+            {'strength': strength, 'images': images, 'caught': caught}
+            for strength, images, caught in zip(
+                message.made_up_strengths, message.made_up, message.made_up_caught, strict=True
+            )
+        ],
     }
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -140,7 +141,7 @@ def knee(kept: ScoreRange) -> float | None:
     return float(cuts[np.argmax(caught - rejected)])
 
 
-def p_value(score: float, normals: Sequence[float]) -> float | None:
+def p_value(score: float, normals: Sequence[float]) -> float:
     """How often a good part scores at least so high: a conformal p-value.
 
     ``(1 + held-out normal images that score at least so high) / (1 + all of them)``: for a new
@@ -152,12 +153,25 @@ def p_value(score: float, normals: Sequence[float]) -> float | None:
         normals: Raw scores of normal images that the model was not fitted to, ascending.
 
     Returns:
-        ``1 / (n + 1)`` to 1; None without scores.
+        ``1 / (n + 1)`` to 1; not a number without scores.
     """
     if not len(normals):
-        return None
+        return math.nan
     above = len(normals) - int(np.searchsorted(normals, score, side='left'))
     return (1 + above) / (1 + len(normals))
+
+
+def p_value_text(value: float) -> str:
+    """For people, e.g. ``1 in 200 good parts scores so high``; empty for no number.
+
+    The smallest value that n scores of normal images allow is 1 / (n + 1): a good part may score
+    so high more rarely, but nobody has seen how much.
+    """
+    if not math.isfinite(value):
+        return ''
+    if value > 0.1:
+        return f'{100 * value:.0f}% of good parts score so high'
+    return f'1 in {1 / value:.0f} good parts scores so high'
 
 
 def doubts(image: Threshold, kept: ScoreRange) -> list[str]:

@@ -13,6 +13,9 @@ from adet_core.image import ImageArray
 from adet_core.scoring import AnomalyMap, Region
 
 _BOX_BGR = (0, 0, 255)
+_TEXT_BGR, _EDGE_BGR = (255, 255, 255), (0, 0, 0)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_SMALLEST_FONT = 0.3
 
 
 def draw_overlay(
@@ -22,6 +25,7 @@ def draw_overlay(
     *,
     threshold: float,
     span: float,
+    caption: str = '',
 ) -> ImageArray:
     """Lay the map over the image and box the regions.
 
@@ -34,6 +38,7 @@ def draw_overlay(
         regions: Boxes in the image's pixels.
         threshold: Raw map value; the middle of the colour scale.
         span: Length of the score range, as for `adet_core.scoring.normalise_score`.
+        caption: ASCII, at the lower edge; left out where the image is too small to read it.
 
     Returns:
         uint8 ``(H, W, 3)``, BGR.
@@ -49,4 +54,19 @@ def draw_overlay(
     for region in regions:
         corner = (region.x + region.width - 1, region.y + region.height - 1)
         cv2.rectangle(drawn, (region.x, region.y), corner, _BOX_BGR, thickness)
+    if caption:
+        _write(drawn, caption)
     return drawn
+
+
+def _write(image: ImageArray, text: str) -> None:
+    """Write a line at the lower left, light on a dark edge, as large as fits."""
+    height, width = image.shape[:2]
+    (length, _), below = cv2.getTextSize(text, _FONT, 1.0, 1)
+    scale = min(height / 480, 0.95 * width / length)
+    if scale < _SMALLEST_FONT:
+        return
+    place = (round(0.02 * width), height - round(below * scale) - 2)
+    thickness = max(1, round(scale))
+    for colour, more in ((_EDGE_BGR, 2), (_TEXT_BGR, 0)):
+        cv2.putText(image, text, place, _FONT, scale, colour, thickness + more, cv2.LINE_AA)

@@ -27,6 +27,7 @@ _TAIL_BYTES = 1 << 16
 _RECENT = 64
 # Longer than any path; the reader of Python's csv module ends at 131,072.
 _LONGEST_CELL = 4096
+_NUMBERS = {'score', 'normalised_score', 'threshold', 'inference_ms', 'latency_ms', 'p_value'}
 # What spreadsheets take for a formula, and what was made safe before.
 _FORMULA = re.compile("'*[=+\\-@\t＝＋－＠]")  # noqa: RUF001 - wide signs count, too
 
@@ -55,6 +56,8 @@ class Record:
         latency_ms: Milliseconds from the image's stamp to the row; empty where a recording is
             replayed without its clock.
         error: Why there is no verdict, in one line; then ``score`` to ``latency_ms`` are empty.
+        p_value: How often a good part scores at least so high: 0.005 is one in 200. Empty where
+            the bundle knows no scores of normal images.
     """
 
     stamp_ns: int
@@ -72,6 +75,7 @@ class Record:
     inference_ms: float | None = None
     latency_ms: float | None = None
     error: str = ''
+    p_value: float | None = None
 
 
 _FIGURES = (
@@ -102,10 +106,20 @@ def with_verdict(row: Record, verdict: Any, *, latency_ms: float | None = None) 
         told = f'the score {verdict.score} or the threshold {verdict.threshold} is no number'
         return replace(row, error=told)
     regions = tuple(Region(r.x, r.y, r.width, r.height, r.score) for r in verdict.regions)
-    return replace(row, **figures, regions=regions, latency_ms=latency_ms)
+    # A message in a bag of an earlier version lacks it.
+    p_value = getattr(verdict, 'p_value', math.nan)
+    return replace(
+        row,
+        **figures,
+        regions=regions,
+        latency_ms=latency_ms,
+        p_value=p_value if math.isfinite(p_value) else None,
+    )
 
 
 COLUMNS = tuple(field.name for field in fields(Record))
+# Those of a new file, and of one that an earlier version began.
+_KNOWN_COLUMNS = (COLUMNS, COLUMNS[: COLUMNS.index('p_value')])
 
 
 def results_path(folder: Path, model: str) -> Path:
@@ -136,7 +150,8 @@ def set_aside(path: Path) -> Path:
 class RecordWriter:
     """Appends rows, each with a single write: a killed process loses none but its last.
 
-    A file that a kill or a power cut left with a torn last line is repaired when it is opened.
+    A file that a kill or a power cut left with a torn last line is repaired when it is opened. One
+    that an earlier version began keeps its columns.
 
     Attributes:
         path: The file.
@@ -180,7 +195,7 @@ class RecordWriter:
         """
         if record.stamp_ns in self.recent and not again:
             return False
-        self._append(_line(record))
+        self._append(_line(record, self._columns))
         self.recent.append(record.stamp_ns)
         return True
 
@@ -220,9 +235,10 @@ class RecordWriter:
     def _repair(self) -> tuple[str, list[Record]]:
         """Cut off a torn end; returns it, and the rows among the last bytes of the file."""
         size = os.fstat(self._descriptor).st_size
-        header = _join(COLUMNS)
-        head = os.pread(self._descriptor, len(header), 0)
-        if head != header[: len(head)]:
+        head = os.pread(self._descriptor, len(_join(COLUMNS)), 0)
+        self._columns = _columns_of(head[: head.find(b'\n') + 1]) or COLUMNS
+        header = _join(self._columns)
+        if not head.startswith(header[: len(head)]):
             msg = f'{self.path}: not a results file of this adet (other columns); move it away'
             raise RecordError(msg)
         if size < len(header):
@@ -238,7 +254,7 @@ class RecordWriter:
             lines, torn = self._tail(size, max(len(header), size - tail), len(header))
         if torn:
             os.ftruncate(self._descriptor, size - len(torn))
-        rows = [_parse(line) for line in lines[-_RECENT:]]
+        rows = [_parse(line, self._columns) for line in lines[-_RECENT:]]
         return torn.decode(errors='replace'), [row for row in rows if row]
 
     def _tail(self, size: int, start: int, first: int) -> tuple[list[bytes], bytes]:
@@ -247,7 +263,7 @@ class RecordWriter:
         if start > first:
             lines = lines[1:]
         whole = len(lines)
-        while whole and _parse(lines[whole - 1]) is None:
+        while whole and _parse(lines[whole - 1], self._columns) is None:
             whole -= 1
         return lines[:whole], b''.join(lines[whole:])
 
@@ -260,11 +276,12 @@ def read_records(path: Path) -> Iterator[Record]:
     """
     try:
         with path.open('rb') as file:
-            if file.readline() != _join(COLUMNS):
+            columns = _columns_of(file.readline())
+            if columns is None:
                 msg = f'{path}: not a results file of this adet (other columns)'
                 raise RecordError(msg)
             for number, line in enumerate(file, start=2):
-                row = _parse(line)
+                row = _parse(line, columns)
                 if row is not None:
                     yield row
                 elif line.endswith(b'\n'):
@@ -280,8 +297,13 @@ def _named(error: OSError, path: Path) -> OSError:
     return OSError(error.errno, error.strerror, str(path))
 
 
-def _line(record: Record) -> bytes:
-    return _join([_text(getattr(record, name)) for name in COLUMNS])
+def _columns_of(header: bytes) -> tuple[str, ...] | None:
+    """The columns that a whole first line names; None if they are not adet's."""
+    return next((names for names in _KNOWN_COLUMNS if header == _join(names)), None)
+
+
+def _line(record: Record, columns: Sequence[str]) -> bytes:
+    return _join([_text(getattr(record, name)) for name in columns])
 
 
 def _text(value: Any) -> str:
@@ -314,22 +336,21 @@ def _join(values: Sequence[str]) -> bytes:
     return line.getvalue().encode(errors='surrogateescape')
 
 
-def _parse(line: bytes) -> Record | None:
+def _parse(line: bytes, columns: Sequence[str]) -> Record | None:
     """One line as a row; None if it is not a whole one."""
     if not line.endswith(b'\n') or b'\0' in line:
         return None
     text = line[:-1].decode(errors='surrogateescape')
     try:
-        return _record(next(csv.reader([text], strict=True), []))
+        return _record(dict(zip(columns, next(csv.reader([text], strict=True), []), strict=True)))
     except (ValueError, KeyError, csv.Error):
         return None
 
 
-def _record(row: list[str]) -> Record:
-    values: dict[str, Any] = dict(zip(COLUMNS, row, strict=True))
-    values = {name: plain_text(text) for name, text in values.items()}
+def _record(row: dict[str, str]) -> Record:
+    values: dict[str, Any] = {name: plain_text(text) for name, text in row.items()}
     values['stamp_ns'] = int(values['stamp_ns'])
-    for name in ('score', 'normalised_score', 'threshold', 'inference_ms', 'latency_ms'):
+    for name in _NUMBERS & values.keys():
         values[name] = _number(values[name]) if values[name] else None
     for name in ('is_anomalous', 'is_uncertain'):
         values[name] = {'1': True, '0': False, '': None}[values[name]]

@@ -119,6 +119,6 @@ def _figures(value: float, kept: ScoreRange, metrics: dict[str, float]) -> Figur
         image_auroc=metrics.get('image_auroc'),
         anomalies=counts.anomalies,
         caught=counts.anomalies - counts.missed,
-        made_up=sum(made_up.total.values()) if made_up else 0,
-        made_up_caught=sum(made_up.caught.values()) if made_up else 0,
+        made_up=made_up.total if made_up else {},
+        made_up_caught=made_up.caught if made_up else {},
     )

@@ -4,7 +4,7 @@
 import uPlot from './vendor/uPlot.esm.js';
 import { get, unpack } from './api.js';
 import { byId, element, kind, show } from './dom.js';
-import { number, t, time } from './i18n.js';
+import { number, rarity, t, time } from './i18n.js';
 import { mark } from './teach.js';
 
 const ROWS = 200;
@@ -90,7 +90,8 @@ async function open(verdict) {
   opened = verdict;
   byId('details-title').textContent = `${time(verdict.stamp)}: ${t(kind(verdict))}`;
   byId('details-text').textContent =
-    verdict.error || `${t('score')} ${number(verdict.score)}, ${t('threshold')} ${number(verdict.threshold)}`;
+    verdict.error ||
+    `${t('score')} ${number(verdict.score)}, ${t('threshold')} ${number(verdict.threshold)}, ${t('goodParts')}: ${rarity(verdict.p_value)}`;
   byId('details-note').textContent = '';
   for (const id of ['details-plain', 'details-overlay']) byId(id).removeAttribute('src');
   byId('details').showModal();
@@ -105,8 +106,8 @@ async function open(verdict) {
 }
 
 function exportCsv() {
-  const names = ['stamp', 'score', 'normalised_score', 'threshold', 'is_anomalous', 'is_uncertain', 'inference_ms', 'bundle_id', 'mark'];
-  const lines = [names.join(','), ...verdicts.map((one) => names.map((name) => String(one[name])).join(','))];
+  const names = ['stamp', 'score', 'normalised_score', 'threshold', 'is_anomalous', 'is_uncertain', 'inference_ms', 'bundle_id', 'mark', 'p_value'];
+  const lines = [names.join(','), ...verdicts.map((one) => names.map((name) => String(one[name] ?? '')).join(','))];
   const link = element('a', { download: `${detector.replaceAll('/', '_')}.csv` });
   link.href = URL.createObjectURL(new Blob([lines.join('\n') + '\n'], { type: 'text/csv' }));
   link.click();

@@ -29,6 +29,12 @@ export function number(value, digits = 4) {
   return new Intl.NumberFormat(language, { maximumSignificantDigits: digits }).format(value);
 }
 
+// How many good parts score so high, from a p-value.
+export function rarity(value) {
+  if (value == null) return '–';
+  return value > 0.1 ? percent(value) : t('oneIn', { count: number(1 / value, 3) });
+}
+
 export function percent(value) {
   return new Intl.NumberFormat(language, { style: 'percent', maximumFractionDigits: 1 }).format(value);
 }

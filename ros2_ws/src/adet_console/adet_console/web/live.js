@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The newest image with its heat map, verdict, score and figures.
 import { byId, kind, list, show } from './dom.js';
-import { number, t } from './i18n.js';
+import { number, rarity, t } from './i18n.js';
 
 export function showFrame(frame) {
   show(byId('plain'), frame.plain);
@@ -30,6 +30,7 @@ export function showVerdict(verdict, node) {
   list(byId('figures'), [
     [t('score'), number(verdict.score)],
     [t('threshold'), number(verdict.threshold)],
+    [t('goodParts'), rarity(verdict.p_value)],
     [t('latency'), `${number(verdict.inference_ms, 3)} ms`],
     [t('rate'), number(Number(values.rate_hz), 3)],
     [t('dropped'), values.dropped ?? '–'],

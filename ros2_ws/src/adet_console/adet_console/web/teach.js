@@ -45,6 +45,14 @@ function figures(before, after) {
     ['ofThemRejected', (one) => one.rejected],
     ['markedImages', (one) => one.marked],
     ['ofThemRejected', (one) => one.marked_rejected],
+    ['testNormals', (one) => one.test_normals],
+    ['ofThemRejected', (one) => one.test_rejected],
+    ['knownDefects', (one) => one.anomalies],
+    ['ofThemRejected', (one) => one.caught],
+    ...after.made_up.flatMap(({ strength }, index) => [
+      [`madeUp_${strength}`, (one) => one.made_up[index].images],
+      ['ofThemRejected', (one) => one.made_up[index].caught],
+    ]),
     ['auroc', (one) => number(one.image_auroc)],
   ];
   table.tHead.replaceChildren(element('tr', {}, ...['', t('before'), t('after')].map((text) => element('th', {}, text))));

@@ -5,6 +5,7 @@
 History of the version:
     1  first version
     2  figures count known defects and made-up ones; the report has overrides and notes
+    3  figures count made-up defects by strength
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from adet_core.folder import Name
 
 RETRAIN_FOLDER = 'retrain'
 REPORT_FILE = 'report.json'
-REPORT_VERSION = 2
+REPORT_VERSION = 3
 REPORT_LIMIT = 64 << 20
 
 
@@ -39,7 +40,8 @@ class Figures:
         test_rejected: Number of them that it rejects.
         anomalies: Anomalous images among the labelled test images.
         caught: Number of them that it rejects.
-        made_up: Made-up defects on normal images that it was not fitted to.
+        made_up: Made-up defects on normal images that it was not fitted to, by strength; in
+            reports of version 2 all of them under ``all``.
         made_up_caught: Number of them that it rejects, where it accepts the image without.
     """
 
@@ -53,8 +55,8 @@ class Figures:
     test_rejected: int = 0
     anomalies: int = 0
     caught: int = 0
-    made_up: int = 0
-    made_up_caught: int = 0
+    made_up: dict[str, int] = field(default_factory=dict)
+    made_up_caught: dict[str, int] = field(default_factory=dict)
 
     @property
     def false_reject_rate(self) -> float:
@@ -140,7 +142,18 @@ class RetrainReport:
         if not isinstance(version, int) or not 1 <= version <= REPORT_VERSION:
             msg = f'report_version is {version!r:.20}, this adet reads 1 to {REPORT_VERSION}'
             raise ValueError(f'{msg}; upgrade adet, or retrain')
+        if version == 2:
+            for name in ('before', 'after'):
+                values[name] = _by_strength(values.get(name))
         return decode(cls, values)
+
+
+def _by_strength(figures: Any) -> Any:
+    """Figures of version 2, which counted made-up defects of all strengths together."""
+    if not isinstance(figures, dict):
+        return figures
+    counts = {name: figures[name] for name in ('made_up', 'made_up_caught') if name in figures}
+    return {**figures, **{name: {'all': count} for name, count in counts.items()}}
 
 
 def content_id(data: bytes) -> str:

@@ -16,7 +16,7 @@ from adet_core.cli.arguments import threads
 from adet_core.errors import ConfigError, RejectedError
 
 if TYPE_CHECKING:
-    from adet_core.bundle import Bundle
+    from adet_core.bundle import Bundle, Figures
     from adet_core.retraining import Outcome
 
 HELP = 'learn new images of good parts, check the result and put it into service'
@@ -132,12 +132,21 @@ def describe(outcome: Outcome) -> str:
         text += f'{after.marked_rejected}'
     if after.anomalies:
         text += f'; caught {before.caught} -> {after.caught} of {after.anomalies} known defects'
-    if after.made_up:
-        text += f'; caught {before.made_up_caught} -> {after.made_up_caught} of {after.made_up} '
-        text += 'made-up defects'
+    if any(after.made_up.values()):
+        text += f'; caught {_made_up(before, after)}'
     if before.image_auroc is not None and after.image_auroc is not None:
         text += f'; image AUROC {before.image_auroc:.4f} -> {after.image_auroc:.4f}'
     return '; '.join([text, *report.notes])
+
+
+def _made_up(before: Figures, after: Figures) -> str:
+    """E.g. ``66 -> 60 of 180 made-up defects (faint 10 -> 8 of 60, clear ...)``."""
+    was, now, of = (
+        (sum(counts.values()), counts)
+        for counts in (before.made_up_caught, after.made_up_caught, after.made_up)
+    )
+    each = ', '.join(f'{name} {was[1][name]} -> {now[1][name]} of {of[1][name]}' for name in of[1])
+    return f'{was[0]} -> {now[0]} of {of[0]} made-up defects ({each})'
 
 
 def _in_service(bundle: Bundle) -> dict[str, Any]:

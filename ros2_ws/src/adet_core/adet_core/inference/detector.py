@@ -25,6 +25,7 @@ from adet_core.inference.backend import (
     open_backend,
     OpenedBackend,
 )
+from adet_core.operating_point import p_value, p_value_text
 from adet_core.overlay import draw_overlay
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
@@ -45,6 +46,8 @@ class Inspection:
         anomaly_map: float32 ``(H, W)`` of the graph's size, raw.
         bundle_id: The bundle that made all this.
         inference_ms: Wall time from the decoded image to this result.
+        p_value: How often a good part scores at least so high; not a number where the bundle
+            knows no scores of normal images.
     """
 
     score: float
@@ -56,6 +59,7 @@ class Inspection:
     anomaly_map: AnomalyMap
     bundle_id: str
     inference_ms: float
+    p_value: float = math.nan
 
 
 class Detector:
@@ -165,6 +169,7 @@ class Detector:
             anomaly_map=anomaly_map,
             bundle_id=self.bundle.bundle_id,
             inference_ms=(time.perf_counter() - start) * 1e3,
+            p_value=p_value(score, manifest.score_range.normals),
         )
 
     def run(self, images: Sequence[ImageArray]) -> Prediction:
@@ -185,6 +190,7 @@ class Detector:
             inspection.regions,
             threshold=manifest.pixel_threshold.value,
             span=manifest.score_range.span,
+            caption=p_value_text(inspection.p_value),
         )
 
 

@@ -21,6 +21,8 @@ from adet_core.metrics import auroc, auroc_loss_bound, FEWEST, net_loss_bound
 from adet_core.retraining.questions import caught_made_up, Questions, Scores
 
 _Verdicts = npt.NDArray[np.bool_]
+# With so many known defects made-up ones are counted, but have no say.
+_ENOUGH_ANOMALIES = 30
 
 
 class Finding(NamedTuple):
@@ -96,7 +98,8 @@ class Comparison:
             caught_made_up(scores, threshold, self.questions)
             for scores, threshold in ((self.before, self.old), (self.after, self.new))
         ]
-        if not self._worse(caught, 'max_missed'):
+        known = int(self.questions.labels.sum())
+        if known >= _ENOUGH_ANOMALIES or not self._worse(caught, 'max_missed'):
             return Finding()
         still = int((caught[0] & caught[1]).sum())
         return Finding(

@@ -15,14 +15,12 @@ from adet_core.bundle import Bundle, Figures
 from adet_core.image import ImageArray
 from adet_core.inference.backend import Backend
 from adet_core.io.labelled import LabelledImage
-from adet_core.made_up import draw_defects, MadeUpDefects
+from adet_core.made_up import draw_defects, MadeUpDefects, STRENGTHS
 from adet_core.metrics import auroc, Labels
 from adet_core.progress import ProgressCallback
 from adet_core.retraining.images import CollectedImages
 
 _Scores = npt.NDArray[np.float32]
-# With so many known anomalies nobody needs made-up ones.
-_ENOUGH_ANOMALIES = 30
 # As many normal images as a bundle brings.
 _MOST_PASTED_ON = 20
 
@@ -77,8 +75,7 @@ def make_questions(
     """Put together what both sets inspect.
 
     Made-up defects are pasted on the normal images that the bundle brings, where these count; a
-    full retraining forgets them and takes images that it kept back. They are left out where
-    enough anomalies are known.
+    full retraining forgets them and takes images that it kept back.
 
     Args:
         bundle: As it is in service.
@@ -97,7 +94,7 @@ def make_questions(
         test=[one for one in test if one.is_anomalous or one.pixels.tobytes() not in own],
         are_old=_mask(brought, [incremental and one in kept for one in held_out]),
         are_fair=_mask(brought, [one not in learned for one in held_out]),
-        defects=_defects(bundle, len(brought), good, sum(one.is_anomalous for one in test)),
+        defects=bundle.made_up() if brought else _drawn(bundle, len(good)),
     )
 
 
@@ -105,13 +102,9 @@ def _mask(brought: Sequence[bool], others: Sequence[bool]) -> npt.NDArray[np.boo
     return np.array([*brought, *others], np.bool_)
 
 
-def _defects(
-    bundle: Bundle, brought: int, good: Sequence[ImageArray], anomalies: int
-) -> MadeUpDefects:
-    if anomalies < _ENOUGH_ANOMALIES and brought:
-        return bundle.made_up()
-    count = 0 if anomalies >= _ENOUGH_ANOMALIES else min(len(good), _MOST_PASTED_ON)
-    return draw_defects(count, (bundle.manifest.image.height, bundle.manifest.image.width))
+def _drawn(bundle: Bundle, normals: int) -> MadeUpDefects:
+    image = bundle.manifest.image
+    return draw_defects(min(normals, _MOST_PASTED_ON), (image.height, image.width))
 
 
 def predict_all(
@@ -156,9 +149,21 @@ def figures(scores: Scores, threshold: float, questions: Questions) -> Figures:
         test_rejected=int((scores.test[~labels] >= threshold).sum()),
         anomalies=int(labels.sum()),
         caught=int((scores.test[labels] >= threshold).sum()),
-        made_up=len(scores.made_up),
-        made_up_caught=int(caught_made_up(scores, threshold, questions).sum()),
+        made_up=_counts(questions.defects.strength),
+        made_up_caught=_counts(
+            questions.defects.strength, caught_made_up(scores, threshold, questions)
+        ),
     )
+
+
+def _counts(
+    strengths: npt.NDArray[np.int32], chosen: npt.NDArray[np.bool_] | None = None
+) -> dict[str, int]:
+    """How many defects, or of those chosen, each strength has; nothing without defects."""
+    if not len(strengths):
+        return {}
+    kept = strengths if chosen is None else strengths[chosen]
+    return dict(zip(STRENGTHS, np.bincount(kept, minlength=len(STRENGTHS)).tolist(), strict=True))
 
 
 def caught_made_up(

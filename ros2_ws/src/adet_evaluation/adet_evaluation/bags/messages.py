@@ -52,6 +52,7 @@ DEFINITIONS = {
         Region[] regions
         float32 inference_ms
         string error
+        float64 p_value
     """,
 }
 

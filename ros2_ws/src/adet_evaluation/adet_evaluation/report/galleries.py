@@ -14,6 +14,7 @@ import numpy as np
 
 from adet_core.image import Image, ImageArray, to_bgr
 from adet_core.inference.detector import Detector
+from adet_core.operating_point import p_value_text
 from adet_core.records import Record
 from adet_evaluation.evaluation import Evaluation
 
@@ -102,6 +103,7 @@ def _shown(row: Record, images: Mapping[int, Image], detector: Detector | None) 
     jpeg = _thumbnail(image, row, detector) if image else None
     return {
         'score': f'{row.score:.4g}',
+        'rarity': '' if row.p_value is None else p_value_text(row.p_value),
         'name': PurePath(row.source).name or str(row.stamp_ns),
         'image': base64.b64encode(jpeg).decode() if jpeg else '',
     }
