@@ -233,6 +233,24 @@ def test_a_jetson_has_its_gpu_its_network_and_its_camera():
     assert '/dev/video0' in device
 
 
+@pytest.mark.parametrize(
+    ('names', 'cuda'),
+    [
+        (['jetson/compose.yaml'], '12.6'),
+        (['jetson/compose.yaml', 'jetson/compose.jetpack7.yaml'], '13.2'),
+    ],
+    ids=['jetpack6', 'jetpack7'],
+)
+def test_the_base_of_a_jetson_image_is_told_and_cuda_python_fits_it(names, cuda):
+    told = (ROOT / 'docs' / 'packaging.md').read_text('utf-8')
+    for settings in compose(*names).values():
+        build = settings['build']
+        stage = stages_of(ROOT / build['dockerfile'])[build['target']]
+        arguments = {**_defaults(stage), **build['args']}
+        assert arguments['CUDA_PYTHON_VERSION'].startswith(f'{cuda}.')
+        assert f'`{arguments["BASE_IMAGE"].rpartition("/")[2]}`' in told
+
+
 # ---- the steps of the images
 
 
