@@ -165,7 +165,7 @@ def _memory(row: dict[str, Any]) -> Iterator[None]:
         gc.collect()
         torch.cuda.empty_cache()
         with gpu.current():
-            return int(gpu.cuda.mem_get_info()[0])
+            return int(gpu.free_memory())
 
     before = free()
     yield

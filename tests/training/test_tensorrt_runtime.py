@@ -11,17 +11,22 @@ from concurrent.futures import ThreadPoolExecutor
 import gc
 import shutil
 
-from host_gpu import HostCuda, HostTensorRt
+from host_gpu import HostCudaPython, HostDevice, HostPycuda, HostTensorRt
 import numpy as np
 import pytest
 
 from adet_core.bundle import BuildOptions, copy_bundle, open_bundle, read_engine, read_record
-from adet_core.errors import BackendError
+from adet_core.errors import BackendError, ConfigError
 from adet_core.image import read_image
 from adet_core.inference.backend import BackendRequest
 from adet_core.inference.detector import Detector
-from adet_core.inference.tensorrt import build_plan, find_gpu, find_library, Gpu, open_tensorrt
+from adet_core.inference.statistics_transform import GraphInputs
+from adet_core.inference.tensorrt import build_plan, find_gpu, find_library, open_tensorrt
 from adet_core.inference.tensorrt.build import length_range
+from adet_core.inference.tensorrt.cuda_python import CudaPythonGpu
+from adet_core.inference.tensorrt.gpu import CudaError, RunOptions
+from adet_core.inference.tensorrt.pycuda import PycudaGpu
+from adet_core.inference.tensorrt.runtime import TensorRtBackend
 from adet_core.io.folders import list_images
 from adet_training.export import export
 
@@ -38,15 +43,16 @@ class Host:
     """A machine with the GPU that is none.
 
     Attributes:
-        cuda: Its GPU.
+        device: Its GPU.
+        package: What it is used through.
         builds: How many engines were built.
     """
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch, package):
         pytest.importorskip('tensorrt_rtx')
         real = find_library()
-        self.cuda, self.builds = HostCuda(), 0
-        self.api = HostTensorRt(real.api, self.cuda)
+        self.device, self.package, self.builds = HostDevice(), package, 0
+        self.api = HostTensorRt(real.api, self.device)
         self._patch, self._library = monkeypatch, real._replace(api=self.api)
         monkeypatch.setattr(
             'adet_core.inference.tensorrt.backend.find_library', lambda: self._library
@@ -56,8 +62,24 @@ class Host:
 
     def has(self, name, capability):
         """Exchange its GPU."""
-        gpu = Gpu(name, capability, self.cuda, self.cuda)
-        self._patch.setattr('adet_core.inference.tensorrt.backend.find_gpu', lambda: gpu)
+        kinds = {
+            'pycuda': (PycudaGpu, HostPycuda),
+            'cuda-python': (CudaPythonGpu, HostCudaPython),
+        }
+        gpu, cuda = kinds[self.package]
+        self.cuda = cuda(self.device, name, capability)
+        self.gpu = gpu(self.cuda)
+        self._patch.setattr('adet_core.inference.tensorrt.backend.find_gpu', lambda: self.gpu)
+
+    def open(self, bundle, **options):
+        """Run a bundle's graph as an engine of four images at most that nobody had to build."""
+        graph = read_engine(bundle)
+        make = GraphInputs(graph)
+        shapes = {name: [array.shape] * 3 for name, array in make(bundle.statistics()).items()}
+        self.api.built[b'plan'] = (graph.onnx, _Ranges(shapes, 4))
+        backend = TensorRtBackend(self._library, self.gpu, b'plan', make, RunOptions(**options))
+        backend.bind(bundle.statistics())
+        return backend
 
     def upgrade(self, version):
         """Exchange its TensorRT."""
@@ -96,9 +118,12 @@ class _Ranges(dict):
         return [(n, 64, 64, 3) for n in (1, 1, self._batch)]
 
 
-@pytest.fixture
-def host(monkeypatch):
-    return Host(monkeypatch)
+@pytest.fixture(params=['cuda-python'])
+def host(monkeypatch, request):
+    return Host(monkeypatch, request.param)
+
+
+both_packages = pytest.mark.parametrize('host', ['cuda-python', 'pycuda'], indirect=True)
 
 
 def images(deployed, count=6):
@@ -196,6 +221,7 @@ def test_an_engine_in_fp16_says_how_far_it_drifts(host, deployed, tmp_path):
     assert host.builds == 1
 
 
+@both_packages
 def test_statistics_are_replaced_without_another_engine(host, trained, tmp_path):
     folder = shutil.copytree(trained('patchcore').robot.folder, tmp_path / 'PatchCore')
     bundle = open_bundle(folder)
@@ -208,12 +234,12 @@ def test_statistics_are_replaced_without_another_engine(host, trained, tmp_path)
     np.testing.assert_allclose(
         first.run(golden.images).scores, golden.prediction.scores, rtol=1e-3
     )
-    used = host.cuda.used
+    used = host.device.used
     for _ in range(3):
         # What is far from all images changes no score.
         other.bind({'memory_bank': np.concatenate([bank, bank + 1])})
     # Twice the bank, and the one before is given back.
-    assert host.cuda.used == used
+    assert host.device.used == used
     np.testing.assert_allclose(
         other.run(golden.images).scores, golden.prediction.scores, rtol=1e-3
     )
@@ -225,6 +251,7 @@ def test_statistics_are_replaced_without_another_engine(host, trained, tmp_path)
     assert host.builds == 1
 
 
+@both_packages
 def test_two_threads_run_two_forks(host, robot, deployed):
     first = Detector.load(robot)
     second = Detector.load(robot, beside=first)
@@ -236,15 +263,16 @@ def test_two_threads_run_two_forks(host, robot, deployed):
         assert [one.result() for one in both] == [expected * 5] * 2
 
 
+@both_packages
 def test_memory_is_given_back_by_whatever_thread_is_the_last(host, robot):
     first = Detector.load(robot)
-    used = host.cuda.used
+    used = host.device.used
     detectors = [Detector.load(robot, beside=first) for _ in range(3)]
-    assert host.cuda.used > used
+    assert host.device.used > used
     with ThreadPoolExecutor(1) as pool:
         pool.submit(detectors.clear).result()
     gc.collect()
-    assert host.cuda.used == used
+    assert host.device.used == used
 
 
 @pytest.mark.usefixtures('host', 'traced')
@@ -261,18 +289,135 @@ def test_images_come_in_batches_of_the_engine(deployed, tmp_path):
     )
 
 
+@both_packages
+@pytest.mark.parametrize('options', [{'streams': 1}, {'zero_copy': True}, {'graphs': False}, {}])
+def test_images_that_were_started_are_finished_in_any_order(host, deployed, options):
+    bundle = open_bundle(deployed.bundle)
+    golden, backend = bundle.golden(), host.open(bundle, **options)
+    # Twice, as graphs are recorded the second time; more at once than there are streams.
+    for _ in range(2):
+        started = [backend.start(image[None]) for image in golden.images[:3]]
+        scores = [finish().scores[0] for finish in reversed(started)][::-1]
+        np.testing.assert_allclose(scores, golden.prediction.scores[:3], rtol=1e-3)
+        # As often as one likes.
+        assert started[0]().scores[0] == scores[0]
+
+
+def test_a_graph_is_recorded_anew_for_other_statistics_and_batches(host, deployed):
+    bundle = open_bundle(deployed.bundle)
+    golden, backend = bundle.golden(), host.open(bundle, streams=1)
+    one, four = golden.images[:1], golden.images[:4]
+    plain = host.open(bundle, graphs=False)
+
+    def launches(images, times):
+        before = host.device.launches
+        for _ in range(times):
+            expected = plain.run(images).scores
+            np.testing.assert_array_equal(backend.run(images).scores, expected)
+        return host.device.launches - before
+
+    # TensorRT wants to run once before it is recorded.
+    assert launches(one, 3) == 2
+    other = {name: array + np.float32(0.01) for name, array in bundle.statistics().items()}
+    for each in (backend, plain):
+        each.bind(other)
+    assert launches(one, 3) == 2
+    assert launches(four, 3) == 2
+    assert 'CUDA graphs' not in backend.name
+
+
+def test_what_cannot_be_recorded_is_run_and_said(host, deployed):
+    bundle = open_bundle(deployed.bundle)
+    golden, backend = bundle.golden(), host.open(bundle, streams=1)
+    host.cuda.refuses_to_record = True
+    for _ in range(3):
+        np.testing.assert_allclose(
+            backend.run(golden.images[:1]).scores, golden.prediction.scores[:1], rtol=1e-3
+        )
+    assert host.device.launches == 0
+    assert 'without CUDA graphs: cudaStreamBeginCapture: not permitted' in backend.name
+
+
+def test_pycuda_has_no_graphs_and_says_so(monkeypatch, deployed):
+    host = Host(monkeypatch, 'pycuda')
+    bundle = open_bundle(deployed.bundle)
+    assert 'without CUDA graphs: pycuda has none' in host.open(bundle).name
+    assert 'CUDA graphs' not in host.open(bundle, graphs=False).name
+
+
+def test_what_fails_after_it_was_started_fails_for_whoever_started_it(host, deployed):
+    bundle = open_bundle(deployed.bundle)
+    golden, backend = bundle.golden(), host.open(bundle, streams=1)
+    first = backend.start(golden.images[:1])
+    host.device.lost = 'unspecified launch failure'
+    second = backend.start(golden.images[1:2])
+    for finish in (first, second, first):
+        with pytest.raises(BackendError, match=r'Orin failed .*launch failure'):
+            finish()
+
+
+def test_cuda_python_takes_what_it_is_given():
+    api = pytest.importorskip('cuda.bindings.runtime')
+    kind = api.cudaMemcpyKind.cudaMemcpyHostToDevice
+    mode = api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+    graph, ready = api.cudaGraph_t(), api.cudaGraphExec_t()
+    if api.cudaGetDeviceCount()[0] == api.cudaError_t.cudaSuccess:
+        pytest.skip('with a GPU, addresses that are none would end the process')
+    for function, arguments in {
+        'cudaSetDevice': (0,),
+        'cudaMalloc': (10,),
+        'cudaFree': (64,),
+        'cudaHostAlloc': (10, api.cudaHostAllocMapped),
+        'cudaHostGetDevicePointer': (64, 0),
+        'cudaFreeHost': (64,),
+        'cudaMemcpyAsync': (64, 128, 10, kind, 7),
+        'cudaStreamCreateWithFlags': (api.cudaStreamNonBlocking,),
+        'cudaStreamSynchronize': (7,),
+        'cudaStreamDestroy': (7,),
+        'cudaStreamBeginCapture': (7, mode),
+        'cudaStreamEndCapture': (7,),
+        'cudaGraphInstantiate': (graph, 0),
+        'cudaGraphLaunch': (ready, 7),
+        'cudaGraphExecDestroy': (ready,),
+        'cudaGraphDestroy': (graph,),
+    }.items():
+        # Not a TypeError: it is only the driver that is missing.
+        assert getattr(api, function)(*arguments)[0] != api.cudaError_t.cudaSuccess, function
+    with pytest.raises(CudaError, match='cudaSetDevice: CUDA driver version is insufficient'):
+        CudaPythonGpu(api)
+
+
+@pytest.mark.parametrize(
+    ('variable', 'value', 'expected'),
+    [
+        ('ADET_CUDA', 'opencl', 'auto, cuda-python, pycuda'),
+        ('ADET_CUDA_GRAPHS', 'yes', '1, 0'),
+        ('ADET_CUDA_STREAMS', '3', '2, 1'),
+        ('ADET_CUDA_ZERO_COPY', 'no', '0, 1'),
+    ],
+)
+def test_options_of_the_environment_are_checked(monkeypatch, variable, value, expected):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match=f"{variable} is '{value}', expected one of: {expected}"):
+        RunOptions.from_environment()
+    monkeypatch.setenv(variable, expected.split(', ')[-1])
+    assert RunOptions.from_environment() != RunOptions()
+
+
+@both_packages
 def test_a_device_without_memory_is_named(host, robot):
     first = Detector.load(robot)
-    host.cuda.limit = host.cuda.used + 1000
+    host.device.limit = host.device.used + 1000
     with pytest.raises(BackendError, match=r'Orin is out of memory .*; run fewer models'):
         first.backend.fork()
     # The one in service goes on.
     assert np.isfinite(first.backend.run(np.zeros((1, 64, 64, 3), np.uint8)).scores).all()
 
 
+@both_packages
 def test_a_lost_device_is_an_error_for_every_image(host, robot, deployed):
     detector = Detector.load(robot)
-    host.cuda.lost = 'cuStreamSynchronize failed: unspecified launch failure'
+    host.device.lost = 'unspecified launch failure'
     for image in images(deployed, 2):
         with pytest.raises(BackendError, match=r'Orin failed .*launch failure.*; start the node'):
             detector.inspect(image)
@@ -350,7 +495,7 @@ def test_a_real_device_gives_memory_back(gpu, robot):
     def free():
         gc.collect()
         with gpu.current():
-            return gpu.cuda.mem_get_info()[0]
+            return gpu.free_memory()
 
     # The first fork may set things up that stay.
     Detector.load(robot, beside=first)

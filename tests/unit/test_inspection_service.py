@@ -11,6 +11,7 @@ import time
 
 from builders import flat_statistics, IMAGE_THRESHOLD, make_bundle, make_engine, SIZE
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from adet_core.errors import BundleError, ConfigError, ImageError
@@ -18,6 +19,7 @@ from adet_core.image import Image
 from adet_core.inference.detector import Detector
 from adet_core.inference.inspection_service import Arrived, InspectionService, Outcome
 from adet_core.inference.recent_images import RecentImages
+from adet_core.prediction import Prediction
 
 
 def grey(level: int) -> Image:
@@ -194,3 +196,66 @@ def test_a_drift_test_begins_anew_with_each_bundle(running: Running) -> None:
     first = running.service.drift
     running.service.swap()
     assert running.service.drift is not first
+
+
+@pytest.mark.parametrize(
+    ('overlaps', 'order'),
+    [
+        (True, ['begin', 'begin', 'end', 'begin', 'end', 'end']),
+        (False, ['begin', 'end', 'begin', 'end', 'begin', 'end']),
+    ],
+)
+def test_an_image_that_waits_is_prepared_while_a_gpu_runs(
+    tmp_path: Path, overlaps: bool, order: list[str]
+) -> None:
+    running = Running(tmp_path, keep_all=True)
+    running.inspect(0)
+    backend, seen = running.service.detector.backend, []
+    start = backend.start
+
+    def begin(images: npt.NDArray[np.uint8]) -> Callable[[], Prediction]:
+        finish = start(images)
+        seen.append('begin')
+
+        def end() -> Prediction:
+            seen.append('end')
+            return finish()
+
+        return end
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(backend), 'overlaps', overlaps)
+        patch.setattr(backend, 'start', begin)
+        running.go_on.clear()
+        running.begun.clear()
+        for stamp, level in ((1, 100), (2, 30), (3, 100)):
+            running.submit(stamp, level)
+        running.until(running.begun.is_set)
+        running.go_on.set()
+        running.until(lambda: len(running.outcomes) == 4)
+        running.close()
+    assert seen == order
+    found = [outcome.inspection for outcome in running.outcomes]
+    assert [outcome.arrived.stamp_ns for outcome in running.outcomes] == [0, 1, 2, 3]
+    assert found[1] is not None
+    assert found[2] is not None
+    assert found[1].score < found[2].score
+
+
+def test_one_refused_image_among_overlapping_ones_keeps_its_place(tmp_path: Path) -> None:
+    running = Running(tmp_path, keep_all=True)
+
+    def unreadable() -> Image:
+        raise ImageError('no such encoding')
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(running.service.detector.backend), 'overlaps', True)
+        running.go_on.clear()
+        running.submit(1)
+        running.service.submit(Arrived(2, 'lens', unreadable))
+        running.submit(3)
+        running.go_on.set()
+        running.until(lambda: len(running.outcomes) == 3)
+        running.close()
+    assert [outcome.error for outcome in running.outcomes] == ['', 'no such encoding', '']
+    assert [outcome.arrived.stamp_ns for outcome in running.outcomes] == [1, 2, 3]

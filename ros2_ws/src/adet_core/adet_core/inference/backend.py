@@ -31,6 +31,10 @@ class Backend(Protocol):
     def name(self) -> str:
         """For people: the library and device, e.g. ``onnxruntime (CPU)``."""
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether the processor is free between `start` and the prediction."""
+
     def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
         """Use these statistics of a bundle from the next `run` on.
 
@@ -49,6 +53,19 @@ class Backend(Protocol):
 
         Raises:
             BackendError: The images do not fit, or the library fails.
+        """
+
+    def start(self, images: npt.NDArray[np.uint8]) -> Callable[[], Prediction]:
+        """Begin to predict raw scores and anomaly maps.
+
+        Args:
+            images: As for `run`; they may change afterwards.
+
+        Returns:
+            Waits for the prediction. Others may be started before.
+
+        Raises:
+            BackendError: As `run`; what is returned raises it, too.
         """
 
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 import hashlib
@@ -145,8 +145,26 @@ class Detector:
             BackendError: Inference failed.
             ImageError: The image's encoding is not supported.
         """
+        return self.begin(image)()
+
+    def begin(self, image: Image) -> Callable[[], Inspection]:
+        """Begin to inspect one image of any size and supported encoding.
+
+        Where the backend overlaps, the processor is free until the result is asked for.
+
+        Returns:
+            Waits for the result; raises BackendError if the inference failed.
+
+        Raises:
+            BackendError: Inference failed.
+            ImageError: The image's encoding is not supported.
+        """
         start = time.perf_counter()
-        found = self.run([preprocess(image, self._size, float_range=self._float_range)])
+        pixels = preprocess(image, self._size, float_range=self._float_range)
+        finish = self.backend.start(pixels[None])
+        return lambda: self._judge(finish(), image, start)
+
+    def _judge(self, found: Prediction, image: Image, start: float) -> Inspection:
         # Read once: an operator may change it while this image is inspected.
         threshold = self.threshold
         score, anomaly_map = float(found.scores[0]), found.maps[0]

@@ -127,21 +127,39 @@ class InspectionService:
     def run(self, tell: Callable[[Outcome], None]) -> None:
         """Inspect until `stop` is called.
 
+        Where the backend overlaps, an image that waits is prepared before the one that was begun
+        is finished.
+
         Args:
             tell: Called with every outcome, in the order of arrival.
         """
-        while True:
-            with self._changed:
+        while finish := self._begin_next(tell, wait=True):
+            while finish is not None:
+                ahead = self._detector.backend.overlaps
+                following = self._begin_next(tell, wait=False) if ahead else None
+                finish()
+                # Or a bundle that was swapped out would stay in memory until the next image.
+                finish = following
+
+    def _begin_next(
+        self, tell: Callable[[Outcome], None], *, wait: bool
+    ) -> Callable[[], None] | None:
+        """Begin with the next image; None if there is none, or the service stops."""
+        with self._changed:
+            if wait:
                 self._changed.wait_for(lambda: self._stopping or self._waiting)
-                if self._stopping:
-                    return
-                arrived, arrival = self._waiting.popleft()
-                # Taken once for this image: a swap takes effect between two images.
-                detector = self._detector
-            tell(self._inspect(arrived, detector))
+            if self._stopping or not self._waiting:
+                return None
+            arrived, arrival = self._waiting.popleft()
+            # Taken once for this image: a swap takes effect between two images.
+            detector = self._detector
+        outcome = self._begin(arrived, detector)
+
+        def finish() -> None:
+            tell(outcome())
             self._pace.add((time.perf_counter() - arrival) * 1e3)
-            # Or a bundle that was swapped out would stay in memory until the next image.
-            del detector
+
+        return finish
 
     def stop(self) -> None:
         """End `run` after the image it is at."""
@@ -198,13 +216,22 @@ class InspectionService:
             self.drift = _drift_test(detector)
         return old, detector
 
-    def _inspect(self, arrived: Arrived, detector: Detector) -> Outcome:
+    def _begin(self, arrived: Arrived, detector: Detector) -> Callable[[], Outcome]:
         try:
             image = arrived.read()
-            inspection = detector.inspect(image)
+            finish = detector.begin(image)
         except AdetError as error:
-            self.refused += 1
-            return Outcome(arrived, detector, None, None, str(error))
+            refusal = self._refuse(arrived, detector, error)
+            return lambda: refusal
+        return lambda: self._finish(arrived, detector, image, finish)
+
+    def _finish(
+        self, arrived: Arrived, detector: Detector, image: Image, finish: Callable[[], Inspection]
+    ) -> Outcome:
+        try:
+            inspection = finish()
+        except AdetError as error:
+            return self._refuse(arrived, detector, error)
         if not inspection.is_anomalous and detector is self._detector:
             self.drift.add(inspection.score)
         manifest = detector.bundle.manifest
@@ -212,6 +239,10 @@ class InspectionService:
             Inspected(arrived.stamp_ns, arrived.frame_id, image, inspection, manifest)
         )
         return Outcome(arrived, detector, image, inspection, '')
+
+    def _refuse(self, arrived: Arrived, detector: Detector, error: AdetError) -> Outcome:
+        self.refused += 1
+        return Outcome(arrived, detector, None, None, str(error))
 
     def figures(self) -> dict[str, object]:
         """What is worth knowing of the inspection, by name."""

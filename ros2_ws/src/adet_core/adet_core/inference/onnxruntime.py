@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import copy
 from typing import Any
 
@@ -27,7 +27,13 @@ def open_onnxruntime(request: BackendRequest) -> OnnxRuntimeBackend:
 
 
 class OnnxRuntimeBackend:
-    """Runs a graph with ONNX Runtime; its statistics stay on the device between images."""
+    """Runs a graph with ONNX Runtime; its statistics stay on the device between images.
+
+    Attributes:
+        overlaps: See `adet_core.inference.backend.Backend.overlaps`.
+    """
+
+    overlaps = False
 
     def __init__(self, graph: ExportedGraph, *, threads: int = 0) -> None:
         """Load the graph.
@@ -86,6 +92,11 @@ class OnnxRuntimeBackend:
         count = len(images)
         check_outputs((scores, maps), ((count, 1), (count, 1, *self._image_shape[:2])))
         return Prediction(scores[:, 0], maps[:, 0])
+
+    def start(self, images: npt.NDArray[np.uint8]) -> Callable[[], Prediction]:
+        """See `adet_core.inference.backend.Backend.start`; the prediction is made at once."""
+        prediction = self.run(images)
+        return lambda: prediction
 
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """See `adet_core.inference.backend.Backend.features`."""

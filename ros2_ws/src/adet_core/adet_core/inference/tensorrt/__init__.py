@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from adet_core.inference.tensorrt.backend import build_for, open_tensorrt
 from adet_core.inference.tensorrt.build import build_plan
+from adet_core.inference.tensorrt.gpu import find_gpu, Gpu
 from adet_core.inference.tensorrt.library import find_library, TensorRtLibrary
-from adet_core.inference.tensorrt.runtime import EngineError, find_gpu, Gpu
+from adet_core.inference.tensorrt.runtime import EngineError
 
 __all__ = [
     'EngineError',

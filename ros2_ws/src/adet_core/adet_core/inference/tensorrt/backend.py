@@ -31,8 +31,9 @@ from adet_core.inference.tensorrt.engine_cache import (
     save_timings,
     StalePlanError,
 )
+from adet_core.inference.tensorrt.gpu import find_gpu, Gpu
 from adet_core.inference.tensorrt.library import find_library, is_installed, TensorRtLibrary
-from adet_core.inference.tensorrt.runtime import EngineError, find_gpu, Gpu, TensorRtBackend
+from adet_core.inference.tensorrt.runtime import EngineError, TensorRtBackend
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 
