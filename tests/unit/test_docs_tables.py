@@ -41,6 +41,7 @@ OPTIONS = [
     'CsvRecorderOptions',
     'RetrainServerOptions',
     'EvaluateOptions',
+    'ConsoleLaunchOptions',
 ]
 
 
