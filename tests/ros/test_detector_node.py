@@ -453,7 +453,7 @@ def test_scores_that_drift_are_a_warning_until_a_window_is_as_learned(ros, deplo
     # As if normal images had scored less than this one.
     learned = np.linspace(0.2, 0.9, 40) * score
     test = DriftTest(learned.tolist(), threshold=2 * score, window=30)
-    monkeypatch.setattr('adet_core.inference.inspection_service._drift_test', lambda _: test)
+    monkeypatch.setattr('adet_core.inference.inspection_service._drift_test', lambda *_: test)
     node = ros.detector(deployed, threshold=2 * score)
     heard = ros.hear(DiagnosticArray, '/diagnostics', 10)
     results = ros.hear(AnomalyResult, 'padim/result')
@@ -469,7 +469,8 @@ def test_scores_that_drift_are_a_warning_until_a_window_is_as_learned(ros, deplo
         ros.until(lambda n=number: len(results) == n, 'the result')
     status = ros.until(lambda: (s := told()) and 'drift' in s.message and s, 'the warning')
     assert status.level == DiagnosticStatus.WARN
-    assert 'accepted images score higher than the normal ones' in status.message
+    assert 'drift: images score higher than the normal ones' in status.message
+    assert 'relearn from at least 50 new images of good parts (mode full)' in status.message
     values = {entry.key: entry.value for entry in status.values}
     assert values['drift_test'] == 'on'
     assert float(values['drift_p_value']) < 1e-3

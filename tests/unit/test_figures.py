@@ -194,7 +194,7 @@ def test_models_share_what_any_of_them_knows_of_a_image() -> None:
     assert shared['padim'] == ROWS
 
 
-def test_drift_is_found_where_accepted_scores_leave_what_was_learned() -> None:
+def test_drift_is_found_where_scores_leave_what_was_learned() -> None:
     random = np.random.default_rng(5)
     learned = random.normal(0, 0.5, 200).tolist()
     steady = [_row(float(score), '', False) for score in random.normal(0, 0.5, 100)]
@@ -204,9 +204,13 @@ def test_drift_is_found_where_accepted_scores_leave_what_was_learned() -> None:
     assert [alarm.stamp_ns for alarm in found.drift] == [moved[49].stamp_ns, moved[99].stamp_ns]
     assert all(alarm.higher for alarm in found.drift)
     assert evaluate(steady, learned=learned).drift == ()
-    # Rejected images are no drift, and without enough to compare with there is no test.
-    rejected = [replace(row, is_anomalous=True) for row in moved]
-    assert evaluate([*steady, *rejected], learned=learned).drift == ()
+    # Known anomalies are no drift, and without enough to compare with there is no test.
+    anomalies = [replace(row, is_anomalous=True, label='anomaly') for row in moved]
+    assert evaluate([*steady, *anomalies], learned=learned).drift == ()
+    rejected = [_row(float(score), '', True) for score in random.normal(0, 0.5, 100)]
+    (alarm,) = evaluate([*steady, *rejected], learned=learned).drift or ()
+    assert (alarm.kind, alarm.p_value, alarm.higher) == ('rejects', None, True)
+    assert 0 < alarm.statistic < 0.5
     assert evaluate(moved, learned=learned[:10]).drift is None
 
 

@@ -192,6 +192,13 @@ def test_a_repeated_stamp_takes_the_memory_of_one_image(running: Running) -> Non
     assert size == outcome.image.pixels.nbytes
 
 
+def test_the_drift_test_looks_at_rejected_images_too(running: Running) -> None:
+    for stamp, level in ((1, 100), (2, 250), (3, 100)):
+        running.inspect(stamp, level)
+    found = running.service.drift.rejects.rejects
+    assert (found.rejected, found.images) == (1, 3)
+
+
 def test_a_drift_test_begins_anew_with_each_bundle(running: Running) -> None:
     first = running.service.drift
     running.service.swap()

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adet.parameters import option
+from adet_core.drift import EXPECTED_DEFECTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,13 @@ class DetectorChoices(ModelChoices):
         'many it reports an error. 0: never, as for a line that stands still',
         default=5.0,
         minimum=0.0,
+    )
+    expected_defects: float = option(
+        'share of the parts that may be defective: diagnostics warn of drift when more images '
+        'are rejected than these and the good parts that the threshold rejects',
+        default=EXPECTED_DEFECTS,
+        minimum=0.0001,
+        maximum=0.9,
     )
     float_range: list[float] = option(
         '32FC1 images: the values that count as black and as white', default=[0.0, 1.0]

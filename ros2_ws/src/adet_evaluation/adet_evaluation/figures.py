@@ -13,7 +13,7 @@ from pathlib import PurePath
 
 import numpy as np
 
-from adet_core.drift import Comparison, DriftTest
+from adet_core.drift import Comparison, DriftTest, Rejects
 from adet_core.errors import RecordError
 from adet_core.metrics import (
     auroc,
@@ -46,19 +46,22 @@ class DefectType:
 
 @dataclass(frozen=True, kw_only=True)
 class DriftAlarm:
-    """A window of accepted images whose scores were not as learned.
+    """An alarm of the drift test.
 
     Attributes:
-        stamp_ns: Stamp of its last image.
-        statistic: Largest distance of the two distribution functions, 0 to 1.
-        p_value: Probability of such a distance without drift.
-        higher: Whether the scores are higher than those learned.
+        stamp_ns: Stamp of the image that set it off.
+        statistic: Of scores: largest distance of the two distribution functions, 0 to 1; of
+            rejects: their share of the last images.
+        p_value: Probability of such a distance without drift; None of rejects.
+        higher: Whether the scores are higher than those learned, or more images are rejected.
+        kind: ``scores`` or ``rejects``.
     """
 
     stamp_ns: int
     statistic: float
-    p_value: float
+    p_value: float | None
     higher: bool
+    kind: str = 'scores'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +99,8 @@ class EvaluationFigures:
         images_per_second: Of an offline run: images divided by the time of reading and inference;
             of rows: by their stamps.
         bundles: Ids of the bundles that made the verdicts.
-        drift: Windows in which the drift test fired; None where it cannot work.
+        drift: Alarms of the drift test, which looks at all images but known anomalies; None where
+            the scores of normal images are not known.
     """
 
     images: int
@@ -244,18 +248,23 @@ def _drift(inspected: Sequence[Record], learned: Sequence[float]) -> tuple[Drift
     test = DriftTest(learned, thresholds[0] if thresholds else math.inf)
     if not test.works:
         return None
-    alarms = []
-    for row in inspected:
-        if row.is_anomalous or row.score is None:
-            continue
-        found: Comparison | None = test.add(row.score)
-        if found and found.drifts:
-            alarms.append(
-                DriftAlarm(
-                    stamp_ns=row.stamp_ns,
-                    statistic=found.statistic,
-                    p_value=found.p_value,
-                    higher=found.higher,
-                )
-            )
-    return tuple(alarms)
+    return tuple(
+        _alarm(row.stamp_ns, fired)
+        for row in inspected
+        if row.score is not None and row.label != 'anomaly'
+        for fired in test.add(row.score, is_rejected=bool(row.is_anomalous))
+    )
+
+
+def _alarm(stamp_ns: int, fired: Comparison | Rejects) -> DriftAlarm:
+    if isinstance(fired, Rejects):
+        share = fired.rejected / fired.images
+        return DriftAlarm(
+            stamp_ns=stamp_ns, statistic=share, p_value=None, higher=True, kind='rejects'
+        )
+    return DriftAlarm(
+        stamp_ns=stamp_ns,
+        statistic=fired.statistic,
+        p_value=fired.p_value,
+        higher=fired.higher,
+    )

@@ -73,7 +73,11 @@ class DetectorNode(WorkerNode):
             raise ConfigError(msg)
         every = self._options.frames == 'every'
         self._service = InspectionService(
-            self._load, self._folder(), self._recent_images(), keep_all=every
+            self._load,
+            self._folder(),
+            self._recent_images(),
+            keep_all=every,
+            expected_defects=self._options.expected_defects,
         )
         self._declare_threshold()
         self._reported: dict[str, int] = {}
@@ -245,9 +249,7 @@ class DetectorNode(WorkerNode):
         counts = dict(zip(_WORTH_SAYING, now, strict=True))
         problems = [text for text, count in counts.items() if count > self._reported.get(text, 0)]
         self._reported = counts
-        drift = service.drift.latest
-        if drift is not None and drift.drifts:
-            problems.append(f'drift: {drift}')
+        problems += [f'drift: {line}' for line in service.drift.alarms]
         silence, is_error = images.silence()
         values = {
             **service.figures(),

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any, NamedTuple
 
-from adet_core.drift import DriftTest
+from adet_core.drift import DriftTest, EXPECTED_DEFECTS
 from adet_core.errors import AdetError, BundleError, ConfigError
 from adet_core.image import Image
 from adet_core.inference.detector import Detector, Inspection
@@ -64,13 +64,19 @@ class InspectionService:
 
     Attributes:
         recent: The images inspected last.
-        drift: The test of the scores of accepted images.
+        drift: The tests of scores and rejects.
         dropped: Images that a newer one replaced while they waited.
         refused: Images that could not be inspected.
     """
 
     def __init__(
-        self, load: Load, folder: Path, recent: RecentImages, *, keep_all: bool = False
+        self,
+        load: Load,
+        folder: Path,
+        recent: RecentImages,
+        *,
+        keep_all: bool = False,
+        expected_defects: float = EXPECTED_DEFECTS,
     ) -> None:
         """Load the bundle.
 
@@ -79,6 +85,7 @@ class InspectionService:
             folder: The bundle.
             recent: Remembers what was inspected.
             keep_all: Every image waits its turn; else a newer one replaces the one that waits.
+            expected_defects: See `adet_core.drift.DriftTest`.
 
         Raises:
             AdetError: The bundle cannot be used.
@@ -86,7 +93,8 @@ class InspectionService:
         self._load, self._folder = load, folder
         self.recent = recent
         self._detector = load(folder, None)
-        self.drift = _drift_test(self._detector)
+        self._expected_defects = expected_defects
+        self.drift = _drift_test(self._detector, expected_defects)
         self.dropped = self.refused = 0
         self._pace = Pace()
         self._waiting: deque[tuple[Arrived, float]] = deque(maxlen=None if keep_all else 1)
@@ -213,7 +221,7 @@ class InspectionService:
             own = old.threshold != old.bundle.manifest.image_threshold.value
             detector.threshold = old.threshold if own else detector.threshold
             self._detector = detector
-            self.drift = _drift_test(detector)
+            self.drift = _drift_test(detector, self._expected_defects)
         return old, detector
 
     def _begin(self, arrived: Arrived, detector: Detector) -> Callable[[], Outcome]:
@@ -232,8 +240,8 @@ class InspectionService:
             inspection = finish()
         except AdetError as error:
             return self._refuse(arrived, detector, error)
-        if not inspection.is_anomalous and detector is self._detector:
-            self.drift.add(inspection.score)
+        if detector is self._detector:
+            self.drift.add(inspection.score, is_rejected=inspection.is_anomalous)
         manifest = detector.bundle.manifest
         self.recent.remember(
             Inspected(arrived.stamp_ns, arrived.frame_id, image, inspection, manifest)
@@ -264,5 +272,9 @@ class InspectionService:
         }
 
 
-def _drift_test(detector: Detector) -> DriftTest:
-    return DriftTest(detector.bundle.manifest.score_range.normals, detector.threshold)
+def _drift_test(detector: Detector, expected_defects: float) -> DriftTest:
+    return DriftTest(
+        detector.bundle.manifest.score_range.normals,
+        detector.threshold,
+        expected_defects=expected_defects,
+    )

@@ -55,7 +55,9 @@ def _drawn(name: str, one: ModelEvaluation, when: Callable[[int], float]) -> dic
     if alarms is None:
         told = 'No drift test: the scores of normal images that it compares with are not known.'
     elif alarms:
-        told = f'The drift test fired {len(alarms)} times, first at the first upright line.'
+        rejects = sum(alarm.kind == 'rejects' for alarm in alarms)
+        of_rejects = f' ({rejects} for the rate of rejects)' if rejects else ''
+        told = f'The drift test fired {len(alarms)} times{of_rejects}, at the upright lines.'
     else:
         told = 'The drift test did not fire.'
     return {
