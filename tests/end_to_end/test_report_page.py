@@ -7,12 +7,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 import shutil
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from adet_core.bundle import ScoreRange, Threshold
 from adet_core.image import Image
+from adet_core.inference.detector import Detector
 from adet_core.records import Record
 from adet_core.scoring import Region
 from adet_evaluation.evaluation import Evaluation, ModelEvaluation
@@ -53,13 +56,38 @@ def rows(model: str, apart: float, *, labelled: bool = True) -> list[Record]:
     ]
 
 
+class Drawer:
+    """Stands in for a detector: its bundle keeps four normal scores and two of made-up defects."""
+
+    bundle = SimpleNamespace(
+        manifest=SimpleNamespace(
+            image_threshold=Threshold(
+                value=3.0, method='normal_quantile', normals=4, anomalies=0, detail='promised'
+            ),
+            score_range=ScoreRange(
+                minimum=0, maximum=9, normals=(1.0, 2.0, 2.9, 3.1), made_up={'faint': (2.5, 3.5)}
+            ),
+        )
+    )
+
+    def inspect(self, image: Image) -> None:
+        """Find nothing."""
+
+    def overlay(self, image: Image, _: None) -> np.ndarray:
+        return image.pixels
+
+
 def evaluation(**models: list[Record]) -> Evaluation:
     random = np.random.default_rng(5)
     pixels = random.integers(0, 255, (80, 120, 3), np.uint8)
     learned = random.normal(4, 0.2, 50).tolist()
     return Evaluation(
         {
-            name: ModelEvaluation(one, evaluate(one, learned=[*learned, *[2.9] * 30]))
+            name: ModelEvaluation(
+                one,
+                evaluate(one, learned=[*learned, *[2.9] * 30]),
+                cast('Detector', Drawer()) if name == 'padim' else None,
+            )
             for name, one in models.items()
         },
         'data/a_bag_with_a_name_that_is_long_enough_to_be_a_trouble_on_a_telephone',
@@ -160,6 +188,22 @@ def test_the_slider_shows_what_another_threshold_would_do(look: Any, report: Pat
     slider.press('End')
     assert page.cells() == [60, 0, 30, 0]
     assert page.text('far') == '100.0 %'
+
+
+def test_what_the_bundle_knows_of_a_threshold_is_told_with_intervals(
+    look: Any, report: Path
+) -> None:
+    page = look(report)
+    known = page.page.locator('#known')
+    assert page.text('promise') == '3.0000, promised'
+    assert known.locator('tbody tr').all_inner_texts() == [
+        'held-out normal images\t1 of 4: 25.0 % (0.6 % to 80.6 %)',
+        'faint made-up defects\t1 of 2: 50.0 % (1.3 % to 98.7 %)',
+    ]
+    page.page.locator('#threshold').press('Home')
+    assert '4 of 4: 100.0 % (39.8 % to 100.0 %)' in known.inner_text()
+    page.page.select_option('#model', label='patchcore')
+    assert not known.is_visible()
 
 
 def test_another_model_is_chosen(look: Any, report: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 aiohttp = pytest.importorskip('aiohttp', reason='aiohttp is not installed')
 
 from aiohttp.test_utils import TestClient, TestServer  # noqa: E402
+import builders  # noqa: E402
 import cv2  # noqa: E402
 
 from adet_console.cli import console_password  # noqa: E402
@@ -217,6 +218,7 @@ class Graph:
         self.history = History()
         self.detectors = {KEY: self}
         self.watchers = 0
+        self.bundle = ('', '')
         self.threshold = 2.0
         self.marks: list[tuple[int, str]] = []
 
@@ -231,6 +233,10 @@ class Graph:
             msg = f'no detector {key!r}'
             raise ConfigError(msg)
         return self
+
+    def bundle_of(self, key: str) -> tuple[str, str]:
+        self.find(key)
+        return self.bundle
 
     def watch(self, key: str, change: int) -> None:
         assert key == KEY
@@ -284,6 +290,30 @@ def test_every_file_of_the_page_is_served_with_a_strict_policy(tmp_path: Path) -
             assert answer.status == 200, path
             assert "default-src 'none'" in answer.headers['Content-Security-Policy']
             assert 'unsafe' not in answer.headers['Content-Security-Policy']
+
+    served(tmp_path, talk)
+
+
+def test_the_page_is_told_what_the_bundle_knows_of_its_threshold(tmp_path: Path) -> None:
+    bundle = builders.make_bundle(tmp_path / 'PaDiM')
+
+    async def talk(client: TestClient[Any, Any], graph: Graph, _: Console) -> None:
+        async def known(key: str = KEY) -> Any:
+            answer = await client.get('/api/known', params={'detector': key})
+            return answer.status, await answer.json()
+
+        graph.bundle = (str(bundle.folder), bundle.bundle_id)
+        status, found = await known()
+        assert status == 200
+        assert found['detail'] == 'from normal images'
+        assert list(found['kinds']) == ['normals', 'anomalies', 'made_up_faint']
+        assert found['kinds']['normals']['scores'] == [1.0, 2.0]
+        assert len(found['kinds']['normals']['intervals']) == 3
+        # Another bundle came meanwhile, or the detector runs elsewhere.
+        for other in ((str(bundle.folder), 'another'), ('/nowhere', bundle.bundle_id)):
+            graph.bundle = other
+            assert await known() == (200, None)
+        assert (await known('/none'))[0] == 409
 
     served(tmp_path, talk)
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from adet_core.bundle import ScoreRange, Threshold
+from adet_core.metrics import binomial_interval
 from adet_core.objectives import choose_threshold, Objective
 from adet_core.operating_point import (
     Counts,
@@ -18,6 +20,7 @@ from adet_core.operating_point import (
     cross_fitted,
     doubts,
     knee,
+    known_scores,
     made_up_caught,
     p_value,
     p_value_text,
@@ -79,6 +82,19 @@ def test_the_knee_separates_what_can_be_separated() -> None:
     assert knee(_kept([1, 2, 3], made_up={'faint': (2.5, 7.0)})) in {2.5, 7.0}
     assert knee(_kept([1, 2, 3])) is None
     assert knee(_kept([], [5])) is None
+
+
+def test_a_page_can_count_with_intervals_what_any_threshold_does() -> None:
+    kept = _kept([1, 2, 3, 4], made_up={'faint': (2.5,), 'clear': ()})
+    threshold = Threshold(value=3, method='normal_quantile', normals=4, anomalies=0, detail='x')
+    found = known_scores(threshold, kept)
+    assert (found['threshold'], found['detail']) == (3, 'x')
+    assert list(found['kinds']) == ['normals', 'made_up_faint']
+    normals = found['kinds']['normals']
+    assert normals['scores'] == [1, 2, 3, 4]
+    assert normals['intervals'][1] == binomial_interval(1, 4, 0.95)
+    assert len(normals['intervals']) == 5
+    json.dumps(found, allow_nan=False)
 
 
 def test_a_p_value_is_told_in_words() -> None:

@@ -300,6 +300,18 @@ class GraphLink(AdetNode):
             return
         self.on_frame(detector.key, frame)
 
+    def bundle_of(self, key: str) -> tuple[str, str]:
+        """Folder and id of the bundle that a detector inspects with, as its diagnostics say.
+
+        Raises:
+            ConfigError: There is no such detector, or it has not told.
+        """
+        if told := self._statuses.get(self.find(key).node):
+            values = {entry.key: entry.value for entry in told[1].values}
+            return values['bundle_folder'], values['bundle']
+        msg = f'{key} has not told yet which bundle it inspects with'
+        raise ConfigError(msg)
+
     # ---- what the operator does
 
     def find(self, key: str) -> Detector:

@@ -21,6 +21,7 @@ from aiohttp import web, WSMsgType
 
 from adet_console.frames import Frame, FrameStore, pack, width_for
 from adet_console.history import History
+from adet_console.known import known_of_bundle
 from adet_console.security import Guard, ROLES, Session
 from adet_core.errors import AdetError
 
@@ -65,6 +66,9 @@ class Graph(Protocol):
 
     def find(self, key: str) -> Any:
         """A detector with its ``history``."""
+
+    def bundle_of(self, key: str) -> tuple[str, str]:
+        """Folder and id of its bundle."""
 
     def watch(self, key: str, change: int) -> None:
         """Count viewers."""
@@ -225,6 +229,7 @@ class Console:
         router.add_get('/api/state', self._state)
         router.add_get('/api/live', self._live)
         router.add_get('/api/frame', self._frame)
+        router.add_get('/api/known', self._known)
         router.add_get('/metrics', self._metrics)
         router.add_post('/api/login', self._log_in)
         router.add_post('/api/logout', self._log_out)
@@ -341,6 +346,11 @@ class Console:
         if found is None:
             raise web.HTTPNotFound(text='this image was not kept')
         return web.Response(body=found, content_type='application/octet-stream')
+
+    async def _known(self, request: web.Request) -> web.Response:
+        self._session(request)
+        bundle = self._graph.bundle_of(request.query.get('detector', ''))
+        return web.json_response(await asyncio.to_thread(known_of_bundle, *bundle))
 
     async def _metrics(self, request: web.Request) -> web.Response:
         self._session(request)

@@ -24,7 +24,7 @@ from adet_core.metrics import binomial_upper_bound
 RELEARN_FROM = 50
 REMEDY = (
     'if these parts are good, the good parts changed: put light and lens right, or relearn from '
-    f'at least {RELEARN_FROM} new images of good parts (mode full)'
+    f'at least {RELEARN_FROM} new images of good parts'
 )
 WINDOW = 50
 SIGNIFICANCE = 1e-3

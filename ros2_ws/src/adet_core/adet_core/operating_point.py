@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -139,6 +140,33 @@ def knee(kept: ScoreRange) -> float | None:
     caught = 1 - np.searchsorted(wanted, cuts, side='left') / wanted.size
     rejected = 1 - np.searchsorted(normals, cuts, side='left') / normals.size
     return float(cuts[np.argmax(caught - rejected)])
+
+
+def known_scores(image: Threshold, kept: ScoreRange) -> dict[str, Any]:
+    """What a page needs to say what any threshold does to the scores that a bundle keeps.
+
+    Returns:
+        ``threshold`` (raw), ``detail`` (what it promises), and ``kinds``: by ``normals``,
+        ``anomalies`` and ``made_up_<strength>`` the raw ``scores``, ascending, and for each
+        number of them from 0 on the 95 % interval of its share, ``intervals``. A kind without
+        scores is absent.
+    """
+    made_up = {f'made_up_{name}': found for name, found in kept.made_up.items()}
+    kinds = {'normals': kept.normals, 'anomalies': kept.anomalies, **made_up}
+    return {
+        'threshold': image.value,
+        'detail': image.detail,
+        'kinds': {
+            name: {'scores': list(scores), 'intervals': _intervals(len(scores))}
+            for name, scores in kinds.items()
+            if scores
+        },
+    }
+
+
+@cache
+def _intervals(total: int) -> list[tuple[float, float]]:
+    return [binomial_interval(count, total, 0.95) for count in range(total + 1)]
 
 
 def p_value(score: float, normals: Sequence[float]) -> float:

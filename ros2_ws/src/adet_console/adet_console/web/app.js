@@ -35,6 +35,7 @@ function draw() {
     if (detector) shift.showCounters(detector.counters, detector.shift);
     threshold.showThreshold(state.key, state.verdicts);
     teach.showMarks(state.verdicts);
+    teach.showDrift(nodeOf(detector), state.verdicts);
     history.showHistory(state.key, state.verdicts);
   });
 }

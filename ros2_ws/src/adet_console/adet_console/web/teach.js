@@ -16,6 +16,13 @@ export async function mark(detector, verdict, word, note) {
   }
 }
 
+// Where the detector warns of drift, what to do about it.
+export function showDrift(node, verdicts) {
+  const fine = verdicts.filter((one) => one.mark === 'fine').length;
+  byId('changed').hidden = !node?.message.includes('drift: ');
+  byId('changed').textContent = t('changed', { fine });
+}
+
 export function showMarks(verdicts) {
   const count = (word) => verdicts.filter((one) => one.mark === word).length;
   byId('marked').textContent = t('marked', { fine: count('fine'), bad: count('bad') });

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What another threshold would have done to the last verdicts, and setting it.
 import uPlot from './vendor/uPlot.esm.js';
-import { post } from './api.js';
-import { byId } from './dom.js';
-import { number, t } from './i18n.js';
+import { get, post } from './api.js';
+import { byId, element } from './dom.js';
+import { number, percent, t } from './i18n.js';
 
 const BINS = 48;
 let plot = null;
@@ -13,6 +13,8 @@ let detector = '';
 let current = Number.NaN;
 let touched = false;
 let previous = null;
+let bundle = '';
+let known = null;
 
 // How many of the last verdicts a threshold would have rejected; exported for its test.
 export function wouldReject(verdicts, threshold) {
@@ -24,6 +26,50 @@ export function wouldReject(verdicts, threshold) {
     all: judged.length, rejected: rejected(judged),
     good: good.length, goodRejected: rejected(good), bad: bad.length, badRejected: rejected(bad),
   };
+}
+
+// How many scores of a kind, in ascending order, are at or above a threshold, of how many, and the interval of that
+// share; exported for its test.
+export function atThreshold({ scores: all, intervals }, threshold) {
+  const count = all.filter((score) => score >= threshold).length;
+  const [low, high] = intervals[count];
+  return { count, total: all.length, low, high };
+}
+
+// What the bundle knows of its threshold is asked for once, where it lies beside the console.
+async function learn(verdict) {
+  bundle = verdict.bundle_id;
+  known = null;
+  try {
+    known = await (await get(`/api/known?${new URLSearchParams({ detector })}`)).json();
+  } catch {
+    // Not told yet: the next verdict asks again.
+    bundle = '';
+  }
+  tell();
+}
+
+function tellKnown(threshold) {
+  byId('promise').textContent = known?.detail ?? '';
+  const table = byId('known');
+  table.hidden = !known || !Number.isFinite(threshold);
+  if (table.hidden) return;
+  table.tHead.replaceChildren(
+    element('tr', {}, ...['ofTheBundle', 'rejected', 'share'].map((key) => element('th', { scope: 'col' }, t(key)))),
+  );
+  table.tBodies[0].replaceChildren(
+    ...Object.entries(known.kinds).map(([kind, scoresOfKind]) => {
+      const { count, total, low, high } = atThreshold(scoresOfKind, threshold);
+      const share = `${percent(count / total)}, ${t('interval', { low: percent(low), high: percent(high) })}`;
+      return element(
+        'tr',
+        {},
+        element('th', { scope: 'row' }, t(kind)),
+        element('td', {}, t('countOf', { count, total })),
+        element('td', {}, share),
+      );
+    }),
+  );
 }
 
 export function histogram(verdicts) {
@@ -41,10 +87,13 @@ export function showThreshold(key, verdicts) {
     detector = key;
     touched = false;
     previous = null;
+    bundle = '';
     byId('undo').disabled = true;
   }
   scores = verdicts;
-  current = verdicts.at(-1)?.threshold ?? Number.NaN;
+  const newest = verdicts.at(-1);
+  current = newest?.threshold ?? Number.NaN;
+  if (newest && !newest.error && newest.bundle_id !== bundle) learn(newest);
   if (!touched) place(current);
   const found = histogram(verdicts);
   if (found) draw(found);
@@ -104,6 +153,7 @@ function tell() {
   const texts = [found.all ? t('whatIf', { ...found, value: number(threshold) }) : t('whatIfNone')];
   if (found.good + found.bad) texts.push(t('whatIfMarked', found));
   byId('what-if').textContent = texts.join(' ');
+  tellKnown(threshold);
 }
 
 async function apply(value) {

@@ -9,6 +9,7 @@ from dataclasses import asdict
 import json
 from typing import Any
 
+from adet_core.operating_point import known_scores
 from adet_evaluation.evaluation import Evaluation, ModelEvaluation
 
 _LABELS = {'normal': 0, 'anomaly': 1}
@@ -71,4 +72,13 @@ def _drawn(name: str, one: ModelEvaluation, when: Callable[[int], float]) -> dic
         'latency': [round(row.inference_ms or 0, 3) for row in rows],
         'drift': [when(alarm.stamp_ns) for alarm in alarms or ()],
         'drift_text': told,
+        'known': _known(one),
     }
+
+
+def _known(one: ModelEvaluation) -> dict[str, Any] | None:
+    """What the bundle knows of its threshold; None where it is not at hand."""
+    if one.detector is None:
+        return None
+    manifest = one.detector.bundle.manifest
+    return known_scores(manifest.image_threshold, manifest.score_range)

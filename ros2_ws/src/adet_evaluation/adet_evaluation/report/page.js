@@ -118,6 +118,29 @@ function drawLatency() {
     'milliseconds', 'images', { showlegend: false });
 }
 
+/* What the bundle knows: of each kind how many reach the threshold, with the exact interval of that count. */
+const KINDS = {
+  normals: 'held-out normal images', anomalies: 'known anomalies', made_up_faint: 'faint made-up defects',
+  made_up_clear: 'clear made-up defects', made_up_strong: 'strong made-up defects',
+};
+
+function showKnown() {
+  const known = state.model.known;
+  element('known').hidden = known === null;
+  if (known === null) { return; }
+  element('promise').textContent = known.threshold.toPrecision(5) + (known.detail ? ', ' + known.detail : '');
+  const rows = Object.entries(known.kinds).map(([kind, { scores, intervals }]) => {
+    const count = scores.filter((score) => score >= state.threshold).length, [low, high] = intervals[count];
+    const row = document.createElement('tr'), name = document.createElement('th'), told = document.createElement('td');
+    name.scope = 'row';
+    name.textContent = KINDS[kind] || kind;
+    told.textContent = `${count} of ${scores.length}: ${percent(count / scores.length)} (${percent(low)} to ${percent(high)})`;
+    row.append(name, told);
+    return row;
+  });
+  element('known').querySelector('tbody').replaceChildren(...rows);
+}
+
 function showThreshold() {
   const counts = countAt(state.model, state.threshold), rates = ratesOf(counts);
   element('value').textContent = state.threshold.toPrecision(5);
@@ -131,6 +154,7 @@ function showThreshold() {
   element('frr').textContent = percent(rates.falseReject);
   element('far').textContent = percent(rates.falseAccept);
   element('f1').textContent = rates.f1 === null ? 'needs labels' : rates.f1.toFixed(3);
+  showKnown();
   drawHistogram(); drawCurves(); drawTime();
 }
 
