@@ -23,7 +23,7 @@ from adet_core.objectives import choose_threshold
 from adet_core.prediction import Prediction
 from adet_core.scoring import normalise_score
 from adet_core.thresholds import normal_threshold, with_uncertain_band
-from adet_training.calibrate import calibrate, objective_of, Tested
+from adet_training.calibrate import calibrate, normals_to_calibrate, objective_of, Tested
 from adet_training.parameters import make_parameters, Parameters
 
 pytestmark = pytest.mark.training
@@ -71,6 +71,31 @@ def test_labels_respect_the_false_reject_rate_and_tell_both_rates() -> None:
     )
     assert found.score_range.normals == tuple(np.sort(every))
     assert found.score_range.anomalies == tuple(BAD)
+
+
+def test_a_robust_threshold_takes_the_worst_change_and_tells_its_cost() -> None:
+    parameters = _parameters(false_reject_rate=0.1)
+    tested, held_out = _judged(GOOD, BAD), _judged(GOOD + 0.5)
+    normals = normals_to_calibrate(tested, held_out, labelled=True)
+    assert [one.path.name for one in normals] == [f'{n}.png' for n in range(40)] * 2
+    assert len(normals_to_calibrate(tested, held_out, labelled=False)) == 40
+    made_up = {'faint': [39.0, 60.0], 'strong': [100.0, 110.0]}
+    changed = np.concatenate([GOOD + 10, GOOD - 20]).astype(np.float32)
+    plain = calibrate(parameters, tested, held_out, labelled=True, made_up=made_up)
+    found = calibrate(
+        parameters, tested, held_out, labelled=True, made_up=made_up, changed=changed
+    )
+    worst = np.concatenate([np.maximum(GOOD + 0.5, GOOD + 10), GOOD])
+    assert found.image.value == normal_threshold(worst, 0.1).value > plain.image.value
+    assert found.image.method == 'robust_quantile'
+    missed = [(one.image.value > BAD).sum() for one in (plain, found)]
+    assert missed[1] > missed[0]
+    assert found.image.detail.endswith(
+        f'for which it rises from {plain.image.value:.4g} ({missed[0]} -> {missed[1]} of 30 known '
+        'anomalies missed, 4 -> 3 of 4 made-up defects caught)'
+    )
+    # Drift and p-values compare with images as they are.
+    assert found.score_range.normals == plain.score_range.normals
 
 
 @pytest.mark.parametrize(

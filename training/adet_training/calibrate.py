@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from adet_core.bundle import Threshold
+from adet_core.bundle import ScoreRange, Threshold
 from adet_core.io.labelled import LabelledImage
 from adet_core.metrics import auroc, best_f1_threshold, Labels, pixel_metrics, rates_at
 from adet_core.objectives import choose_threshold, Objective
-from adet_core.operating_point import cross_fitted
+from adet_core.operating_point import counts_at, cross_fitted, made_up_caught
 from adet_core.prediction import Prediction
 from adet_core.scoring import AnomalyMap
 from adet_core.thresholds import score_range, Thresholds, with_uncertain_band
@@ -52,6 +52,7 @@ def calibrate(
     *,
     labelled: bool,
     made_up: Mapping[str, Sequence[float]] | None = None,
+    changed: npt.NDArray[np.float32] | None = None,
 ) -> Thresholds:
     """Derive the thresholds.
 
@@ -65,6 +66,8 @@ def calibrate(
         held_out: Normal images that the model was not fitted to, if any were kept back.
         labelled: Whether to take the labelled test images, too; else normal images alone.
         made_up: Raw scores of made-up defects by strength, kept beside those of the images.
+        changed: With ``robust``: the highest raw scores of all these normal images, the held-out
+            ones first, under changes of light and lens.
     """
     known = tested.prediction.scores[tested.labels] if tested else ()
     if not labelled:
@@ -76,6 +79,11 @@ def calibrate(
     labels = np.concatenate([part.labels for part in inspected])
     objective = objective_of(parameters)
     image = _described(objective, scores[~labels], scores[labels])
+    if changed is not None:
+        worst = np.maximum(scores[~labels], changed)
+        robust = _described(objective, worst, scores[labels])
+        kept = score_range(scores, image.value, scores[~labels], anomalies=known, made_up=made_up)
+        image = _as_robust(robust, image, kept)
     if parameters.uncertain_rate:
         image = with_uncertain_band(image, scores[~labels], parameters.uncertain_rate)
     pixel = _from_masks(tested) if tested else None
@@ -113,6 +121,36 @@ def test_metrics(tested: Tested, threshold: float) -> dict[str, float]:
         'aupro': pixels.aupro,
     }
     return {name: value for name, value in figures.items() if value is not None}
+
+
+def normals_to_calibrate(
+    tested: Tested | None, held_out: Tested | None, *, labelled: bool
+) -> list[LabelledImage]:
+    """The normal images whose scores choose the threshold, in the order of `calibrate`."""
+    inspected = [part for part in (held_out, tested if labelled else None) if part]
+    return [one for part in inspected for one in part.samples if not one.is_anomalous]
+
+
+def _as_robust(robust: Threshold, plain: Threshold, kept: ScoreRange) -> Threshold:
+    """A threshold that holds under changes, with what that costs."""
+    lost = []
+    counts = [counts_at(one.value, (), kept.anomalies) for one in (plain, robust)]
+    if counts[0].anomalies:
+        missed = f'{counts[0].missed} -> {counts[1].missed} of {counts[0].anomalies}'
+        lost.append(f'{missed} known anomalies missed')
+    made_up = [made_up_caught(one.value, kept) for one in (plain, robust)]
+    if made_up[0] and made_up[1]:
+        caught = [sum(one.caught.values()) for one in made_up if one]
+        total = sum(made_up[0].total.values())
+        lost.append(f'{caught[0]} -> {caught[1]} of {total} made-up defects caught')
+    return replace(
+        robust,
+        method='robust_quantile' if robust.method == 'normal_quantile' else robust.method,
+        detail=(
+            f'{robust.detail}; also under changes of light and lens, for which it rises from '
+            f'{plain.value:.4g} ({", ".join(lost)})'
+        ),
+    )
 
 
 def _described(

@@ -45,8 +45,10 @@ from adet_core.operating_point import doubts
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import AnyAdapter, FitData
+from adet_training.alike import warn_of_alike
 from adet_training.backbone import name_backbone
-from adet_training.calibrate import calibrate, test_metrics, Tested
+from adet_training.calibrate import calibrate, normals_to_calibrate, test_metrics, Tested
+from adet_training.changes import CHANGES
 from adet_training.dataset import Category, load_category
 from adet_training.fit import LOGS_FOLDER, predict
 from adet_training.hold_out import hold_out
@@ -138,6 +140,7 @@ def train(
         config.data_root, config.category, parameters.image_size, progress=progress
     )
     to_learn = split(adapter, parameters, data, config.seed)
+    warnings = [*data.warnings, *warn_of_alike(to_learn, parameters.group_by)]
     seed_everything(config.seed, verbose=False)
     module = adapter.build(parameters, backbone)
     folder = folder or new_run_folder(config)
@@ -146,7 +149,7 @@ def train(
     log.write(f'adet train, {len(to_learn.fit)} images to fit, {held} held out')
     for line in data.unreadable:
         log.write(f'skipped {line}')
-    for line in data.warnings:
+    for line in warnings:
         log.write(f'warning: {line}')
     progress = log.report
     used = yaml.safe_dump(plain(parameters), sort_keys=False)
@@ -161,12 +164,18 @@ def train(
     held_out = ask(to_learn.held_out, stage='calibrating')
     normals = _normals(tested, held_out)
     defects = draw_defects(len(normals), normals.shape[1:3], seed=config.seed)
+    labelled = takes_labels(parameters, data)
     calibration = calibrate(
         parameters,
         tested,
         held_out,
-        labelled=takes_labels(parameters, data),
+        labelled=labelled,
         made_up=_made_up_scores(module, defects, normals, progress),
+        changed=_changed_scores(
+            module, normals_to_calibrate(tested, held_out, labelled=labelled), progress
+        )
+        if parameters.robust
+        else None,
     )
     doubtful = doubts(calibration.image, calibration.score_range)
     for line in doubtful:
@@ -206,7 +215,7 @@ def train(
     log.write(
         f'bundle {bundle.bundle_id}, threshold {manifest.image_threshold}, {manifest.metrics}'
     )
-    return Run(folder, bundle, fit_seconds, data.unreadable, [*data.warnings, *doubtful])
+    return Run(folder, bundle, fit_seconds, data.unreadable, [*warnings, *doubtful])
 
 
 def takes_labels(parameters: Parameters, data: Category) -> bool:
@@ -351,6 +360,18 @@ def _made_up_scores(
         return {}
     pasted = [defects.pasted(normals, index) for index in range(len(defects.normal))]
     return defects.by_strength(predict(module, pasted, progress, 'made-up defects').scores)
+
+
+def _changed_scores(
+    module: Any, normals: Sequence[LabelledImage], progress: ProgressCallback
+) -> npt.NDArray[np.float32]:
+    """The highest raw score of each image under all `CHANGES`, float32 ``(N,)``."""
+    scores = [
+        predict(module, [change(one.pixels) for one in normals], progress, f'changed: {name}')[0]
+        for name, change in CHANGES.items()
+    ]
+    highest: npt.NDArray[np.float32] = np.max(scores, axis=0)
+    return highest
 
 
 def _write_known(file: IO[bytes], *, to_learn: FitData) -> None:

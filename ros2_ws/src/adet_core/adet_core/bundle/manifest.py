@@ -86,14 +86,15 @@ class Threshold:
 
     Attributes:
         value: Raw score or map value; at or above it the verdict is *anomalous*.
-        method: ``normal_quantile`` (normal images that were not fitted), ``anomaly_quantile``,
+        method: ``normal_quantile`` (normal images that were not fitted), ``robust_quantile``
+            (these under changes of light and lens, too), ``anomaly_quantile``,
             ``lowest_cost`` and ``f1_optimal`` (labelled images), or ``moved`` (a retraining moved
             another threshold).
         normals: Number of normal images it was derived from.
         anomalies: Number of anomalous images it was derived from.
-        target_false_reject_rate: The rate that was requested; ``normal_quantile`` only.
+        target_false_reject_rate: The rate that was requested; quantiles of normal images only.
         detail: What the threshold can and cannot promise, in one sentence.
-        confidence: How sure ``false_reject_bound`` is, 0 to 1; ``normal_quantile`` only.
+        confidence: How sure ``false_reject_bound`` is, 0 to 1; quantiles of normal images only.
         false_reject_bound: Share of good parts rejected at most, with that confidence.
         uncertain_from: Raw score, below ``value``: from here up to ``value`` the verdict is
             *uncertain*. None: no such band.
