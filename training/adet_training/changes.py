@@ -39,8 +39,9 @@ def _shifted(image: ImageArray) -> ImageArray:
 
 def _compressed(image: ImageArray) -> ImageArray:
     _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    decoded: ImageArray = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return decoded
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return np.asarray(decoded, np.uint8)
 
 
 CHANGES: Mapping[str, Callable[[ImageArray], ImageArray]] = {
