@@ -259,10 +259,11 @@ class _Module(EfficientAd):  # type: ignore[misc]  # anomalib has no types
     ) -> None:
         """Measure mean and deviation of each of the teacher's channels on normal images."""
         teacher = self.model.teacher.eval()
-        sums = torch.zeros(2, self.model.teacher_out_channels, dtype=torch.float64)
+        device = self.device
+        sums = torch.zeros(2, self.model.teacher_out_channels, dtype=torch.float64, device=device)
         count = 0
         for number, image in enumerate(images, start=1):
-            output = teacher(to_tensor(image)[None]).double()
+            output = teacher(to_tensor(image)[None].to(device)).double()
             sums += torch.stack([output.sum((0, 2, 3)), (output**2).sum((0, 2, 3))])
             count += output[0, 0].numel()
             progress('measuring the teacher', number, len(images))
@@ -277,7 +278,8 @@ class _Module(EfficientAd):  # type: ignore[misc]  # anomalib has no types
         """Measure the quantiles that scale both maps, on normal images kept back."""
         maps: dict[str, list[torch.Tensor]] = {'st': [], 'ae': []}
         for number, image in enumerate(images, start=1):
-            found = self.model.eval().get_maps(to_tensor(image)[None], normalize=False)
+            batch = to_tensor(image)[None].to(self.device)
+            found = self.model.eval().get_maps(batch, normalize=False)
             for name, values in zip(maps, found, strict=True):
                 maps[name].append(values.flatten())
             progress('scaling the maps', number, len(images))
@@ -285,10 +287,11 @@ class _Module(EfficientAd):  # type: ignore[misc]  # anomalib has no types
             # Not torch.quantile, which takes no more than 16 million values.
             ranked = torch.cat(values).sort().values
             low, high = (float(ranked[int(q * (len(ranked) - 1))]) for q in (_LOW, _HIGH))
-            self.model.quantiles[f'qa_{name}'].data = torch.tensor(low)
+            self.model.quantiles[f'qa_{name}'].data = torch.tensor(low, device=self.device)
             # Maps of images of one colour are flat: then there is no range to scale by.
             least = max(low * _NARROW, _FLAT)
-            self.model.quantiles[f'qb_{name}'].data = torch.tensor(max(high, low + least))
+            high = max(high, low + least)
+            self.model.quantiles[f'qb_{name}'].data = torch.tensor(high, device=self.device)
 
     def _teacher_output(self, image: torch.Tensor) -> torch.Tensor:
         scale = self.model.mean_std
