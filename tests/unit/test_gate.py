@@ -15,7 +15,7 @@ from adet_core.bundle import Threshold
 from adet_core.io.labelled import LabelledImage
 from adet_core.made_up import draw_defects
 from adet_core.prediction import Prediction
-from adet_core.retraining.gate import Comparison
+from adet_core.retraining.gate import Comparison, parts_changed
 from adet_core.retraining.images import CollectedImages
 from adet_core.retraining.nearest import still_rejected
 from adet_core.retraining.questions import (
@@ -229,6 +229,21 @@ def test_the_gate_compares_the_auroc_with_its_interval() -> None:
     # A step that chance explains.
     step = scores(good, np.r_[bad[1:], good.mean()])
     assert compare(asked, before, step, old=-99, new=-99)[0] == ''
+
+
+def test_good_parts_that_all_changed_are_told() -> None:
+    rng = np.random.default_rng(0)
+    known, new = rng.normal(5, 1, 20), rng.normal(9, 1, 12)
+    told = parts_changed(known, new, 60)
+    assert told.startswith('the good parts changed: 12 new images of them scored higher than 20')
+    assert told.endswith('relearned from 60 new images')
+    assert 'scored lower' in parts_changed(new, known, 60)
+    assert parts_changed(known, new, 9).endswith(
+        'from 9 new images, of which 50 or more are better'
+    )
+    assert parts_changed(known, rng.normal(5, 1, 12), 60) == ''
+    # Too few to tell.
+    assert parts_changed(known, new[:4], 60) == ''
 
 
 # ---- thresholds

@@ -17,12 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from adet_core.bundle import Parity
+from adet_core.drift import compare, RELEARN_FROM
 from adet_core.metrics import auroc, auroc_loss_bound, FEWEST, net_loss_bound
+from adet_core.metrics import Scores as Values
 from adet_core.retraining.questions import caught_made_up, Questions, Scores
 
 _Verdicts = npt.NDArray[np.bool_]
 # With so many known defects made-up ones are counted, but have no say.
 _ENOUGH_ANOMALIES = 30
+# Somebody looks at it once, not every minute as at drift.
+_SURPRISE = 0.01
 
 
 class Finding(NamedTuple):
@@ -129,6 +133,27 @@ class Comparison:
         confidence = self.settings['confidence']
         bound = net_loss_bound(lost, gained, max(len(before), 1), confidence)
         return bool(bound > self.settings[setting])
+
+
+def parts_changed(known: Values, new: Values, learned: int) -> str:
+    """What to say where all new good parts score unlike the known ones; empty if they do not.
+
+    Args:
+        known: What the set in service says of normal images that it knows, raw, float32 ``(N,)``.
+        new: What it says of new normal images that were kept back.
+        learned: How many new images the retraining learned.
+    """
+    if min(len(known), len(new)) < FEWEST:
+        return ''
+    found = compare(new.astype(np.float64), known.astype(np.float64))
+    if found.p_value >= _SURPRISE:
+        return ''
+    return (
+        f'the good parts changed: {len(new)} new images of them scored '
+        f'{"higher" if found.higher else "lower"} than {len(known)} known ones (median '
+        f'{np.median(new):.4g}, not {np.median(known):.4g}); relearned from {learned} new images'
+        f'{"" if learned >= RELEARN_FROM else f", of which {RELEARN_FROM} or more are better"}'
+    )
 
 
 def parity_fault(parity: Parity) -> str:

@@ -33,7 +33,7 @@ from adet_core.inference.parity import measure_parity
 from adet_core.io.labelled import LabelledImage
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
-from adet_core.retraining.gate import Comparison, parity_fault
+from adet_core.retraining.gate import Comparison, parity_fault, parts_changed
 from adet_core.retraining.images import collect, collect_test
 from adet_core.retraining.nearest import still_rejected
 from adet_core.retraining.questions import (
@@ -173,6 +173,12 @@ class RetrainSession:
         golden = self._bundle.golden().images[:_GOLDEN]
         thresholds = self._thresholds(known, after, new.backend, golden)
         fault, notes = self._check(before, after, thresholds, new, golden)
+        changed = parts_changed(
+            known.scores, before.good[~self._questions.are_old], len(self._collected.learn)
+        )
+        if changed:
+            # It explains a refusal, too.
+            fault, notes = f'{fault}; {changed}' if fault else '', (changed, *notes)
         report = self._report(before, after, thresholds, new, fault, notes)
         return self._finish(report, new)
 
