@@ -9,6 +9,7 @@ import csv
 import importlib
 import json
 from pathlib import Path
+import re
 import shlex
 import shutil
 import subprocess
@@ -194,9 +195,16 @@ def test_training_with_labels_shows_what_the_threshold_does_and_what_that_is_wor
 
     train.show(result)
     lines = capsys.readouterr().out.splitlines()
+    kept = open_bundle(Path(result['bundle_dir'])).manifest.score_range
+    made_up = result['outcome']['made_up']
+    assert made_up['total'] == {name: len(found) for name, found in kept.made_up.items()}
+    assert list(made_up['total']) == ['faint', 'clear', 'strong']
+    assert result['outcome']['knee'].startswith('a threshold of ')
     wrong = result['outcome']['normal']['wrong']
     assert any(line.startswith(f'normal       {wrong} of 6 rejected: ') for line in lines)
     assert any('the test images chose the threshold' in line for line in lines)
+    assert any(re.match(r'made-up +\d+ of 108 made-up defects caught \(faint', x) for x in lines)
+    assert any(line.startswith('knee         a threshold of ') for line in lines)
     assert f'overlays     {run_dir}/test_result/images' in lines
     # The graph is in the run: what is printed next deploys it, and a robot needs no torch.
     assert main([*shlex.split(result['next'])[1:], '--json']) == 0

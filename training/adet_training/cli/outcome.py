@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a threshold does to the test images of a run, with what so few images leave open."""
+"""What a threshold does to the test images and made-up defects of a run, with intervals."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from adet_core.bundle import Manifest
 from adet_core.metrics import binomial_interval
+from adet_core.operating_point import knee_text, made_up_caught, MadeUpCaught
 
 CONFIDENCE = 0.95
 """Of the intervals: the exact ones of Clopper and Pearson."""
@@ -19,8 +20,11 @@ def outcome_of(manifest: Manifest) -> dict[str, Any]:
     Returns:
         ``normal`` and ``anomalous``, each with ``images``, ``wrong``, ``rate`` and ``interval``
         (the last two None without such images); ``flattering``: why the figures are better than
-        those of new images, empty where they are not.
+        those of new images, empty where they are not; ``made_up``: made-up defects by strength,
+        ``caught`` and ``total``, None without any; ``knee``: what the threshold would do that
+        catches most for the fewest false rejects, in words.
     """
+    made_up = made_up_caught(manifest.image_threshold.value, manifest.score_range)
     data, metrics = manifest.dataset, manifest.metrics
     threshold = manifest.image_threshold
     chosen = threshold.anomalies > 0 or threshold.normals > data.held_out
@@ -28,6 +32,8 @@ def outcome_of(manifest: Manifest) -> dict[str, Any]:
         'normal': _errors(metrics.get('false_reject_rate'), data.test_normal),
         'anomalous': _errors(metrics.get('false_accept_rate'), data.test_anomaly),
         'flattering': 'the test images chose the threshold' if chosen else '',
+        'made_up': made_up._asdict() if made_up else None,
+        'knee': knee_text(manifest.score_range),
     }
 
 
@@ -38,12 +44,16 @@ def _errors(rate: float | None, images: int) -> dict[str, Any]:
 
 
 def outcome_lines(outcome: dict[str, Any]) -> list[str]:
-    """The same for people; nothing where there are no test images."""
+    """The same for people."""
     normal, anomalous = outcome['normal'], outcome['anomalous']
     rows = [('normal', normal, 'rejected'), ('anomalous', anomalous, 'missed')]
     lines = [_line(name, errors, word) for name, errors, word in rows if errors['images']]
     if lines and outcome['flattering']:
         lines.append(f'{"":12} {outcome["flattering"]}: new images will do worse')
+    if outcome['made_up']:
+        lines.append(f'{"made-up":12} {MadeUpCaught(**outcome["made_up"])}')
+    if outcome['knee']:
+        lines.append(f'{"knee":12} {outcome["knee"]}')
     return lines
 
 

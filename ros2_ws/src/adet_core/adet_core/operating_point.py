@@ -252,18 +252,20 @@ def _absurd_misses(counts: Counts, kept: ScoreRange, image: Threshold) -> str:
         if made_up is None or made_up.share > _ABSURD_MISSES:
             return ''
         told = f'only {made_up}'
+    better = knee_text(kept)
     return (
         f'{told}: the model cannot separate at this threshold; try a larger image_size, more '
-        f'images or another model{_compromise(kept)}'
+        f'images or another model{f"; {better}" if better else ""}'
     )
 
 
-def _compromise(kept: ScoreRange) -> str:
+def knee_text(kept: ScoreRange) -> str:
+    """What the threshold at the `knee` would do, for people; empty where there is none."""
     value = knee(kept)
     if value is None:
         return ''
     counts = counts_at(value, kept.normals, kept.anomalies)
-    told = f'; a threshold of {value:.4g} would reject {counts.rejected} of {counts.normals} '
+    told = f'a threshold of {value:.4g} would reject {counts.rejected} of {counts.normals} '
     told += 'normal images and '
     if counts.anomalies:
         return f'{told}miss {counts.missed} of {counts.anomalies}'
