@@ -121,6 +121,8 @@ def _train(
 
 
 def _to_training(module: Any) -> None:
+    # A test computes in full fp32, for the sake of exports.
+    torch.backends.cudnn.allow_tf32 = True
     module.train()
     module.model.teacher.eval()
 
