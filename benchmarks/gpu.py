@@ -16,7 +16,7 @@ that was started by itself, on the drawn images or on others:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 import fcntl
 import json
@@ -28,7 +28,7 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from gpu_report import file_name, GPU_LOCK, judge, MODELS, tables
+from gpu_report import figures_path, GPU_LOCK, judge, MODELS, tables
 
 PRECISIONS = ('fp32', 'fp16', 'int8')
 _TICK_S = 0.05
@@ -67,12 +67,12 @@ def preparing(models: Sequence[str]) -> list[Step]:
 def measuring(models: Sequence[str]) -> list[Step]:
     """The steps that must have the GPU for themselves, in the order of their worth."""
     return [
-        *(Step(f'measure:{model}', 90, f'train:{model}') for model in models),
+        *(Step(f'measure:{model}', 120, f'train:{model}') for model in models),
         *(
-            Step(f'{kind}:{model}{package}', 60, f'engine:{model}:fp16')
+            Step(f'{kind}:{model}{package}', 90, f'engine:{model}:fp16')
             for kind, package in (
-                ('variants', ':cuda-python'),
                 ('swap', ''),
+                ('variants', ':cuda-python'),
                 ('variants', ':pycuda'),
             )
             for model in models
@@ -84,8 +84,8 @@ class Runner:
     """Runs steps, and keeps what becomes of them.
 
     Attributes:
-        outcomes: By step: ``status`` (``ok``, ``failed``, ``timed out`` or ``skipped``),
-            ``seconds`` and ``error``.
+        outcomes: By step, also of earlier runs in the same folder: ``status`` (``ok``, ``failed``,
+            ``timed out`` or ``skipped``), ``seconds`` and ``error``.
     """
 
     def __init__(self, folder: Path, launch: Launch, *, minutes: float) -> None:
@@ -96,7 +96,10 @@ class Runner:
             launch: Gives the command line of a step.
             minutes: After which nothing runs any more.
         """
-        self.outcomes: dict[str, dict[str, Any]] = {}
+        earlier = folder / 'gpu.json'
+        self.outcomes: dict[str, dict[str, Any]] = (
+            json.loads(earlier.read_text())['steps'] if earlier.is_file() else {}
+        )
         self._folder, self._launch = folder, launch
         self._end = time.monotonic() + 60 * minutes
         self._running: dict[str, _Process] = {}
@@ -105,13 +108,16 @@ class Runner:
     def run(self, steps: Sequence[Step], *, jobs: int) -> None:
         """Run all of them, so many side by side; whatever happens, none is left running."""
         waiting = list(steps)
+        for step in steps:
+            self.outcomes.pop(step.name, None)
         try:
             while waiting or self._running:
                 for name, process in list(self._running.items()):
                     if status := process.status():
                         del self._running[name]
                         self._note(name, status, process)
-                waiting = [step for step in waiting if not self._start(step, jobs)]
+                due = {step.name for step in waiting} | self._running.keys()
+                waiting = [step for step in waiting if not self._start(step, jobs, due)]
                 time.sleep(_TICK_S)
         finally:
             for process in self._running.values():
@@ -128,18 +134,21 @@ class Runner:
                 time.sleep(_TICK_S)
         print('another process still uses the GPU: the times are not to be trusted', flush=True)
 
-    def _start(self, step: Step, jobs: int) -> bool:
-        """Start a step, or skip it; False if it has to wait."""
-        need = self.outcomes.get(step.needs)
+    def _start(self, step: Step, jobs: int, due: Set[str]) -> bool:
+        """Start a step, or skip it; False if it has to wait for what is due."""
         left = self._end - time.monotonic()
-        if need and need['status'] != 'ok':
+        waits = step.needs in due
+        met = not step.needs or self.outcomes.get(step.needs, {}).get('status') == 'ok'
+        if not waits and not met:
             self._note(step.name, 'skipped', error=f'{step.needs} has not succeeded')
         elif left < min(_LEAST_S, step.limit):
             self._note(step.name, 'skipped', error='no time was left')
-        elif len(self._running) >= jobs or (step.needs and not need):
+        elif waits or len(self._running) >= jobs:
             return False
         else:
-            log = self._folder / 'logs' / f'{file_name(step.name)}.log'
+            # What an earlier run found is not this one's.
+            figures_path(self._folder, step.name).unlink(missing_ok=True)
+            log = self._folder / 'logs' / f'{step.name.replace(":", ".")}.log'
             self._running[step.name] = _Process(self._launch(step), log, min(step.limit, left))
         return True
 
@@ -222,9 +231,14 @@ def main() -> int:
     runner = Runner(folder, launch, minutes=arguments.minutes)
     # Threads of each: all steps together keep the machine busy, and no more.
     os.environ.setdefault('OMP_NUM_THREADS', str(max((os.cpu_count() or 1) // arguments.jobs, 1)))
-    runner.run(preparing(arguments.models), jobs=arguments.jobs)
+
+    def chosen(steps: Sequence[Step]) -> list[Step]:
+        kinds = arguments.kinds
+        return [step for step in steps if not kinds or step.name.split(':')[0] in kinds]
+
+    runner.run(chosen(preparing(arguments.models)), jobs=arguments.jobs)
     runner.wait_for_gpu()
-    runner.run(measuring(arguments.models), jobs=1)
+    runner.run(chosen(measuring(arguments.models)), jobs=1)
     print((folder / 'gpu.md').read_text())
     return int(any(one['status'] != 'ok' for one in runner.outcomes.values()))
 
@@ -248,6 +262,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--natural-images', type=Path, metavar='DIR', help='for step curve')
     parser.add_argument('--distill-pieces', type=int, default=4096, help='for step curve')
     parser.add_argument('--distill-steps', type=int, default=2000, help='for step curve')
+    parser.add_argument('--kinds', nargs='+', metavar='KIND', help='run these again: swap, say')
     parser.add_argument('--step', default='', help='run this step alone, here')
     return parser.parse_args(words)
 

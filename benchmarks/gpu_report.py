@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 Figures = Mapping[str, Mapping[str, Any]]
@@ -25,9 +26,9 @@ _PAPER_MS = 2.2
 _DEVICE_MIB, _HOST_MIB = 8, 32
 
 
-def file_name(step: str) -> str:
-    """The stem of a step's files, by which its figures are found."""
-    return step.replace(':', '.')
+def figures_path(folder: Path, step: str) -> Path:
+    """Where a step writes what it finds; the stem is the step's key among all figures."""
+    return folder / 'steps' / f'{step.replace(":", ".")}.json'
 
 
 def judge(figures: Figures) -> list[dict[str, Any]]:

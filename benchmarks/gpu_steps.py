@@ -19,7 +19,7 @@ import sys
 import time
 from typing import Any, TYPE_CHECKING
 
-from gpu_report import file_name
+from gpu_report import figures_path
 import numpy as np
 import numpy.typing as npt
 
@@ -75,7 +75,7 @@ class Step:
     def keep(self, **figures: Any) -> None:
         """Add figures, and write them all: they outlive the process, however it ends."""
         self.figures.update(figures)
-        path = self.folder('steps') / f'{file_name(self.options.step)}.json'
+        path = figures_path(self.options.out, self.options.step)
         path.parent.mkdir(exist_ok=True)
         draft = path.with_suffix('.draft')
         draft.write_text(json.dumps(self.figures))
@@ -439,7 +439,7 @@ def _onnx_runtime(folder: Path) -> Run:
 
 def _compiled(step: Step, model: str) -> list[str]:
     """The ways that the step ``compile`` got done: the others may take for ever."""
-    path = step.folder('steps') / f'compile.{model}.json'
+    path = figures_path(step.options.out, f'compile:{model}')
     return list(json.loads(path.read_text())['seconds']) if path.is_file() else []
 
 

@@ -29,10 +29,11 @@ def benchmarks(monkeypatch, request):
 def run(tmp_path):
     """Run steps that are little programs; a program may write figures to the path ``FIGURES``."""
     from gpu import Runner
+    from gpu_report import figures_path
 
     def run(programs, *, minutes=1.0, jobs=4):
         def launch(step):
-            path = tmp_path / 'steps' / f'{step.name.replace(":", ".")}.json'
+            path = figures_path(tmp_path, step.name)
             path.parent.mkdir(exist_ok=True)
             program = f'from pathlib import Path\nFIGURES = Path({str(path)!r})\n'
             return [sys.executable, '-c', program + programs[step]]
@@ -90,6 +91,19 @@ def test_a_step_that_hangs_is_ended_and_keeps_what_it_has_found(run, tmp_path):
     assert result(tmp_path)['figures']['train.padim'] == {'fit_seconds': 1}
 
 
+def test_a_later_run_builds_on_an_earlier_one(run, tmp_path):
+    from gpu import Step
+
+    vae = Step('train:vae', 60)
+    run({Step('data', 60): '', vae: 'FIGURES.write_text(\'{"fit_seconds": 3}\')'})
+    run({vae: 'raise SystemExit(1)'})
+    found = run({Step('train:padim', 60, 'data'): '', Step('measure:vae', 60, 'train:vae'): ''})
+    statuses = {name: one['status'] for name, one in found.items()}
+    assert statuses.pop('data') == statuses.pop('train:padim') == 'ok'
+    assert statuses == {'train:vae': 'failed', 'measure:vae': 'skipped'}
+    assert result(tmp_path) == {'steps': found, 'figures': {}, 'aims': result(tmp_path)['aims']}
+
+
 def test_without_time_nothing_is_started(run):
     from gpu import Step
 
@@ -135,12 +149,12 @@ class Steps:
     def __call__(self, name, *words):
         """Run a step with options; returns its figures."""
         from gpu import parse
+        from gpu_report import figures_path
         from gpu_steps import run_step
 
         given = ['--out', str(self.folder), '--image-size', '64', '--seconds', '0']
         run_step(parse([*given, *words, '--step', name]))
-        path = self.folder / 'steps' / f'{name.replace(":", ".")}.json'
-        return json.loads(path.read_text())
+        return json.loads(figures_path(self.folder, name).read_text())
 
 
 @pytest.fixture
