@@ -180,6 +180,11 @@ def test_the_threshold_is_set_and_taken_back(page: Any, line: Line) -> None:
     before = in_force()
     page.fill('#value', str(before * 2))
     assert 'would have rejected' in page.text_content('#what-if')
+    page.wait_for_selector('#known:not([hidden])')
+    known = page.text_content('#known')
+    assert 'Known to the bundle' in known
+    assert 'Strong made-up defects' in known
+    assert 'of good parts rejected on average' in page.text_content('#promise')
     page.click('#apply')
     page.wait_for_selector('#undo:enabled')
     _until(page, lambda: in_force() == pytest.approx(before * 2))

@@ -186,7 +186,8 @@ def test_drift_and_overlays_need_the_bundle_that_made_the_rows(
     learned = replace(manifest.score_range, normals=tuple(low + n / 100 for n in range(30)))
     bundle = Bundle(own.bundle.folder, replace(manifest, score_range=learned), own.bundle.meta)
     detector = Detector(bundle, own.backend)
-    row = replace(evaluation.models['padim'].rows[0], threshold=1e9, is_anomalous=False, score=1e6)
+    row = evaluation.models['padim'].rows[0]
+    row = replace(row, label='', threshold=1e9, is_anomalous=False, score=1e6)
     rows = [replace(row, stamp_ns=number) for number in range(1, 101)]
     path = write_rows(tmp_path / 'result_padim.csv', rows)
     found = evaluate_results([path], {'padim': detector})
