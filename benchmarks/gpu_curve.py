@@ -65,7 +65,6 @@ def learn_curve(step: Step) -> None:
             steps=options.distill_steps,
             progress=silent,
         )
-        torch.save(module.model.teacher.state_dict(), step.folder('teacher.pth'))
         step.keep(
             backbone=backbone.spec.name,
             distill_steps=options.distill_steps,
