@@ -57,7 +57,7 @@ function figures(before, after) {
     ['knownDefects', (one) => one.anomalies],
     ['ofThemRejected', (one) => one.caught],
     ...after.made_up.flatMap(({ strength }, index) => [
-      [`madeUp_${strength}`, (one) => one.made_up[index].images],
+      [`made_up_${strength}`, (one) => one.made_up[index].images],
       ['ofThemRejected', (one) => one.made_up[index].caught],
     ]),
     ['auroc', (one) => number(one.image_auroc)],
