@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
+from typing import Any
 
 import pytest
 
@@ -42,11 +43,11 @@ def adet(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def json_of(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+def json_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def printed(result: dict[str, object]) -> list[str]:
+def printed(result: dict[str, Any]) -> list[str]:
     """The words of the next command, after ``adet``."""
     return shlex.split(str(result['next']))[1:]
 
@@ -160,17 +161,40 @@ def test_models_of_adet_and_of_ones_own_inspect_side_by_side(
     assert scores['somebodys_own'] == scores['padim'] != scores['patchcore']
 
 
-def test_an_unreadable_image_is_skipped_with_a_row_that_says_so(inspect, deployed, tmp_path):
+def test_an_unreadable_image_has_a_row_that_says_so_and_is_told_of(inspect, deployed, tmp_path):
     folder = shutil.copytree(deployed.test_folder, tmp_path / 'images')
     bad = sorted((folder / 'normal').iterdir())[1]
     bad.write_bytes(bad.read_bytes()[:20])
-    done = json_of(adet(*inspect, '--source', folder, '--json'))
+    ended = adet(*inspect, '--source', folder, '--json', code=1)
+    assert ended.stderr.splitlines()[-1] == (
+        f'error: padim: 1 of 16 images have no verdict: 1 cannot be decoded as an image ({bad})'
+    )
+    done = json_of(ended)
+    assert (done['expected'], done['rows'], done['lost']) == (16, 16, 1)
     assert done['models']['padim']['missing'] == 1
     rows = list(read_records(tmp_path / 'out' / 'result_padim.csv'))
     # Its row does not wait for the images before it that are still being inspected.
     assert sorted(row.source for row in rows) == list(map(str, list_images(folder)))
     assert [row.source for row in rows if row.error] == [str(bad)]
     assert 'cannot be decoded' in next(row.error for row in rows if row.error)
+
+
+def test_what_a_damaged_bag_lost_is_told_and_is_no_success(inspect, deployed, tmp_path):
+    bag = tmp_path / 'bag'
+    adet('record', '--images', deployed.test_folder, '--bag', bag)
+    # Its metadata tells of four more images than are left in the file, whose end is cut off.
+    metadata, storage = bag / 'metadata.yaml', bag / 'bag.mcap'
+    metadata.write_text(metadata.read_text().replace('message_count: 16', 'message_count: 20'))
+    storage.write_bytes(storage.read_bytes()[:-8])
+    ended = adet(*inspect, '--source', bag, '--json', code=1)
+    done = json_of(ended)
+    assert (done['expected'], done['rows'], done['lost']) == (20, 16, 4)
+    first, second = done['warnings']
+    assert first in ended.stderr
+    assert second in ended.stderr
+    assert ended.stderr.splitlines()[-1] == (
+        'error: padim: 4 of 20 images have no verdict: 4 cannot be read from the source'
+    )
 
 
 def test_images_of_mixed_sizes_and_depths_are_inspected(inspect, deployed, tmp_path):

@@ -62,7 +62,7 @@ class Live:
     """A camera."""
 
     is_live = True
-    duplicates = non_monotonic = 0
+    duplicates = non_monotonic = lost = 0
     warnings: tuple[str, ...] = ()
     total = None
 
@@ -324,6 +324,31 @@ def test_a_warning_of_a_torn_bag_is_shown_and_kept(
     (warning,) = json.loads(out.splitlines()[-1])['warnings']
     assert 'has no metadata.yaml' in warning
     assert f'warning: {warning}' in err
+
+
+def test_images_that_a_damaged_bag_lost_are_missing(
+    deployed: Any,
+    bag: Path,
+    tmp_path: Path,
+    evaluation: Evaluation,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    torn = shutil.copytree(bag, tmp_path / 'torn')
+    # Its metadata tells of four more images than are left in the file, whose end is cut off.
+    metadata, storage = torn / 'metadata.yaml', torn / 'bag.mcap'
+    metadata.write_text(metadata.read_text().replace('message_count: 16', 'message_count: 20'))
+    storage.write_bytes(storage.read_bytes()[:-8])
+    results = write_rows(tmp_path / 'r.csv', list(evaluation.models['padim'].rows[:15]))
+    for words, counts in (
+        (['--bag', str(torn), '--bundle', str(deployed.bundle)], (16, 4)),
+        # One more has no row.
+        (['--results', str(results), '--replayed', str(torn)], (15, 5)),
+    ):
+        assert main(['evaluate', *words, '--json']) == 0
+        out, err = capsys.readouterr()
+        found = json.loads(out.splitlines()[-1])
+        assert (found['images'], found['missing']) == counts
+        assert 'cut short or damaged' in err
 
 
 def test_memory_does_not_grow_with_the_bag(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from adet.options import EvaluateOptions, InspectOptions
 from adet.parameters import from_texts, options_of
 from adet_core.errors import BagError, ConfigError
 from adet_core.image import Image
-from adet_core.io.sources import Frame
+from adet_core.io.sources import Frame, PlainSource
 from adet_core.records import Record, RecordWriter, results_path
 from adet_evaluation.bags import BagOptions, record_images
 
@@ -136,10 +136,9 @@ def test_an_output_folder_that_cannot_be_written_is_named(tmp_path):
         prepare_output(options(output_dir=str(tmp_path / 'file' / 'out')))
 
 
-class Grey:
+class Grey(PlainSource):
     """Two images."""
 
-    is_live = False
     total = 2
 
     def __iter__(self):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+import json
 from pathlib import Path
 import re
 import shutil
@@ -62,6 +63,7 @@ class Frames:
     total: int | None = None
     duplicates: int = 0
     non_monotonic: int = 0
+    lost: int | None = 0
     warnings: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -361,6 +363,9 @@ def test_a_recording_cut_short_is_read_as_far_as_it_goes(
     assert levels == list(range(len(levels)))
     # No more than the last chunk is lost.
     assert 40 * share - 6 < len(levels) <= 40
+    # The last thousandth is the index.
+    known = has_metadata or share > 0.999
+    assert source.lost == (40 - len(levels) if known else None)
     first, second = source.warnings
     assert str(many) in first
     assert 'ros2 bag reindex' in first
@@ -388,6 +393,7 @@ def test_damage_in_the_midst_ends_the_reading_with_a_warning(many: Path) -> None
     source = BagSource(many)
     frames = list(source)
     assert 10 < len(frames) < 40
+    assert source.lost == 40 - len(frames)
     (warning,) = source.warnings
     assert warning.startswith(f'{many}: damaged (')
     # Of images and of what is told of them.
@@ -571,6 +577,27 @@ def test_recorded_results_become_rows(tmp_path: Path, storage: StoragePlugin) ->
 def test_a_bag_without_results_says_what_to_do(many: Path) -> None:
     with pytest.raises(BagError, match='no results of a detector; inspect its images with --bu'):
         recorded_results(Bag(many))
+
+
+@pytest.mark.parametrize('has_metadata', [True, False])
+def test_the_command_says_which_images_a_damaged_bag_lost(
+    many: Path, tmp_path: Path, has_metadata: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = many / 'many.mcap'
+    storage.write_bytes(storage.read_bytes()[:2_000_000])
+    if not has_metadata:
+        (many / 'metadata.yaml').unlink()
+    assert main(['record', '--images', str(many), '--bag', str(tmp_path / 'new'), '--json']) == 1
+    out, err = capsys.readouterr()
+    made = json.loads(out.splitlines()[-1])
+    lost = 40 - made['pictures'] if has_metadata else None
+    assert (made['lost'], len(made['warnings'])) == (lost, 2)
+    lines = err.splitlines()
+    assert [f'warning: {line}' for line in made['warnings']] == lines[-3:-1]
+    told = lost if has_metadata else 'nobody knows how many'
+    cut = 'the source is cut short or damaged'
+    assert lines[-1] == f'error: {many}: images lost: {told}; {cut}'
+    assert len(list(BagSource(tmp_path / 'new'))) == made['pictures']
 
 
 def test_the_command_records(

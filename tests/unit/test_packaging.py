@@ -23,7 +23,7 @@ NAMES = ('adet', 'adet_console', 'adet_core', 'adet_evaluation', 'adet_interface
 CHECK_ROSDEP = ROOT / 'tools' / 'check_rosdep.py'
 
 # Which rosdep key holds a module that is not called like it.
-KEYS = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy'}
+KEYS = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'yaml': 'python3-yaml'}
 PYTHON_KEYS = ('aiohttp', 'jinja2', 'rich')
 
 
@@ -106,7 +106,7 @@ def test_rosdep_and_pip_together_give_what_inspection_needs():
     ]
     lines = [line for text in texts for line in text.splitlines()]
     needed = {line for line in lines if line and not line.startswith('#')}
-    assert {'opencv-python-headless', 'numpy', *PYTHON_KEYS} | by_pip() == needed
+    assert {'opencv-python-headless', 'numpy', 'pyyaml', *PYTHON_KEYS} | by_pip() == needed
 
 
 # ---- tools/check_rosdep.py

@@ -193,6 +193,24 @@ def test_the_frames_of_a_video_are_a_source(video: Path) -> None:
             assert np.abs(frame.image.pixels.astype(int) - level).max() < 5
 
 
+def test_a_video_cut_short_says_what_it_lost(tmp_path: Path) -> None:
+    path = tmp_path / 'long.avi'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 10, (64, 48))
+    for _ in range(40):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    source = open_source(str(path))
+    assert (len(list(source)), source.lost, source.warnings) == (40, 0, ())
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    source = open_source(str(path))
+    read = len(list(source))
+    assert (source.total, source.lost) == (40, 40 - read)
+    assert 0 < read < 25
+    told = f'{read} of the 40 frames that its header tells of can be decoded'
+    assert source.warnings == [f'{path}: cut short or damaged: {told}']
+
+
 @pytest.mark.parametrize('name', [b'caf\xe9.avi', b'%03d.avi', b'a:b.avi', b'https:'])
 def test_a_video_may_have_any_name(video: Path, tmp_path: Path, name: bytes) -> None:
     path = tmp_path / os.fsdecode(name)

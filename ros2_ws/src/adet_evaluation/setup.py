@@ -23,6 +23,7 @@ setup(
         'numpy>=1.23',
         'opencv-python-headless>=4.8',
         'plotly>=5',
+        'pyyaml>=5',
         'rich>=12',
         'rosbags>=0.10',
         'zstandard>=0.20',

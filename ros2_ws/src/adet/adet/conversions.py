@@ -11,16 +11,19 @@ import sys
 from typing import Any
 
 from adet_interfaces.action import Retrain
-from adet_interfaces.msg import AnomalyResult, ImageInfo, Region, RetrainFigures
+from adet_interfaces.msg import AnomalyResult, ImageInfo, Recorded, Region, RetrainFigures
 from builtin_interfaces.msg import Time
 import numpy as np
 import numpy.typing as npt
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
 from adet_core.image import ENCODINGS, Image, unpack_image
 from adet_core.inference.detector import Inspection
 from adet_core.inference.inspection_service import Arrived, Outcome
+from adet_core.io.folders import readable
+from adet_core.io.sources import Frame
 from adet_core.records import Record, with_verdict
 from adet_core.retraining.child import Goal
 
@@ -119,6 +122,36 @@ def to_image_message(pixels: npt.NDArray[Any], encoding: str, header: Header) ->
     data.frombytes(pixels.data.cast('B'))
     message.data = data
     return message
+
+
+def to_header(stamp_ns: int, frame_id: str) -> Header:
+    """A header from a stamp in nanoseconds and the frame of the camera."""
+    return Header(stamp=to_stamp(stamp_ns), frame_id=frame_id)
+
+
+def to_clock(header: Header) -> Clock:
+    """The time of a recording, which stands at one of its images."""
+    return Clock(clock=header.stamp)
+
+
+def to_image_info(frame: Frame, header: Header) -> ImageInfo:
+    """What is known of an image beside its pixels."""
+    return ImageInfo(
+        header=header,
+        source=readable(frame.source),
+        label=frame.label,
+        error=readable(frame.error),
+    )
+
+
+def to_unreadable(info: ImageInfo, model: str) -> AnomalyResult:
+    """What a model says of an image that nobody could read: nothing but why."""
+    return AnomalyResult(header=info.header, model=model, error=info.error)
+
+
+def to_recorded(result: AnomalyResult) -> Recorded:
+    """The acknowledgement of a row."""
+    return Recorded(stamp=result.header.stamp, model=result.model)
 
 
 def to_result(inspection: Inspection, model: str, header: Header) -> AnomalyResult:

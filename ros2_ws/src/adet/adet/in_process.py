@@ -6,15 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rclpy.parameter import Parameter
 
 from adet import environment
 from adet.graph import (
     check_bundles,
+    ends,
     inspection_graph,
     model_names,
     NodeSpec,
@@ -25,6 +24,7 @@ from adet.nodes.csv_recorder import CsvRecorder
 from adet.nodes.detector import DetectorNode
 from adet.nodes.image_source import ImageSource
 from adet.options import InspectOptions
+from adet.run_summary import summarise
 from adet.runner import end, init, run
 from adet_core.paths import user_path
 from adet_core.progress import progress_bars
@@ -35,8 +35,8 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
     """Run a graph until its source ends, or for ever with a camera until interrupted.
 
     Returns:
-        Under ``models``, per model: ``results`` (the file), ``rows``, ``anomalous``, ``missing``
-        and ``latency_ms``; under ``earlier_results``, what files of earlier runs are called now.
+        What `adet.run_summary.summarise` says; per model also ``results``, the file; and under
+        ``earlier_results``, what files of earlier runs are called now.
 
     Raises:
         KeyboardInterrupt: A run that has an end was interrupted; its rows so far are kept.
@@ -71,10 +71,15 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
         end()
     if not finished and source is not None and source.total is not None:
         raise KeyboardInterrupt
-    return {
-        'models': {model: _summary(path, before[model]) for model, path in paths.items()},
-        'earlier_results': [str(path) for path in earlier],
+    rows = {
+        model: list(islice(read_records(path), before[model], None))
+        for model, path in paths.items()
     }
+    has_end = finished and source is not None and ends(options.source)
+    summary = summarise(rows, source.sent if source is not None and has_end else None)
+    for model, path in paths.items():
+        summary['models'][model]['results'] = str(path)
+    return {**summary, 'earlier_results': [str(path) for path in earlier]}
 
 
 def _create_all(specs: Sequence[NodeSpec], namespace: str) -> list[AdetNode]:
@@ -99,17 +104,3 @@ def _create(spec: NodeSpec, namespace: str) -> AdetNode:
     if spec.executable in plain:
         return plain[spec.executable](**options)
     return DetectorNode(spec.parameters['model'], **options)
-
-
-def _summary(path: Path, before: int) -> dict[str, Any]:
-    """What this run added to a file that had so many rows before."""
-    rows = list(islice(read_records(path), before, None))
-    times = [row.inference_ms for row in rows if row.inference_ms is not None]
-    percentiles = np.percentile(times, (50, 95)).tolist() if times else (None, None)
-    return {
-        'results': str(path),
-        'rows': len(rows),
-        'anomalous': sum(row.is_anomalous is True for row in rows),
-        'missing': len(rows) - len(times),
-        'latency_ms': dict(zip(('p50', 'p95'), percentiles, strict=True)),
-    }

@@ -9,6 +9,7 @@ AdetError               root: its text is one line that says what is wrong and w
   DatasetError          a folder of images is missing, empty or arranged wrongly
     BagError            a rosbag cannot be read, or lacks the topic asked for
     ImageError        one image cannot be read, or has an encoding adet does not know
+  IncompleteError       a command did its work, but some images were lost
   ExportError           the exported graph does not agree with the trained model
   RecordError           a CSV of results cannot be read or continued
   RejectedError         what was retrained failed a check, and what was in service stays
@@ -23,6 +24,7 @@ import difflib
 import os
 from pathlib import Path
 import traceback
+from typing import Any
 
 
 class AdetError(Exception):
@@ -55,6 +57,20 @@ class ImageError(DatasetError):
 
 class ExportError(AdetError):
     """An exported graph disagrees with the model that it was made from."""
+
+
+class IncompleteError(AdetError):
+    """A command did its work, but some images were lost; it prints both and exits with 1."""
+
+    def __init__(self, text: str, result: dict[str, Any]) -> None:
+        """Say what was lost.
+
+        Args:
+            text: One line.
+            result: What the command came to all the same.
+        """
+        super().__init__(text)
+        self.result = result
 
 
 class RecordError(AdetError):

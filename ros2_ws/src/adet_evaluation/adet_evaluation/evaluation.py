@@ -121,6 +121,7 @@ def evaluate_source(
                 learned=_learned(detectors[model]),
                 pixels=run.pixels,
                 duplicates=source.duplicates,
+                lost=source.lost or 0,
                 seconds=run.seconds,
             ),
             detectors[model],
@@ -155,7 +156,10 @@ def evaluate_bag(
 
     bag = Bag(path)
     rows = share_labels(recorded_results(bag, progress=progress))
-    models = {name: ModelEvaluation(one, evaluate(one)) for name, one in rows.items()}
+    models = {}
+    for name, one in rows.items():
+        lost = max(0, bag.topics[f'{name}/result'].messages - len(one))
+        models[name] = ModelEvaluation(one, evaluate(one, lost=lost))
 
     def find(stamps: Collection[int]) -> Mapping[int, Image]:
         # A bag may well hold results alone.
@@ -195,9 +199,10 @@ def evaluate_results(
         for name, (path, rows) in zip(names, read, strict=True)
     }
     models, warnings = {}, list(replayed.warnings) if replayed else []
+    lost = (replayed.lost or 0) if replayed else 0
     for name, rows in share_labels(named).items():
         detector = detectors.get(rows[0].model) if rows else None
-        figures = evaluate(rows, learned=_learned(detector) if detector else ())
+        figures = evaluate(rows, learned=_learned(detector) if detector else (), lost=lost)
         if detector and set(figures.bundles) != {detector.bundle.bundle_id}:
             # Overlays and drift of another bundle would say nothing of these verdicts.
             warnings.append(

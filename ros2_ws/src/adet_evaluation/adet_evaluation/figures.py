@@ -70,7 +70,8 @@ class EvaluationFigures:
 
     Attributes:
         images: Images with a verdict.
-        missing: Images without a verdict; each has a row that says why.
+        missing: Images without a verdict: those whose row says why, and those that the source
+            lost.
         duplicates: Images or rows whose stamp came before; the first one counts.
         non_monotonic: Rows whose stamp is earlier than that of the row before.
         labelled: Images with a verdict and a label; AUROC, F1 and the rates come from these.
@@ -136,6 +137,7 @@ def evaluate(
     learned: Sequence[float] = (),
     pixels: PixelMetrics | None = None,
     duplicates: int = 0,
+    lost: int = 0,
     seconds: float | None = None,
 ) -> EvaluationFigures:
     """Evaluate the rows of one model.
@@ -145,6 +147,7 @@ def evaluate(
         learned: Raw scores of normal images that the model was not fitted to, for the drift test.
         pixels: Of the maps, by whoever has them.
         duplicates: Images left out before there were rows.
+        lost: Images that have no row at all.
         seconds: What all rows took; by default their stamps say it.
 
     Raises:
@@ -172,7 +175,7 @@ def evaluate(
     times = np.array([row.inference_ms for row in inspected], np.float64)
     return EvaluationFigures(
         images=len(inspected),
-        missing=len(rows) - len(inspected),
+        missing=len(rows) - len(inspected) + lost,
         duplicates=duplicates + len(every) - len(rows),
         non_monotonic=sum(b.stamp_ns < a.stamp_ns for a, b in itertools.pairwise(rows)),
         labelled=len(labelled),

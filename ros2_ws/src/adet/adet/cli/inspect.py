@@ -10,7 +10,9 @@ from typing import Any
 
 from adet.options import InspectOptions
 from adet.parameters import default_text, from_texts, options_of
+from adet.run_summary import fault_of
 from adet_core.cli.next_command import next_command
+from adet_core.errors import IncompleteError
 from adet_core.models.names import model_folder
 
 HELP = 'inspect images through the ROS graph, in one process'
@@ -33,30 +35,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Inspect; returns what was recorded, per model."""
+    """Inspect; returns what was recorded, per model.
+
+    Raises:
+        IncompleteError: Images were lost.
+    """
     given = {spec.name: getattr(arguments, spec.name) for spec in options_of(InspectOptions)}
     texts = {name: text for name, text in given.items() if text is not None}
     options = from_texts(InspectOptions, texts)
     from adet.in_process import inspect
 
-    result = inspect(options)
+    done = inspect(options)
     root = Path(options.models_root)
-    return {
-        **result,
+    result = {
+        **done,
         'next': next_command(
             'evaluate',
-            results=[figures['results'] for figures in result['models'].values()],
-            bundle=[root / model_folder(model) for model in result['models']],
+            results=[figures['results'] for figures in done['models'].values()],
+            bundle=[root / model_folder(model) for model in done['models']],
             report=Path(options.output_dir) / 'report',
         ),
     }
+    if fault := fault_of(done):
+        raise IncompleteError(fault, result)
+    return result
 
 
 def show(result: dict[str, Any]) -> None:
     """Print what was recorded."""
+    of = '' if result['expected'] is None else f' of {result["expected"]} images'
     for model, figures in result['models'].items():
         print(
-            f'{model}: {figures["rows"]} rows, {figures["anomalous"]} anomalous, '
+            f'{model}: {figures["rows"]} rows{of}, {figures["anomalous"]} anomalous, '
             f'{figures["missing"]} not inspected'
         )
         if figures['rows'] > figures['missing']:

@@ -11,7 +11,7 @@ from typing import Any
 from adet_interfaces.msg import AnomalyResult, ImageInfo, Recorded
 
 from adet import qos, runner
-from adet.conversions import to_nanoseconds, to_record
+from adet.conversions import to_nanoseconds, to_record, to_recorded, to_unreadable
 from adet.diagnostics import Diagnostics, Health
 from adet.node import AdetNode
 from adet.options import CsvRecorderOptions
@@ -88,8 +88,7 @@ class CsvRecorder(AdetNode):
         stamp = to_nanoseconds(info.header.stamp)
         for model in self._writers:
             if info.error:
-                result = AnomalyResult(header=info.header, model=model, error=info.error)
-                self._write(result, info)
+                self._write(to_unreadable(info, model), info)
             elif waiting := self._unexplained.pop((stamp, model), None):
                 self._write(waiting[1], info)
         self._infos.tell(stamp, info)
@@ -120,7 +119,7 @@ class CsvRecorder(AdetNode):
             return
         # When the process is told to stop, the last rows are written with nobody left to tell.
         if self.context.ok():
-            self._recorded.publish(Recorded(stamp=result.header.stamp, model=result.model))
+            self._recorded.publish(to_recorded(result))
 
     def _latency_ms(self, result: AnomalyResult) -> float | None:
         """The age of an image; None where its stamp says nothing, or is of another clock."""

@@ -13,13 +13,19 @@ from typing import Any
 from adet_interfaces.msg import ImageInfo, Recorded
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image as ImageMessage
-from std_msgs.msg import Header
 
 from adet import qos, runner
-from adet.conversions import to_image_message, to_nanoseconds, to_stamp
+from adet.conversions import (
+    to_clock,
+    to_header,
+    to_image_info,
+    to_image_message,
+    to_nanoseconds,
+)
 from adet.diagnostics import Diagnostics, Health
 from adet.node import WorkerNode
 from adet.options import ImageSourceOptions
+from adet.run_summary import Sent
 from adet_core.errors import ConfigError
 from adet_core.io.folders import readable
 from adet_core.io.open_source import open_source
@@ -62,11 +68,17 @@ class ImageSource(WorkerNode):
             Recorded, 'recorded', self._on_recorded, qos.every_frame()
         )
         self._published = self._unreadable = 0
+        self._warned: set[str] = set()
         self._diagnostics = Diagnostics(self, self._health, self._options.source)
         self._in_flight: dict[int, set[str]] = {}
         self._known: dict[int, None] = {}
         self._started_ns = self._last_ns = int(self.get_clock().now().nanoseconds)
         self.start(self._publish_all)
+
+    @property
+    def sent(self) -> Sent:
+        """What was sent; complete at the end."""
+        return Sent(self._published, self._source.lost, self._source.warnings)
 
     def _publish_all(self) -> None:
         for frame in self._paced(self._frames()):
@@ -78,6 +90,9 @@ class ImageSource(WorkerNode):
     def _frames(self) -> Iterator[Frame]:
         for _ in itertools.count() if self._options.loop else range(1):
             yield from self._source
+            for line in set(self._source.warnings) - self._warned:
+                self._warned.add(line)
+                self.get_logger().warning(readable(line))
 
     def _paced(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """Hold each frame back until its time has come and there is room in flight."""
@@ -110,7 +125,7 @@ class ImageSource(WorkerNode):
 
     def _publish(self, frame: Frame) -> None:
         stamp = self._stamp(frame)
-        header = Header(stamp=to_stamp(stamp), frame_id=frame.frame_id or self._options.frame_id)
+        header = to_header(stamp, frame.frame_id or self._options.frame_id)
         with self.changed:
             if self._models:
                 self._in_flight[stamp] = set(self._models)
@@ -118,14 +133,13 @@ class ImageSource(WorkerNode):
             if len(self._known) > _KNOWN:
                 del self._known[next(iter(self._known))]
         if self._clock_publisher is not None:
-            self._clock_publisher.publish(Clock(clock=header.stamp))
+            self._clock_publisher.publish(to_clock(header))
         self._published += 1
-        source, error = readable(frame.source), readable(frame.error)
-        info = ImageInfo(header=header, source=source, label=frame.label, error=error)
+        info = to_image_info(frame, header)
         self._info_publisher.publish(info)
         if frame.image is None:
             self._unreadable += 1
-            self.get_logger().warning(error)
+            self.get_logger().warning(info.error)
         else:
             message = to_image_message(frame.image.pixels, frame.image.encoding, header)
             self._image_publisher.publish(message)

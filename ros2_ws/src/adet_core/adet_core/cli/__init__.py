@@ -25,7 +25,13 @@ import sys
 from typing import Any, cast, Protocol
 
 from adet_core import __version__
-from adet_core.errors import AdetError, describe, did_you_mean, is_debugging
+from adet_core.errors import (
+    AdetError,
+    describe,
+    did_you_mean,
+    IncompleteError,
+    is_debugging,
+)
 
 _TRAINING = 'the training package: pip install ./ros2_ws/src/adet_core ./training'
 _EVALUATION = 'the evaluation package: pip install ./ros2_ws/src/adet_evaluation'
@@ -83,13 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # A file may be called what the terminal cannot show.
             stream.reconfigure(errors='backslashreplace')
     try:
-        arguments = _parse(words)
-        result = arguments.command.run(arguments)
-        if arguments.json:
-            print(json.dumps(result, allow_nan=False))
-        else:
-            arguments.command.show(result)
-        sys.stdout.flush()
+        _run(_parse(words))
     except BrokenPipeError:
         # Whoever read the output, e.g. ``head``, has enough; nothing is to be flushed any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -104,6 +104,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'error: {describe(error)}', file=sys.stderr)
         return 1
     return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    fault = None
+    try:
+        result = arguments.command.run(arguments)
+    except IncompleteError as error:
+        result, fault = error.result, error
+    if arguments.json:
+        print(json.dumps(result, allow_nan=False))
+    else:
+        arguments.command.show(result)
+    sys.stdout.flush()
+    if fault:
+        raise fault
 
 
 def _parse(words: list[str]) -> argparse.Namespace:

@@ -39,6 +39,10 @@ class Frame:
     frame_id: str = ''
 
 
+# How far the number of frames may be off in the header of a whole video.
+_ESTIMATE = 0.02
+
+
 class FrameSource(Protocol):
     """Iterated once or more; each pass starts at the beginning.
 
@@ -47,6 +51,8 @@ class FrameSource(Protocol):
         total: Number of frames of one pass, as far as it can be told; None if only the end will.
         duplicates: Frames of the present pass that were left out, as their stamp had come before.
         non_monotonic: Frames of the present pass whose stamp is earlier than the one before it.
+        lost: Images that the last pass could not give, not even as a frame with an error; None if
+            nobody knows how many.
         warnings: What is wrong with the source, a line each; complete after a pass.
     """
 
@@ -54,6 +60,10 @@ class FrameSource(Protocol):
     total: int | None
     duplicates: int
     non_monotonic: int
+
+    @property
+    def lost(self) -> int | None:
+        """See above."""
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -68,6 +78,7 @@ class PlainSource:
 
     is_live = False
     duplicates = non_monotonic = 0
+    lost: int | None = 0
     warnings: Sequence[str] = ()
 
 
@@ -115,6 +126,12 @@ class VideoSource(PlainSource):
             while (pixels := _grab(capture)) is not None:
                 yield Frame(Image(pixels, 'bgr8'), f'{self._path}#{index}')
                 index += 1
+        total = self.total or 0
+        # Some headers give a duration alone, from which OpenCV estimates the number.
+        self.lost = total - index if index < total * (1 - _ESTIMATE) - 1 else 0
+        if self.lost:
+            told = f'{index} of the {total} frames that its header tells of can be decoded'
+            self.warnings = [f'{self._path}: cut short or damaged: {told}']
 
     @contextmanager
     def _opened(self) -> Iterator[cv2.VideoCapture]:

@@ -10,11 +10,12 @@ from pathlib import Path
 import re
 from typing import Any, NamedTuple, Protocol
 
-from mcap.records import Channel, Schema
+from mcap.records import Channel, DataEnd, Schema
 from mcap.records import Message as McapMessage
 from mcap.stream_reader import StreamReader
 from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
 from rosbags.rosbag2 import Reader
+import yaml
 
 from adet_core.errors import BagError
 from adet_evaluation.bags.messages import BagTypes, LARGEST_RECORD
@@ -22,6 +23,8 @@ from adet_evaluation.bags.messages import BagTypes, LARGEST_RECORD
 STORAGES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
 """What a storage file's name ends in, and what ROS 2 calls such a storage."""
 _METADATA = 'metadata.yaml'
+_LARGEST_METADATA = 2**26
+_MOST_WARNINGS = 100
 _NO_DEFINITION = MessageDefinition(MessageDefinitionFormat.NONE, '')
 
 
@@ -30,7 +33,7 @@ class Topic(NamedTuple):
 
     Attributes:
         kind: Its type, e.g. ``sensor_msgs/msg/Image``.
-        messages: How many.
+        messages: How many there should be: as the metadata says, or as can be read without it.
     """
 
     kind: str
@@ -68,6 +71,7 @@ class _Storage(Protocol):
     path: Path
     topics: dict[str, Topic]
     definitions: dict[str, MessageDefinition]
+    is_cut: bool
 
     def read(self, topics: Collection[str]) -> Iterator[_Raw]:
         """The messages of some topics."""
@@ -102,17 +106,33 @@ class Bag:
             for name, topic in storage.topics.items():
                 counts[name] += topic.messages
                 kinds[name] = topic.kind
-        self.topics = {name: Topic(kinds[name], counts[name]) for name in sorted(kinds)}
+        told = _told_counts(path)
+        self.topics = {
+            name: Topic(kinds[name], max(counts[name], told.get(name, 0)))
+            for name in sorted(kinds)
+        }
+        self._is_cut = not told and any(storage.is_cut for storage in self._storages)
+        self._given: Counter[str] = Counter()
         self._types = BagTypes(definitions)
+
+    def unread(self, topic: str) -> int | None:
+        """Messages of a topic that the last pass could not reach.
+
+        Returns:
+            None where the file ends early and nobody knows how many there were.
+        """
+        return None if self._is_cut else self.topics[topic].messages - self._given[topic]
 
     def read(self, topics: Collection[str]) -> Iterator[Message]:
         """The messages of some topics; where a storage file is damaged, up to there."""
+        self._given.clear()
         for storage in self._storages:
             total = sum(topic.messages for name, topic in storage.topics.items() if name in topics)
             done = 0
             try:
                 for raw in storage.read(topics):
                     done += 1
+                    self._given[raw.topic] += 1
                     yield self._decode(raw, storage.path)
             except GeneratorExit:
                 raise
@@ -135,7 +155,7 @@ class Bag:
         return topics or 'no topic at all'
 
     def _warn(self, text: str) -> None:
-        if text not in self.warnings:
+        if text not in self.warnings and len(self.warnings) < _MOST_WARNINGS:
             self.warnings.append(text)
 
     def _open(self) -> list[_Storage]:
@@ -184,6 +204,8 @@ class Bag:
 class _Whole:
     """A bag folder or storage file that is in order."""
 
+    is_cut = False
+
     def __init__(self, path: Path, files: Collection[Path]) -> None:
         for file in files:
             rest = file.with_name(f'{file.name}-wal')
@@ -211,6 +233,7 @@ class _Torn:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.is_cut = True
         counts: Counter[str] = Counter()
         kinds: dict[str, str] = {}
         self.definitions: dict[str, MessageDefinition] = {}
@@ -240,9 +263,25 @@ class _Torn:
                     schemas[record.id] = record
                 elif isinstance(record, Channel):
                     channels[record.id] = record
+                elif isinstance(record, DataEnd):
+                    # Behind it is the index alone.
+                    self.is_cut = False
                 elif isinstance(record, McapMessage):
                     channel = channels[record.channel_id]
                     yield schemas[channel.schema_id], channel, record
+
+
+def _told_counts(path: Path) -> dict[str, int]:
+    """Messages by topic, as the metadata of a bag folder says; empty without such."""
+    try:
+        with (path / _METADATA).open('rb') as file:
+            told = yaml.safe_load(file.read(_LARGEST_METADATA))
+        return {
+            one['topic_metadata']['name']: int(one['message_count'])
+            for one in told['rosbag2_bagfile_information']['topics_with_message_count']
+        }
+    except Exception:  # noqa: BLE001 - what is wrong with it was found, and said, on opening
+        return {}
 
 
 def _refuse_foreign(path: Path) -> None:

@@ -63,7 +63,14 @@ class BagSource:
         self.info_topic = _info_beside(self._bag, self.topic)
         self.is_compressed = self._bag.topics[self.topic].kind == COMPRESSED
         self.total: int | None = self._bag.topics[self.topic].messages
-        self.duplicates = self.non_monotonic = 0
+        self.duplicates = self.non_monotonic = self._unfound = 0
+
+    @property
+    def lost(self) -> int | None:
+        """Images of the last pass that no frame tells of; None: nobody knows how many."""
+        unread = self._bag.unread(self.topic)
+        # Of an image that is not there, its label may tell.
+        return unread if unread is None else max(0, unread - self._unfound)
 
     @property
     def warnings(self) -> list[str]:
@@ -72,7 +79,7 @@ class BagSource:
 
     def __iter__(self) -> Iterator[Frame]:
         """Read the frames; memory does not grow with the bag."""
-        self.duplicates = self.non_monotonic = 0
+        self.duplicates = self.non_monotonic = self._unfound = 0
         infos = StampJoin[Any](_KEPT_INFOS)
         waiting: deque[tuple[int, Any]] = deque()
         seen: dict[int, None] = {}
@@ -83,7 +90,7 @@ class BagSource:
                 continue
             stamp = nanoseconds(message.value.header, message.received_ns)
             if message.topic == self.info_topic:
-                yield from _tell(infos, stamp, message.value)
+                yield from self._tell(infos, stamp, message.value)
             elif self._is_new(stamp, seen):
                 waiting.append((stamp, message.value))
             while waiting and (waiting[0][0] in infos or len(waiting) > patience):
@@ -91,7 +98,18 @@ class BagSource:
         while waiting:
             yield self._frame(*waiting.popleft(), infos)
         for stamp, info in infos.unused():
-            yield _lost(stamp, info)
+            yield self._without_image(stamp, info)
+
+    def _tell(self, infos: StampJoin[Any], stamp: int, info: Any) -> Iterator[Frame]:
+        if info.error:
+            yield explained(info, stamp)
+            return
+        for forgotten, old in infos.tell(stamp, info):
+            yield self._without_image(forgotten, old)
+
+    def _without_image(self, stamp: int, info: Any) -> Frame:
+        self._unfound += 1
+        return replace(explained(info, stamp), error='its image is not in the bag')
 
     def _damaged(self, message: Message) -> Iterator[Frame]:
         # Where there are labels, the one that stays alone tells of the loss.
@@ -176,15 +194,3 @@ def _topic_of(bag: Bag, wanted: str) -> str:
         msg = f'{bag.path}: {what}{remedy}; it has {bag.told()}'
         raise BagError(msg)
     return found[0]
-
-
-def _tell(infos: StampJoin[Any], stamp: int, info: Any) -> Iterator[Frame]:
-    if info.error:
-        yield explained(info, stamp)
-        return
-    for forgotten, old in infos.tell(stamp, info):
-        yield _lost(forgotten, old)
-
-
-def _lost(stamp: int, info: Any) -> Frame:
-    return replace(explained(info, stamp), error='its image is not in the bag')

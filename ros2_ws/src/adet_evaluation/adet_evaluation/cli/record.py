@@ -7,12 +7,13 @@ from __future__ import annotations
 import argparse
 from contextlib import suppress
 from pathlib import Path
+import sys
 import time
 from typing import Any
 
 from adet_core.cli.arguments import add_models_root
 from adet_core.cli.next_command import next_command
-from adet_core.errors import BundleError
+from adet_core.errors import BundleError, IncompleteError
 
 HELP = 'write images and their labels as a rosbag'
 EXAMPLE = 'adet record --images data/test/VisA_pipe_fryum --bag pipe_fryum'
@@ -60,7 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Record; returns what there is in the bag."""
+    """Record; returns what there is in the bag.
+
+    Raises:
+        IncompleteError: The source could not give all its images.
+    """
     from adet_core.io.open_source import open_source
     from adet_core.progress import progress_bars
     from adet_evaluation.bags import BagOptions, record_images
@@ -77,11 +82,20 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with progress_bars() as progress:
         made = record_images(source, arguments.bag, options, progress=progress)
     bundles = _bundles_for(arguments.images, arguments.models_root)
-    return {
+    for warning in source.warnings:
+        print(f'warning: {warning}', file=sys.stderr)
+    result = {
         'bag': str(arguments.bag),
         **made._asdict(),
+        'lost': source.lost,
+        'warnings': list(source.warnings),
         'next': next_command('evaluate', bag=arguments.bag, bundle=bundles) if bundles else None,
     }
+    if source.lost != 0:
+        count = 'nobody knows how many' if source.lost is None else source.lost
+        msg = f'{arguments.images}: images lost: {count}; the source is cut short or damaged'
+        raise IncompleteError(msg, result)
+    return result
 
 
 def show(result: dict[str, Any]) -> None:
