@@ -308,6 +308,7 @@ def test_masks_of_no_use_are_warned_of_by_name(small: Path) -> None:
     assert data.warnings[0] == (
         f'{masks}/bad.png: cannot be decoded as an image; the mask is not used'
     )
+    assert (data.unmatched_masks, data.unfit_masks) == (1, 1)
     assert data.warnings[1].startswith(f'{masks}/other.png: is the mask of no image in ')
 
 

@@ -176,12 +176,15 @@ def test_training_without_labels_shows_what_it_can_and_the_next_step(
 
 
 def test_training_with_labels_shows_what_the_threshold_does_and_what_that_is_worth(
-    data_root: Path, tmp_path: Path, capsys: Out
+    own_data: Path, tmp_path: Path, capsys: Out
 ) -> None:
     from adet_training.cli import train
 
-    assert main(_train(data_root, tmp_path / 'my models', '--json')) == 0
+    masks = own_data / 'test' / 'plate' / 'masks'
+    shutil.copy(next(masks.iterdir()), masks / 'no_image.png')
+    assert main(_train(own_data, tmp_path / 'my models', '--json')) == 0
     result = json.loads(capsys.readouterr().out)
+    assert (result['unmatched_masks'], result['unfit_masks']) == (1, 0)
 
     run_dir = Path(result['run_dir'])
     with (run_dir / 'test_result' / 'predictions.csv').open(newline='') as file:
@@ -214,7 +217,7 @@ def test_training_with_labels_shows_what_the_threshold_does_and_what_that_is_wor
     source, deployed_bundle = run_dir / 'pytorch', open_bundle(Path(deployed['bundle_dir']))
     assert read_engine(open_bundle(source)) == read_engine(deployed_bundle)
     words = shlex.split(deployed['next'])
-    assert words[words.index('--source') + 1] == str(data_root / 'test' / 'plate')
+    assert words[words.index('--source') + 1] == str(own_data / 'test' / 'plate')
 
 
 def test_figures_that_the_data_cannot_give_are_null(

@@ -29,6 +29,8 @@ class Category:
         train: Normal images.
         test: Labelled images; may be empty.
         unreadable: One line for each image that was skipped.
+        unmatched_masks: Masks without an image; the warnings name them.
+        unfit_masks: Masks that cannot be read or do not fit their images; the warnings name them.
         warnings: What makes the test doubtful, one line each: masks that are of no use among it.
         fingerprint: sha256 over the names and contents of all images and masks.
     """
@@ -36,6 +38,8 @@ class Category:
     train: list[LabelledImage]
     test: list[LabelledImage]
     unreadable: list[str]
+    unmatched_masks: int
+    unfit_masks: int
     warnings: list[str]
     fingerprint: str
 
@@ -78,6 +82,8 @@ def load_category(
         train,
         test,
         reader.unreadable,
+        len(reader.masks.unmatched),
+        len(reader.masks.unfit),
         [*reader.masks.warnings, *_all_alike(train), *_duplicates(train, test)],
         fingerprint.digest.hexdigest(),
     )

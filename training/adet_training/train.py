@@ -44,6 +44,7 @@ from adet_core.models.names import model_folder
 from adet_core.operating_point import doubts
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
+from adet_core.thresholds import Thresholds
 from adet_training.adapter import AnyAdapter, FitData
 from adet_training.alike import warn_of_alike
 from adet_training.backbone import name_backbone
@@ -105,14 +106,18 @@ class Run:
         bundle: Its bundle.
         fit_seconds: Wall time of the fit alone.
         unreadable: One line for each image that was skipped.
+        unmatched_masks: Masks without an image; the warnings name them.
+        unfit_masks: Masks that cannot be read or do not fit their images; the warnings name them.
         warnings: What makes the metrics or the threshold doubtful, one line each.
     """
 
     folder: Path
     bundle: Bundle
     fit_seconds: float
-    unreadable: list[str]
-    warnings: list[str]
+    unreadable: Sequence[str]
+    unmatched_masks: int
+    unfit_masks: int
+    warnings: Sequence[str]
 
 
 def train(
@@ -132,90 +137,124 @@ def train(
         adet_core.errors.DatasetError: The images are missing, too few or arranged wrongly.
         OSError: The models root cannot be written.
     """
-    adapter = load_adapter(config.model)
-    settings = name_backbone(adapter.parameters, config.settings, config.backbone_weights)
-    parameters = make_parameters(adapter.parameters, settings)
-    backbone = adapter.backbone(parameters, config.backbone_weights, seed=config.seed)
-    data = load_category(
-        config.data_root, config.category, parameters.image_size, progress=progress
-    )
-    to_learn = split(adapter, parameters, data, config.seed)
-    warnings = [*data.warnings, *warn_of_alike(to_learn, parameters.group_by)]
-    seed_everything(config.seed, verbose=False)
-    module = adapter.build(parameters, backbone)
-    folder = folder or new_run_folder(config)
-    log = _Log(folder / LOGS_FOLDER / 'train.log', progress)
-    held = len(to_learn.held_out)
-    log.write(f'adet train, {len(to_learn.fit)} images to fit, {held} held out')
-    for line in data.unreadable:
-        log.write(f'skipped {line}')
-    for line in warnings:
-        log.write(f'warning: {line}')
-    progress = log.report
-    used = yaml.safe_dump(plain(parameters), sort_keys=False)
-    write_atomic(folder / PARAMETERS_FILE, used.encode())
+    return _Training(config, progress).run(folder)
 
-    start = time.perf_counter()
-    adapter.fit(module, to_learn, folder, parameters, progress)
-    fit_seconds = time.perf_counter() - start
 
-    ask = partial(_judge, module, progress=progress)
-    tested = ask(data.test, stage='testing')
-    held_out = ask(to_learn.held_out, stage='calibrating')
-    normals = _normals(tested, held_out)
-    defects = draw_defects(len(normals), normals.shape[1:3], seed=config.seed)
-    labelled = takes_labels(parameters, data)
-    calibration = calibrate(
-        parameters,
-        tested,
-        held_out,
-        labelled=labelled,
-        made_up=_made_up_scores(module, defects, normals, progress),
-        changed=_changed_scores(
-            module, normals_to_calibrate(tested, held_out, labelled=labelled), progress
+class _Training:
+    """One run in steps: fit, inspect the test images, choose the thresholds, write."""
+
+    def __init__(self, config: TrainConfig, progress: ProgressCallback) -> None:
+        """Read the settings and all images; arguments and errors are those of `train`."""
+        self._config, self._progress = config, progress
+        self._adapter = adapter = load_adapter(config.model)
+        settings = name_backbone(adapter.parameters, config.settings, config.backbone_weights)
+        self._parameters = make_parameters(adapter.parameters, settings)
+        self._backbone = adapter.backbone(
+            self._parameters, config.backbone_weights, seed=config.seed
         )
-        if parameters.robust
-        else None,
-    )
-    doubtful = doubts(calibration.image, calibration.score_range)
-    for line in doubtful:
-        log.write(f'warning: {line}')
-    size = parameters.image_size
-    mean, std = adapter.normalisation(backbone)
-    manifest = Manifest(
-        model=config.model,
-        category=config.category,
-        created=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        image=ImageSpec(
-            height=size,
-            width=size,
-            mean=mean,
-            std=std,
-        ),
-        backbone=backbone.spec if backbone else None,
-        hyper_parameters={**plain(parameters), 'seed': config.seed},
-        image_threshold=calibration.image,
-        pixel_threshold=calibration.pixel,
-        score_range=calibration.score_range,
-        dataset=_dataset_info(data, to_learn),
-        metrics=test_metrics(tested, calibration.image.value) if tested else {},
-        versions=library_versions('anomalib', 'torch', 'timm', 'numpy', 'cv2'),
-    )
-    if tested:
-        write_test_result(folder / 'test_result', *tested, manifest, progress=progress)
-    inspected = tested or held_out
-    assert inspected is not None
-    contents: dict[str, Content] = {
-        **model_contents(adapter, module, _golden(inspected)),
-        NORMALS_FILE: partial(write_arrays, arrays={'images': normals}),
-        MADE_UP_FILE: partial(write_arrays, arrays=defects._asdict()),
-        KNOWN_IMAGES_FILE: partial(_write_known, to_learn=to_learn),
-    }
-    bundle = write_bundle(folder / BUNDLE_FOLDER, manifest, contents)
-    log.write(
-        f'bundle {bundle.bundle_id}, threshold {manifest.image_threshold}, {manifest.metrics}'
-    )
-    return Run(folder, bundle, fit_seconds, data.unreadable, [*warnings, *doubtful])
+        self._data = load_category(
+            config.data_root, config.category, self._parameters.image_size, progress=progress
+        )
+        self._to_learn = split(adapter, self._parameters, self._data, config.seed)
+        self._warnings = [
+            *self._data.warnings,
+            *warn_of_alike(self._to_learn, self._parameters.group_by),
+        ]
+
+    def run(self, folder: Path | None) -> Run:
+        """Train; writes to a new folder if none is given."""
+        seed_everything(self._config.seed, verbose=False)
+        module = self._adapter.build(self._parameters, self._backbone)
+        folder = folder or new_run_folder(self._config)
+        log = self._open_log(folder)
+        used = yaml.safe_dump(plain(self._parameters), sort_keys=False)
+        write_atomic(folder / PARAMETERS_FILE, used.encode())
+        start = time.perf_counter()
+        self._adapter.fit(module, self._to_learn, folder, self._parameters, log.report)
+        fit_seconds = time.perf_counter() - start
+
+        predict_all = partial(_predict, module, progress=log.report)
+        tested = predict_all(self._data.test, stage='testing')
+        held_out = predict_all(self._to_learn.held_out, stage='calibrating')
+        normals = _normals(tested, held_out)
+        defects = draw_defects(len(normals), normals.shape[1:3], seed=self._config.seed)
+        labelled = takes_labels(self._parameters, self._data)
+        thresholds = calibrate(
+            self._parameters,
+            tested,
+            held_out,
+            labelled=labelled,
+            made_up=_made_up_scores(module, defects, normals, log.report),
+            changed=_changed_scores(
+                module, normals_to_calibrate(tested, held_out, labelled=labelled), log.report
+            )
+            if self._parameters.robust
+            else None,
+        )
+        doubtful = doubts(thresholds.image, thresholds.score_range)
+        for line in doubtful:
+            log.write(f'warning: {line}')
+        manifest = self._manifest(thresholds, tested)
+        if tested:
+            write_test_result(folder / 'test_result', *tested, manifest, progress=log.report)
+        inspected = tested or held_out
+        assert inspected is not None
+        contents: dict[str, Content] = {
+            **model_contents(self._adapter, module, _golden(inspected)),
+            NORMALS_FILE: partial(write_arrays, arrays={'images': normals}),
+            MADE_UP_FILE: partial(write_arrays, arrays=defects._asdict()),
+            KNOWN_IMAGES_FILE: partial(_write_known, to_learn=self._to_learn),
+        }
+        bundle = write_bundle(folder / BUNDLE_FOLDER, manifest, contents)
+        log.write(
+            f'bundle {bundle.bundle_id}, threshold {manifest.image_threshold}, {manifest.metrics}'
+        )
+        return self._run(folder, bundle, fit_seconds, doubtful)
+
+    def _run(
+        self, folder: Path, bundle: Bundle, fit_seconds: float, doubtful: Sequence[str]
+    ) -> Run:
+        # Without the images themselves, which may fill the memory.
+        data = self._data
+        return Run(
+            folder,
+            bundle,
+            fit_seconds,
+            data.unreadable,
+            data.unmatched_masks,
+            data.unfit_masks,
+            [*self._warnings, *doubtful],
+        )
+
+    def _open_log(self, folder: Path) -> _Log:
+        log = _Log(folder / LOGS_FOLDER / 'train.log', self._progress)
+        to_learn = self._to_learn
+        log.write(
+            f'adet train, {len(to_learn.fit)} images to fit, {len(to_learn.held_out)} held out'
+        )
+        for line in self._data.unreadable:
+            log.write(f'skipped {line}')
+        for line in self._warnings:
+            log.write(f'warning: {line}')
+        return log
+
+    def _manifest(self, thresholds: Thresholds, tested: Tested | None) -> Manifest:
+        config, size = self._config, self._parameters.image_size
+        mean, std = self._adapter.normalisation(self._backbone)
+        return Manifest(
+            model=config.model,
+            category=config.category,
+            created=datetime.now(timezone.utc).isoformat(timespec='seconds'),
+            image=ImageSpec(height=size, width=size, mean=mean, std=std),
+            backbone=self._backbone.spec if self._backbone else None,
+            hyper_parameters={**plain(self._parameters), 'seed': config.seed},
+            image_threshold=thresholds.image,
+            pixel_threshold=thresholds.pixel,
+            score_range=thresholds.score_range,
+            dataset=_dataset_info(self._data, self._to_learn),
+            metrics=test_metrics(tested, thresholds.image.value) if tested else {},
+            versions=library_versions('anomalib', 'torch', 'timm', 'numpy', 'cv2'),
+        )
 
 
 def takes_labels(parameters: Parameters, data: Category) -> bool:
@@ -291,7 +330,7 @@ def new_run_folder(config: TrainConfig) -> Path:
             return folder
 
 
-def _judge(
+def _predict(
     module: Any, samples: Sequence[LabelledImage], *, progress: ProgressCallback, stage: str
 ) -> Tested | None:
     if not samples:

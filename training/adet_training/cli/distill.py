@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from adet_core.cli.arguments import count
+from adet_core.cli.arguments import add_max_megapixels, count
 from adet_core.cli.next_command import next_command
 from adet_core.progress import progress_bars
 from adet_training.cli.options import add_backbone_weights, add_seed
@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--steps', type=count, default=2000, metavar='N', help='of training (default: %(default)s)'
     )
     add_seed(parser)
+    add_max_megapixels(parser)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:

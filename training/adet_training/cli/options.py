@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-from adet_core.cli.arguments import add_model, add_models_root, count
+from adet_core.cli.arguments import add_max_megapixels, add_model, add_models_root, count
 
 if TYPE_CHECKING:
     from adet_training.train import TrainConfig
@@ -43,6 +43,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         help='a hyper-parameter, e.g. --set image_size=320; may be repeated',
     )
     add_seed(parser)
+    add_max_megapixels(parser)
 
 
 def add_backbone_weights(parser: argparse.ArgumentParser) -> None:

@@ -70,7 +70,9 @@ def summary(finished: Run, arguments: argparse.Namespace) -> dict[str, Any]:
         'backbone': backbone_text(manifest.backbone),
         'fit_seconds': finished.fit_seconds,
         'skipped': len(finished.unreadable),
-        'warnings': finished.warnings,
+        'unmatched_masks': finished.unmatched_masks,
+        'unfit_masks': finished.unfit_masks,
+        'warnings': list(finished.warnings),
         'next': next_command('deploy', finished.folder, carry=arguments),
     }
 
