@@ -147,12 +147,18 @@ def test_overlay_and_map_are_not_even_made_while_nobody_listens(ros, deployed, i
         ({'height': 4000}, 'which do not fill it'),
         ({'step': 3}, 'which do not fill it'),
         ({'width': 0}, 'which do not fill it'),
+        (
+            {'height': 10**5, 'width': 10**4},
+            '10000x100000 pixels are more than 300 megapixels; raise max_megapixels',
+        ),
     ],
 )
 def test_a_image_that_cannot_be_read_is_refused_and_the_node_lives_on(
-    ros, deployed, image, damage, reason
+    ros, deployed, image, damage, reason, monkeypatch
 ):
-    ros.detector(deployed)
+    # Restored in the end.
+    monkeypatch.setenv('ADET_MAX_MEGAPIXELS', '')
+    ros.detector(deployed, max_megapixels=300.0)
     results = ros.hear(AnomalyResult, 'padim/result')
     publisher = ros.publisher(ImageMessage, 'image_raw')
     bad = message_of(image, 1)

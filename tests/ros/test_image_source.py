@@ -116,6 +116,16 @@ def test_a_image_leaves_the_flight_when_every_model_has_its_row(ros, folder):
     ros.until(lambda: len(infos) == 2, 'the second')
 
 
+def test_images_above_the_limit_of_a_parameter_are_unreadable(ros, folder, monkeypatch):
+    # Restored in the end.
+    monkeypatch.setenv('ADET_MAX_MEGAPIXELS', '')
+    infos = ros.hear(ImageInfo, 'image_info')
+    ros.start(ImageSource, source=str(folder), publish_rate=0.0, max_megapixels=0.001)
+    ros.until(lambda: len(infos) == 5, 'all images')
+    told = '30x40 pixels are more than 0.001 megapixels; raise max_megapixels if'
+    assert [told in info.error for info in infos] == [True, True, False, True, True]
+
+
 def test_a_loop_has_no_end_and_stops_when_told(ros, folder):
     infos = ros.hear(ImageInfo, 'image_info')
     source = ros.start(ImageSource, source=str(folder), publish_rate=200.0, loop=True)

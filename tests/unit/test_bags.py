@@ -601,7 +601,10 @@ def test_the_command_says_which_images_a_damaged_bag_lost(
 
 
 def test_the_command_records(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     words = ['record', '--images', str(folder), '--bag', str(tmp_path / 'bag')]
     assert main([*words, '--storage', 'sqlite3', '--compression', 'png', '--rate', '5']) == 0
@@ -609,5 +612,12 @@ def test_the_command_records(
     assert re.search(r'bag: 7 images on /image_raw/compressed\n', out)
     assert main(words) == 1
     assert 'is there already' in capsys.readouterr().err
+    # Restored in the end.
+    monkeypatch.setenv('ADET_MAX_MEGAPIXELS', '')
+    words = ['record', '--images', str(folder), '--bag', str(tmp_path / 'small')]
+    assert main([*words, '--max-megapixels', '0.004']) == 0
+    assert '7 could not be read' in capsys.readouterr().out
+    assert main([*words, '--max-megapixels', 'many']) == 1
+    assert capsys.readouterr().err.startswith("error: max_megapixels is 'many', expected a number")
     with pytest.raises(SystemExit):
         main([*words, '--rate', '0'])

@@ -23,8 +23,10 @@ from adet_core.image import (
     encoding_layout,
     ENCODINGS,
     Image,
+    max_pixels,
     preprocess,
     read_image,
+    set_max_megapixels,
     to_bgr,
     unpack_image,
 )
@@ -514,7 +516,7 @@ def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(
 ) -> None:
     path = tmp_path / 'a.png'
     path.write_bytes(_png(30_000, 30_000, _png_chunk(b'IDAT', zlib.compress(bytes(100)))))
-    message = f'^{path}: 30000x30000 pixels are more than 200 megapixels; raise ADET_MAX_MEGAPIX'
+    message = f'^{path}: 30000x30000 pixels are more than 200 megapixels; raise max_megapixels'
     with _memory_limited(100_000_000), pytest.raises(ImageError, match=message):
         read_image(path)
     monkeypatch.setenv('ADET_MAX_MEGAPIXELS', '0.001')
@@ -531,6 +533,13 @@ def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(
         monkeypatch.setenv('ADET_MAX_MEGAPIXELS', word)
         with pytest.raises(ConfigError, match=f"^ADET_MAX_MEGAPIXELS is '{word}', expected"):
             read_image(path)
+        if word != '0':
+            with pytest.raises(ConfigError, match=f"^max_megapixels is '{word}', expected"):
+                set_max_megapixels(word)
+    # As an option or parameter has it; 0 leaves the environment's word alone.
+    for given, limit in ((0.001, 1000), ('0', 1000), (0.0, 1000), ('5', 5_000_000)):
+        set_max_megapixels(given)
+        assert max_pixels() == limit
 
 
 @pytest.mark.parametrize('kind', [b'IDAT', b'tEXt', b'fdAT'])

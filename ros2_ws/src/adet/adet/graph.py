@@ -183,6 +183,7 @@ def replay_graph(options: EvaluateOptions, *, has_ros2_bag: bool) -> Replay:
             f'--replayed={options.bag}',
             f'--topic={options.bag_topic}',
             f'--report={report}',
+            f'--max-megapixels={options.max_megapixels}',
         ],
     )
 

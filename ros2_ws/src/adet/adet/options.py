@@ -25,7 +25,20 @@ class OutputChoices:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BagChoices:
+class ImageChoices:
+    """What can be chosen wherever images are read."""
+
+    max_megapixels: float = option(
+        'largest image that is read, in millions of pixels; 0: what ADET_MAX_MEGAPIXELS says, or '
+        '200',
+        default=0.0,
+        minimum=0.0,
+        maximum=100_000.0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BagChoices(ImageChoices):
     """What can be chosen wherever a bag is read."""
 
     bag_topic: str = option(
@@ -76,7 +89,7 @@ class ModelChoices(ModelsRoot):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectorChoices(ModelChoices):
+class DetectorChoices(ModelChoices, ImageChoices):
     """What can be chosen for every detector of an inspection."""
 
     reliability: str = option(
@@ -217,7 +230,7 @@ class InspectLaunchOptions(InspectOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrainServerOptions(ModelsRoot):
+class RetrainServerOptions(ModelsRoot, ImageChoices):
     """Parameters of ``retrain_server``."""
 
     data_root: str = option('folder of train and test', default='data')

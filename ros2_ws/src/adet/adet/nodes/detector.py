@@ -32,6 +32,7 @@ from adet.image_topic import ImageTopic
 from adet.node import WorkerNode
 from adet.options import DetectorOptions
 from adet_core.errors import AdetError, BackendError, ConfigError
+from adet_core.image import set_max_megapixels
 from adet_core.inference.detector import Detector
 from adet_core.inference.inspection_service import InspectionService, Outcome
 from adet_core.inference.recent_images import RecentImages
@@ -67,6 +68,7 @@ class DetectorNode(WorkerNode):
         # they wait, on cores that the inference needs.
         cv2.setNumThreads(1)
         self._options = self.declare(DetectorOptions)
+        set_max_megapixels(self._options.max_megapixels)
         self._model = self._options.model or model
         if not self._model:
             msg = f'{self.get_name()}: parameter model is empty; name one of: {", ".join(FOLDERS)}'

@@ -27,6 +27,7 @@ from adet.node import WorkerNode
 from adet.options import ImageSourceOptions
 from adet.run_summary import Sent
 from adet_core.errors import ConfigError
+from adet_core.image import set_max_megapixels
 from adet_core.io.folders import readable
 from adet_core.io.open_source import open_source
 from adet_core.io.sources import Frame
@@ -50,6 +51,7 @@ class ImageSource(WorkerNode):
         """
         super().__init__('image_source', **options)
         self._options = self.declare(ImageSourceOptions)
+        set_max_megapixels(self._options.max_megapixels)
         self._source = open_source(self._options.source, topic=self._options.bag_topic)
         self.recorded = 0
         self.total = None if self._options.loop else self._source.total

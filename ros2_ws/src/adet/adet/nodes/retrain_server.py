@@ -22,6 +22,7 @@ from adet.node import AdetNode
 from adet.options import RetrainServerOptions
 from adet_core.bundle import open_bundle
 from adet_core.errors import AdetError, BundleError, ConfigError, describe, RejectedError
+from adet_core.image import set_max_megapixels
 from adet_core.models.names import deployed_folder
 from adet_core.paths import user_path
 from adet_core.retraining.child import CancelledError, Job, Places, RetrainProcess
@@ -44,6 +45,8 @@ class RetrainServer(AdetNode):
         """
         super().__init__('retrain_server', **options)
         self._options = chosen = self.declare(RetrainServerOptions)
+        # The retraining, a process of its own, inherits it.
+        set_max_megapixels(chosen.max_megapixels)
         data_root = user_path(chosen.data_root, 'data_root')
         allowed = chosen.allowed_root
         self._places = Places(

@@ -107,6 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    if limit := getattr(arguments, 'max_megapixels', None):
+        from adet_core.image import set_max_megapixels
+
+        set_max_megapixels(limit)
     fault = None
     try:
         result = arguments.command.run(arguments)

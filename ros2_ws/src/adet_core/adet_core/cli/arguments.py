@@ -34,6 +34,16 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_max_megapixels(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--max-megapixels``; the command ``adet`` itself sees to it."""
+    parser.add_argument(
+        '--max-megapixels',
+        metavar='M',
+        help='largest image that is read, in millions of pixels (default: what '
+        'ADET_MAX_MEGAPIXELS says, or 200)',
+    )
+
+
 def count(text: str) -> int:
     """An argument that is a number of things: 0 or more.
 

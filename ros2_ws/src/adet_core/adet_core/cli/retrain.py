@@ -12,7 +12,7 @@ from pathlib import Path
 import threading
 from typing import Any, TYPE_CHECKING
 
-from adet_core.cli.arguments import threads
+from adet_core.cli.arguments import add_max_megapixels, threads
 from adet_core.errors import ConfigError, RejectedError
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--threads', type=threads, default=0, help='of the computation (default 0: one per core)'
     )
+    add_max_megapixels(parser)
     parser.add_argument(
         '--rollback',
         # The spelling of earlier versions.

@@ -13,7 +13,7 @@ from adet_core.image.files import (
     read_image,
 )
 from adet_core.image.header import is_jpeg
-from adet_core.image.limits import check_pixels, max_pixels
+from adet_core.image.limits import check_pixels, max_pixels, set_max_megapixels
 from adet_core.image.pixels import (
     encoding_layout,
     ENCODINGS,
@@ -37,6 +37,7 @@ __all__ = [
     'preprocess',
     'read_file',
     'read_image',
+    'set_max_megapixels',
     'to_bgr',
     'unpack_image',
 ]

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from adet_core.errors import ConfigError, ImageError
 
 LIMIT_VARIABLE = 'ADET_MAX_MEGAPIXELS'
 """Name of the environment variable that sets the limit, in millions of pixels."""
-_DEFAULT_MEGAPIXELS = 200.0
+_DEFAULT_MEGAPIXELS = '200'
 
 
 def max_pixels() -> int:
@@ -19,15 +20,37 @@ def max_pixels() -> int:
     Raises:
         ConfigError: ``ADET_MAX_MEGAPIXELS`` is no positive number.
     """
-    text = os.environ.get(LIMIT_VARIABLE, '')
-    try:
-        megapixels = float(text) if text else _DEFAULT_MEGAPIXELS
-    except ValueError:
-        megapixels = 0.0
+    return _pixels(os.environ.get(LIMIT_VARIABLE) or _DEFAULT_MEGAPIXELS, LIMIT_VARIABLE)
+
+
+def set_max_megapixels(megapixels: float | str) -> None:
+    """Set the limit for this process, and for those that it starts.
+
+    Args:
+        megapixels: In millions of pixels; 0 leaves the limit as it is.
+
+    Raises:
+        ConfigError: It is no such number.
+    """
+    text = str(megapixels)
+    if _number(text) != 0:
+        _pixels(text, 'max_megapixels')
+        os.environ[LIMIT_VARIABLE] = text
+
+
+def _pixels(text: str, name: str) -> int:
+    megapixels = _number(text)
     if not 0 < megapixels < 1e6:
-        msg = f'{LIMIT_VARIABLE} is {text!r}, expected a number of megapixels'
+        msg = f'{name} is {text!r}, expected a number of megapixels'
         raise ConfigError(msg)
     return int(megapixels * 1e6)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def check_pixels(width: int, height: int, name: str, *, decoded: int = 0) -> None:
@@ -46,6 +69,6 @@ def check_pixels(width: int, height: int, name: str, *, decoded: int = 0) -> Non
     if max(width * height, decoded) > limit:
         msg = (
             f'{name}: {width}x{height} pixels are more than {limit / 1e6:g} megapixels; '
-            f'raise {LIMIT_VARIABLE} if it is meant to be so large'
+            'raise max_megapixels if it is meant to be so large'
         )
         raise ImageError(msg)

@@ -9,7 +9,7 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from adet_core.cli.arguments import count
+from adet_core.cli.arguments import add_max_megapixels, threads
 from adet_core.errors import ConfigError
 
 HELP = 'turn a bag, images or recorded results into figures and a report'
@@ -64,8 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='what runs the graphs: auto, onnxruntime, tensorrt',
     )
     parser.add_argument(
-        '--threads', type=count, default=0, metavar='N', help='of an inference; 0: one per core'
+        '--threads', type=threads, default=0, metavar='N', help='of an inference; 0: one per core'
     )
+    add_max_megapixels(parser)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from adet_core.cli.arguments import add_models_root
+from adet_core.cli.arguments import add_max_megapixels, add_models_root
 from adet_core.cli.next_command import next_command
 from adet_core.errors import BundleError, IncompleteError
 
@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='F',
         help='frame of the camera (default: %(default)s)',
     )
+    add_max_megapixels(parser)
     # For the next command alone.
     add_models_root(parser)
 
