@@ -254,11 +254,34 @@ def test_what_ros_does_not_take_is_one_clear_line(words, domain, message):
     assert message in line
 
 
-def test_a_node_in_a_domain_that_is_none_says_so_in_one_line():
-    env = {**os.environ, 'ROS_DOMAIN_ID': 'abc'}
-    script = 'import sys; from adet.nodes.csv_recorder import main; sys.exit(main())'
+@pytest.mark.parametrize(
+    ('module', 'domain', 'words', 'message'),
+    [
+        (
+            'adet.nodes.csv_recorder',
+            'abc',
+            [],
+            'ROS 2 cannot start: failed to initialize rcl: ROS_DOMAIN_ID is not',
+        ),
+        (
+            'adet_console.node',
+            'abc',
+            [],
+            'ROS 2 cannot start: failed to initialize rcl: ROS_DOMAIN_ID is not',
+        ),
+        (
+            'adet_console.node',
+            '',
+            ['--ros-args', '-p', 'output_dir:=~nosuch/x'],
+            "output_dir is '~nosuch/x': that home folder is not known here",
+        ),
+    ],
+)
+def test_a_process_that_cannot_start_says_so_in_one_line(module, domain, words, message):
+    env = {**os.environ, **({'ROS_DOMAIN_ID': domain} if domain else {})}
+    script = f'import sys; from {module} import main; sys.exit(main())'
     done = subprocess.run(
-        [sys.executable, '-c', script],
+        [sys.executable, '-c', script, *words],
         env=env,
         capture_output=True,
         text=True,
@@ -267,4 +290,4 @@ def test_a_node_in_a_domain_that_is_none_says_so_in_one_line():
     )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert 'error: ROS 2 cannot start: failed to initialize rcl: ROS_DOMAIN_ID is not' in line
+    assert f'error: {message}' in line

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from adet_core.errors import DatasetError
+from adet_core.errors import ConfigError, DatasetError
 from adet_core.io.folders import IMAGE_SUFFIXES, label_of, list_images
 from adet_core.io.open_source import is_bag, is_live, open_source
 from adet_core.io.sources import FolderSource, VideoSource
@@ -162,6 +162,8 @@ def test_the_home_folder_may_be_abbreviated(
     _draw(tmp_path / 'images' / '1.png')
     monkeypatch.setenv('HOME', str(tmp_path))
     assert open_source('~/images').total == 1
+    with pytest.raises(ConfigError, match=r'^source is .~nosuch/x.: that home folder'):
+        open_source('~nosuch/x')
 
 
 # ---- videos

@@ -120,9 +120,21 @@ def main(create: Callable[[], AdetNode]) -> int:
         0 when it finished or was told to stop; 1 after an error, whose line is on standard error.
     """
     environment.end_with_parent()
+    return guarded(lambda: run([create()]))
+
+
+def guarded(work: Callable[[], object]) -> int:
+    """Initialise ROS 2, do the work of a process, and end in order.
+
+    Args:
+        work: Called once ROS 2 is there.
+
+    Returns:
+        As `main`.
+    """
     try:
         init()
-        run([create()])
+        work()
     except KeyboardInterrupt:
         return 0
     # As the commands do: one line, whatever happens.

@@ -13,7 +13,6 @@ from collections.abc import Callable
 import contextlib
 from dataclasses import dataclass, field
 import math
-from pathlib import Path
 import threading
 import time
 from typing import Any
@@ -38,6 +37,7 @@ from adet_console.history import History, Verdict
 from adet_console.options import ConsoleOptions
 from adet_core.errors import AdetError, ConfigError
 from adet_core.image import to_bgr
+from adet_core.paths import user_path
 from adet_core.records import read_records, results_path
 
 Event = dict[str, Any]
@@ -176,7 +176,7 @@ class GraphLink(AdetNode):
 
     def _fill(self, detector: Detector) -> None:
         """The last rows of its result file, where it lies here."""
-        path = results_path(Path(self.options.output_dir).expanduser(), detector.model)
+        path = results_path(user_path(self.options.output_dir, 'output_dir'), detector.model)
         try:
             rows = list(read_records(path))[-self.options.history :] if path.exists() else []
         except (AdetError, OSError) as error:

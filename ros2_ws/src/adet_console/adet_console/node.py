@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 import signal
 import sys
 
@@ -16,7 +15,8 @@ from adet_console.frames import FrameStore
 from adet_console.link import GraphLink
 from adet_console.security import Guard, read_passwords
 from adet_console.server import Console
-from adet_core.errors import AdetError, ConfigError
+from adet_core.errors import ConfigError
+from adet_core.paths import user_path
 
 _AUDIT = 'console_audit.jsonl'
 
@@ -25,20 +25,21 @@ def make_console(link: GraphLink) -> Console:
     """The server for a node, by the node's parameters.
 
     Raises:
-        ConfigError: The passwords cannot be read, or are needed and missing.
+        ConfigError: A path cannot be used, or the passwords cannot be read, or are needed and
+            missing.
     """
     options = link.options
     file = options.password_file
     guard = Guard(
         options.host,
-        read_passwords(Path(file).expanduser()) if file else {},
+        read_passwords(user_path(file, 'password_file')) if file else {},
         options.allowed_hosts,
     )
     console = Console(
         link,
         guard,
-        audit=Path(options.output_dir).expanduser() / _AUDIT,
-        store=FrameStore(Path(options.data_root).expanduser()),
+        audit=user_path(options.output_dir, 'output_dir') / _AUDIT,
+        store=FrameStore(user_path(options.data_root, 'data_root')),
     )
     link.on_event, link.on_frame = console.on_event, console.on_frame
     return console
@@ -74,21 +75,15 @@ async def serve(link: GraphLink) -> None:
 
 def main() -> int:
     """Run the node; 0 when it was told to stop, 1 after an error."""
-    runner.init()
-    link = None
+    return runner.guarded(_serve_until_told)
+
+
+def _serve_until_told() -> None:
+    link = GraphLink()
     try:
-        link = GraphLink()
         asyncio.run(serve(link))
-    except (AdetError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)  # noqa: T201
-        return 1
-    except KeyboardInterrupt:
-        return 0
     finally:
-        if link is not None:
-            link.stop()
-        runner.end()
-    return 0
+        link.stop()
 
 
 if __name__ == '__main__':

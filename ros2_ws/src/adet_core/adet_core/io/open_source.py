@@ -19,6 +19,7 @@ from adet_core.io.sources import (
     FrameSource,
     VideoSource,
 )
+from adet_core.paths import user_path
 
 BAG_SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
 """What the names of storage files of ROS 2 end in, compressed or not."""
@@ -58,7 +59,8 @@ def open_source(spec: str, *, topic: str = '') -> FrameSource:
         topic: Bags only: the topic of the images; by default the only one, or ``image_raw``.
 
     Raises:
-        ConfigError: It is a rosbag, and the package that reads these is not installed.
+        ConfigError: It is no path, or is a rosbag, and the package that reads these is not
+            installed.
         DatasetError: It does not exist, is empty, or is none of these.
     """
     if match := _CAMERA.fullmatch(spec):
@@ -66,7 +68,7 @@ def open_source(spec: str, *, topic: str = '') -> FrameSource:
     if not spec:
         msg = 'source is empty; give a folder, a video, a bag or camera:N'
         raise DatasetError(msg)
-    path = Path(spec).expanduser()
+    path = user_path(spec, 'source')
     if not path.exists():
         msg = f'{spec}: no such folder, file or camera; give a folder, a video, a bag or camera:N'
         raise DatasetError(msg)
