@@ -549,6 +549,15 @@ def test_golden_arrays_have_to_fit(bundle_folder: Path, name: str, array: Any) -
         open_bundle(bundle_folder).golden()
 
 
+@pytest.mark.parametrize('name', ['scores', 'maps'])
+def test_golden_predictions_have_to_be_numbers(bundle_folder: Path, name: str) -> None:
+    arrays = dict(builders.golden(builders.statistics()).arrays())
+    arrays[name] = np.full_like(arrays[name], np.nan)
+    replace_file(bundle_folder, GOLDEN_FILE, builders.npz(arrays))
+    with pytest.raises(BundleError, match=rf"/golden\.npz: array '{name}' holds values that are"):
+        open_bundle(bundle_folder).golden()
+
+
 def test_golden_arrays_may_not_be_empty(bundle_folder: Path) -> None:
     arrays = {
         'images': np.zeros((0, 64, 64, 3), np.uint8),

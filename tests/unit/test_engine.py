@@ -82,6 +82,14 @@ def test_a_file_that_is_not_right_is_refused(bundle_folder: Path, name: str, dam
         read_engine(open_bundle(bundle_folder))
 
 
+def test_a_graph_as_long_as_it_likes_is_not_read(bundle_folder: Path) -> None:
+    path = bundle_folder / 'engine' / 'model.onnx'
+    os.truncate(path, 40 << 30)
+    message = f'has {40 << 30} bytes, more than {2 << 30} are not read; {EXPORT}'
+    with pytest.raises(BundleError, match=message):
+        read_engine(open_bundle(bundle_folder))
+
+
 def test_a_bundle_without_engine_says_how_to_make_one(tmp_path: Path) -> None:
     bundle = builders.make_bundle(tmp_path)
     with pytest.raises(BundleError, match=rf'model\.json: missing; {EXPORT} {tmp_path}'):
@@ -144,7 +152,9 @@ def test_an_export_between_the_two_reads_is_no_error(
 
 def test_a_large_record_is_refused(bundle_folder: Path) -> None:
     (bundle_folder / 'engine' / 'model.json').write_bytes(b' ' * (2 << 20))
-    with pytest.raises(BundleError, match=r'model\.json: larger than 1048576 bytes'):
+    with pytest.raises(
+        BundleError, match=r'model\.json: has \d+ bytes, more than 1048576 are not read'
+    ):
         read_engine(open_bundle(bundle_folder))
 
 

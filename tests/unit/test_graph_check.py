@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ import pytest
 
 from adet_core.bundle import ExportedGraph
 from adet_core.errors import BackendError
+from adet_core.inference import onnxruntime as onnxruntime_backend
 from adet_core.inference.backend import Backend
 from adet_core.inference.onnxruntime import OnnxRuntimeBackend
+from adet_core.inference.time_limit import TimeLimit
 
 SIZE = 32
 IMAGE = ('image', TensorProto.UINT8, ['N', SIZE, SIZE, 3])
@@ -158,3 +161,67 @@ def test_shapes_that_are_not_declared_are_checked_when_it_is_run(
     model = hidden_shapes_graph(score, anomaly_map)
     with pytest.raises(BackendError, match='inference failed: the graph gave float32'):
         run(model)
+
+
+def endless_graph() -> bytes:
+    """A model whose score comes out of a loop that does not end within a human life."""
+    number, truth, value = (
+        helper.make_tensor_value_info(name, kind, [])
+        for name, kind in (
+            ('number', TensorProto.INT64),
+            ('goes_on', TensorProto.BOOL),
+            ('value', TensorProto.FLOAT),
+        )
+    )
+    body = helper.make_graph(
+        [
+            helper.make_node('Identity', ['goes_on'], ['still']),
+            helper.make_node('Add', ['value', 'one'], ['next']),
+        ],
+        'body',
+        [number, truth, value],
+        [
+            helper.make_tensor_value_info('still', TensorProto.BOOL, []),
+            helper.make_tensor_value_info('next', TensorProto.FLOAT, []),
+        ],
+        [onnx.numpy_helper.from_array(np.float32(1), 'one')],
+    )
+    # From the image, so that it is no constant.
+    nodes = [
+        helper.make_node('Cast', ['image'], ['levels'], to=TensorProto.FLOAT),
+        helper.make_node('ReduceMean', ['levels'], ['mean'], keepdims=0),
+        helper.make_node('Loop', ['count', 'yes', 'mean'], ['sum'], body=body),
+        helper.make_node('Reshape', ['sum', 'shape'], ['score']),
+        helper.make_node('Identity', ['map'], ['anomaly_map']),
+    ]
+    constants = {
+        'count': np.array(10**15),
+        'yes': np.array(True),
+        'shape': np.array([1, 1]),
+        'map': right()['anomaly_map'],
+    }
+    return graph(nodes, [IMAGE], [SCORE, MAP], constants)
+
+
+def test_a_loop_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime_backend, 'time_limit', TimeLimit(0.1, look=0.05))
+    with pytest.raises(
+        BackendError, match=r'^inference was ended after 0\.1 s; export the bundle'
+    ):
+        run(endless_graph())
+    # Only the run that takes too long.
+    assert run(image_graph([SCORE, MAP], constants=right())).scores.shape == (1,)
+
+
+def test_data_outside_of_the_graph_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = onnx.load_from_string(image_graph([SCORE, MAP], constants=right()))
+    # In the working directory, where ONNX Runtime looks by itself.
+    (tmp_path / 'data').write_bytes(bytes(4 * SIZE * SIZE))
+    monkeypatch.chdir(tmp_path)
+    for one in model.graph.initializer:
+        onnx.external_data_helper.set_external_data(one, 'data')
+        one.ClearField('raw_data')
+    with pytest.raises(BackendError, match=r'^cannot load the graph: '):
+        run(model.SerializeToString())

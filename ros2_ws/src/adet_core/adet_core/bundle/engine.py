@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 import hashlib
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any, IO, NamedTuple
 
@@ -340,12 +341,14 @@ def _read(bundle: Bundle, name: str, limit: int) -> bytes:
             open_folder(bundle.folder, ENGINE_FOLDER) as folder,
             open_committed(folder, name) as file,
         ):
-            data = file.read(limit + 1)
+            # Not read and then counted: a sparse file may be as long as it likes.
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(size) if size <= limit else b''
     except OSError as error:
         reason = 'missing' if isinstance(error, FileNotFoundError) else str(error.strerror)
         raise _error(bundle, name, reason) from None
-    if len(data) > limit:
-        raise _error(bundle, name, f'larger than {limit} bytes')
+    if size > limit:
+        raise _error(bundle, name, f'has {size} bytes, more than {limit} are not read')
     return data
 
 

@@ -156,6 +156,10 @@ class Bundle:
             if arrays[name].shape != shape or arrays[name].dtype != dtype or count == 0:
                 msg = f'array {name!r} is {arrays[name].dtype} {arrays[name].shape}'
                 raise self._error(GOLDEN_FILE, msg)
+            if not np.isfinite(arrays[name]).all():
+                # Nothing that a graph gives would differ from them.
+                msg = f'array {name!r} holds values that are no numbers'
+                raise self._error(GOLDEN_FILE, msg)
         return Golden(arrays['images'], Prediction(arrays['scores'], arrays['maps']))
 
     @contextmanager
@@ -233,6 +237,9 @@ class Bundle:
             return dict(self.report.learned), dict(self.report.held_out)
         if KNOWN_IMAGES_FILE not in self.manifest.files:
             return {}, {}
+        if (size := self.manifest.files[KNOWN_IMAGES_FILE].size) > REPORT_LIMIT:
+            reason = f'has {size} bytes, more than {REPORT_LIMIT} are not read'
+            raise self._error(KNOWN_IMAGES_FILE, reason)
         with self.open(KNOWN_IMAGES_FILE) as file:
             try:
                 known = decode(KnownImages, parse_json(file.read()))

@@ -14,6 +14,7 @@ import json
 
 from adet_core.errors import BackendError
 from adet_core.inference.session import first_line, open_session
+from adet_core.inference.time_limit import time_limit
 from adet_core.models.gaussian_levels import GaussianLevels
 from adet_core.models.statistics_model import Floats, Statistics, StatisticsTransform
 
@@ -70,7 +71,8 @@ class GraphTransform(StatisticsTransform):
         """See `StatisticsTransform.__call__`."""
         names = [entry.name for entry in self._session.get_outputs()]
         try:
-            arrays = self._session.run(names, dict(statistics))
+            with time_limit.limited() as options:
+                arrays = self._session.run(names, dict(statistics), options)
         except Exception as error:  # noqa: BLE001 - its error types are not importable
             raise ValueError(first_line(error)) from None
         return dict(zip(names, arrays, strict=True))

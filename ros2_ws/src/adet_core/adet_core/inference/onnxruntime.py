@@ -18,6 +18,7 @@ from adet_core.inference.backend import BackendRequest, check_images, IMAGE_INPU
 from adet_core.inference.graph_check import check_graph, check_outputs
 from adet_core.inference.session import CPU, first_line, open_session
 from adet_core.inference.statistics_transform import GraphInputs
+from adet_core.inference.time_limit import time_limit
 from adet_core.prediction import Prediction
 
 
@@ -117,8 +118,11 @@ class OnnxRuntimeBackend:
             for output in outputs:
                 # Anew each time: a run fixes them to its own number of images.
                 self._binding.bind_output(output)
-            self._session.run_with_iobinding(self._binding)
+            with time_limit.limited() as options:
+                self._session.run_with_iobinding(self._binding, options)
             arrays: list[Any] = self._binding.copy_outputs_to_cpu()
+        except BackendError:
+            raise
         except Exception as error:  # noqa: BLE001 - its error types are not importable
             raise BackendError(f'inference failed: {first_line(error)}') from None
         return arrays

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import os
 
 import onnxruntime
 
@@ -12,6 +13,7 @@ from adet_core.errors import BackendError
 
 CPU = 'CPUExecutionProvider'
 _ERRORS_ONLY = 3
+_EXTERNAL_DATA = 'session.model_external_initializers_file_folder_path'
 
 
 def open_session(
@@ -35,6 +37,8 @@ def open_session(
     options.enable_cpu_mem_arena = keep_memory
     # Between runs, waiting threads would otherwise spin on cores that others need.
     options.add_session_config_entry('session.force_spinning_stop', '1')
+    # No checksum covers data outside of the graph: it is looked for where there is none.
+    options.add_session_config_entry(_EXTERNAL_DATA, os.devnull)
     try:
         return onnxruntime.InferenceSession(graph, options, providers=list(providers))
     except Exception as error:  # noqa: BLE001 - its error types are not importable
