@@ -133,6 +133,18 @@ def test_an_unreadable_image_is_skipped_and_named(small: Path) -> None:
     assert 'empty.png: cannot be decoded as an image' in data.unreadable[1]
 
 
+def test_grey_levels_that_would_all_be_white_are_refused(small: Path) -> None:
+    for name, peak in (('c', 1), ('d', 255)):
+        levels = np.linspace(0, peak, 96 * 128, dtype=np.float32).reshape(96, 128)
+        cv2.imwrite(str(small / 'train' / 'plate' / f'{name}.tiff'), levels)
+    data = _load(small)
+    assert [s.path.name for s in data.train] == ['a.png', 'b.png', 'c.tiff']
+    (line,) = data.unreadable
+    assert line.endswith(
+        'd.tiff: has float pixels up to 255, expected 0 to 1; save it with 16 bits'
+    )
+
+
 def test_too_few_readable_images_name_what_was_wrong(small: Path) -> None:
     folder = small / 'train' / 'plate'
     (folder / 'b.png').write_bytes(b'')

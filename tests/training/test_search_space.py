@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from optuna.trial import FixedTrial
@@ -10,6 +11,7 @@ import pytest
 
 from adet_core.errors import ConfigError
 from adet_training.models import known_models, load_adapter
+from adet_training.parameters import parse_settings, read_settings, read_yaml
 from adet_training.search_space import default_search_space, read_search_space, suggest
 
 pytestmark = pytest.mark.training
@@ -73,3 +75,21 @@ def test_a_wrong_search_space_is_one_line_with_file_and_parameter(
     message = str(caught.value)
     assert message.startswith(f'{tmp_path}/space.yaml: {expected}')
     assert '\n' not in message
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_is_no_file_of_settings(tmp_path: Path) -> None:
+    path = tmp_path / 'pipe.yaml'
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match=r'pipe\.yaml: is not a regular file$'):
+        read_yaml(path, 'no such file')
+
+
+@pytest.mark.parametrize('text', ['a: 2026-13-45', '[' * 10**5])
+def test_what_yaml_cannot_read_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / 'odd.yaml'
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r'odd\.yaml: not YAML \('):
+        read_settings(path)
+    with pytest.raises(ConfigError, match='is not a value; quote it'):
+        parse_settings([f'key={text.removeprefix("a: ")}'])

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 import json
+import os
 from pathlib import Path
 import re
 import shutil
@@ -521,6 +522,14 @@ def test_metadata_that_names_other_files_is_made_good_for(many: Path) -> None:
     source = BagSource(many)
     assert len(list(source)) == 40
     assert 'Some database files are missing' in source.warnings[0]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize('name', ['metadata.yaml', 'other.mcap'])
+def test_a_pipe_in_the_folder_of_a_bag_is_not_waited_for(many: Path, name: str) -> None:
+    (many / 'metadata.yaml').unlink()
+    os.mkfifo(many / name)
+    assert len(list(open_source(str(many)))) == 40
 
 
 def test_the_parts_of_a_split_recording_come_in_order(tmp_path: Path) -> None:

@@ -441,6 +441,21 @@ def test_a_missing_file_says_how_to_make_one(path: Path) -> None:
 # ---- earlier results
 
 
+@pytest.mark.timeout(20)
+def test_what_is_no_file_of_results_is_neither_waited_for_nor_read(tmp_path: Path) -> None:
+    pipe = tmp_path / 'pipe.csv'
+    os.mkfifo(pipe)
+    with pytest.raises(RecordError, match=r'pipe\.csv: is not a regular file; make it with'):
+        list(read_records(pipe))
+    long = tmp_path / 'long.csv'
+    RecordWriter(long).close()
+    os.truncate(long, 8 << 30)
+    with pytest.raises(RecordError, match=r'long\.csv: line 2 is damaged'):
+        list(read_records(long))
+    with pytest.raises(RecordError, match=r'long\.csv: its last 67108864 bytes are damaged; move'):
+        RecordWriter(long)
+
+
 def test_earlier_results_are_set_aside_under_the_time_of_their_last_change(path: Path) -> None:
     names = []
     for text in ('a', 'b', 'c'):

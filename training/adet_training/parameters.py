@@ -14,8 +14,13 @@ from typing import Any, get_type_hints, TypeVar
 import yaml
 
 from adet_core.errors import ConfigError, did_you_mean
+from adet_core.folder import open_regular
 from adet_core.objectives import OBJECTIVES
 from adet_training.hold_out import HELD_OUT_BY
+
+_LARGEST_FILE = 1 << 20
+# What PyYAML fails with: an impossible date is a ValueError, deep nesting a RecursionError.
+_NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 SOURCES = ('auto', 'labelled', 'normal')
 
@@ -159,10 +164,34 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(msg)
         try:
             values[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except _NO_YAML:
             msg = f'--set {key}: {text!r} is not a value; quote it'
             raise ConfigError(msg) from None
     return values
+
+
+def read_yaml(path: Path, missing: str) -> Any:
+    """What a YAML file holds.
+
+    Args:
+        path: The file.
+        missing: What to say if there is none.
+
+    Raises:
+        ConfigError: It cannot be read, or is no YAML.
+    """
+    try:
+        with open_regular(path) as file:
+            data = file.read(_LARGEST_FILE)
+    except FileNotFoundError:
+        raise ConfigError(f'{path}: {missing}') from None
+    except OSError as error:
+        raise ConfigError(f'{path}: {error.strerror}') from None
+    try:
+        return yaml.safe_load(data)
+    except _NO_YAML as error:
+        msg = f'{path}: not YAML ({str(error).splitlines()[0]})'
+        raise ConfigError(msg) from None
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -171,13 +200,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: The file is missing, or is no mapping.
     """
-    try:
-        values = yaml.safe_load(path.read_bytes())
-    except FileNotFoundError:
-        raise ConfigError(f'{path}: no such file of hyper-parameters') from None
-    except yaml.YAMLError as error:
-        msg = f'{path}: not YAML ({str(error).splitlines()[0]})'
-        raise ConfigError(msg) from None
+    values = read_yaml(path, 'no such file of hyper-parameters')
     if not isinstance(values, dict):
         msg = f'{path}: expected a mapping of hyper-parameters to values'
         raise ConfigError(msg)

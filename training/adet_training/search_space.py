@@ -16,10 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-import yaml
-
 from adet_core.errors import ConfigError
-from adet_training.parameters import make_parameters, Parameters
+from adet_training.parameters import make_parameters, Parameters, read_yaml
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -44,14 +42,7 @@ def read_search_space(path: Path, kind: type[Parameters]) -> Space:
     Raises:
         ConfigError: The file is missing or wrong; names the parameter.
     """
-    try:
-        space = yaml.safe_load(path.read_bytes())
-    except FileNotFoundError:
-        msg = f'{path}: no such search space; name one with --search-space FILE'
-        raise ConfigError(msg) from None
-    except yaml.YAMLError as error:
-        msg = f'{path}: not YAML ({str(error).splitlines()[0]})'
-        raise ConfigError(msg) from None
+    space = read_yaml(path, 'no such search space; name one with --search-space FILE')
     if not isinstance(space, dict) or not space:
         msg = f'{path}: expected hyper-parameters and what they may be'
         raise ConfigError(msg)

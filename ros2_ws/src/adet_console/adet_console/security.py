@@ -18,6 +18,7 @@ import time
 from urllib.parse import urlsplit
 
 from adet_core.errors import ConfigError
+from adet_core.folder import open_regular
 
 ROLES = ('viewer', 'operator')
 """What each may do, in rising order: look; mark, retrain and set thresholds."""
@@ -29,6 +30,7 @@ _SESSION_S = 12 * 3600
 _SESSIONS = 256
 _TRIES, _TRIES_S = 5, 60.0
 _CLIENTS = 1024
+_LARGEST = 1 << 20
 
 
 def hash_password(password: str) -> str:
@@ -66,9 +68,12 @@ def read_passwords(path: Path) -> dict[str, str]:
         ConfigError: The file cannot be read by its owner alone, or a line is wrong.
     """
     try:
-        mode, text = path.stat().st_mode, path.read_text('utf-8')
-    except OSError as error:
-        msg = f'{path}: {error.strerror}; make it with: adet console-password {path}'
+        with open_regular(path) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(_LARGEST).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else 'is no text'
+        msg = f'{path}: {reason}; make it with: adet console-password {path}'
         raise ConfigError(msg) from None
     if mode & 0o077:
         msg = f'{path}: others may read the passwords; run: chmod 600 {path}'

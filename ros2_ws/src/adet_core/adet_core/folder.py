@@ -235,6 +235,23 @@ def open_folder(path: Path, *names: str, make: bool = False) -> Folder:
     return folder
 
 
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file that somebody named for reading; a pipe or device is not waited for.
+
+    Raises:
+        OSError: It is missing, cannot be read, or is no regular file.
+    """
+    # A pipe without a writer would block.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, 'rb')
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, 'is not a regular file', str(path))
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace one file: a reader sees the old bytes or the new ones, never a part.
 

@@ -20,6 +20,7 @@ import re
 from typing import Any
 
 from adet_core.errors import RecordError
+from adet_core.folder import open_regular
 from adet_core.scoring import Region
 
 # Enough of the file's end to find the last whole line and the frames a restart may see again.
@@ -28,6 +29,10 @@ _RECENT = 64
 # Longer than any path; the reader of Python's csv module ends at 131,072.
 _LONGEST_CELL = 4096
 _NUMBERS = {'score', 'normalised_score', 'threshold', 'inference_ms', 'latency_ms', 'p_value'}
+# All cells of a row, each sign of which may take some bytes.
+_LONGEST_LINE = 1 << 20
+# Zeros that a power cut left behind the last row, at most.
+_LONGEST_TAIL = 1 << 26
 # What spreadsheets take for a formula, and what was made safe before.
 _FORMULA = re.compile("'*[=+\\-@\t＝＋－＠]")  # noqa: RUF001 - wide signs count, too
 
@@ -248,10 +253,13 @@ class RecordWriter:
             return head.decode(), []
         tail = _TAIL_BYTES
         lines, torn = self._tail(size, max(len(header), size - tail), len(header))
-        while not lines and tail < size:
+        while not lines and tail < min(size, _LONGEST_TAIL):
             # The torn end is longer than that; a power cut can leave any number of zero bytes.
             tail *= 2
             lines, torn = self._tail(size, max(len(header), size - tail), len(header))
+        if not lines and size - tail > len(header):
+            msg = f'{self.path}: its last {tail} bytes are damaged; move it away'
+            raise RecordError(msg)
         if torn:
             os.ftruncate(self._descriptor, size - len(torn))
         rows = [_parse(line, self._columns) for line in lines[-_RECENT:]]
@@ -275,16 +283,17 @@ def read_records(path: Path) -> Iterator[Record]:
         RecordError: The file is missing, is not one of adet's, or a line in its midst is damaged.
     """
     try:
-        with path.open('rb') as file:
-            columns = _columns_of(file.readline())
+        with open_regular(path) as file:
+            columns = _columns_of(file.readline(_LONGEST_LINE))
             if columns is None:
                 msg = f'{path}: not a results file of this adet (other columns)'
                 raise RecordError(msg)
-            for number, line in enumerate(file, start=2):
+            lines = iter(lambda: file.readline(_LONGEST_LINE), b'')
+            for number, line in enumerate(lines, start=2):
                 row = _parse(line, columns)
                 if row is not None:
                     yield row
-                elif line.endswith(b'\n'):
+                elif line.endswith(b'\n') or len(line) == _LONGEST_LINE:
                     msg = f'{path}: line {number} is damaged; remove it'
                     raise RecordError(msg)
     except OSError as error:

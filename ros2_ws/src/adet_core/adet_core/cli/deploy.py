@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 from pathlib import Path
 import sys
 from typing import Any, TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import Any, TYPE_CHECKING
 from adet_core.cli.arguments import add_models_root
 from adet_core.cli.next_command import next_command
 from adet_core.errors import BundleError, ConfigError
+from adet_core.folder import open_regular
 
 if TYPE_CHECKING:
     from adet_core.bundle import Bundle
@@ -102,9 +104,10 @@ def _tested_folder(run_dir: Path, category: str) -> str:
     """Where the run's test images lie; a camera for a run that had none."""
     table = run_dir / 'test_result' / 'predictions.csv'
     try:
-        with table.open(newline='', encoding='utf-8', errors='surrogateescape') as file:
+        with open_regular(table) as data:
+            file = io.TextIOWrapper(data, 'utf-8', errors='surrogateescape', newline='')
             first = Path(next(csv.DictReader(file))['path'])
-    except (OSError, StopIteration, KeyError):
+    except (OSError, StopIteration, KeyError, csv.Error):
         return 'camera:0'
     folder = next((parent for parent in first.parents if parent.name == category), first.parent)
     return str(folder) if folder.is_dir() else 'camera:0'

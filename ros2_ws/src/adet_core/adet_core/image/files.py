@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-import stat
 from typing import Any
 
 import cv2
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adet_core.errors import ImageError
+from adet_core.folder import open_regular
 from adet_core.image.header import Header, read_header
 from adet_core.image.limits import check_pixels, max_pixels
 from adet_core.image.pixels import BAYER, Image, scale_to_8bit
@@ -55,18 +55,12 @@ def read_file(path: Path, *, limit: int | None = None) -> bytes:
     """
     limit = _BYTES_PER_PIXEL * max_pixels() + _ROOM if limit is None else limit
     try:
-        # A pipe without a writer would block.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, 'rb') as file:
-            status = os.fstat(descriptor)
-            if stat.S_ISDIR(status.st_mode):
-                raise ImageError(f'{path}: Is a directory')
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError(f'{path}: is not a regular file')
-            if status.st_size > limit:
-                msg = f'{path}: has {status.st_size} bytes, more than {limit} are not read'
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                msg = f'{path}: has {size} bytes, more than {limit} are not read'
                 raise ImageError(msg)
-            return file.read(status.st_size)
+            return file.read(size)
     except OSError as error:
         raise ImageError(f'{path}: {error.strerror}') from None
     except ValueError:

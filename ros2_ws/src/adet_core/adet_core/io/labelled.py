@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from adet_core.errors import ImageError
-from adet_core.image import decode_image, ImageArray, preprocess, read_file
+from adet_core.image import decode_image, Image, ImageArray, preprocess, read_file
 from adet_core.io.feedback import is_feedback
 from adet_core.io.folders import ignore_file, LABELS, OnFile
 from adet_core.io.masks import Mask, Masks
@@ -81,7 +81,7 @@ class LabelledReader:
             sha256 = hashlib.sha256(data).hexdigest()
             if sha256 in known:
                 return None
-            image = decode_image(data, str(path))
+            image = _with_known_range(decode_image(data, str(path)), path)
         except ImageError as error:
             self.unreadable.append(str(error))
             return None
@@ -93,3 +93,11 @@ class LabelledReader:
             mask = self.masks.read(path, image.size, self._size)
         pixels = preprocess(image, self._size)
         return LabelledImage(path, pixels, label, mask, sha256, is_feedback(path))
+
+
+def _with_known_range(image: Image, path: Path) -> Image:
+    """Refuse grey levels that would all become white; on a robot, ``float_range`` says more."""
+    if image.encoding == '32FC1' and (peak := np.nanmax(image.pixels, initial=0)) > 1:
+        msg = f'{path}: has float pixels up to {peak:g}, expected 0 to 1; save it with 16 bits'
+        raise ImageError(msg)
+    return image

@@ -18,6 +18,7 @@ from rosbags.rosbag2 import Reader
 import yaml
 
 from adet_core.errors import BagError
+from adet_core.folder import open_regular
 from adet_evaluation.bags.messages import BagTypes, LARGEST_RECORD
 
 STORAGES = {'.mcap': 'mcap', '.db3': 'sqlite3'}
@@ -163,7 +164,8 @@ class Bag:
             _refuse_foreign(self.path)
             return [self._open_file(self.path)]
         files = sorted(
-            (file for file in self.path.glob('*') if file.suffix in STORAGES), key=_in_order
+            (one for one in self.path.glob('*') if one.suffix in STORAGES and one.is_file()),
+            key=_in_order,
         )
         if not self.path.is_dir():
             msg = f'{self.path}: no such bag'
@@ -251,7 +253,7 @@ class _Torn:
     def _records(self) -> Iterator[tuple[Schema, Channel, McapMessage]]:
         schemas: dict[int, Schema] = {}
         channels: dict[int, Channel] = {}
-        with self.path.open('rb') as file:
+        with open_regular(self.path) as file:
             reader = StreamReader(file, validate_crcs=True, record_size_limit=LARGEST_RECORD)
             records = reader.records
             while True:
@@ -274,7 +276,7 @@ class _Torn:
 def _told_counts(path: Path) -> dict[str, int]:
     """Messages by topic, as the metadata of a bag folder says; empty without such."""
     try:
-        with (path / _METADATA).open('rb') as file:
+        with open_regular(path / _METADATA) as file:
             told = yaml.safe_load(file.read(_LARGEST_METADATA))
         return {
             one['topic_metadata']['name']: int(one['message_count'])
