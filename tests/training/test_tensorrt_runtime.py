@@ -58,7 +58,7 @@ class Host:
             'adet_core.inference.tensorrt.backend.find_library', lambda: self._library
         )
         monkeypatch.setattr('adet_core.inference.tensorrt.backend.build_plan', self._build)
-        self.has('Orin', '8.7')
+        self.has('RTX', '8.6')
 
     def has(self, name, capability):
         """Exchange its GPU."""
@@ -138,7 +138,7 @@ def test_an_engine_is_built_compared_and_kept(host, robot, deployed):
     stages = []
     detector = Detector.load(robot, progress=lambda *told: stages.append(told))
     assert detector.backend.name.startswith('tensorrt_rtx ')
-    assert '(Orin, fp32, scores within ' in detector.backend.name
+    assert '(RTX, fp32, scores within ' in detector.backend.name
     assert detector.backend_reason == ''
     assert stages[0] == ('building the engine', 0, None)
     record = read_record(open_bundle(robot)).plan
@@ -159,7 +159,7 @@ def test_an_engine_that_is_stale_or_broken_is_built_again(host, robot, change):
     plan = robot / 'engine' / 'model.plan'
     before = plan.read_bytes()
     if change in {'gpu', 'capability'}:
-        host.has(*(('Xavier', '8.7') if change == 'gpu' else ('Orin', '9.0')))
+        host.has(*(('A10', '8.6') if change == 'gpu' else ('RTX', '12.0')))
     elif change == 'version':
         host.upgrade('99.0')
     elif change == 'plan':
@@ -215,7 +215,7 @@ def test_an_engine_in_fp16_says_how_far_it_drifts(host, deployed, tmp_path):
     bundle = copy_bundle(open_bundle(deployed.bundle), tmp_path / 'robot' / 'PaDiM')
     export(bundle, precision='fp16')
     detector = Detector.load(bundle.folder)
-    assert '(Orin, fp16, scores within ' in detector.backend.name
+    assert '(RTX, fp16, scores within ' in detector.backend.name
     assert read_record(bundle).plan.parity.flips == 0
     assert read_record(bundle).plan.parity.score_difference > 0
     assert host.builds == 1
@@ -273,6 +273,19 @@ def test_memory_is_given_back_by_whatever_thread_is_the_last(host, robot):
         pool.submit(detectors.clear).result()
     gc.collect()
     assert host.device.used == used
+
+
+def test_a_gpu_that_this_tensorrt_does_not_know_is_refused_before_a_build(host, robot):
+    host.has('NVIDIA H100', '9.0')
+    reason = r'tensorrt_rtx .* does not run on NVIDIA H100, of compute capability 9.0; install'
+    with pytest.raises(BackendError, match=reason):
+        Detector.load(robot, backend='tensorrt')
+    assert 'does not run on NVIDIA H100' in Detector.load(robot).backend_reason
+    assert host.builds == 0
+    # It builds for the GPUs to come, too.
+    for capability in ('8.6', '12.1', '13.0'):
+        host.gpu.capability = capability
+        find_library().check(host.gpu.name, host.gpu.capability)
 
 
 @pytest.mark.usefixtures('host', 'traced')
@@ -352,7 +365,7 @@ def test_what_fails_after_it_was_started_fails_for_whoever_started_it(host, depl
     host.device.lost = 'unspecified launch failure'
     second = backend.start(golden.images[1:2])
     for finish in (first, second, first):
-        with pytest.raises(BackendError, match=r'Orin failed .*launch failure'):
+        with pytest.raises(BackendError, match=r'RTX failed .*launch failure'):
             finish()
 
 
@@ -408,7 +421,7 @@ def test_options_of_the_environment_are_checked(monkeypatch, variable, value, ex
 def test_a_device_without_memory_is_named(host, robot):
     first = Detector.load(robot)
     host.device.limit = host.device.used + 1000
-    with pytest.raises(BackendError, match=r'Orin is out of memory .*; run fewer models'):
+    with pytest.raises(BackendError, match=r'RTX is out of memory .*; run fewer models'):
         first.backend.fork()
     # The one in service goes on.
     assert np.isfinite(first.backend.run(np.zeros((1, 64, 64, 3), np.uint8)).scores).all()
@@ -419,7 +432,7 @@ def test_a_lost_device_is_an_error_for_every_image(host, robot, deployed):
     detector = Detector.load(robot)
     host.device.lost = 'unspecified launch failure'
     for image in images(deployed, 2):
-        with pytest.raises(BackendError, match=r'Orin failed .*launch failure.*; start the node'):
+        with pytest.raises(BackendError, match=r'RTX failed .*launch failure.*; start the node'):
             detector.inspect(image)
 
 

@@ -4,19 +4,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+import warnings
 
+from builders import make_bundle, make_engine, SIZE
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper, TensorProto
 import onnxruntime
 import pytest
 
-from adet_core.bundle import ExportedGraph
+from adet_core.bundle import ExportedGraph, read_engine
 from adet_core.errors import BackendError
 from adet_core.inference import onnxruntime as ort
 from adet_core.inference import winograd
-from adet_core.inference.session import CPU
+from adet_core.inference.session import open_session
 from adet_core.inference.winograd import use_winograd
 
 FLOAT = TensorProto.FLOAT
@@ -176,10 +179,26 @@ def test_the_cpu_is_given_tiles_and_a_gpu_is_not(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(BackendError, match='it was not exported by adet'):
         ort.OnnxRuntimeBackend(ExportedGraph(_graph().SerializeToString()))
     assert len(given) == 1
-    monkeypatch.setattr(ort, '_providers', lambda: ['CUDAExecutionProvider', CPU])
-    with pytest.raises(BackendError):
+    monkeypatch.setattr(ort, 'has_cuda', lambda: True)
+    monkeypatch.setattr(ort, 'open_cuda_session', open_session)
+    with pytest.raises(BackendError, match='it was not exported by adet'):
         ort.OnnxRuntimeBackend(ExportedGraph(_graph().SerializeToString()))
     assert len(given) == 1
+
+
+def test_a_gpu_that_cannot_be_used_is_passed_over_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_bundle(tmp_path / 'PaDiM')
+    make_engine(bundle)
+    monkeypatch.setattr(ort, 'has_cuda', lambda: True)
+    with warnings.catch_warnings():
+        # ONNX Runtime says that it was built without.
+        warnings.simplefilter('ignore')
+        backend = ort.OnnxRuntimeBackend(read_engine(bundle), threads=1)
+    assert backend.name.startswith('onnxruntime (CPU, onnxruntime cannot use the GPU: ')
+    backend.bind(bundle.statistics())
+    assert np.isfinite(backend.run(np.zeros((1, SIZE, SIZE, 3), np.uint8)).scores).all()
 
 
 def test_a_damaged_graph_is_refused() -> None:

@@ -16,7 +16,7 @@ from adet_core.bundle import ExportedGraph
 from adet_core.errors import BackendError
 from adet_core.inference.backend import BackendRequest, check_images, IMAGE_INPUT
 from adet_core.inference.graph_check import check_graph, check_outputs
-from adet_core.inference.session import CPU, first_line, open_session
+from adet_core.inference.session import CUDA, first_line, has_cuda, open_cuda_session, open_session
 from adet_core.inference.statistics_transform import GraphInputs
 from adet_core.inference.time_limit import time_limit
 from adet_core.prediction import Prediction
@@ -47,10 +47,7 @@ class OnnxRuntimeBackend:
         Raises:
             BackendError: ONNX Runtime refuses the graph.
         """
-        providers = _providers()
-        # ONNX Runtime has no Winograd convolutions for the CPU, CUDA has its own.
-        onnx = _with_winograd(graph.onnx) if providers == [CPU] else graph.onnx
-        self._session = open_session(onnx, threads=threads, providers=providers)
+        self._session, self._reason = _open(graph.onnx, threads)
         self._image_shape = check_graph(self._session)
         self._inputs = GraphInputs(graph, threads=threads)
         self._outputs = {entry.name for entry in self._session.get_outputs()}
@@ -60,7 +57,7 @@ class OnnxRuntimeBackend:
     def name(self) -> str:
         """For people: the library and device."""
         provider = self._session.get_providers()[0].removesuffix('ExecutionProvider')
-        return f'onnxruntime ({provider})'
+        return f'onnxruntime ({provider}{self._reason})'
 
     def fork(self) -> OnnxRuntimeBackend:
         """See `adet_core.inference.backend.Backend.fork`."""
@@ -76,7 +73,7 @@ class OnnxRuntimeBackend:
     def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
         """See `adet_core.inference.backend.Backend.bind`."""
         arrays = self._inputs(statistics)
-        device = 'cuda' if 'CUDA' in self.name else 'cpu'
+        device = 'cuda' if self._session.get_providers()[0] == CUDA else 'cpu'
         values = {
             name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device)
             for name, array in arrays.items()
@@ -138,6 +135,13 @@ def _with_winograd(graph: bytes) -> bytes:
         raise BackendError(f'cannot load the graph: {first_line(error)}') from None
 
 
-def _providers() -> list[str]:
-    available = onnxruntime.get_available_providers()
-    return [name for name in ('CUDAExecutionProvider', CPU) if name in available]
+def _open(graph: bytes, threads: int) -> tuple[onnxruntime.InferenceSession, str]:
+    """A session on the GPU if that can be used, otherwise on the CPU, with the reason for it."""
+    reason = ''
+    if has_cuda():
+        try:
+            return open_cuda_session(graph, threads=threads), ''
+        except BackendError as error:
+            reason = f', {error}'
+    # ONNX Runtime has no Winograd convolutions for the CPU, CUDA has its own.
+    return open_session(_with_winograd(graph), threads=threads), reason

@@ -5,26 +5,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 import os
+from typing import Any
 
 import onnxruntime
 
 from adet_core.errors import BackendError
 
-CPU = 'CPUExecutionProvider'
+CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
+# Ten bits of mantissa are not the fp32 that the trained model was checked with.
+CUDA_OPTIONS = {'use_tf32': '0'}
 _ERRORS_ONLY = 3
 _EXTERNAL_DATA = 'session.model_external_initializers_file_folder_path'
 
 
 def open_session(
-    graph: bytes, *, threads: int, providers: Sequence[str] = (CPU,), keep_memory: bool = True
+    graph: bytes, *, threads: int, providers: Sequence[Any] = (CPU,), keep_memory: bool = True
 ) -> onnxruntime.InferenceSession:
     """Load a graph.
 
     Args:
         graph: An ONNX model.
         threads: Threads of one run; 0 is one per core.
-        providers: Execution providers of ONNX Runtime, best first.
+        providers: Execution providers of ONNX Runtime, best first; with options, as pairs.
         keep_memory: Whether the memory of a run is kept for the next one.
 
     Raises:
@@ -43,6 +48,27 @@ def open_session(
         return onnxruntime.InferenceSession(graph, options, providers=list(providers))
     except Exception as error:  # noqa: BLE001 - its error types are not importable
         raise BackendError(f'cannot load the graph: {first_line(error)}') from None
+
+
+def has_cuda() -> bool:
+    """Whether this ONNX Runtime was built with CUDA; a GPU may still be missing."""
+    return CUDA in onnxruntime.get_available_providers()
+
+
+def open_cuda_session(graph: bytes, *, threads: int) -> onnxruntime.InferenceSession:
+    """Load a graph on the GPU.
+
+    Raises:
+        BackendError: ONNX Runtime refuses the graph, or cannot use the GPU.
+    """
+    # Libraries of CUDA that came as wheels; what it prints is for its developers.
+    with redirect_stdout(StringIO()) as told:
+        onnxruntime.preload_dlls()
+    session = open_session(graph, threads=threads, providers=[(CUDA, CUDA_OPTIONS), CPU])
+    if session.get_providers()[0] != CUDA:
+        reason = next(iter(told.getvalue().splitlines()), 'its log says why')
+        raise BackendError(f'onnxruntime cannot use the GPU: {reason}')
+    return session
 
 
 def first_line(error: Exception) -> str:

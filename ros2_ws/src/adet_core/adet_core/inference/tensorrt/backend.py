@@ -53,6 +53,7 @@ def open_tensorrt(request: BackendRequest) -> TensorRtBackend:
         # First: to load TensorRT takes memory and time, for nothing without a GPU.
         find_gpu()
     library, gpu = find_library(), find_gpu()
+    library.check(gpu.name, gpu.capability)
     inputs = _inputs(bundle, graph)
     try:
         plan, record = load_plan(bundle, _identity(bundle, graph, library, gpu))
@@ -98,6 +99,8 @@ def build_for(
         BundleError: A file of the bundle is missing or damaged.
         ConfigError: An option makes no sense.
     """
+    if gpu is not None:
+        library.check(gpu.name, gpu.capability)
     inputs = _inputs(bundle, graph)
     identity = _identity(bundle, graph, library, gpu)
     plan, timings = build_plan(

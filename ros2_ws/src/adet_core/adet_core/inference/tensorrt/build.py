@@ -11,7 +11,7 @@ from typing import Any
 from adet_core.bundle import BuildOptions
 from adet_core.errors import BackendError
 from adet_core.inference.backend import IMAGE_INPUT
-from adet_core.inference.tensorrt.library import TensorRtLibrary
+from adet_core.inference.tensorrt.library import last_error, TensorRtLibrary
 from adet_core.progress import ProgressCallback, silent
 
 # A memory bank may grow to this length before its engine must be built again.
@@ -60,13 +60,13 @@ def build_plan(
     """
     options.check()
     trt = library.api
-    log = _make_log(trt)
+    log = library.make_log()
     try:
         builder = trt.Builder(log)
         network = builder.create_network(_network_flags(library, options))
     except (RuntimeError, TypeError):
         # Full TensorRT without a GPU: its constructors return nothing.
-        raise BackendError(f'{library} cannot build here: {_last(log)}') from None
+        raise BackendError(f'{library} cannot build here: {last_error(log)}') from None
     if not library.reads_opset_18:
         # Every command would have to load onnx otherwise.
         from adet_core.inference.tensorrt.downgrade_opset import downgrade_opset
@@ -86,7 +86,7 @@ def build_plan(
     progress(_STAGE, 0, None)
     plan = _run(trt, builder, network, config, progress)
     if plan is None:
-        raise BackendError(f'{library} cannot build the engine: {_last(log)}')
+        raise BackendError(f'{library} cannot build the engine: {last_error(log)}')
     return bytes(plan), b'' if cache is None else bytes(cache.serialize())
 
 
@@ -242,23 +242,3 @@ class _Watcher:
                 self._progress(_STAGE, done, total)
             except Exception as error:  # noqa: BLE001 - raised when TensorRT has returned
                 self.error = error
-
-
-def _make_log(trt: Any) -> Any:
-    class Log(trt.ILogger):  # type: ignore[misc, name-defined]
-        """Keeps TensorRT's errors, for ours."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            """Called by TensorRT, from any of its threads."""
-            if severity in {trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR}:
-                self.errors.append(message)
-
-    return Log()
-
-
-def _last(log: Any) -> str:
-    return ' '.join(log.errors[-1].split()) if log.errors else 'it gives no reason'

@@ -51,6 +51,51 @@ class TensorRtLibrary(NamedTuple):
         """Whether a network can be told to keep the graph's types: from TensorRT 9 on."""
         return hasattr(self.api.NetworkDefinitionCreationFlag, 'STRONGLY_TYPED')
 
+    def check(self, name: str, capability: str) -> None:
+        """Check that engines can be built for a GPU: TensorRT for RTX leaves data centres out.
+
+        Args:
+            name: Of the GPU.
+            capability: Its compute capability, e.g. ``8.7``.
+
+        Raises:
+            BackendError: They cannot.
+        """
+        if self.name != _FOR_RTX:
+            return
+        known = {
+            int(kind.removeprefix('SM'))
+            for kind in self.api.ComputeCapability.__members__
+            if kind.startswith('SM')
+        }
+        number = int(capability.replace('.', ''))
+        # It builds for the GPUs to come, too.
+        if number not in known and number < max(known):
+            msg = f'{self} does not run on {name}, of compute capability {capability}'
+            raise BackendError(f'{msg}; install TensorRT itself, or onnxruntime-gpu')
+
+    def make_log(self) -> Any:
+        """A logger that keeps TensorRT's errors, for `last_error`."""
+        trt = self.api
+
+        class Log(trt.ILogger):  # type: ignore[misc, name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+                self.errors: list[str] = []
+
+            def log(self, severity: Any, message: str) -> None:
+                """Called by TensorRT, from any of its threads."""
+                if severity in {trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR}:
+                    # In service it lives as long as the node.
+                    self.errors[:] = [message]
+
+        return Log()
+
+
+def last_error(log: Any) -> str:
+    """The last error that TensorRT told a logger, in one line."""
+    return ' '.join(log.errors[-1].split()) if log.errors else 'it gives no reason'
+
 
 def is_installed() -> bool:
     """Whether there is a TensorRT, without loading it."""

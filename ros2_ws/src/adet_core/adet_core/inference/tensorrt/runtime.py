@@ -26,7 +26,7 @@ from adet_core.inference.tensorrt.gpu import (
     RunOptions,
     Stream,
 )
-from adet_core.inference.tensorrt.library import TensorRtLibrary
+from adet_core.inference.tensorrt.library import last_error, TensorRtLibrary
 from adet_core.prediction import Prediction
 
 # TensorRT's alignment of the addresses of tensors, in bytes.
@@ -73,12 +73,13 @@ class TensorRtBackend:
         self.detail, self.overlaps = '', self._options.streams > 1
         trt = library.api
         # Kept as long as the engine: TensorRT does not.
-        self._log = trt.Logger(trt.Logger.ERROR)
+        self._log = library.make_log()
         with gpu.current():
             self._runtime = trt.Runtime(self._log)
             self._engine = self._runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
-                raise EngineError(f'{library} cannot load the engine on {gpu.name}')
+                msg = f'{library} cannot load the engine on {gpu.name}'
+                raise EngineError(f'{msg}: {last_error(self._log)}')
             self._config = _runtime_config(trt, self._engine)
         least, _, most = map(tuple, self._engine.get_tensor_profile_shape(IMAGE_INPUT, 0))
         self._image_shape, self._max_batch = least[1:], most[0]
@@ -115,8 +116,8 @@ class TensorRtBackend:
         make = self._engine.create_execution_context
         context = make() if self._config is None else make(self._config)
         if context is None:
-            msg = f'{self._gpu.name} is out of memory for another run of the engine'
-            raise BackendError(f'{msg}; run fewer models')
+            msg = f'{self._gpu.name} has no room for another run of the engine'
+            raise BackendError(f'{msg} ({last_error(self._log)}); run fewer models')
         return context
 
     def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
@@ -170,7 +171,9 @@ class TensorRtBackend:
         self._next = (self._next + 1) % len(self._own.lanes)
         run = lane.start(images)
         if run is None:
-            raise BackendError(f'{self.name} refuses to run the engine; start the node again')
+            reason = last_error(self._log)
+            msg = f'{self.name} refuses to run the engine ({reason}); start the node again'
+            raise BackendError(msg)
         return run
 
     def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
