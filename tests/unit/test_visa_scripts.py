@@ -1,44 +1,41 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""The two scripts that fetch and arrange VisA, run for real on a small archive of its layout."""
+"""Fetching and arranging VisA, with a small archive of its layout."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+import errno
+import fcntl
 import functools
 import hashlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import io
+import multiprocessing
 import os
 from pathlib import Path
 import re
+import resource
 import shutil
 import signal
 import socket
 import subprocess
 import tarfile
 import threading
-import time
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import visa as script
 
 from adet_core.io.folders import label_of, list_images
 
-SCRIPTS = Path(__file__).parents[2] / 'data' / 'shellscript'
-DOWNLOAD, MOVE = SCRIPTS / 'download_VisA.sh', SCRIPTS / 'move_VisA.sh'
-# All that the scripts may need besides curl or wget: each is on every Debian.
-TOOLS = (
-    'awk basename bash cat cmp comm cp cut df dirname env find flock ln ls mkdir mv numfmt '
-    'realpath rm sha256sum sleep sort stat sync tail tar xargs'
-)
-CLIENTS = ('curl', 'wget')
+SCRIPTS = Path(script.__file__).parent
 # Images for training, normal ones and anomalous ones for testing.
 CATEGORIES = {'candle': (6, 2, 3), 'pipe_fryum': (4, 1, 2), 'pcb1': (3, 2, 1)}
 HEADER = 'object,split,label,image,mask'
-_DEADLINE_S = 60.0
 
 
 # ---- a small VisA
@@ -117,6 +114,10 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob('*'))
         if path.is_file() and path.name[0] != '.'
     }
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name[0] != '.']
 
 
 def state(folder: Path) -> dict[Path, tuple[int, int]]:
@@ -209,60 +210,38 @@ def server(archive: Path) -> Iterator[Server]:
         thread.join()
 
 
-# ---- running the scripts
+# ---- running it
 
 
-def _environment(path: str) -> dict[str, str]:
-    # Nothing here is meant for a proxy.
-    kept = {name: value for name, value in os.environ.items() if 'proxy' not in name.lower()}
-    return {**kept, 'PATH': path}
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here is meant for a proxy, and nobody waits between two tries."""
+    monkeypatch.setenv('no_proxy', '*')
+    monkeypatch.setattr('visa.time.sleep', lambda _: None)
 
 
-def run(
-    script: Path, *words: object, code: int = 0, path: str = os.environ['PATH']
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [str(script), *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=_DEADLINE_S,
-        check=False,
-        env=_environment(path),
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+class Run:
+    """Runs the script; `told` is what it printed, `fails` its one line of error."""
 
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd = capfd
 
-def error_of(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line that says what is wrong."""
-    assert re.fullmatch(r'error: .+\n', done.stderr), done.stderr
-    return done.stderr[len('error: ') : -1]
+    def __call__(self, *words: object) -> list[str]:
+        assert script.main([*map(str, words)]) == 0
+        told = self._capfd.readouterr()
+        assert told.err == ''
+        return told.out.splitlines()
 
-
-def fails(script: Path, *words: object, code: int = 1, path: str = os.environ['PATH']) -> str:
-    return error_of(run(script, *words, code=code, path=path))
+    def fails(self, *words: object) -> str:
+        assert script.main([*map(str, words)]) == 1
+        error = self._capfd.readouterr().err
+        assert re.fullmatch(r'error: .+\n', error), error
+        return error[len('error: ') : -1]
 
 
 @pytest.fixture
-def tools(tmp_path: Path) -> Path:
-    """A folder for PATH with no more than the tools the scripts may need."""
-    folder = tmp_path / 'bin'
-    folder.mkdir()
-    for name in TOOLS.split():
-        found = shutil.which(name)
-        assert found, name
-        (folder / name).symlink_to(found)
-    return folder
-
-
-@pytest.fixture(params=CLIENTS)
-def client(request: pytest.FixtureRequest, tools: Path) -> str:
-    """A PATH with curl alone, and one with wget alone."""
-    found = shutil.which(request.param)
-    if not found:
-        pytest.skip(f'{request.param} is not installed')
-    (tools / request.param).symlink_to(found)
-    return str(tools)
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    return Run(capfd)
 
 
 @pytest.fixture
@@ -270,237 +249,200 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / 'data' / 'download' / 'VisA'
 
 
-def replace_tool(tools: Path, name: str, lines: str) -> str:
-    """Put a script in the place of a tool, and give the PATH."""
-    (tools / name).unlink()
-    (tools / name).write_text(f'#!/bin/bash\n{lines}\n')
-    (tools / name).chmod(0o755)
-    return str(tools)
+def end_when_reached(monkeypatch, place: tuple[Any, str], times: int, words: list[object]) -> None:
+    """Run the script in a process of its own, and end it where it calls a function so often."""
+    context = multiprocessing.get_context('fork')
+    reached, real, calls = context.Event(), getattr(*place), []
 
+    def stop(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == times:
+            reached.set()
+            signal.pause()
+        return real(*given)
 
-def kill_when(flag: Path, number: signal.Signals, script: Path, *words: object, path: str) -> None:
-    """Run a script and end it, with all it started, once a file appears."""
-    process = subprocess.Popen(
-        [str(script), *map(str, words)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env=_environment(path),
-    )
-    end = time.monotonic() + _DEADLINE_S
-    while not flag.exists():
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    os.killpg(process.pid, number)
-    assert process.wait(_DEADLINE_S) != 0
+    with monkeypatch.context() as patch:
+        patch.setattr(*place, stop)
+        process = context.Process(target=script.main, args=([*map(str, words)],))
+        process.start()
+    assert reached.wait(60)
+    process.kill()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
 
 
 # ---- fetching
 
 
-def test_the_archive_is_fetched_and_unpacked(
-    server: Server, archive: Path, visa_tree: Path, target: Path, client: str
-) -> None:
-    words = ('--url', server.url, '--dir', target, '--sha256', sha256(archive).upper())
+@pytest.fixture
+def fetch(server: Server, archive: Path, target: Path, run: Run) -> Callable[[], None]:
+    """Fetches the archive, and looks at all that is there afterwards."""
 
-    run(DOWNLOAD, *words, path=client)
+    def fetch() -> None:
+        told = run('download', '--url', server.url, '--dir', target, '--sha256', sha256(archive))
+        assert told[-1] == f'ready: arrange it with {SCRIPTS}/move_VisA.sh'
+        with tarfile.open(archive) as tar:
+            files = {m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}
+        assert contents(target) == files
+        assert names(target.parent) == ['VisA']
 
-    assert contents(target) == contents(visa_tree)
+    return fetch
+
+
+def begun(target: Path, data: bytes) -> None:
+    """What an interrupted download left behind."""
+    target.parent.mkdir(parents=True)
+    target.with_name('VisA.tar.part').write_bytes(data)
+
+
+def test_the_archive_is_fetched_and_unpacked(server, target, fetch, run):
+    fetch()
     assert server.gets == ['']
-    assert [p.name for p in target.parent.iterdir() if p.name[0] != '.'] == ['VisA']
     # Nothing left to do, not even to ask.
     before = state(target)
-    done = run(DOWNLOAD, *words[:2], '--dir', f'{target}/', path=client)
-    assert done.stdout == f'{target}: already there\n'
+    assert run('download', '--url', server.url, '--dir', f'{target}/') == [
+        f'{target}: already there'
+    ]
     assert (len(server.gets), state(target)) == (1, before)
 
 
-def test_a_download_goes_on_where_it_was_interrupted(
-    server: Server, archive: Path, visa_tree: Path, target: Path, client: str
-) -> None:
-    target.parent.mkdir(parents=True)
-    target.with_name('VisA.tar.part').write_bytes(archive.read_bytes()[:20_000])
-
-    run(DOWNLOAD, '--url', server.url, '--dir', target, '--sha256', sha256(archive), path=client)
-
+def test_a_download_goes_on_where_it_was_interrupted(server, archive, target, fetch):
+    begun(target, archive.read_bytes()[:20_000])
+    fetch()
     assert server.gets == ['bytes=20000-']
-    assert contents(target) == contents(visa_tree)
 
 
-def test_a_broken_connection_is_taken_up_again(
-    server: Server, archive: Path, visa_tree: Path, target: Path, client: str
-) -> None:
+def test_a_broken_connection_is_taken_up_again(server, fetch):
     server.drop = [30_000]
-
-    run(DOWNLOAD, '--url', server.url, '--dir', target, '--sha256', sha256(archive), path=client)
-
+    fetch()
     assert server.gets == ['', 'bytes=30000-']
-    assert contents(target) == contents(visa_tree)
 
 
-def test_a_server_that_cannot_go_on_starts_again(
-    server: Server, archive: Path, visa_tree: Path, target: Path, client: str
-) -> None:
+def test_a_connection_that_always_breaks_is_given_up(server, target, run):
+    server.drop = [10] * 10
+    message = run.fails('download', '--url', server.url, '--dir', target)
+    part = target.with_name('VisA.tar.part')
+    assert message.startswith(f'{server.url}: the connection broke 5 times')
+    assert message.endswith(f'run this again later; it continues from {part}')
+    assert part.stat().st_size == 50
+
+
+def test_a_server_that_cannot_go_on_starts_again(server, target, fetch):
     server.has_ranges = False
-    target.parent.mkdir(parents=True)
-    target.with_name('VisA.tar.part').write_bytes(b'x' * 5000)
-
-    run(DOWNLOAD, '--url', server.url, '--dir', target, '--sha256', sha256(archive), path=client)
-
-    assert contents(target) == contents(visa_tree)
+    begun(target, b'x' * 5000)
+    fetch()
 
 
 @pytest.mark.parametrize('excess', [b'', b'of another file'])
-def test_a_part_as_large_as_the_archive_or_larger(
-    server: Server, archive: Path, target: Path, client: str, excess: bytes
-) -> None:
-    target.parent.mkdir(parents=True)
-    target.with_name('VisA.tar.part').write_bytes(archive.read_bytes() + excess)
-
-    run(DOWNLOAD, '--url', server.url, '--dir', target, '--sha256', sha256(archive), path=client)
-
+def test_a_part_as_large_as_the_archive_or_larger(server, archive, target, fetch, excess):
+    begun(target, archive.read_bytes() + excess)
+    fetch()
     assert server.gets == ([''] if excess else [])
 
 
-def test_a_server_that_does_not_tell_the_size(
-    server: Server, archive: Path, visa_tree: Path, target: Path, client: str
-) -> None:
+def test_a_server_that_does_not_tell_the_size(server, fetch):
     server.size_announced = False
-
-    run(DOWNLOAD, '--url', server.url, '--dir', target, '--sha256', sha256(archive), path=client)
-
-    assert contents(target) == contents(visa_tree)
+    fetch()
 
 
-def test_an_unreachable_server_is_named_at_once(target: Path, client: str) -> None:
+def test_an_unreachable_server_is_named_at_once(target, run):
     with socket.socket() as unused:
         unused.bind(('127.0.0.1', 0))
         url = f'http://127.0.0.1:{unused.getsockname()[1]}/VisA.tar'
-        began = time.monotonic()
-        message = fails(DOWNLOAD, '--url', url, '--dir', target, path=client)
-
-    assert time.monotonic() - began < 20
+        message = run.fails('download', '--url', url, '--dir', target)
     assert message.startswith(f'{url}: ')
     assert message.endswith('check the network and the address, then run this again')
-    assert not list(target.parent.glob('VisA*'))
+    assert names(target.parent) == []
 
 
-def test_a_wrong_address_is_named_at_once(server: Server, target: Path, client: str) -> None:
-    url = f'{server.url}.gz'
-
-    message = fails(DOWNLOAD, '--url', url, '--dir', target, path=client)
-
-    assert re.match(rf'{url}: .*(404|does not exist)', message)
+def test_a_wrong_address_is_named_at_once(server, target, run):
+    message = run.fails('download', '--url', f'{server.url}.gz', '--dir', target)
+    assert message.startswith(f'{server.url}.gz: HTTP Error 404')
     assert server.gets == []
 
 
-def test_neither_curl_nor_wget(server: Server, target: Path, tools: Path) -> None:
-    message = fails(DOWNLOAD, '--url', server.url, '--dir', target, path=str(tools))
-
-    assert message == 'neither curl nor wget found: apt install curl'
-
-
-def test_a_wrong_checksum_is_refused_and_the_archive_kept(
-    server: Server, archive: Path, target: Path, client: str
-) -> None:
-    kept = target.with_name('VisA.tar')
-
+def test_a_wrong_checksum_is_refused_and_the_archive_kept(server, archive, target, fetch, run):
     # Without --sha256 it has to be the archive that everybody knows.
-    message = fails(DOWNLOAD, '--url', server.url, '--dir', target, path=client)
-
-    known = re.search(r'^sha256=([0-9a-f]{64})$', DOWNLOAD.read_text(), re.MULTILINE)
-    assert known
-    assert message.startswith(f'{kept}: its sha256 is {sha256(archive)}, not {known[1]}: ')
+    message = run.fails('download', '--url', server.url, '--dir', target)
+    told = f'its sha256 is {sha256(archive)}, not {script.SHA256}: '
+    assert message.startswith(f'{target.with_name("VisA.tar")}: {told}')
     assert not target.exists()
     # Who trusts it need not fetch it again.
-    run(DOWNLOAD, '--url', server.url, '--dir', target, '--sha256', sha256(archive), path=client)
+    fetch()
     assert len(server.gets) == 1
-    assert (target / 'LICENSE-DATASET').is_file()
-    assert not kept.exists()
 
 
 @pytest.fixture
-def cramped(tmp_path: Path) -> Path:
-    """The download where no file gets larger than 8 KiB: what comes nearest to a full disc."""
-    script = tmp_path / 'cramped.sh'
-    script.write_text(f'#!/bin/bash\ntrap "" XFSZ\nulimit -f 8\nexec {DOWNLOAD} "$@"\n')
-    script.chmod(0o755)
-    return script
+def cramped() -> Iterator[Callable[[], None]]:
+    """No file gets larger than 8 KiB, what comes nearest to a full disc; the call undoes it."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 * 1024, limits[1]))
+    undo = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, limits)
+    yield undo
+    undo()
 
 
-def test_a_full_disc(
-    server: Server, archive: Path, target: Path, client: str, cramped: Path
-) -> None:
-    words = ('--url', server.url, '--dir', target, '--sha256', sha256(archive))
-
-    message = fails(cramped, *words, path=client)
-
+def test_a_full_disc(server, target, fetch, run, cramped):
+    message = run.fails('download', '--url', server.url, '--dir', target)
     part = target.with_name('VisA.tar.part')
-    assert message.startswith(f'{part}: cannot be written: is the disc full?')
+    assert message.startswith(f'{part}: cannot be written (File too large): is the disc full?')
     assert len(server.gets) == 1
-    done = run(DOWNLOAD, *words, path=client)
-    assert 'ready' in done.stdout
+    cramped()
+    fetch()
     assert server.gets[1:] == [f'bytes={8 * 1024}-']
 
 
-def test_a_disc_that_fills_up_while_unpacking(
-    archive: Path, target: Path, tmp_path: Path, cramped: Path
-) -> None:
-    large = shutil.copy(archive, tmp_path / 'large.tar')
+def with_entry(archive: Path, path: Path, info: tarfile.TarInfo) -> list[object]:
+    """An archive with one more entry; returns the words to unpack it."""
+    shutil.copy(archive, path)
+    with tarfile.open(path, 'a') as tar:
+        tar.addfile(info, io.BytesIO(bytes(info.size)))
+    return ['download', '--url', f'file://{path}', '--sha256', sha256(path)]
+
+
+def test_a_disc_that_fills_up_while_unpacking(archive, target, tmp_path, run, request):
     info = tarfile.TarInfo('candle/large.JPG')
     info.size = 9 * 1024
-    with tarfile.open(large, 'a') as tar:
-        tar.addfile(info, io.BytesIO(bytes(info.size)))
-    words = ('--url', f'file://{large}', '--dir', target, '--sha256', sha256(large))
+    words = [*with_entry(archive, tmp_path / 'large.tar', info), '--dir', target]
+    make_room = request.getfixturevalue('cramped')
+    assert run.fails(*words) == (
+        f'{tmp_path}/large.tar: cannot be unpacked (File too large): make room and run this again'
+    )
+    assert names(target.parent) == []
+    make_room()
+    run(*words)
 
-    assert f'{large} cannot be unpacked: make room and run this again' in fails(cramped, *words)
 
-    assert contents(target.parent) == {}
-    run(DOWNLOAD, *words)
-
-
-def test_too_little_room_is_known_before(server: Server, target: Path, client: str) -> None:
-    path = replace_tool(Path(client), 'df', 'echo Avail; echo 1000')
-
-    message = fails(DOWNLOAD, '--url', server.url, '--dir', target, path=path)
-
-    assert re.match(rf'{target.parent}: \S+KB are needed, 1000B are free: make room', message)
+def test_too_little_room_is_known_before(server, target, run, monkeypatch):
+    usage = shutil.disk_usage('/')._replace(free=1000)
+    monkeypatch.setattr('visa.shutil.disk_usage', lambda _: usage)
+    message = run.fails('download', '--url', server.url, '--dir', target)
+    assert re.match(rf'{target.parent}: \S+ MB are needed, 0.0 MB are free: make room', message)
     assert server.gets == []
 
 
-def test_an_archive_in_a_file_stays_there(archive: Path, visa_tree: Path, target: Path) -> None:
+def test_an_archive_in_a_file_stays_there(archive, visa_tree, target, run):
     named = target.parents[1] / 'a 100% full stick' / 'VisA:1.tar'
     named.parent.mkdir(parents=True)
     shutil.copy(archive, named)
     url = 'file://' + str(named).replace('%', '%25').replace(' ', '%20')
-
-    run(DOWNLOAD, '--url', url, '--dir', target, '--sha256', sha256(archive))
-
+    run('download', '--url', url, '--dir', target, '--sha256', sha256(archive).upper())
     assert contents(target) == contents(visa_tree)
     assert named.is_file()
 
 
-def unpack(archive: Path, target: Path) -> str:
-    message = fails(
-        DOWNLOAD, '--url', f'file://{archive}', '--dir', target, '--sha256', sha256(archive)
-    )
-    assert [p for p in target.parent.iterdir() if p.name[0] != '.'] == []
-    return message
-
-
 @pytest.mark.parametrize('size', [0, 100, 30_000])
-def test_a_truncated_archive(archive: Path, target: Path, tmp_path: Path, size: int) -> None:
+def test_a_truncated_archive(archive, target, tmp_path, run, size):
     broken = tmp_path / 'broken.tar'
     broken.write_bytes(archive.read_bytes()[:size])
-
-    assert unpack(broken, target).startswith(f'{broken}: broken or no tar archive')
+    words = ('--url', f'file://{broken}', '--dir', target, '--sha256', sha256(broken))
+    assert run.fails('download', *words).startswith(f'{broken}: broken or no tar archive')
+    assert names(target.parent) == []
 
 
 def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = '') -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
-    info.type, info.linkname, info.mtime = kind, link, 1_663_800_000
-    info.size = 3 if kind == tarfile.REGTYPE else 0
+    info.type, info.linkname = kind, link
     return info
 
 
@@ -518,105 +460,83 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, link: str = '') -> tarfile.T
     ],
     ids=lambda bad: bad.name + (f' to {bad.linkname}' if bad.linkname else ''),
 )
-def test_an_entry_that_leads_out_of_the_folder(
-    archive: Path, target: Path, tmp_path: Path, bad: tarfile.TarInfo
-) -> None:
-    hostile = shutil.copy(archive, tmp_path / 'hostile.tar')
-    with tarfile.open(hostile, 'a') as tar:
-        tar.addfile(bad, io.BytesIO(b'bad'))
-
-    assert f'the entry {bad.name}' in unpack(hostile, target)
-    assert not list(tmp_path.rglob('escaped'))
+def test_an_entry_that_leads_out_of_the_folder(archive, target, tmp_path, run, bad):
+    words = with_entry(archive, tmp_path / 'hostile.tar', bad)
+    assert f'the entry {bad.name} leads out' in run.fails(*words, '--dir', target)
+    assert names(target.parent) == []
+    assert not [*tmp_path.rglob('escaped'), *Path('/tmp').glob('escaped')]
 
 
-def test_an_archive_of_something_else(target: Path, tmp_path: Path) -> None:
+def test_an_archive_of_something_else(target, tmp_path, run):
     other = tmp_path / 'other.tar'
     with tarfile.open(other, 'w') as tar:
-        tar.addfile(entry('readme.txt'), io.BytesIO(b'hi\n'))
+        tar.addfile(entry('readme.txt'))
+    words = ('--url', f'file://{other}', '--dir', target, '--sha256', sha256(other))
+    assert 'has no split_csv/1cls.csv: this is not VisA' in run.fails('download', *words)
+    assert names(target.parent) == []
 
-    assert 'has no split_csv/1cls.csv: this is not VisA' in unpack(other, target)
 
-
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_unpacking_leaves_nothing_under_the_name(
-    archive: Path, visa_tree: Path, target: Path, tools: Path, number: signal.Signals
-) -> None:
-    flag = tools / 'flag'
-    real = shutil.which('tar')
-    half = f'if [[ $1 == --extract ]]; then {real} "$@" candle; touch {flag}; sleep 60; fi'
-    path = replace_tool(tools, 'tar', f'PATH=/usr/bin:/bin\n{half}\nexec {real} "$@"')
-    words = ('--url', f'file://{archive}', '--dir', target, '--sha256', sha256(archive))
-
-    kill_when(flag, number, DOWNLOAD, *words, path=path)
-
-    assert not target.exists()
-    run(DOWNLOAD, *words)
-    assert contents(target) == contents(visa_tree)
-    assert [p.name for p in target.parent.iterdir() if p.name[0] != '.'] == ['VisA']
+    archive, target, fetch, monkeypatch
+):
+    words = ['download', '--url', f'file://{archive}', '--dir', target]
+    words += ['--sha256', sha256(archive)]
+    place = (script, '_extract')
+    end_when_reached(monkeypatch, place, 9, words)
+    assert names(target.parent) == ['VisA.unpacking']
+    fetch()
 
 
-def test_a_folder_with_other_content_is_left_alone(archive: Path, target: Path) -> None:
+def test_a_folder_with_other_content_is_left_alone(server, target, fetch, run):
     target.mkdir(parents=True)
-    words = ('--url', f'file://{archive}', '--dir', target, '--sha256', sha256(archive))
     (target / 'mine.txt').write_text('mine')
-
-    assert fails(DOWNLOAD, *words).startswith(f'{target}: exists and is not VisA')
-
+    message = run.fails('download', '--url', server.url, '--dir', target)
+    assert message.startswith(f'{target}: exists and is not VisA')
     assert contents(target) == {'mine.txt': b'mine'}
     (target / 'mine.txt').unlink()
-    run(DOWNLOAD, *words)
+    fetch()
 
 
-@pytest.mark.parametrize('script', [DOWNLOAD, MOVE])
-def test_two_at_once(archive: Path, visa: Path, tmp_path: Path, script: Path) -> None:
-    words = {
-        DOWNLOAD: ('--url', f'file://{archive}', '--dir', tmp_path / 'data' / 'VisA'),
-        MOVE: ('--from', visa, '--data-root', tmp_path / 'data'),
-    }[script]
-    lock = tmp_path / 'data' / ('.VisA.lock' if script == DOWNLOAD else 'train/.VisA.lock')
-    lock.parent.mkdir(parents=True)
-    with subprocess.Popen(['flock', lock, 'cat'], stdin=subprocess.PIPE) as holder:
-        while not subprocess.run(['flock', '-n', lock, 'true'], check=False).returncode:
-            time.sleep(0.02)
-        message = fails(script, *words)
-        assert holder.stdin
-        holder.stdin.close()
-
-    assert 'another run' in message
+@pytest.mark.parametrize('lock', ['.VisA.lock', 'train/.VisA.lock'])
+def test_two_at_once(archive, visa, tmp_path, run, lock):
+    words = ['move', '--from', visa, '--data-root', tmp_path / 'data']
+    if lock == '.VisA.lock':
+        words = ['download', '--url', f'file://{archive}', '--dir', tmp_path / 'data' / 'VisA']
+    file = tmp_path / 'data' / lock
+    file.parent.mkdir(parents=True)
+    with file.open('w') as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert 'another run is at work there' in run.fails(*words)
 
 
 @pytest.mark.parametrize(
-    ('script', 'words'),
+    'words',
     [
-        (DOWNLOAD, ['--url']),
-        (DOWNLOAD, ['--url', 'ftp://example.org/VisA.tar']),
-        (DOWNLOAD, ['--sha256', 'abc']),
-        (DOWNLOAD, ['candle']),
-        (MOVE, ['--data-root']),
-        (MOVE, ['--link']),
-        (MOVE, ['--split', '../1cls']),
+        ['download', '--url'],
+        ['download', '--url', 'ftp://example.org/VisA.tar'],
+        ['download', '--sha256', 'abc'],
+        ['download', 'candle'],
+        ['move', '--data-root'],
+        ['move', '--link'],
+        ['move', '--split', '../1cls'],
     ],
 )
-def test_wrong_usage(script: Path, words: list[str], tmp_path: Path) -> None:
-    place = ['--dir', tmp_path / 'x'] if script == DOWNLOAD else ['--from', tmp_path / 'x']
+def test_wrong_usage_is_one_line(words, capfd):
+    with pytest.raises(SystemExit) as ended:
+        script.main(words)
+    assert ended.value.code == 2
+    assert re.fullmatch(r'error: .+; see --help\n', capfd.readouterr().err)
 
-    fails(script, *place, *words, code=2)
 
-
-@pytest.mark.parametrize('script', [DOWNLOAD, MOVE])
-def test_help(script: Path) -> None:
-    done = run(script, '--help')
-
-    assert done.stdout.startswith(f'usage: {script.name} [')
-    assert 'example: ' in done.stdout
+@pytest.mark.parametrize('name', ['download_VisA.sh', 'move_VisA.sh'])
+def test_the_script_has_help_with_an_example(name):
+    done = subprocess.run([SCRIPTS / name, '--help'], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f'usage: {name} [')
+    assert f'example: data/shellscript/{name} ' in done.stdout
     assert done.stderr == ''
 
 
 # ---- arranging
-
-
-def arrange(visa: Path, data: Path, *words: object, **how: str) -> list[str]:
-    return run(MOVE, '--from', visa, '--data-root', data, *words, **how).stdout.splitlines()
 
 
 def arranged(visa_tree: Path, category: str) -> dict[str, bytes]:
@@ -650,103 +570,97 @@ def summary(category: str, how: str) -> str:
     return f'VisA_{category}: {counts} ({how})'
 
 
-def test_all_categories_are_arranged_as_hard_links(
-    visa: Path, visa_tree: Path, tmp_path: Path, tools: Path
-) -> None:
-    data = tmp_path / 'data'
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / 'data'
 
-    lines = arrange(visa, data, path=str(tools))
 
-    assert lines == [summary(category, 'linked') for category in CATEGORIES]
+@pytest.fixture
+def arrange(visa: Path, data: Path, run: Run) -> Callable[..., list[str]]:
+    return functools.partial(run, 'move', '--from', visa, '--data-root', data)
+
+
+@pytest.fixture
+def refused(visa: Path, data: Path, run: Run) -> Callable[..., str]:
+    return functools.partial(run.fails, 'move', '--from', visa, '--data-root', data)
+
+
+def test_all_categories_are_arranged_as_hard_links(arrange, visa, visa_tree, data):
+    assert arrange() == [summary(category, 'linked') for category in CATEGORIES]
     assert contents(data) == all_arranged(visa_tree)
     assert contents(visa) == contents(visa_tree)
     image = Path('candle/Data/Images/Normal/0000.JPG')
     assert (data / 'train' / 'VisA_candle' / image.name).samefile(visa / image)
 
 
-def test_only_the_categories_named(visa: Path, visa_tree: Path, tmp_path: Path) -> None:
-    data = tmp_path / 'data'
-
-    assert arrange(visa, data, 'pcb1') == [summary('pcb1', 'linked')]
+def test_only_the_categories_named(arrange, visa_tree, data):
+    assert arrange('pcb1') == [summary('pcb1', 'linked')]
     assert contents(data) == arranged(visa_tree, 'pcb1')
-    assert arrange(visa, data, 'candle', 'pcb1') == [
+    assert arrange('candle', 'pcb1') == [
         summary('candle', 'linked'),
         summary('pcb1', 'already there'),
     ]
 
 
-def test_a_second_run_changes_nothing(visa: Path, tmp_path: Path) -> None:
-    data = tmp_path / 'data'
-    arrange(visa, data)
+def test_a_second_run_changes_nothing(arrange, data):
+    arrange()
     before = state(data)
-
-    assert arrange(visa, data) == [summary(category, 'already there') for category in CATEGORIES]
-
+    assert arrange() == [summary(category, 'already there') for category in CATEGORIES]
     assert state(data) == before
 
 
-def test_copies_where_links_are_not_possible(
-    visa: Path, visa_tree: Path, tmp_path: Path, tools: Path
-) -> None:
-    data = tmp_path / 'data'
-    path = replace_tool(tools, 'ln', 'echo "ln: Invalid cross-device link" >&2; exit 1')
+@pytest.fixture
+def no_links(monkeypatch):
+    def link(*_):
+        raise OSError(errno.EXDEV, 'Invalid cross-device link')
 
-    lines = arrange(visa, data, path=path)
+    monkeypatch.setattr('visa.os.link', link)
 
-    assert lines == [summary(category, 'copied') for category in CATEGORIES]
+
+@pytest.mark.usefixtures('no_links')
+def test_copies_where_links_are_not_possible(arrange, refused, visa_tree, data):
+    assert arrange() == [summary(category, 'copied') for category in CATEGORIES]
     assert contents(data) == all_arranged(visa_tree)
     image = data / 'train' / 'VisA_candle' / '0000.JPG'
     assert image.stat().st_nlink == 1
-    assert arrange(visa, data, 'candle') == [summary('candle', 'already there')]
+    assert arrange('candle') == [summary('candle', 'already there')]
     image.write_bytes(b'of the same name')
-    message = fails(MOVE, '--from', visa, '--data-root', data)
-    assert message.startswith(f'{image}: differs from ')
+    assert refused().startswith(f'{image}: differs from ')
 
 
-def test_a_full_disc_while_copying(visa: Path, tmp_path: Path, tools: Path) -> None:
-    replace_tool(tools, 'ln', 'exit 1')
-    path = replace_tool(tools, 'cp', 'echo "cp: no room" >&2; echo "cp: at all" >&2; exit 1')
+@pytest.mark.usefixtures('no_links')
+def test_a_full_disc_while_copying(refused, data, monkeypatch):
+    def copy(_, target):
+        raise OSError(errno.ENOSPC, 'No space left on device', target)
 
-    message = fails(MOVE, '--from', visa, '--data-root', tmp_path / 'data', path=path)
+    monkeypatch.setattr('visa.shutil.copyfile', copy)
+    assert refused().endswith('No space left on device: make room and run this again')
+    assert contents(data) == {}
 
-    assert message == 'no room: make room and run this again'
-    assert contents(tmp_path / 'data') == {}
 
-
-def test_move_takes_the_images_out_of_the_download(
-    visa: Path, visa_tree: Path, tmp_path: Path
-) -> None:
-    data = tmp_path / 'data'
-
-    assert arrange(visa, data, '--move', 'candle') == [summary('candle', 'moved')]
-
+def test_move_takes_the_images_out_of_the_download(arrange, visa, visa_tree, data):
+    assert arrange('--move', 'candle') == [summary('candle', 'moved')]
     assert contents(data) == arranged(visa_tree, 'candle')
     assert [name for name in contents(visa) if 'candle' in name] == ['candle/image_anno.csv']
     # Nothing is left to compare with but the names.
-    assert arrange(visa, data, '--move', 'candle') == [summary('candle', 'already there')]
+    assert arrange('--move', 'candle') == [summary('candle', 'already there')]
     # What is arranged as links may still be moved.
-    assert arrange(visa, data, 'pcb1') == [summary('pcb1', 'linked')]
-    assert arrange(visa, data, '--move', 'pcb1') == [summary('pcb1', 'moved')]
+    assert arrange('pcb1') == [summary('pcb1', 'linked')]
+    assert arrange('--move', 'pcb1') == [summary('pcb1', 'moved')]
     assert contents(data) == {**arranged(visa_tree, 'candle'), **arranged(visa_tree, 'pcb1')}
 
 
-def test_another_split_keeps_anomalies_out_of_training(visa: Path, tmp_path: Path) -> None:
-    data = tmp_path / 'data'
-
-    (line,) = arrange(visa, data, '--split', '2cls_fewshot', 'candle')
-
-    assert line == (
+def test_another_split_keeps_anomalies_out_of_training(arrange, data):
+    assert arrange('--split', '2cls_fewshot', 'candle') == [
         'VisA_candle: train 2 normal; test 6 normal, 2 anomaly, 2 masks; '
         '1 anomaly of the training split not used (linked)'
-    )
-    names = {path.name for path in (data / 'train' / 'VisA_candle').iterdir()}
-    assert names == {'0000.JPG', '0001.JPG'}
+    ]
+    assert sorted(names(data / 'train' / 'VisA_candle')) == ['0000.JPG', '0001.JPG']
 
 
-def test_quoted_fields_other_columns_and_masks_of_other_names(visa: Path, tmp_path: Path) -> None:
+def test_quoted_fields_other_columns_and_masks_of_other_names(arrange, visa, data):
     anomaly = visa / 'candle' / 'Data' / 'Images' / 'Anomaly'
-    odd = anomaly / '000, "left".JPG'
-    (anomaly / '000.JPG').rename(odd)
+    (anomaly / '000.JPG').rename(anomaly / '000, "left".JPG')
     mask = visa / 'candle' / 'Data' / 'Masks' / 'Anomaly' / 'left.PNG'
     mask.with_name('000.png').rename(mask)
     (visa / 'split_csv' / 'mine.csv').write_text(
@@ -756,78 +670,59 @@ def test_quoted_fields_other_columns_and_masks_of_other_names(visa: Path, tmp_pa
         '"candle","candle/Data/Images/Anomaly/000, ""left"".JPG",'
         '"candle/Data/Masks/Anomaly/left.PNG","test","anomaly",'
     )
-
-    arrange(visa, tmp_path / 'data', '--split', 'mine')
-
-    assert sorted(contents(tmp_path / 'data')) == [
+    arrange('--split', 'mine')
+    assert sorted(contents(data)) == [
         'test/VisA_candle/anomaly/000, "left".JPG',
         'test/VisA_candle/masks/000, "left".png',
         'train/VisA_candle/0000.JPG',
     ]
 
 
-def test_an_unknown_category_stops_before_anything_is_made(visa: Path, tmp_path: Path) -> None:
-    data = tmp_path / 'data'
-
-    message = fails(MOVE, '--from', visa, '--data-root', data, 'candle', 'screw')
-
-    csv = visa / 'split_csv' / '1cls.csv'
-    assert message == f'screw: not a category of {csv}; it has candle pipe_fryum pcb1'
+def test_an_unknown_category_stops_before_anything_is_made(refused, visa, data):
+    told = f'not a category of {visa}/split_csv/1cls.csv; it has candle pipe_fryum pcb1'
+    assert refused('candle', 'screw') == f'screw: {told}'
     assert not data.exists()
 
 
-def test_no_download(tmp_path: Path) -> None:
-    message = fails(MOVE, '--from', tmp_path / 'VisA', '--data-root', tmp_path / 'data')
-
-    csv = tmp_path / 'VisA' / 'split_csv' / '1cls.csv'
-    assert message.startswith(f'{csv}: no such file: run ')
+def test_no_download(refused, visa, data):
+    shutil.rmtree(visa)
+    message = refused()
+    assert message.startswith(f'{visa}/split_csv/1cls.csv: no such file: run ')
     assert 'download_VisA.sh first' in message
+    assert not data.exists()
 
 
 @pytest.mark.parametrize('missing', ['Images/Normal/0007.JPG', 'Masks/Anomaly/001.png'])
-def test_a_missing_image_leaves_nothing_half(
-    visa: Path, visa_tree: Path, tmp_path: Path, missing: str
-) -> None:
-    data = tmp_path / 'data'
+def test_a_missing_image_leaves_nothing_half(arrange, refused, visa, visa_tree, data, missing):
     gone = visa / 'candle' / 'Data' / missing
     gone.unlink()
-
-    message = fails(MOVE, '--from', visa, '--data-root', data)
-
-    assert message.startswith(f'{gone}: missing, though {visa}/split_csv/1cls.csv names it: ')
+    assert refused().startswith(f'{gone}: missing, though {visa}/split_csv/1cls.csv names it: ')
     assert sorted(p.name for p in data.rglob('*')) == ['.VisA.lock', 'test', 'train']
-    arrange(visa, data, 'pcb1')
+    arrange('pcb1')
     assert contents(data) == arranged(visa_tree, 'pcb1')
 
 
 @pytest.mark.parametrize('kind', ['train', 'test'])
-def test_a_folder_with_other_content_is_not_touched(visa: Path, tmp_path: Path, kind: str) -> None:
-    data = tmp_path / 'data'
+def test_a_folder_with_other_content_is_not_touched(refused, data, kind):
     mine = data / kind / 'VisA_candle' / 'mine.png'
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b'mine')
-    words = ('--from', visa, '--data-root', data, 'candle')
-
-    message = fails(MOVE, *words)
-
-    assert message.startswith(f'{mine.parent}: is there already, ')
+    assert refused('candle').startswith(f'{mine.parent}: is there already, ')
     assert contents(data) == {f'{kind}/VisA_candle/mine.png': b'mine'}
 
 
-def test_changes_in_an_arranged_folder_are_named(visa: Path, tmp_path: Path) -> None:
-    folder = tmp_path / 'data' / 'test' / 'VisA_candle'
-    words = ('--from', visa, '--data-root', tmp_path / 'data', 'candle')
-    run(MOVE, *words)
-
+def test_changes_in_an_arranged_folder_are_named(arrange, refused, visa, data):
+    folder = data / 'test' / 'VisA_candle'
+    arrange('candle')
     (folder / 'anomaly' / '003.JPG').write_bytes(b'')
-    assert 'knows nothing of its anomaly/003.JPG: move the folder away' in fails(MOVE, *words)
+    assert 'knows nothing of its anomaly/003.JPG: move the folder away' in refused('candle')
     (folder / 'anomaly' / '003.JPG').unlink()
     (folder / 'masks' / '001.png').unlink()
-    assert fails(MOVE, *words).startswith(f'{folder}: is there already, but without masks/001.png')
+    assert f'{folder}: is there already, but without masks/001.png: ' in refused('candle')
     # What a file browser leaves behind is nobody's image.
     shutil.copy(visa / 'candle/Data/Masks/Anomaly/001.png', folder / 'masks')
     (folder / '.DS_Store').write_bytes(b'')
-    assert run(MOVE, *words).stdout.endswith('(already there)\n')
+    assert arrange('candle') == [summary('candle', 'already there')]
 
 
 @pytest.mark.parametrize(
@@ -843,88 +738,65 @@ def test_changes_in_an_arranged_folder_are_named(visa: Path, tmp_path: Path) -> 
         ('candle,train,normal,b/0000.JPG,', 'a second 0000.JPG of candle'),
     ],
 )
-def test_a_split_that_makes_no_sense(visa: Path, tmp_path: Path, line: str, reason: str) -> None:
-    csv = visa / 'split_csv' / '1cls.csv'
-    number = len(csv.read_text().splitlines()) + 1
-    with csv.open('a') as file:
+def test_a_split_that_makes_no_sense(refused, visa, data, line, reason):
+    table = visa / 'split_csv' / '1cls.csv'
+    number = len(table.read_text().splitlines()) + 1
+    with table.open('a') as file:
         file.write(f'{line}\n')
-
-    message = fails(MOVE, '--from', visa, '--data-root', tmp_path / 'data')
-
-    assert message.startswith(f'{csv}:{number}: ')
+    message = refused()
+    assert message.startswith(f'{table}:{number}: ')
     assert reason in message
-    assert not (tmp_path / 'data').exists()
+    assert not data.exists()
 
 
 @pytest.mark.parametrize(
     ('text', 'reason'),
     [('', 'names no images'), (f'{HEADER}\n', 'names no images'), ('a,b\n', 'has no column')],
 )
-def test_a_split_without_rows_or_columns(
-    visa: Path, tmp_path: Path, text: str, reason: str
-) -> None:
+def test_a_split_without_rows_or_columns(refused, visa, text, reason):
     (visa / 'split_csv' / '1cls.csv').write_text(text)
+    assert reason in refused()
 
-    assert reason in fails(MOVE, '--from', visa, '--data-root', tmp_path / 'data')
 
-
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
-# In the training images of the second category, and in its test images.
-@pytest.mark.parametrize('links', [16, 20])
+# In the test images of the second category, and in its training images.
+@pytest.mark.parametrize('links', [16, 22])
 def test_an_interrupted_run_leaves_nothing_half(
-    visa: Path, visa_tree: Path, tmp_path: Path, tools: Path, number: signal.Signals, links: int
-) -> None:
-    data, flag, count = tmp_path / 'data', tools / 'flag', tools / 'count'
-    stop = f'(( $(stat -c %s {count}) < {links} )) || {{ touch {flag}; sleep 60; }}'
-    real = shutil.which('ln')
-    path = replace_tool(
-        tools, 'ln', f'PATH=/usr/bin:/bin\necho -n x >> {count}\n{stop}\nexec {real} "$@"'
-    )
-
-    kill_when(flag, number, MOVE, '--from', visa, '--data-root', data, '--move', path=path)
-
+    arrange, visa, visa_tree, data, monkeypatch, links
+):
+    words = ['move', '--from', visa, '--data-root', data, '--move']
+    end_when_reached(monkeypatch, (os, 'link'), links, words)
     seen = {name: data_of for name, data_of in contents(data).items() if '.partial' not in name}
     assert seen == arranged(visa_tree, 'candle')
-    arrange(visa, data, '--move')
+    arrange('--move')
     assert contents(data) == all_arranged(visa_tree)
     assert not list(data.rglob('*.partial'))
 
 
-# ---- what adet makes of it
+# ---- both scripts, and what adet makes of it
 
 
 @pytest.fixture
-def own_checkout(archive: Path, tmp_path: Path) -> Callable[..., None]:
-    """The scripts in a folder of their own, so that their defaults lie there too."""
+def own_checkout(archive: Path, tmp_path: Path) -> Path:
+    """Both scripts were run in a folder of their own, so that their defaults lie there too."""
     scripts = shutil.copytree(SCRIPTS, tmp_path / 'data' / 'shellscript')
-
-    def both() -> None:
-        run(scripts / DOWNLOAD.name, '--url', f'file://{archive}', '--sha256', sha256(archive))
-        run(scripts / MOVE.name)
-
-    return both
+    words = ['--url', f'file://{archive}', '--sha256', sha256(archive)]
+    for command in ([scripts / 'download_VisA.sh', *words], [scripts / 'move_VisA.sh']):
+        subprocess.run(command, check=True)
+    return tmp_path / 'data'
 
 
-def test_adet_reads_what_both_scripts_made(
-    own_checkout: Callable[[], None], tmp_path: Path
-) -> None:
-    own_checkout()
-
-    assert (tmp_path / 'data' / 'download' / 'VisA' / 'candle' / 'image_anno.csv').is_file()
-    train = list_images(tmp_path / 'data' / 'train' / 'VisA_candle')
-    folder = tmp_path / 'data' / 'test' / 'VisA_candle'
+def test_adet_reads_what_both_scripts_made(own_checkout):
+    assert (own_checkout / 'download' / 'VisA' / 'candle' / 'image_anno.csv').is_file()
+    folder = own_checkout / 'test' / 'VisA_candle'
+    assert len(list_images(own_checkout / 'train' / 'VisA_candle')) == 6
     labels = [label_of(path, folder) for path in list_images(folder)]
-    assert len(train) == 6
     assert labels == ['anomaly'] * 3 + ['normal'] * 2
 
 
-def test_training_finds_labels_and_masks(own_checkout: Callable[[], None], tmp_path: Path) -> None:
+def test_training_finds_labels_and_masks(own_checkout):
     dataset = pytest.importorskip('adet_training.dataset', reason='a robot does not train')
-    own_checkout()
-
     for category, (train, test, bad) in CATEGORIES.items():
-        data = dataset.load_category(tmp_path / 'data', f'VisA_{category}', 48)
-
+        data = dataset.load_category(own_checkout, f'VisA_{category}', 48)
         assert data.is_labelled
         assert not data.unreadable
         assert len(data.train) == train
