@@ -8,15 +8,14 @@ from dataclasses import replace
 from functools import partial
 import json
 from pathlib import Path
+import random
 import shutil
-import signal
-import subprocess
-import sys
 from typing import Any
 
 import builders
 import numpy as np
 import pytest
+import victims
 
 from adet_core.bundle import (
     Bundle,
@@ -215,36 +214,13 @@ def test_one_retraining_at_a_time(bundle_folder: Path) -> None:
         pass
 
 
-WRITER = """
-import sys
-from pathlib import Path
-sys.path[:0] = sys.argv[3:]
-from test_retrained import put, rollback
-folder = Path(sys.argv[1])
-print('ready', flush=True)
-number = int(sys.argv[2])
-while True:
-    put(folder, number, keep=100)
-    if number % 3 == 0:
-        rollback(folder)
-    number += 1
-"""
-
-
 def test_whoever_is_killed_leaves_a_whole_set(bundle_folder: Path) -> None:
-    paths = [str(Path(__file__).parent), str(Path(builders.__file__).parent)]
-    rng = np.random.default_rng(0)
-    seen = set()
-    for start in range(100, 1300, 100):
-        command = [sys.executable, '-c', WRITER, str(bundle_folder), str(start), *paths]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(timeout=float(rng.uniform(0.05, 0.5)))
-            process.send_signal(signal.SIGKILL)
-        threshold, mean = state(bundle_folder)
-        if open_bundle(bundle_folder, in_service=True).report is not None:
-            assert threshold == mean
-            seen.add(threshold)
+    chance, seen = random.Random(0), set()
+    with victims.nursery('sets', bundle_folder) as process:
+        for number in range(1, 13):
+            victims.kill_one(process, number, chance)
+            threshold, mean = state(bundle_folder)
+            if open_bundle(bundle_folder, in_service=True).report is not None:
+                assert threshold == mean
+                seen.add(threshold)
     assert len(seen) > 2

@@ -61,6 +61,19 @@ def write_bundles(folder: Path, number: int) -> None:
             _say('working')
 
 
+def write_sets(folder: Path, number: int) -> None:
+    """Put sets into service for ever, and take every third back."""
+    from test_retrained import put, rollback
+
+    for index in itertools.count():
+        put(folder, number * 1000 + index, keep=100)
+        if index == 0:
+            _say('working')
+        # A third of them are killed at this.
+        if (number + index) % 3 == 0:
+            rollback(folder)
+
+
 def write_rows(path: Path, number: int) -> None:
     """Append rows for ever; what the row says follows from its stamp."""
     from adet_core.records import Record, RecordWriter
@@ -90,9 +103,9 @@ def _say(word: object) -> None:
 
 
 def _main(work: str, path: Path) -> None:
-    import builders  # noqa: F401 - once, for all victims
+    import test_retrained  # noqa: F401 - once, for all victims, with all that it imports
 
-    job = {'bundle': write_bundles, 'rows': write_rows}[work]
+    job = {'bundle': write_bundles, 'rows': write_rows, 'sets': write_sets}[work]
     _say('ready')
     for line in sys.stdin:
         victim = os.fork()
