@@ -218,19 +218,23 @@ def test_diagnostics_tell_rate_latency_drops_bundle_and_backend(ros, deployed, i
     node = ros.detector(deployed)
     heard = ros.hear(DiagnosticArray, '/diagnostics', 10)
     results = ros.hear(AnomalyResult, 'padim/result')
-    ros.publisher(ImageMessage, 'image_raw').publish(message_of(image))
-    ros.until(lambda: results, 'result')
+    publisher = ros.publisher(ImageMessage, 'image_raw')
+    publisher.publish(message_of(image, 1))
+    bad = message_of(image, 2)
+    bad.width = 0
+    publisher.publish(bad)
+    ros.until(lambda: len(results) == 2, 'results')
     name = node.get_fully_qualified_name()
 
     def status():
         found = [s for array in heard for s in array.status if s.name == name]
         values = [{entry.key: entry.value for entry in s.values} for s in found]
-        return next((v for v in values if v['frames'] == '1'), None)
+        return next((v for v in values if v['frames'] == '2'), None)
 
     values = ros.until(status, 'diagnostics')
     assert values['bundle'] == open_bundle(deployed.bundle).bundle_id
     assert values['backend'].startswith('onnxruntime')
-    assert values['dropped'] == values['refused'] == '0'
+    assert (values['dropped'], values['refused']) == ('0', '1')
     assert float(values['latency_p50_ms']) > 0
     assert float(values['latency_p95_ms']) > 0
     assert float(values['rate_hz']) > 0
