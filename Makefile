@@ -8,8 +8,8 @@ export PYTHON ?= python3
 PYTEST_ARGS ?=
 # Measured where it costs little; the floor is that of the unit tests.
 COVERAGE := --cov --cov-report=term:skip-covered
-# A file is one worker's, as its tests share what was trained. In the order they lie: the short ones last.
-PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Whoever has nothing left to do takes tests over from another worker; tests/once.py shares what is trained.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # Each is written when its step is done, so an interrupted step is done again.
 VENV := .venv/.installed
@@ -44,6 +44,8 @@ demo: setup ## draw images, learn, inspect and evaluate them
 	$(IN_ENV) tools/demo.sh
 
 test: check setup ## check, then run every test (PYTEST_ARGS='-k bundle' for some)
+	@# What is trained counts for coverage: it is made anew.
+	$(if $(PYTEST_ARGS),,rm -rf .pytest_cache/d/once)
 	$(IN_ENV) $(if $(PYTEST_ARGS),pytest $(PARALLEL) $(PYTEST_ARGS) tests,pytest $(PARALLEL) $(COVERAGE) tests/unit)
 	$(IN_ENV) $(if $(PYTEST_ARGS),true,pytest $(PARALLEL) tests/training tests/ros tests/end_to_end)
 

@@ -7,12 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 import os
 from pathlib import Path
-from typing import NamedTuple, TYPE_CHECKING
+from typing import NamedTuple
 
+from once import graphs_once, Once
 import pytest
-
-if TYPE_CHECKING:
-    from adet_synth import DatasetFolders
 
 # Before rclpy is imported anywhere: tests hear nobody else, and nobody hears them.
 os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
@@ -57,36 +55,59 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope='session')
-def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A drawn data set: 12 normal images to learn from, 6 good and 10 bad ones to test."""
-    from adet_synth import write_dataset
-
-    root = tmp_path_factory.mktemp('data')
-    folders: DatasetFolders = write_dataset(
-        root, category=CATEGORY, train=12, test_normal=6, test_anomaly=10, size=128, seed=3
-    )
-    assert folders.train.is_dir()
-    return root
+def once(pytestconfig: pytest.Config) -> Iterator[Once]:
+    """See `Once`."""
+    made = Once(pytestconfig.cache.mkdir('once'))
+    yield made
+    made.check()
 
 
 @pytest.fixture(scope='session')
-def deployed(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Deployed:
-    """A small PaDiM, trained, deployed and exported by the real code."""
-    from adet_core.bundle import copy_bundle
-    from adet_training.export import export
-    from adet_training.train import train, TrainConfig
+def data_root(once: Once) -> Path:
+    """A drawn data set: 12 normal images to learn from, 6 good and 10 bad ones to test."""
+    from adet_synth import write_dataset
 
-    root = tmp_path_factory.mktemp('models')
-    run = train(
-        TrainConfig(
-            model='padim',
-            category=CATEGORY,
-            data_root=data_root,
-            models_root=root / 'pc',
-            backbone_weights='auto',
-            settings={'image_size': SIZE, 'n_features': 24},
-            seed=1,
-        )
+    counts = {'train': 12, 'test_normal': 6, 'test_anomaly': 10}
+    return once(
+        'data', lambda root: write_dataset(root, category=CATEGORY, **counts, size=128, seed=3)
     )
-    export(copy_bundle(run.bundle, root / 'robot' / 'PaDiM'))
-    return Deployed(root / 'robot', run.folder, data_root)
+
+
+@pytest.fixture(scope='session')
+def new_images(once: Once) -> Path:
+    """15 normal images that no model of the tests has seen."""
+    from adet_synth import write_dataset
+
+    counts = {'train': 15, 'test_normal': 1, 'test_anomaly': 1}
+    root = once(
+        'new', lambda root: write_dataset(root, category=CATEGORY, **counts, size=128, seed=8)
+    )
+    return root / 'train' / CATEGORY
+
+
+@pytest.fixture(scope='session')
+def deployed(data_root: Path, once: Once) -> Deployed:
+    """A small PaDiM, trained, deployed and exported by the real code; not to be written to."""
+
+    def make(root: Path) -> None:
+        from adet_core.bundle import copy_bundle
+        from adet_training.export import export
+        from adet_training.train import train, TrainConfig
+
+        run = train(
+            TrainConfig(
+                model='padim',
+                category=CATEGORY,
+                data_root=data_root,
+                models_root=root / 'pc',
+                backbone_weights='auto',
+                settings={'image_size': SIZE, 'n_features': 24},
+                seed=1,
+            )
+        )
+        with graphs_once(once):
+            export(copy_bundle(run.bundle, root / 'robot' / 'PaDiM'))
+
+    root = once('deployed', make)
+    (run_dir,) = (root / 'pc' / 'PaDiM' / CATEGORY).iterdir()
+    return Deployed(root / 'robot', run_dir, data_root)

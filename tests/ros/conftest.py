@@ -119,9 +119,9 @@ def ros(namespace: str) -> Iterator[Ros]:
 
 
 @pytest.fixture
-def robot(deployed: Any, tmp_path: Path) -> Robot:
+def robot(deployed: Any, new_images: Path, tmp_path: Path) -> Robot:
     """See `Robot`."""
-    return Robot(deployed, tmp_path)
+    return Robot(deployed, new_images, tmp_path)
 
 
 @pytest.fixture

@@ -19,22 +19,17 @@ from adet.conversions import to_image_message, to_stamp
 from adet_core.bundle import open_bundle
 from adet_core.image import read_image
 from adet_core.inference.detector import Detector
-from adet_synth import write_dataset
 
 
 class Robot:
     """A deployed PaDiM with its data, and images it does not know yet."""
 
-    def __init__(self, deployed, root):
+    def __init__(self, deployed, new_images, root):
         self.models_root = shutil.copytree(deployed.models_root, root / 'models')
         self.data_root = shutil.copytree(deployed.data_root, root / 'data')
         self.bundle = self.models_root / 'PaDiM'
         self.deployed_id = open_bundle(self.bundle).bundle_id
-        new = root / 'new'
-        write_dataset(
-            new, category='plate', train=15, test_normal=1, test_anomaly=1, size=128, seed=8
-        )
-        for path in (new / 'train' / 'plate').iterdir():
+        for path in new_images.iterdir():
             shutil.copy(path, self.data_root / 'train' / 'plate' / f'new_{path.name}')
 
     def in_service(self):

@@ -5,14 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 import functools
-import hashlib
 from importlib.util import find_spec
+import json
 from pathlib import Path
-import pickle
 import shutil
 from typing import Any, TYPE_CHECKING
 
+from once import graphs_once, Once
 import pytest
 from tiny_models import Learn, tiny, Train, Trained, weights_of
 
@@ -36,23 +37,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope='module')
-def exported_once() -> Iterator[None]:
-    """Trace each network of a file once: the same network gives the same graph, in ten seconds."""
-    from adet_training import export
-
-    trace, known = export._image_to_onnx, {}
-
-    def traced_once(network: Any, manifest: Any, inputs: Any, *rest: Any) -> bytes:
-        # All of the network: its classes, settings and weights.
-        state = pickle.dumps((network, manifest.image, inputs))
-        key = hashlib.sha256(state + repr(rest).encode()).hexdigest()
-        if key not in known:
-            known[key] = trace(network, manifest, inputs, *rest)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, '_image_to_onnx', traced_once)
+@pytest.fixture(autouse=True)
+def traces_once(once: Once, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Trace each network once, unless a test is marked as one that looks at the tracing itself."""
+    with nullcontext() if request.node.get_closest_marker('traces') else graphs_once(once):
         yield
 
 
@@ -90,15 +78,14 @@ def own_data(data_root: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope='session')
-def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def few_images(once: Once) -> Path:
     """A smaller drawn data set, for the slower models: 6 images to learn from, 3 + 3 to test."""
     from adet_synth import write_dataset
 
-    root = tmp_path_factory.mktemp('few')
-    write_dataset(
-        root, category=CATEGORY, train=6, test_normal=3, test_anomaly=3, size=128, seed=4
+    counts = {'train': 6, 'test_normal': 3, 'test_anomaly': 3}
+    return once(
+        'few', lambda root: write_dataset(root, category=CATEGORY, **counts, size=128, seed=4)
     )
-    return root
 
 
 @pytest.fixture(scope='session')
@@ -121,40 +108,60 @@ def own_few(few_images: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope='session')
-def trained(few_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
-    """Trains, deploys and exports a model, once for all who ask for it.
+def trained(few_images: Path, once: Once) -> Train:
+    """Trains, deploys and exports a model, once for all who ask for it; not to be written to.
 
     A backbone other than the default one has random weights.
     """
 
     @functools.cache
     def get(model: str, backbone: str = '') -> Trained:
-        from adet_core.bundle import copy_bundle
-        from adet_core.models.names import model_folder
-        from adet_training.export import export
-        from adet_training.models import load_adapter
-        from adet_training.quiet import quiet_libraries
-        from adet_training.train import train, TrainConfig
+        import torch
 
-        adapter, root = load_adapter(model), tmp_path_factory.mktemp(model)
-        built, build = [], adapter.build
-        config = TrainConfig(
-            model=model,
-            category=CATEGORY,
-            data_root=few_images,
-            models_root=root,
-            backbone_weights='random' if backbone else weights_of(model),
-            settings={**tiny(model), **({'backbone': backbone} if backbone else {})},
-            seed=1,
-        )
-        with quiet_libraries(), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(adapter, 'build', lambda *a: built.append(build(*a)) or built[-1])
-            run = train(config)
-            robot = copy_bundle(run.bundle, root / 'robot' / model_folder(model))
-            export(robot)
-        return Trained(run, built[-1], robot)
+        from adet_core.bundle import open_bundle
+        from adet_core.models.names import model_folder
+        from adet_training.train import Run
+
+        make = functools.partial(_train, once, few_images, model, backbone)
+        root = once(f'trained_{model}_{backbone}', make)
+        values = json.loads((root / 'run.json').read_text())
+        (folder,) = (root / 'pc' / model_folder(model) / CATEGORY).iterdir()
+        run = Run(folder, open_bundle(folder / 'pytorch'), **values)
+        module = torch.load(root / 'module.pt', weights_only=False)
+        return Trained(run, module, open_bundle(root / 'robot' / model_folder(model)))
 
     return get
+
+
+def _train(once: Once, data_root: Path, model: str, backbone: str, root: Path) -> None:
+    import torch
+
+    from adet_core.bundle import copy_bundle
+    from adet_core.models.names import model_folder
+    from adet_training.export import export
+    from adet_training.models import load_adapter
+    from adet_training.quiet import quiet_libraries
+    from adet_training.train import train, TrainConfig
+
+    adapter = load_adapter(model)
+    built, build = [], adapter.build
+    config = TrainConfig(
+        model=model,
+        category=CATEGORY,
+        data_root=data_root,
+        models_root=root / 'pc',
+        backbone_weights='random' if backbone else weights_of(model),
+        settings={**tiny(model), **({'backbone': backbone} if backbone else {})},
+        seed=1,
+    )
+    with quiet_libraries(), graphs_once(once), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapter, 'build', lambda *a: built.append(build(*a)) or built[-1])
+        run = train(config)
+        export(copy_bundle(run.bundle, root / 'robot' / model_folder(model)))
+    values = {name: value for name, value in vars(run).items() if name not in ('folder', 'bundle')}
+    (root / 'run.json').write_text(json.dumps(values))
+    built[-1].trainer = None
+    torch.save(built[-1], root / 'module.pt')
 
 
 @pytest.fixture

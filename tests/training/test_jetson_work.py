@@ -13,7 +13,6 @@ import sys
 import pytest
 
 from adet_core.inference.detector import Detector
-from adet_synth import write_dataset
 
 WORK = Path(__file__).parents[2] / 'docker' / 'jetson' / 'work'
 
@@ -36,12 +35,9 @@ def call(folder, program, *words):
     )
 
 
-def test_retrain_learns_what_lies_in_the_category(folder):
+def test_retrain_learns_what_lies_in_the_category(folder, new_images):
     before = Detector.load(folder / 'models' / 'PaDiM').bundle.bundle_id
-    write_dataset(
-        folder / 'new', category='plate', train=15, test_normal=1, test_anomaly=1, size=128, seed=8
-    )
-    for path in (folder / 'new' / 'train' / 'plate').iterdir():
+    for path in new_images.iterdir():
         shutil.copy(path, folder / 'data' / 'train' / 'plate' / f'new_{path.name}')
     words = ('--model', 'padim', '--category', 'plate', '--epochs', '3')
     done = call(folder, 'retrain.py', *words)

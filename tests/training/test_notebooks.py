@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from nbclient import NotebookClient
 import nbformat
+from once import Once
 import pytest
 
 from adet_core import cli
@@ -104,16 +105,26 @@ def few_images(data_root: Path, tmp_path: Path) -> Path:
     return tmp_path / 'data'
 
 
+# Before the cells of a notebook; to trace a network takes ten seconds.
+TRACE_ONCE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from once import graphs_once, Once
+graphs_once(Once(Path({folder!r}))).__enter__()
+"""
+
+
 @pytest.mark.training
 @pytest.mark.parametrize('known', NOTEBOOKS, ids=[known.name for known in NOTEBOOKS])
 def test_it_runs(
-    known: Expected, few_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    known: Expected, few_images: Path, once: Once, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment = {
         'ADET_DATA_ROOT': few_images,
         'ADET_CATEGORY': 'plate',
         'ADET_MODELS_ROOT': tmp_path / 'models',
-        'ADET_BACKBONE_WEIGHTS': 'random',
+        'ADET_BACKBONE_WEIGHTS': 'auto',
         'ADET_SETTINGS': known.settings,
         'ADET_SEED': 1,
         # So little work is slower on several threads.
@@ -127,11 +138,14 @@ def test_it_runs(
     for name, value in environment.items():
         monkeypatch.setenv(name, str(value))
     notebook = read(known.name)
+    first = TRACE_ONCE.format(tests=str(Path(__file__).parents[1]), folder=str(once.root))
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(first))
     notebook.cells.append(nbformat.v4.new_code_cell('import sys; sys.executable'))
 
     where = {'metadata': {'path': str(FOLDER)}}
     NotebookClient(notebook, timeout=300, kernel_name='python3', resources=where).execute()
 
+    del notebook.cells[0]
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     assert ast.literal_eval(outputs[-1].data['text/plain']) == sys.executable
     assert sum('image/png' in output.get('data', {}) for output in outputs) == known.figures

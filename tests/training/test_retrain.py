@@ -47,16 +47,6 @@ sys.exit(code)
 """
 
 
-@pytest.fixture(scope='session')
-def new_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """15 normal images that no model of the tests has seen."""
-    root = tmp_path_factory.mktemp('new')
-    write_dataset(
-        root, category='plate', train=15, test_normal=1, test_anomaly=1, size=128, seed=8
-    )
-    return root / 'train' / 'plate'
-
-
 @pytest.fixture
 def robot(trained: Train, tmp_path: Path) -> Any:
     """A copy of a model as a robot has it."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Learn = Callable[..., Run]
 
-pytestmark = [pytest.mark.training, pytest.mark.usefixtures('exported_once')]
+pytestmark = pytest.mark.training
 
 SIZE = 64
 BUNDLE_FILES = {

@@ -22,11 +22,11 @@ import yaml
 from adet_core.bundle import open_bundle
 from adet_core.cli import main
 
-pytestmark = [pytest.mark.training, pytest.mark.usefixtures('exported_once')]
+pytestmark = pytest.mark.training
 
 Out = pytest.CaptureFixture[str]
 PROGRAM = 'import sys; from adet_core.cli import main; sys.exit(main(sys.argv[1:]))'
-SPACE = {'n_features': {'low': 10, 'high': 40, 'step': 10}, 'image_size': 64}
+SPACE = {'n_features': {'low': 10, 'high': 20, 'step': 10}, 'image_size': 64}
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_study_of_something_else_is_not_continued(
     run(capsys, words(own_data, models, space, '--no-train'))
     more = []
     if change == 'space':
-        space = write_space(tmp_path, {'n_features': {'low': 10, 'high': 20}, 'image_size': 64})
+        space = write_space(tmp_path, {'n_features': {'low': 10, 'high': 40}, 'image_size': 64})
     elif change == 'data':
         next((own_data / 'train' / 'plate').iterdir()).unlink()
     else:
