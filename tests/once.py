@@ -87,10 +87,16 @@ def _checksum_of_code(folder: Path) -> str:
 
 @contextmanager
 def graphs_once(once: Once) -> Iterator[None]:
-    """Let exports trace each network once: it gives the same graph, in ten seconds."""
+    """Let exports trace each network once: it gives the same graph, in ten seconds.
+
+    Within another one it has nothing to do.
+    """
     from adet_training import export
 
     trace = export._image_to_onnx
+    if trace.__module__ == __name__:
+        yield
+        return
 
     def traced(network: Any, manifest: Any, statistics: Any, *rest: Any) -> bytes:
         home = vars(sys.modules[type(network).__module__])

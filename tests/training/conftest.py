@@ -162,14 +162,3 @@ def _train(once: Once, data_root: Path, model: str, backbone: str, root: Path) -
     (root / 'run.json').write_text(json.dumps(values))
     built[-1].trainer = None
     torch.save(built[-1], root / 'module.pt')
-
-
-@pytest.fixture
-def traced(deployed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let exports of ``deployed`` begin with its graphs: to trace them takes ten seconds."""
-    from adet_core.bundle import open_bundle, read_engine, read_features
-
-    bundle = open_bundle(deployed.bundle)
-    graph, features = read_engine(bundle), read_features(bundle)
-    monkeypatch.setattr('adet_training.export.to_onnx', lambda *_: graph)
-    monkeypatch.setattr('adet_training.export.features_to_onnx', lambda *_: features.onnx)

@@ -179,7 +179,7 @@ def step(tmp_path, deployed, monkeypatch):
 
 
 @pytest.fixture
-def engine(step, deployed, traced):  # noqa: ARG001 - it shortens the export
+def engine(step, deployed):
     """The small PaDiM with an engine in fp16."""
     from adet_core.bundle import open_bundle
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.training
 
 
 @pytest.fixture
-def bundle(deployed, traced, tmp_path):  # noqa: ARG001 - it shortens the export
+def bundle(deployed, tmp_path):
     """A bundle to export."""
     return copy_bundle(open_bundle(deployed.bundle), tmp_path / 'PaDiM')
 

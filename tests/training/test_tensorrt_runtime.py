@@ -152,7 +152,6 @@ def test_an_engine_is_built_compared_and_kept(host, robot, deployed):
     assert host.builds == 1
 
 
-@pytest.mark.usefixtures('traced')
 @pytest.mark.parametrize('change', ['gpu', 'capability', 'version', 'export', 'plan'])
 def test_an_engine_that_is_stale_or_broken_is_built_again(host, robot, change):
     Detector.load(robot)
@@ -210,7 +209,6 @@ class OtherSession:
         self.get_inputs, self.get_outputs, self.run = session.get_inputs, session.get_outputs, run
 
 
-@pytest.mark.usefixtures('traced')
 def test_an_engine_in_fp16_says_how_far_it_drifts(host, deployed, tmp_path):
     bundle = copy_bundle(open_bundle(deployed.bundle), tmp_path / 'robot' / 'PaDiM')
     export(bundle, precision='fp16')
@@ -288,7 +286,7 @@ def test_a_gpu_that_this_tensorrt_does_not_know_is_refused_before_a_build(host, 
         find_library().check(host.gpu.name, host.gpu.capability)
 
 
-@pytest.mark.usefixtures('host', 'traced')
+@pytest.mark.usefixtures('host')
 def test_images_come_in_batches_of_the_engine(deployed, tmp_path):
     bundle = copy_bundle(open_bundle(deployed.bundle), tmp_path / 'robot' / 'PaDiM')
     export(bundle, options=BuildOptions(max_batch=3))
