@@ -34,10 +34,14 @@ def _context() -> Iterator[None]:
     rclpy.try_shutdown()
 
 
+def _new_namespace() -> str:
+    return f'/test{next(_numbers)}'
+
+
 @pytest.fixture
 def namespace() -> str:
     """A namespace of its own for every test."""
-    return f'/test{next(_numbers)}'
+    return _new_namespace()
 
 
 class Ros:
@@ -114,6 +118,14 @@ class Ros:
 def ros(namespace: str) -> Iterator[Ros]:
     """See `Ros`."""
     made = Ros(namespace)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope='module')
+def module_ros() -> Iterator[Ros]:
+    """See `Ros`; for tests that look at nodes and leave them as they are."""
+    made = Ros(_new_namespace())
     yield made
     made.close()
 

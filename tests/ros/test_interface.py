@@ -87,17 +87,18 @@ class Graph:
         }
 
 
-@pytest.fixture
-def graph(ros, deployed, tmp_path):
+@pytest.fixture(scope='module')
+def graph(module_ros, deployed, tmp_path_factory):
     """All nodes of adet, over a bag and in its time, so that they have all topics there are."""
+    ros, folder = module_ros, tmp_path_factory.mktemp('graph')
     source = open_source(str(deployed.test_folder))
-    record_images(source, tmp_path / 'bag', BagOptions(start_ns=time.time_ns()))
+    record_images(source, folder / 'bag', BagOptions(start_ns=time.time_ns()))
     clocked = {'use_sim_time': True}
     roots = {'models_root': str(deployed.models_root), 'data_root': str(deployed.data_root)}
-    ros.start(CsvRecorder, output_dir=str(tmp_path), **clocked)
+    ros.start(CsvRecorder, output_dir=str(folder), **clocked)
     ros.detector(deployed, **clocked)
     ros.start(RetrainServer, **roots, **clocked)
-    bag = str(tmp_path / 'bag')
+    bag = str(folder / 'bag')
     ros.start(ImageSource, source=bag, clock=True, loop=True, wait_for='padim')
     made = Graph(ros.client, ros.namespace)
 
