@@ -54,12 +54,12 @@ Launch = Callable[[Step], Sequence[str]]
 """Gives the command line of a step."""
 
 
-def preparing(models: Sequence[str]) -> list[Step]:
+def preparing(models: Sequence[str], precisions: Sequence[str] = PRECISIONS) -> list[Step]:
     """The steps that may run side by side."""
     return [
         Step('data', 90),
         *(Step(f'train:{model}', 150, 'data') for model in models),
-        *(Step(f'engine:{m}:{p}', 150, f'train:{m}') for p in PRECISIONS for m in models),
+        *(Step(f'engine:{m}:{p}', 150, f'train:{m}') for p in precisions for m in models),
         *(Step(f'compile:{model}', 150, f'train:{model}') for model in models),
     ]
 
@@ -236,7 +236,7 @@ def main() -> int:
         kinds = arguments.kinds
         return [step for step in steps if not kinds or step.name.split(':')[0] in kinds]
 
-    runner.run(chosen(preparing(arguments.models)), jobs=arguments.jobs)
+    runner.run(chosen(preparing(arguments.models, arguments.precisions)), jobs=arguments.jobs)
     runner.wait_for_gpu()
     runner.run(chosen(measuring(arguments.models)), jobs=1)
     print((folder / 'gpu.md').read_text())
@@ -250,6 +250,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--minutes', type=float, default=8.0, help='for all steps')
     parser.add_argument('--jobs', type=int, default=8, help='steps side by side')
     parser.add_argument('--models', nargs='+', default=MODELS, metavar='MODEL')
+    parser.add_argument('--precisions', nargs='+', default=PRECISIONS, choices=PRECISIONS)
     parser.add_argument('--backbone-weights', default='auto', help='as for adet train')
     parser.add_argument('--image-size', type=int, default=256)
     parser.add_argument('--images', type=int, nargs=3, default=(100, 40, 60), metavar='N')

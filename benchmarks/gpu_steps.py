@@ -17,17 +17,17 @@ import os
 from pathlib import Path
 import sys
 import time
-from typing import Any, TYPE_CHECKING
+from typing import Any, NamedTuple, TYPE_CHECKING
 
 from gpu_report import figures_path
 import numpy as np
 import numpy.typing as npt
 
-from adet_core.bundle import BuildOptions, Bundle, copy_bundle, open_bundle, read_record
-from adet_core.errors import ExportError
+from adet_core.bundle import BuildOptions, Bundle, copy_bundle, open_bundle
+from adet_core.errors import BackendError, ExportError
 from adet_core.inference.backend import Backend
 from adet_core.inference.detector import Detector
-from adet_core.inference.parity import BANDS
+from adet_core.inference.parity import BANDS, measure_parity
 from adet_core.inference.tensorrt import find_gpu, find_library
 from adet_core.metrics import auroc
 from adet_core.models.names import model_folder
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     import torch
 
     from adet_training.dataset import Category
+
+ONNX_RUNTIME = 'ONNX Runtime'
+"""What runs graphs where TensorRT does not, in tables."""
 
 BATCH = 16
 """Images of the larger batch, and of an engine at most."""
@@ -102,15 +105,14 @@ def draw(step: Step) -> None:
     """Note what this machine is, and draw the images."""
     from adet_training.versions import library_versions
 
-    gpu, library = find_gpu(), find_library()
+    gpu, ours = find_gpu(), _find_ours()
     step.keep(
         gpu=gpu.name,
         capability=gpu.capability,
         cores=os.cpu_count(),
-        versions={
-            **library_versions('torch', 'onnxruntime', 'numpy'),
-            library.name: library.version,
-        },
+        ours=ours.label,
+        failed={'TensorRT': ours.reason} if ours.reason else {},
+        versions={**library_versions('torch', 'onnxruntime', 'numpy'), **ours.versions},
         options={name: str(value) for name, value in vars(step.options).items()},
     )
     draw_once(step)
@@ -163,16 +165,17 @@ def build_engine(step: Step) -> None:
         return
     step.keep(export_seconds=time.perf_counter() - start)
     start = time.perf_counter()
-    backend = Detector.load(bundle.folder, backend='tensorrt').backend
+    backend = _load(bundle.folder, build=True).backend
     step.keep(build_seconds=time.perf_counter() - start, name=backend.name)
-    plan = read_record(bundle).plan
-    assert plan is not None
-    assert plan.parity is not None
-    step.keep(
-        drift=plan.parity.score_difference / bundle.manifest.score_range.span,
-        flips=plan.parity.flips,
-        plan_mib=(bundle.folder / 'engine' / 'model.plan').stat().st_size / (1 << 20),
+    golden, manifest = bundle.golden(), bundle.manifest
+    parity = measure_parity(
+        backend,
+        *golden,
+        threshold=manifest.image_threshold.value,
+        span=manifest.score_range.span,
+        precision=precision,
     )
+    step.keep(drift=parity.score_difference / manifest.score_range.span, flips=parity.flips or 0)
     images = np.stack([labelled.pixels for labelled in data.test])
     scores = np.concatenate(
         [backend.run(images[n : n + BATCH]).scores for n in range(0, len(images), BATCH)]
@@ -199,17 +202,17 @@ def measure(step: Step) -> None:
     (model,) = step.arguments
     bundle = open_bundle(step.bundle_folder())
     makers: dict[str, Callable[[], Run]] = {}
+    label = _find_ours().label
     for precision in BANDS:
-        folder = step.bundle_folder(precision)
-        if (folder / 'engine' / 'model.plan').is_file():
-            makers[f'TensorRT {precision}'] = partial(_engine, folder)
+        if figures_path(step.folder(), f'engine:{model}:{precision}').is_file():
+            makers[f'{label} {precision}'] = partial(_engine, step.bundle_folder(precision))
     for way in ('torch fp32', 'torch fp16', *_compiled(step, model)):
         makers[way] = partial(_torch, bundle, way)
-    makers['ONNX Runtime fp32'] = partial(_onnx_runtime, step.bundle_folder('fp32'))
+    makers.setdefault(f'{ONNX_RUNTIME} fp32', partial(_onnx_runtime, step.bundle_folder('fp32')))
     _wake_torch()
     ways = _open_ways(step, makers, bundle)
     for count in (1, BATCH):
-        _measure(step, f'batch_{count}', ways, _some(bundle, count), 'TensorRT fp16')
+        _measure(step, f'batch_{count}', ways, _some(bundle, count), f'{label} fp16')
 
 
 def measure_variants(step: Step) -> None:
@@ -217,6 +220,9 @@ def measure_variants(step: Step) -> None:
 
     Also one image after the other, the next one begun before the prediction is waited for.
     """
+    if (ours := _find_ours()).reason:
+        step.keep(refused=ours.reason)
+        return
     _, package = step.arguments
     os.environ['ADET_CUDA'] = package
     folder = step.bundle_folder('fp16')
@@ -249,12 +255,12 @@ def swap_statistics(step: Step) -> None:
     memory is used up.
     """
     folder = step.bundle_folder('fp16')
-    current = [Detector.load(folder, backend='tensorrt', build=False)]
+    current = [_load(folder)]
     images = list(_some(current[0].bundle, BATCH))
 
     def swap() -> float:
         start = time.perf_counter()
-        current[0] = Detector.load(folder, backend='tensorrt', build=False, beside=current[0])
+        current[0] = _load(folder, beside=current[0])
         return (time.perf_counter() - start) * 1e3
 
     def inspect(frames: int, times: list[float]) -> None:
@@ -424,17 +430,51 @@ def _repeat(run: Run, images: Images, seconds: float) -> None:
         run(images)
 
 
+class _Ours(NamedTuple):
+    """What adet runs graphs with on this GPU.
+
+    Attributes:
+        backend: Its name.
+        label: In tables.
+        reason: Why that is not TensorRT; empty if it is.
+        versions: Of TensorRT, by the name of its module.
+    """
+
+    backend: str
+    label: str
+    reason: str = ''
+    versions: Mapping[str, str] = {}
+
+
+def _find_ours() -> _Ours:
+    try:
+        gpu, library = find_gpu(), find_library()
+        library.check(gpu.name, gpu.capability)
+    except BackendError as error:
+        return _Ours('onnxruntime', ONNX_RUNTIME, str(error))
+    return _Ours('tensorrt', 'TensorRT', versions={library.name: library.version})
+
+
+def _load(folder: Path, *, build: bool = False, beside: Detector | None = None) -> Detector:
+    detector = Detector.load(folder, backend=_find_ours().backend, build=build, beside=beside)
+    _check_gpu(detector.backend)
+    return detector
+
+
 def _engine(folder: Path) -> Run:
-    return Detector.load(folder, backend='tensorrt', build=False).backend.run
+    return _load(folder).backend.run
 
 
 def _onnx_runtime(folder: Path) -> Run:
-    import onnxruntime
+    backend = Detector.load(folder, backend='onnxruntime').backend
+    _check_gpu(backend)
+    return backend.run
 
-    if 'CUDAExecutionProvider' not in onnxruntime.get_available_providers():
-        msg = f'ONNX Runtime {onnxruntime.__version__} is not built with CUDA'
-        raise RuntimeError(msg)
-    return Detector.load(folder, backend='onnxruntime').backend.run
+
+def _check_gpu(backend: Backend) -> None:
+    if backend.name.startswith('onnxruntime (CPU'):
+        msg = f'{backend.name}: this benchmark is of the GPU'
+        raise BackendError(msg)
 
 
 def _compiled(step: Step, model: str) -> list[str]:

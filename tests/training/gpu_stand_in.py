@@ -22,7 +22,7 @@ _PLACES = ('adet_core.inference.tensorrt', 'adet_core.inference.tensorrt.backend
 def stand_in(patch: pytest.MonkeyPatch) -> None:
     """Let adet find this GPU, and a TensorRT that builds at once."""
     device = HostDevice()
-    cuda = HostCudaPython(device, 'Stand-in', '0.0')
+    cuda = HostCudaPython(device, 'Stand-in', '8.6')
     find_gpu = functools.cache(lambda: CudaPythonGpu(cuda))
     library = find_library()
     library = library._replace(api=_GraphsAsPlans(library.api, device))

@@ -9,12 +9,14 @@ import json
 import shutil
 import sys
 import threading
+from types import SimpleNamespace
 
 from gpu_stand_in import stand_in
 import numpy as np
 import pytest
 
 from adet_core.bundle import copy_bundle
+from adet_core.errors import BackendError
 
 pytestmark = pytest.mark.training
 
@@ -277,3 +279,19 @@ def test_a_curve_tests_more_and_more_steps(step, few_images, monkeypatch):
     assert point['steps'] == 1
     assert 0 <= point['image_auroc'] <= 1
     assert np.isfinite(point['seconds'])
+
+
+def test_where_tensorrt_does_not_run_graphs_run_in_onnx_runtime(monkeypatch):
+    # Imported anew, as it takes what finds the GPU by name.
+    monkeypatch.delitem(sys.modules, 'gpu_steps', raising=False)
+    stand_in(monkeypatch)
+    from gpu_steps import _check_gpu, _find_ours
+
+    gpu = sys.modules['adet_core.inference.tensorrt'].find_gpu()
+    assert _find_ours()[:3] == ('tensorrt', 'TensorRT', '')
+    monkeypatch.setattr(gpu, 'capability', '9.0')
+    backend, label, reason, versions = _find_ours()
+    assert (backend, label, versions) == ('onnxruntime', 'ONNX Runtime', {})
+    assert 'does not run on Stand-in, of compute capability 9.0' in reason
+    with pytest.raises(BackendError, match='this benchmark is of the GPU'):
+        _check_gpu(SimpleNamespace(name='onnxruntime (CPU, no GPU)'))
