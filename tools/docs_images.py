@@ -97,19 +97,24 @@ def draw_overlays(bundle: Path, test: Path, out: Path, count: int = 5) -> None:
     cv2.imwrite(str(out), np.hstack(parts), [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
-def photograph(page: Path, out: Path) -> None:
-    """Photograph an HTML report from its threshold to its curves.
+def find_chromium() -> str:
+    """The browser that photographs the report.
 
     Raises:
-        SystemExit: chromium or playwright is not installed.
+        SystemExit: It is not installed.
     """
     chromium = shutil.which('chromium') or shutil.which('chromium-browser')
     if chromium is None:
         raise SystemExit('error: chromium: not found; apt install chromium')
+    return chromium
+
+
+def photograph(page: Path, out: Path) -> None:
+    """Photograph an HTML report from its threshold to its curves."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium)
+        browser = play.chromium.launch(executable_path=find_chromium())
         tab = browser.new_page(viewport={'width': 1120, 'height': 800}, color_scheme='light')
         tab.goto(page.as_uri())
         tab.wait_for_load_state('networkidle')
@@ -128,6 +133,8 @@ def main() -> None:
     parser.add_argument('--images', type=Path, help='with --bundle: its labelled test images')
     parser.add_argument('--out', type=Path, default=IMAGES, help='default: docs/images')
     given = parser.parse_args()
+    # Before a training, not after it.
+    find_chromium()
     given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
