@@ -238,9 +238,7 @@ def test_good_parts_that_all_changed_are_told() -> None:
     assert told.startswith('the good parts changed: 12 new images of them scored higher than 20')
     assert told.endswith('relearned from 60 new images')
     assert 'scored lower' in parts_changed(new, known, 60)
-    assert parts_changed(known, new, 9).endswith(
-        'from 9 new images, of which 50 or more are better'
-    )
+    assert parts_changed(known, new, 9).endswith('from 9 new images (50 or more are better)')
     assert parts_changed(known, rng.normal(5, 1, 12), 60) == ''
     # Too few to tell.
     assert parts_changed(known, new[:4], 60) == ''

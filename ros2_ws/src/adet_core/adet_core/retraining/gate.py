@@ -152,7 +152,7 @@ def parts_changed(known: Values, new: Values, learned: int) -> str:
         f'the good parts changed: {len(new)} new images of them scored '
         f'{"higher" if found.higher else "lower"} than {len(known)} known ones (median '
         f'{np.median(new):.4g}, not {np.median(known):.4g}); relearned from {learned} new images'
-        f'{"" if learned >= RELEARN_FROM else f", of which {RELEARN_FROM} or more are better"}'
+        f'{"" if learned >= RELEARN_FROM else f" ({RELEARN_FROM} or more are better)"}'
     )
 
 
