@@ -283,8 +283,8 @@ def test_stamps_that_repeat_or_go_back_are_counted(tmp_path: Path) -> None:
 def test_a_stamp_that_nobody_set_is_the_time_of_recording(tmp_path: Path) -> None:
     with Recorder(tmp_path / 'bag') as bag:
         bag.topic('/image_raw', IMAGE)
-        for _ in range(3):
-            bag.image('/image_raw', 0)
+        for stamp in (0, 0, -5):
+            bag.image('/image_raw', stamp)
     stamps = [frame.stamp_ns for frame in BagSource(tmp_path / 'bag')]
     assert stamps == [START_NS + step * 1_000_000 for step in (1, 2, 3)]
 
@@ -630,3 +630,7 @@ def test_the_command_records(
     assert capsys.readouterr().err.startswith("error: max_megapixels is 'many', expected a number")
     with pytest.raises(SystemExit):
         main([*words, '--rate', '0'])
+    for option, value in (('--rate', '1e-300'), ('--topic', ''), ('--topic', 'a b')):
+        with pytest.raises(SystemExit):
+            main([*words, option, value])
+        assert f'{value!r} is not a ' in capsys.readouterr().err

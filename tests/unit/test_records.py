@@ -233,7 +233,7 @@ def test_a_row_with_figures_that_are_no_numbers_is_damaged(path: Path, number: s
         list(read_records(path))
 
 
-@pytest.mark.parametrize('field', ['score', 'threshold'])
+@pytest.mark.parametrize('field', ['score', 'threshold', 'normalised_score', 'inference_ms'])
 def test_a_verdict_that_is_no_number_is_an_error(field: str) -> None:
     inspection = Inspection(
         score=1.0,
@@ -258,7 +258,12 @@ def test_a_verdict_that_is_no_number_is_an_error(field: str) -> None:
     assert with_verdict(bare, older).p_value is None
     refused = with_verdict(bare, replace(inspection, **{field: math.nan}))
     assert (refused.score, refused.regions) == (None, ())
-    assert 'is no number' in refused.error
+    assert refused.error == f'the verdict holds what is no number: {field} nan'
+    odd = Region(1, 2, 3, 4, math.inf)
+    assert 'region inf' in with_verdict(bare, replace(inspection, regions=(odd,))).error
+    # The cell of a CSV has an end, and so has what a message may put there.
+    many = replace(inspection, regions=inspection.regions * 5000)
+    assert len(with_verdict(bare, many).regions) == 16
 
 
 # ---- a torn end

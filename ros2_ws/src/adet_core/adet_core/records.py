@@ -21,7 +21,7 @@ from typing import Any
 
 from adet_core.errors import RecordError
 from adet_core.folder import open_regular
-from adet_core.scoring import Region
+from adet_core.scoring import MAX_REGIONS, Region
 
 # Enough of the file's end to find the last whole line and the frames a restart may see again.
 _TAIL_BYTES = 1 << 16
@@ -103,14 +103,16 @@ def with_verdict(row: Record, verdict: Any, *, latency_ms: float | None = None) 
         latency_ms: From the image's stamp to this row; None if that says nothing.
 
     Returns:
-        A row without figures and with an error if the score or the threshold is no number, as a
-        message may have it.
+        A row without figures and with an error if one of them is no number, as a message may have
+        it. Regions beyond the strongest ones are left out.
     """
     figures = {name: getattr(verdict, name) for name in _FIGURES}
-    if not all(math.isfinite(figures[name]) for name in ('score', 'threshold')):
-        told = f'the score {verdict.score} or the threshold {verdict.threshold} is no number'
-        return replace(row, error=told)
-    regions = tuple(Region(r.x, r.y, r.width, r.height, r.score) for r in verdict.regions)
+    regions = tuple(
+        Region(r.x, r.y, r.width, r.height, r.score) for r in verdict.regions[:MAX_REGIONS]
+    )
+    numbers = [*figures.items(), *(('region', region.score) for region in regions)]
+    if odd := [f'{name} {value}' for name, value in numbers if not math.isfinite(value)]:
+        return replace(row, error=f'the verdict holds what is no number: {odd[0]}')
     # A message in a bag of an earlier version lacks it.
     p_value = getattr(verdict, 'p_value', math.nan)
     return replace(

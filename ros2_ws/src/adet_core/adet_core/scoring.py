@@ -14,7 +14,7 @@ AnomalyMap = npt.NDArray[np.float32]
 """float32 ``(H, W)`` of the graph's size, raw values; larger is more anomalous."""
 
 # More boxes than this is a part that is wrong all over, not a list anybody reads.
-_MAX_REGIONS = 16
+MAX_REGIONS = 16
 
 
 class Region(NamedTuple):
@@ -66,7 +66,7 @@ def find_regions(
     peaks = np.full(count, -np.inf, np.float32)
     inside = mask > 0
     np.maximum.at(peaks, labels[inside], anomaly_map[inside])
-    strongest = np.argsort(-peaks, kind='stable')[: min(count - 1, _MAX_REGIONS)]
+    strongest = np.argsort(-peaks, kind='stable')[: min(count - 1, MAX_REGIONS)]
     rows, columns = anomaly_map.shape
     scale_y, scale_x = image_size[0] / rows, image_size[1] / columns
     return tuple(

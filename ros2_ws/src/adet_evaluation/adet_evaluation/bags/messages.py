@@ -122,8 +122,9 @@ def _store(own: Mapping[str, Any]) -> Typestore:
 
 
 def nanoseconds(header: Any, received_ns: int) -> int:
-    """A message's stamp; where nobody set one, when it was recorded."""
-    return int(header.stamp.sec) * _NS + int(header.stamp.nanosec) or received_ns
+    """A message's stamp; where nobody set one, or one before 1970, when it was recorded."""
+    stamp = int(header.stamp.sec) * _NS + int(header.stamp.nanosec)
+    return stamp if stamp > 0 else received_ns
 
 
 def explained(info: Any, stamp_ns: int) -> Frame:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 from contextlib import suppress
 from pathlib import Path
+import re
 import sys
 import time
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 from adet_core.cli.arguments import add_max_megapixels, add_models_root
 from adet_core.cli.next_command import next_command
 from adet_core.errors import BundleError, IncompleteError
+
+_TOPIC = re.compile(r'/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
 
 HELP = 'write images and their labels as a rosbag'
 EXAMPLE = 'adet record --images data/test/VisA_pipe_fryum --bag pipe_fryum'
@@ -48,7 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='images per second of the recording (default: %(default)g)',
     )
     parser.add_argument(
-        '--topic', default='image_raw', help='topic of the images (default: %(default)s)'
+        '--topic',
+        type=_topic,
+        default='image_raw',
+        help='topic of the images (default: %(default)s)',
     )
     parser.add_argument(
         '--frame-id',
@@ -123,9 +129,17 @@ def _bundles_for(images: str, models_root: Path) -> list[Path]:
     return fitting or folders
 
 
+def _topic(text: str) -> str:
+    # What `ros2 bag play` could publish on.
+    if not _TOPIC.fullmatch(text):
+        msg = f'{text!r:.80} is not a topic: letters, digits and _, separated by /'
+        raise argparse.ArgumentTypeError(msg)
+    return text
+
+
 def _rate(text: str) -> float:
     rate = float(text)
-    if not 0 < rate <= 1e6:
-        msg = f'{text!r} is not a rate (more than 0)'
+    if not 1e-6 <= rate <= 1e6:
+        msg = f'{text!r} is not a rate (0.000001 to 1000000)'
         raise argparse.ArgumentTypeError(msg)
     return rate
