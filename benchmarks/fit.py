@@ -101,7 +101,7 @@ def _fit(model: str, side: str, data: str, threads: int) -> dict[str, float]:
     adapter = load_adapter(model)
     parameters = adapter.parameters()
     with quiet_libraries(), tempfile.TemporaryDirectory() as scratch:
-        samples = load_category(Path(data), _DRAWN, parameters.image_size).train
+        images = load_category(Path(data), _DRAWN, parameters.image_size).train
         torch.manual_seed(0)
         module = adapter.build(parameters, adapter.backbone(parameters, 'random', seed=0))
         before = kibibytes(os.getpid(), 'VmRSS')
@@ -109,11 +109,11 @@ def _fit(model: str, side: str, data: str, threads: int) -> dict[str, float]:
         Path('/proc/self/clear_refs').write_text('5')
         start = time.perf_counter()
         if side == 'adet':
-            adapter.fit(module, FitData(samples), Path(scratch), parameters, silent)
+            adapter.fit(module, FitData(images), Path(scratch), parameters, silent)
         else:
             # Its own class is the one that adet's module is made of.
             module.__class__ = type(module).__base__
-            fit(module, samples, Path(scratch), parameters.batch_size, silent)
+            fit(module, images, Path(scratch), parameters.batch_size, silent)
         seconds = time.perf_counter() - start
         return {'seconds': seconds, 'mib': (kibibytes(os.getpid(), 'VmHWM') - before) / 1024}
 

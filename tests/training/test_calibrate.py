@@ -35,17 +35,17 @@ BAD = np.arange(30, 60, dtype=np.float32)
 def _judged(good: np.ndarray, bad: np.ndarray | None = None, *, masks: bool = False) -> Tested:
     """Images with these scores; the maps of 2 x 2 pixels peak at twice the score."""
     scores = np.concatenate([good, [] if bad is None else bad]).astype(np.float32)
-    samples, maps = [], []
+    images, maps = [], []
     for number, score in enumerate(scores):
         anomalous = number >= len(good)
         mask = np.array([[anomalous, False], [False, False]])
         marked = mask if masks or not anomalous else None
         image = np.zeros((2, 2, 3), np.uint8)
-        samples.append(
+        images.append(
             LabelledImage(Path(f'{number}.png'), image, ('normal', 'anomaly')[anomalous], marked)
         )
         maps.append([[2 * score, score / 2], [0, 0]])
-    return Tested(samples, Prediction(scores, np.array(maps, np.float32)))
+    return Tested(images, Prediction(scores, np.array(maps, np.float32)))
 
 
 def _parameters(**values: Any) -> Parameters:
@@ -145,7 +145,7 @@ def test_without_masks_the_largest_values_of_the_maps_stand_for_the_pixels() -> 
 def test_masks_give_the_threshold_of_the_best_f1_over_the_pixels() -> None:
     tested = _judged(GOOD, BAD, masks=True)
     found = calibrate(_parameters(), tested, None, labelled=True)
-    masks = np.stack([labelled.mask for labelled in tested.samples]).ravel()
+    masks = np.stack([labelled.mask for labelled in tested.images]).ravel()
     values = tested.prediction.maps.ravel()
     best = max(f1_score(masks, values >= cut) for cut in np.unique(values))
     assert f1_score(masks, values >= found.pixel.value) == pytest.approx(best)

@@ -407,7 +407,7 @@ def test_a_name_may_be_in_any_encoding(small: Path) -> None:
 # ---- holding out
 
 
-def _samples(count: int) -> list[LabelledImage]:
+def _images(count: int) -> list[LabelledImage]:
     pixels = np.zeros((1, 1, 3), np.uint8)
     return [LabelledImage(Path(f'/images/{number:03}.png'), pixels) for number in range(count)]
 
@@ -415,9 +415,9 @@ def _samples(count: int) -> list[LabelledImage]:
 @pytest.mark.parametrize('count', [3, 4, 5, 12, 99])
 @pytest.mark.parametrize('share', [0.001, 0.2, 0.5, 0.999])
 def test_holding_out_splits_the_images_in_two(count: int, share: float) -> None:
-    samples = _samples(count)
-    fit, kept = hold_out(samples, share, seed=3)
-    assert sorted(str(s.path) for s in fit + kept) == [str(s.path) for s in samples]
+    images = _images(count)
+    fit, kept = hold_out(images, share, seed=3)
+    assert sorted(str(s.path) for s in fit + kept) == [str(s.path) for s in images]
     assert len(fit) >= 2
     assert len(kept) == min(max(round(count * share), 1), count - 2)
     for part in (fit, kept):
@@ -425,14 +425,14 @@ def test_holding_out_splits_the_images_in_two(count: int, share: float) -> None:
 
 
 def test_the_seed_decides_what_is_held_out() -> None:
-    samples = _samples(50)
-    first, same, other = (hold_out(samples, 0.2, seed)[1] for seed in (0, 0, 1))
+    images = _images(50)
+    first, same, other = (hold_out(images, 0.2, seed)[1] for seed in (0, 0, 1))
     assert first == same != other
 
 
 def test_every_image_has_its_chance_to_be_held_out() -> None:
-    samples = _samples(10)
-    kept = {str(s.path) for seed in range(60) for s in hold_out(samples, 0.2, seed)[1]}
+    images = _images(10)
+    kept = {str(s.path) for seed in range(60) for s in hold_out(images, 0.2, seed)[1]}
     assert len(kept) == 10
 
 
@@ -441,31 +441,31 @@ def test_two_images_cannot_be_split() -> None:
         DatasetError,
         match=r'^/images: 2 readable images, at least 3 are needed; without labelled test',
     ):
-        hold_out(_samples(2), 0.2, seed=0)
+        hold_out(_images(2), 0.2, seed=0)
 
 
 def test_the_last_images_can_be_held_out() -> None:
-    samples = _samples(10)
-    fit, kept = hold_out(samples, 0.3, seed=0, by='last')
-    assert (fit, kept) == (samples[:7], samples[7:])
+    images = _images(10)
+    fit, kept = hold_out(images, 0.3, seed=0, by='last')
+    assert (fit, kept) == (images[:7], images[7:])
 
 
 @pytest.mark.parametrize('by', ['random', 'last'])
 @pytest.mark.parametrize('group_by', [r'^(item\d+)_', r'^item\d+', 'folder'])
 def test_a_group_is_never_split(by: str, group_by: str) -> None:
-    samples = [
+    images = [
         LabelledImage(Path(f'/images/{item}/item{item}_{view}.png'), np.zeros((2, 2, 3), np.uint8))
         for item in range(6)
         for view in range(4)
     ]
     for seed in range(5):
-        fit, kept = hold_out(samples, 0.2, seed, by=by, group_by=group_by)
+        fit, kept = hold_out(images, 0.2, seed, by=by, group_by=group_by)
         items = [{labelled.path.parent.name for labelled in part} for part in (fit, kept)]
         # A fifth of 24 images is 5: two whole items.
         assert (len(items[0]), len(items[1]), len(kept)) == (4, 2, 8)
         assert not items[0] & items[1]
         assert by == 'random' or items[1] == {'4', '5'}
     with pytest.raises(DatasetError, match='group_by=item leaves no group to hold out of 1; name'):
-        hold_out(samples, 0.2, 0, by=by, group_by='item')
+        hold_out(images, 0.2, 0, by=by, group_by='item')
     # What does not match stands alone.
-    assert len(hold_out(samples, 0.25, 0, by=by, group_by='nothing')[1]) == 6
+    assert len(hold_out(images, 0.25, 0, by=by, group_by='nothing')[1]) == 6

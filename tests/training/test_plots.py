@@ -44,7 +44,7 @@ def manifest(deployed: Any) -> Manifest:
 
 def inspected(scores: list[float] = SCORES, labels: list[bool] = LABELS) -> Tested:
     maps = np.zeros((len(scores), SIZE, SIZE), np.float32)
-    samples = [
+    images = [
         LabelledImage(
             Path(f'{number}.png'),
             np.full((SIZE, SIZE, 3), 128, np.uint8),
@@ -52,7 +52,7 @@ def inspected(scores: list[float] = SCORES, labels: list[bool] = LABELS) -> Test
         )
         for number, label in enumerate(labels)
     ]
-    return Tested(samples, Prediction(np.array(scores, np.float32), maps))
+    return Tested(images, Prediction(np.array(scores, np.float32), maps))
 
 
 def drawn(figure: Figure) -> bytes:
@@ -249,7 +249,7 @@ def test_only_a_image_judged_anomalous_has_boxes(manifest: Manifest) -> None:
 
 
 def test_judge_asks_the_exported_graph(deployed: Any, data: Category) -> None:
-    found = plots.judge(Detector.load(deployed.bundle), data.test)
+    found = plots.predict_all(Detector.load(deployed.bundle), data.test)
     golden = open_bundle(deployed.bundle).golden()
     assert found.prediction.maps.shape == (16, SIZE, SIZE)
     assert found.labels.sum() == 10

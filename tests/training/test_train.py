@@ -214,9 +214,9 @@ def test_scikit_learn_finds_the_same_pixel_figures_in_the_maps_of_the_exported_g
     robot = open_bundle(deployed.bundle)
     backend = OnnxRuntimeBackend(read_engine(robot))
     backend.bind(robot.statistics())
-    samples = load_category(deployed.data_root, 'plate', SIZE).test
-    maps = backend.run(np.stack([labelled.pixels for labelled in samples])).maps
-    masks = np.stack([labelled.mask for labelled in samples])
+    images = load_category(deployed.data_root, 'plate', SIZE).test
+    maps = backend.run(np.stack([labelled.pixels for labelled in images])).maps
+    masks = np.stack([labelled.mask for labelled in images])
 
     auroc = roc_auc_score(masks.ravel(), maps.ravel())
 

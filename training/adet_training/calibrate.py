@@ -25,13 +25,13 @@ from adet_training.parameters import Parameters
 class Tested(NamedTuple):
     """Images with the trained model's prediction."""
 
-    samples: Sequence[LabelledImage]
+    images: Sequence[LabelledImage]
     prediction: Prediction
 
     @property
     def labels(self) -> Labels:
         """True for anomalous."""
-        return np.array([labelled.is_anomalous for labelled in self.samples])
+        return np.array([labelled.is_anomalous for labelled in self.images])
 
     @property
     def peaks(self) -> npt.NDArray[np.float32]:
@@ -41,7 +41,7 @@ class Tested(NamedTuple):
 
     def marked(self) -> list[tuple[npt.NDArray[np.bool_], AnomalyMap]]:
         """Mask and map of each image that has a mask."""
-        pairs = zip(self.samples, self.prediction.maps, strict=True)
+        pairs = zip(self.images, self.prediction.maps, strict=True)
         return [(labelled.mask, found) for labelled, found in pairs if labelled.mask is not None]
 
 
@@ -128,7 +128,7 @@ def normals_to_calibrate(
 ) -> list[LabelledImage]:
     """The normal images whose scores choose the threshold, in the order of `calibrate`."""
     inspected = [part for part in (held_out, tested if labelled else None) if part]
-    return [one for part in inspected for one in part.samples if not one.is_anomalous]
+    return [one for part in inspected for one in part.images if not one.is_anomalous]
 
 
 def _as_robust(robust: Threshold, plain: Threshold, kept: ScoreRange) -> Threshold:

@@ -195,9 +195,9 @@ def _check_accuracy(bundle: Bundle, precision: str, accuracy: tuple[float, float
     raise ExportError(msg)
 
 
-def _some(samples: Sequence[LabelledImage]) -> list[npt.NDArray[np.uint8]]:
+def _some(images: Sequence[LabelledImage]) -> list[npt.NDArray[np.uint8]]:
     """Images from all over: neighbours in a folder are often alike."""
-    return [labelled.pixels for labelled in samples[:: -(-len(samples) // _CALIBRATION)]]
+    return [labelled.pixels for labelled in images[:: -(-len(images) // _CALIBRATION)]]
 
 
 def to_onnx(graph: Graph, manifest: Manifest) -> ExportedGraph:
@@ -352,18 +352,18 @@ def check_parity(
 def _accuracy(
     exported: ExportedGraph,
     bundle: Bundle,
-    samples: Sequence[LabelledImage],
+    images: Sequence[LabelledImage],
     stage: str,
     progress: ProgressCallback,
 ) -> float:
     """Image AUROC of a graph on labelled images."""
     backend = OnnxRuntimeBackend(exported)
     backend.bind(bundle.statistics())
-    scores = np.empty(len(samples), np.float32)
-    for number, labelled in enumerate(samples):
+    scores = np.empty(len(images), np.float32)
+    for number, labelled in enumerate(images):
         scores[number] = backend.run(labelled.pixels[None]).scores[0]
-        progress(stage, number + 1, len(samples))
-    found = auroc(scores, np.array([labelled.is_anomalous for labelled in samples]))
+        progress(stage, number + 1, len(images))
+    found = auroc(scores, np.array([labelled.is_anomalous for labelled in images]))
     assert found is not None
     return found
 

@@ -28,7 +28,7 @@ LOGS_FOLDER = 'logs'
 
 def fit(
     module: Any,
-    samples: Sequence[LabelledImage],
+    images: Sequence[LabelledImage],
     folder: Path,
     batch_size: int,
     progress: ProgressCallback,
@@ -39,7 +39,7 @@ def fit(
 
     Args:
         module: A Lightning module; left on the CPU, in evaluation mode.
-        samples: Normal images.
+        images: Normal images.
         folder: The run's folder.
         batch_size: Images per step.
         progress: Told the progress.
@@ -49,7 +49,7 @@ def fit(
         KeyboardInterrupt: Somebody pressed Ctrl-C.
     """
     loader: DataLoader[LabelledImage] = DataLoader(
-        list(samples),  # type: ignore[arg-type]  # a list is a map-style dataset
+        list(images),  # type: ignore[arg-type]  # a list is a map-style dataset
         batch_size=batch_size,
         shuffle=True,
         collate_fn=_collate,
@@ -119,8 +119,8 @@ class _ReportSteps(Callback):
         self._progress(stage, trainer.global_step, total)
 
 
-def _collate(samples: Sequence[LabelledImage]) -> ImageBatch:
-    return ImageBatch(image=torch.stack([to_tensor(labelled.pixels) for labelled in samples]))
+def _collate(images: Sequence[LabelledImage]) -> ImageBatch:
+    return ImageBatch(image=torch.stack([to_tensor(labelled.pixels) for labelled in images]))
 
 
 def to_tensor(image: ImageArray) -> torch.Tensor:

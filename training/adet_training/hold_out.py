@@ -23,7 +23,7 @@ _MINIMUM = 2
 
 
 def hold_out(
-    samples: Sequence[LabelledImage],
+    images: Sequence[LabelledImage],
     share: float,
     seed: int,
     *,
@@ -33,7 +33,7 @@ def hold_out(
     """Split images into those to fit, at least two, and those kept back, at least one.
 
     Args:
-        samples: Normal images in file order.
+        images: Normal images in file order.
         share: Share to keep back; with groups, as many whole ones as it takes to reach it.
         seed: Decides which, with ``random``.
         by: ``random``, or ``last``: those at the end of the file order.
@@ -47,21 +47,21 @@ def hold_out(
     Raises:
         DatasetError: There are fewer than three, or all are of one group.
     """
-    most = len(samples) - _MINIMUM
-    where = samples[0].path.parent
+    most = len(images) - _MINIMUM
+    where = images[0].path.parent
     if most < 1:
         msg = (
-            f'{where}: {len(samples)} readable images, at least {_MINIMUM + 1} '
+            f'{where}: {len(images)} readable images, at least {_MINIMUM + 1} '
             'are needed; without labelled test images one is kept back to find the threshold'
         )
         raise DatasetError(msg)
     groups: dict[str, list[int]] = {}
-    for index, labelled in enumerate(samples):
+    for index, labelled in enumerate(images):
         groups.setdefault(_group(labelled, index, group_by), []).append(index)
     order = np.random.default_rng(seed).permutation(len(groups))
     if by == 'last':
         order = np.arange(len(groups))[::-1]
-    count = min(max(round(len(samples) * share), 1), most)
+    count = min(max(round(len(images) * share), 1), most)
     members, kept = list(groups.values()), set[int]()
     for number in order:
         # A large group may leave too few to fit; a smaller one may still fit in.
@@ -70,8 +70,8 @@ def hold_out(
     if not kept:
         msg = f'{where}: group_by={group_by} leaves no group to hold out of {len(groups)}'
         raise DatasetError(f'{msg}; name what tells items apart')
-    fit = [labelled for index, labelled in enumerate(samples) if index not in kept]
-    return fit, [samples[index] for index in sorted(kept)]
+    fit = [labelled for index, labelled in enumerate(images) if index not in kept]
+    return fit, [images[index] for index in sorted(kept)]
 
 
 def _group(labelled: LabelledImage, index: int, group_by: str) -> str:

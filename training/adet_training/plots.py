@@ -54,15 +54,15 @@ class Tile(NamedTuple):
     mask: npt.NDArray[np.bool_] | None = None
 
 
-def judge(detector: Detector, samples: Sequence[LabelledImage]) -> Tested:
-    """What an exported bundle says of preprocessed images, asked one at a time as on the robot.
+def predict_all(detector: Detector, images: Sequence[LabelledImage]) -> Tested:
+    """What an exported bundle says of preprocessed images, one at a time as on the robot.
 
     Args:
         detector: Of a bundle that was exported.
-        samples: Images of the bundle's size, at least one.
+        images: Images of the bundle's size, at least one.
     """
-    predictions = (detector.run([labelled.pixels]) for labelled in samples)
-    return Tested(samples, Prediction.concatenate(predictions))
+    predictions = (detector.run([labelled.pixels]) for labelled in images)
+    return Tested(images, Prediction.concatenate(predictions))
 
 
 def image_grid(rows: Mapping[str, Sequence[Tile]]) -> Figure:
@@ -96,12 +96,12 @@ def sample_images(data: Category, *, each: int = 5) -> Figure:
     }
     return image_grid(
         {
-            f'{name} ({len(samples)})': [
+            f'{name} ({len(images)})': [
                 Tile(labelled.pixels, _short(labelled.path.stem), labelled.mask)
-                for labelled in _spread(samples, each)
+                for labelled in _spread(images, each)
             ]
-            for name, samples in kinds.items()
-            if samples
+            for name, images in kinds.items()
+            if images
         }
     )
 
@@ -256,10 +256,10 @@ def _short(name: str) -> str:
     return name if len(name) <= 20 else f'{name[:9]}…{name[-10:]}'
 
 
-def _spread(samples: Sequence[LabelledImage], count: int) -> list[LabelledImage]:
-    """Some of the samples, from first to last: kinds of defects often follow each other."""
-    places = np.linspace(0, len(samples) - 1, min(count, len(samples)))
-    return [samples[place] for place in np.rint(places).astype(int).tolist()]
+def _spread(images: Sequence[LabelledImage], count: int) -> list[LabelledImage]:
+    """Some of the images, from first to last: kinds of defects often follow each other."""
+    places = np.linspace(0, len(images) - 1, min(count, len(images)))
+    return [images[place] for place in np.rint(places).astype(int).tolist()]
 
 
 def _point(cut: float, inspected: Tested) -> tuple[float, float]:
@@ -284,7 +284,7 @@ def _kinds(inspected: Tested, threshold: float) -> Iterator[tuple[str, npt.NDArr
 
 
 def _pair(inspected: Tested, index: int, manifest: Manifest) -> tuple[Tile, Tile]:
-    labelled, score = inspected.samples[index], float(inspected.prediction.scores[index])
+    labelled, score = inspected.images[index], float(inspected.prediction.scores[index])
     found, threshold = inspected.prediction.maps[index], manifest.pixel_threshold.value
     is_anomalous = score >= manifest.image_threshold.value
     size = labelled.pixels.shape[:2]

@@ -35,7 +35,7 @@ class PredictionRow(NamedTuple):
 
 def write_test_result(
     folder: Path,
-    samples: Sequence[LabelledImage],
+    images: Sequence[LabelledImage],
     prediction: Prediction,
     manifest: Manifest,
     *,
@@ -45,15 +45,15 @@ def write_test_result(
 
     Args:
         folder: The ``test_result`` folder.
-        samples: The test images.
-        prediction: Of the samples.
+        images: The test images.
+        prediction: Of the images.
         manifest: Thresholds and score range.
         progress: Told the progress.
     """
     threshold, span = manifest.image_threshold.value, manifest.score_range.span
     rows = []
     for number, (labelled, score) in enumerate(
-        zip(samples, prediction.scores.tolist(), strict=True)
+        zip(images, prediction.scores.tolist(), strict=True)
     ):
         label = 'anomaly' if labelled.is_anomalous else 'normal'
         rows.append(
@@ -72,7 +72,7 @@ def write_test_result(
         path = folder / 'images' / label / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data.tobytes())
-        progress('drawing overlays', number + 1, len(samples))
+        progress('drawing overlays', number + 1, len(images))
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerows([PredictionRow._fields, *rows])

@@ -331,12 +331,12 @@ def new_run_folder(config: TrainConfig) -> Path:
 
 
 def _predict(
-    module: Any, samples: Sequence[LabelledImage], *, progress: ProgressCallback, stage: str
+    module: Any, images: Sequence[LabelledImage], *, progress: ProgressCallback, stage: str
 ) -> Tested | None:
-    if not samples:
+    if not images:
         return None
-    images = [labelled.pixels for labelled in samples]
-    return Tested(samples, predict(module, images, progress, stage))
+    pixels = [labelled.pixels for labelled in images]
+    return Tested(images, predict(module, pixels, progress, stage))
 
 
 def _dataset_info(data: Category, to_learn: FitData) -> DatasetInfo:
@@ -372,20 +372,20 @@ def model_contents(adapter: AnyAdapter, module: Any, golden: Golden) -> dict[str
 
 def _normals(tested: Tested | None, held_out: Tested | None) -> npt.NDArray[np.uint8]:
     """Normal images that were not fitted, for the thresholds of retrainings."""
-    samples = [
+    images = [
         labelled
         for inspected in (held_out, tested)
         if inspected
-        for labelled in inspected.samples
+        for labelled in inspected.images
         if not labelled.is_anomalous
     ]
-    if not samples:
-        size = (held_out or tested).samples[0].pixels.shape  # type: ignore[union-attr]
+    if not images:
+        size = (held_out or tested).images[0].pixels.shape  # type: ignore[union-attr]
         return np.empty((0, *size), np.uint8)
-    most = min(_NORMALS, _NORMALS_BYTES // samples[0].pixels.nbytes)
+    most = min(_NORMALS, _NORMALS_BYTES // images[0].pixels.nbytes)
     # Evenly from all of them: neighbours in a folder are often alike.
-    chosen = np.unique(np.linspace(0, len(samples) - 1, num=max(most, 1)).round().astype(int))
-    return np.stack([samples[index].pixels for index in chosen])
+    chosen = np.unique(np.linspace(0, len(images) - 1, num=max(most, 1)).round().astype(int))
+    return np.stack([images[index].pixels for index in chosen])
 
 
 def _made_up_scores(
@@ -423,14 +423,14 @@ def _write_known(file: IO[bytes], *, to_learn: FitData) -> None:
 
 def _golden(inspected: Tested) -> Golden:
     """A few images of each class with the trained module's predictions."""
-    samples, prediction = inspected
+    images, prediction = inspected
     chosen = [
         index
         for label in (False, True)
         for index in np.flatnonzero(inspected.labels == label)[:_GOLDEN_PER_CLASS].tolist()
     ]
     return Golden(
-        images=np.stack([samples[index].pixels for index in chosen]),
+        images=np.stack([images[index].pixels for index in chosen]),
         prediction=Prediction(prediction.scores[chosen], prediction.maps[chosen]),
     )
 

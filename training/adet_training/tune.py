@@ -217,7 +217,7 @@ class _Trials:
 
     def _score(self, trial: optuna.Trial, parameters: Parameters, data: Category) -> float:
         base, adapter = self._base, self._adapter
-        to_learn, images, labels = _questions(adapter, parameters, data, base.seed)
+        to_learn, images, labels = _to_predict(adapter, parameters, data, base.seed)
         backbone = adapter.backbone(parameters, base.backbone_weights, seed=base.seed)
         seed_everything(base.seed, verbose=False)
         module = adapter.build(parameters, backbone)
@@ -233,21 +233,22 @@ class _Trials:
         return value
 
 
-def _questions(
+def _to_predict(
     adapter: AnyAdapter, parameters: Parameters, data: Category, seed: int
 ) -> tuple[FitData, list[ImageArray], list[bool]]:
-    """What to fit, and the images with labels that the fitted model is asked about."""
+    """What to fit, and the images with labels that the fitted model predicts."""
     to_learn = split(adapter, parameters, data, seed)
     if data.is_labelled:
         return (
             to_learn,
-            [sample.pixels for sample in data.test],
-            [sample.is_anomalous for sample in data.test],
+            [labelled.pixels for labelled in data.test],
+            [labelled.is_anomalous for labelled in data.test],
         )
     rng = np.random.default_rng(seed)
-    good = [sample.pixels for sample in to_learn.held_out]
-    bad = [cut_paste(image, rng) for image in good]
-    return to_learn, good + bad, [False] * len(good) + [True] * len(bad)
+    normal = [labelled.pixels for labelled in to_learn.held_out]
+    anomalous = [cut_paste(image, rng) for image in normal]
+    labels = [False] * len(normal) + [True] * len(anomalous)
+    return to_learn, normal + anomalous, labels
 
 
 def _part(parameters: Parameters, data: Category) -> tuple[Parameters, Category]:

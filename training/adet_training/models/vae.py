@@ -193,10 +193,10 @@ def _network(parameters: VaeParameters) -> VaeNetwork:
     return VaeNetwork(parameters.image_size, latent=parameters.latent, width=parameters.width)
 
 
-def _batches(samples: Sequence[LabelledImage], size: int) -> Iterator[torch.Tensor]:
-    for first in range(0, len(samples), size):
+def _batches(images: Sequence[LabelledImage], size: int) -> Iterator[torch.Tensor]:
+    for first in range(0, len(images), size):
         yield torch.stack(
-            [to_tensor(labelled.pixels) for labelled in samples[first : first + size]]
+            [to_tensor(labelled.pixels) for labelled in images[first : first + size]]
         )
 
 
