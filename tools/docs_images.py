@@ -13,8 +13,9 @@ the model, the weights and the figures. The report needs chromium (``apt install
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 import json
+import math
 from pathlib import Path
 import shutil
 import subprocess
@@ -75,7 +76,8 @@ def column(detector: Detector, path: Path) -> Pixels:
     """An image above what the detector sees in it, and its score below."""
     image: Image = read_image(path)
     found = detector.inspect(image)
-    overlay = detector.overlay(image, found)
+    # The strip below says what a caption would.
+    overlay = detector.overlay(image, replace(found, p_value=math.nan))
     tiles = [cv2.resize(each, (_EDGE, _EDGE)) for each in (to_bgr(image), overlay)]
     strip = np.full((_STRIP, _EDGE, 3), 255, np.uint8)
     kind = path.stem.rstrip('0123456789_') or path.parent.name
