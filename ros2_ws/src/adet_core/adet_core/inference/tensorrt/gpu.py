@@ -45,7 +45,7 @@ class RunOptions:
         package: ``ADET_CUDA``: ``auto``, ``cuda-python`` or ``pycuda``.
         graphs: ``ADET_CUDA_GRAPHS``: launch an image's copies and kernels as one CUDA graph.
         streams: ``ADET_CUDA_STREAMS``: 2 lets the copies of one image overlap with the run of
-            another, and the processor prepare an image while the GPU runs; 1 saves memory.
+            another, and the processor preprocess an image while the GPU runs; 1 saves memory.
         zero_copy: ``ADET_CUDA_ZERO_COPY``: the GPU reads images from the host's memory and writes
             predictions there. For boards like Jetson, whose memory is one.
     """
