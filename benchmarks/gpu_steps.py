@@ -28,6 +28,7 @@ from adet_core.errors import BackendError, ExportError
 from adet_core.inference.backend import Backend
 from adet_core.inference.detector import Detector
 from adet_core.inference.parity import BANDS, measure_parity
+from adet_core.inference.session import has_cuda
 from adet_core.inference.tensorrt import find_gpu, find_library
 from adet_core.metrics import auroc
 from adet_core.models.names import model_folder
@@ -466,6 +467,8 @@ def _engine(folder: Path) -> Run:
 
 
 def _onnx_runtime(folder: Path) -> Run:
+    if not has_cuda():
+        raise BackendError('this ONNX Runtime is not built with CUDA')
     backend = Detector.load(folder, backend='onnxruntime').backend
     _check_gpu(backend)
     return backend.run

@@ -23,6 +23,9 @@ PAGE = (ROOT / 'docs' / 'training.md').read_text()
 def text(value: Any) -> str:
     if value in {'', ()}:
         return 'empty'
+    if isinstance(value, bool):
+        # As YAML writes it.
+        return str(value).lower()
     return ','.join(value) if isinstance(value, tuple) else str(value)
 
 
