@@ -243,15 +243,15 @@ def test_diagnostics_tell_rate_latency_drops_bundle_and_backend(ros, deployed, i
 def test_a_live_detector_keeps_the_newest_image_and_counts_what_it_drops(
     ros, deployed, image, monkeypatch
 ):
-    begun, go_on, inspect = threading.Event(), threading.Event(), Detector.inspect
+    begun, go_on, begin = threading.Event(), threading.Event(), Detector.begin
 
     def slow(self, given):
         begun.set()
         assert go_on.wait(60)
-        return inspect(self, given)
+        return begin(self, given)
 
     node = ros.detector(deployed, frames='latest')
-    monkeypatch.setattr(Detector, 'inspect', slow)
+    monkeypatch.setattr(Detector, 'begin', slow)
     results = ros.hear(AnomalyResult, 'padim/result')
     publisher = ros.publisher(ImageMessage, 'image_raw', qos.newest_only())
     ros.until(publisher.get_subscription_count, 'subscription')
