@@ -60,13 +60,17 @@ def draw_overlay(
 
 
 def _write(image: ImageArray, text: str) -> None:
-    """Write a line at the lower left, light on a dark edge, as large as fits."""
+    """Write a line at the lower left, light on a dark box, as large as fits."""
     height, width = image.shape[:2]
-    (length, _), below = cv2.getTextSize(text, _FONT, 1.0, 1)
-    scale = min(height / 480, 0.95 * width / length)
+    (length, _), _ = cv2.getTextSize(text, _FONT, 1.0, 1)
+    scale = min(height / 480, 0.9 * width / length)
     if scale < _SMALLEST_FONT:
         return
-    place = (round(0.02 * width), height - round(below * scale) - 2)
     thickness = max(1, round(scale))
-    for colour, more in ((_EDGE_BGR, 2), (_TEXT_BGR, 0)):
-        cv2.putText(image, text, place, _FONT, scale, colour, thickness + more, cv2.LINE_AA)
+    # From OpenCV 5 on, a thicker text is wider: an outline would not lie under it.
+    (length, above), below = cv2.getTextSize(text, _FONT, scale, thickness)
+    margin = 1 + round(4 * scale)
+    x, y = margin, height - below - margin
+    corner = (x + length + margin, height)
+    cv2.rectangle(image, (0, y - above - margin), corner, _EDGE_BGR, cv2.FILLED)
+    cv2.putText(image, text, (x, y), _FONT, scale, _TEXT_BGR, thickness, cv2.LINE_AA)
