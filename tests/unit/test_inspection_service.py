@@ -212,7 +212,7 @@ def test_a_drift_test_begins_anew_with_each_bundle(running: Running) -> None:
         (False, ['begin', 'end', 'begin', 'end', 'begin', 'end']),
     ],
 )
-def test_an_image_that_waits_is_prepared_while_a_gpu_runs(
+def test_an_image_that_waits_is_preprocessed_while_a_gpu_runs(
     tmp_path: Path, overlaps: bool, order: list[str]
 ) -> None:
     running = Running(tmp_path, keep_all=True)

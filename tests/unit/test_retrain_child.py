@@ -182,6 +182,6 @@ def test_what_a_detector_refuses_is_taken_back(bundle: Bundle, places: Places) -
     process = RetrainProcess(Goal(model='padim', mode='rollback'), places)
     result = process.run(silent)
     assert result == {'message': f'{first} is back', 'threshold': 4.0}
-    told = process.take_back('no memory')
+    told = process.rollback('no memory')
     assert told == f'the detector refuses {first} (no memory); {second} stays in service'
     assert in_service(bundle) == second

@@ -152,7 +152,7 @@ class RetrainServer(AdetNode):
             assert process.job is not None
             message, refusal = self._swap(handle, process.job)
             if refusal:
-                raise RejectedError(process.take_back(refusal))
+                raise RejectedError(process.rollback(refusal))
         finally:
             self._running, self._stage = None, _IDLE
             self._busy.release()

@@ -135,8 +135,7 @@ class InspectionService:
     def run(self, tell: Callable[[Outcome], None]) -> None:
         """Inspect until `stop` is called.
 
-        Where the backend overlaps, an image that waits is prepared before the one that was begun
-        is finished.
+        Where the backend overlaps, the next image is preprocessed while the GPU predicts this one.
 
         Args:
             tell: Called with every outcome, in the order of arrival.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+import functools
 from io import StringIO
 import os
 from typing import Any
@@ -61,14 +62,25 @@ def open_cuda_session(graph: bytes, *, threads: int) -> onnxruntime.InferenceSes
     Raises:
         BackendError: ONNX Runtime refuses the graph, or cannot use the GPU.
     """
-    # Libraries of CUDA that came as wheels; what it prints is for its developers.
-    with redirect_stdout(StringIO()) as told:
-        onnxruntime.preload_dlls()
+    problem = _load_cuda()
     session = open_session(graph, threads=threads, providers=[(CUDA, CUDA_OPTIONS), CPU])
     if session.get_providers()[0] != CUDA:
-        reason = next(iter(told.getvalue().splitlines()), 'its log says why')
-        raise BackendError(f'onnxruntime cannot use the GPU: {reason}')
+        raise BackendError(f'onnxruntime cannot use the GPU: {problem or "its log says why"}')
     return session
+
+
+@functools.cache
+def _load_cuda() -> str:
+    """Load the libraries of CUDA that came as wheels.
+
+    Once for a process, as nothing else is printed meanwhile.
+
+    Returns:
+        The first line that ONNX Runtime prints of what it misses; empty if it prints none.
+    """
+    with redirect_stdout(StringIO()) as told:
+        onnxruntime.preload_dlls()
+    return next(iter(told.getvalue().splitlines()), '')
 
 
 def first_line(error: Exception) -> str:

@@ -187,7 +187,7 @@ class RetrainProcess:
         threshold = after.manifest.image_threshold.value
         return {'message': f'{after.bundle_id} is back', 'threshold': threshold}
 
-    def take_back(self, reason: str) -> str:
+    def rollback(self, reason: str) -> str:
         """Undo what `run` put into service, because a detector refuses it.
 
         Args:
