@@ -20,6 +20,7 @@ import pytest
 from adet_core.bundle import BuildOptions, open_bundle, read_engine
 from adet_core.errors import BackendError, ConfigError
 from adet_core.inference.detector import Detector
+from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.inference.parity import BANDS
 from adet_core.inference.statistics_transform import GraphInputs
 from adet_core.inference.tensorrt import build_for, build_plan, find_library, TensorRtLibrary
@@ -141,8 +142,14 @@ def test_all_convolutions_but_the_first_are_in_int8(cast, model):
     # An EfficientAD is three networks.
     assert quantised.count(False) == (3 if model == 'efficientad' else 1)
     assert any(quantised)
-    if model != 'efficientad':
-        # After two steps its scores lie too close together for a verdict to mean anything.
+    if model == 'efficientad':
+        # After two steps its scores lie so close together that on some processors a verdict
+        # changes; what int8 leaves of the maps is the same on all.
+        backend, golden = OnnxRuntimeBackend(graph, threads=1), bundle.golden()
+        for image, expected in zip(golden.images, golden.prediction.maps, strict=True):
+            found = backend.run(image[None]).maps[0]
+            assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
+    else:
         assert check_parity(graph, bundle, 'int8').flips == 0
 
 
