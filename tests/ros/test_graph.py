@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
+from adet import graph
 from adet.graph import inspection_graph, prepare_output, replay_graph
 from adet.options import EvaluateOptions, InspectOptions
 from adet.parameters import from_texts, options_of
@@ -211,10 +212,20 @@ def test_what_a_player_cannot_do_is_refused_when_it_is_asked_for(bag, texts, ins
     assert replay(bag, installed=installed, **texts).play == []
 
 
-def test_compressed_images_are_played_by_image_source(tmp_path):
+def test_compressed_images_are_played_by_ros2_where_their_topic_says_so(tmp_path):
     record_images(Grey(), tmp_path / 'bag', BagOptions(start_ns=1, compression='png'))
+    found = replay(tmp_path / 'bag', installed=True)
+    assert by_name(found.nodes)['padim_detector'].remappings == (
+        ('image_raw', '/image_raw/compressed'),
+    )
+    assert found.play[-3:-1] == ['--topics', '/image_raw/compressed']
+
+
+def test_compressed_images_of_another_name_are_played_by_image_source(tmp_path, monkeypatch):
+    record_images(Grey(), tmp_path / 'bag', BagOptions(start_ns=1, compression='png'))
+    monkeypatch.setattr(graph, 'SUFFIX', '/jpeg')
     assert replay(tmp_path / 'bag', installed=True).play == []
-    with pytest.raises(ConfigError, match='the images are compressed'):
+    with pytest.raises(ConfigError, match='the images are compressed, and their topic does not'):
         replay(tmp_path / 'bag', installed=True, player='ros2')
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -22,8 +24,9 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
-from adet.conversions import to_image_message, to_nanoseconds, to_stamp
+from adet.conversions import to_compressed_message, to_image_message, to_nanoseconds, to_stamp
 from adet.environment import fast_dds_profile
+from adet.image_transport import choose_stream, COMPRESSED, RAW, Stream, streams_of
 from adet_core.errors import ConfigError
 
 pytestmark = pytest.mark.ros
@@ -167,6 +170,81 @@ def test_a_gap_in_the_stamps_of_a_steady_camera_is_a_warning(ros, deployed):
 def silence_of(node):
     health = node._health()
     return health.problem if health.is_error else f'warning: {health.problem}'
+
+
+class Publishers:
+    """What the graph knows of topics, by name."""
+
+    def __init__(self, **types):
+        self._types = {f'/{name.replace("_", "/")}': kind for name, kind in types.items()}
+
+    def __call__(self, topic):
+        kind = self._types.get(topic)
+        return [SimpleNamespace(topic_type=kind)] if kind else []
+
+
+@pytest.mark.parametrize(
+    ('topic', 'transport', 'published', 'chosen'),
+    [
+        ('/cam', 'auto', {}, ('/cam', RAW)),
+        ('/cam', 'auto', {'cam': RAW, 'cam_compressed': COMPRESSED}, ('/cam', RAW)),
+        ('/cam', 'auto', {'cam_compressed': COMPRESSED}, ('/cam/compressed', COMPRESSED)),
+        ('/cam', 'auto', {'cam': COMPRESSED}, ('/cam', COMPRESSED)),
+        ('/cam', 'raw', {'cam_compressed': COMPRESSED}, ('/cam', RAW)),
+        ('/cam', 'compressed', {'cam': RAW}, ('/cam/compressed', COMPRESSED)),
+        ('/cam', 'compressed', {'cam': COMPRESSED}, ('/cam', COMPRESSED)),
+        ('/cam/compressed', 'auto', {}, ('/cam/compressed', COMPRESSED)),
+        ('/cam/compressedDepth', 'raw', {}, ('/cam/compressedDepth', COMPRESSED)),
+    ],
+)
+def test_raw_images_are_read_where_there_are_some_else_compressed_ones(
+    topic, transport, published, chosen
+):
+    streams = streams_of(topic, transport)
+    found = choose_stream(streams, streams[0], Publishers(**published))
+    assert found == Stream(*chosen)
+
+
+def test_compressed_images_are_found_inspected_and_shown(ros, deployed):
+    node = ros.detector(deployed, frames='latest')
+    results = ros.hear(AnomalyResult, 'padim/result')
+    overlays = ros.hear(CompressedImage, 'padim/overlay/compressed', 1)
+    beside = ros.client.create_publisher(CompressedImage, 'image_raw/compressed', 1)
+    stamps = iter(range(1, 10_000))
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+
+    def publish(publisher, pixels, header):
+        publisher.publish(to_compressed_message(pixels, header))
+
+    def sent(publisher, pixels=noise):
+        publish(publisher, pixels, Header(stamp=to_stamp(next(stamps)), frame_id='lens'))
+        return results
+
+    ros.until(lambda: sent(beside) and overlays, 'an overlay')
+    assert {result.error for result in results} == {''}
+    assert overlays[0].header.frame_id == 'lens'
+    assert cv2.imdecode(np.frombuffer(overlays[0].data, np.uint8), 1).shape == (48, 64, 3)
+    assert node._health().values['topic'] == f'{ros.namespace}/image_raw/compressed'
+    results.clear()
+    beside.publish(CompressedImage(format='jpeg', data=b'no image'))
+    (broken,) = ros.until(lambda: [one for one in results if one.error], 'a refusal')
+    assert broken.error == 'compressed image (jpeg): cannot be decoded as an image'
+    # Raw images are preferred as soon as there are some.
+    driver = Driver(ros, 'RELIABLE')
+    ros.until(lambda: node._images.stream.type == RAW, 'the raw topic')
+    driver.go()
+    ros.client.destroy_publisher(beside)
+    # And compressed images may have any name: in a participant of its own, as one has one type
+    # for each topic.
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    other = rclpy.create_node('other', context=context)
+    plain = other.create_publisher(CompressedImage, f'{ros.namespace}/image_raw', 1)
+    results.clear()
+    ros.until(lambda: sent(plain), 'results of the topic itself')
+    assert node._images.stream == Stream(f'{ros.namespace}/image_raw', COMPRESSED)
+    other.destroy_node()
+    rclpy.shutdown(context=context)
 
 
 def test_a_camera_that_is_dead_or_of_another_type_is_told(ros, deployed):

@@ -23,6 +23,7 @@ from adet_core.image import (
     encoding_layout,
     ENCODINGS,
     Image,
+    in_range,
     max_pixels,
     preprocess,
     read_image,
@@ -615,3 +616,26 @@ def test_a_compressed_mosaic_stays_one(told: str, pixels: np.ndarray, encoding: 
     np.testing.assert_array_equal(image.pixels, pixels)
     with pytest.raises(ImageError, match=f'^bag#7 .{told}.: cannot be decoded as an image'):
         decode_message(data[:20], told, 'bag#7')
+
+
+def test_depth_of_16_bits_is_read_behind_the_header_of_its_plugin() -> None:
+    data = bytes(12) + cv2.imencode('.png', DEEP)[1].tobytes()
+    image = decode_message(data, '16UC1; compressedDepth png', 'bag#7')
+    assert image.encoding == 'mono16'
+    np.testing.assert_array_equal(image.pixels, DEEP)
+    with pytest.raises(ImageError, match='depth in floats is not read compressed; take the raw'):
+        decode_message(data, '32FC1; compressedDepth png', 'bag#7')
+
+
+def test_a_part_of_16_bits_is_shown_as_black_to_white() -> None:
+    grey = np.array([[0, 300, 900, 1500, 40_000]], np.uint16)
+    for encoding in ('16UC1', 'mono16'):
+        shown = in_range(Image(grey, encoding), (300.0, 1500.0))
+        assert shown.encoding == 'mono8'
+        assert shown.pixels.tolist() == [[0, 0, 128, 255, 255]]
+        # A near part is often to be white.
+        turned = in_range(Image(grey, encoding), (1500.0, 300.0))
+        assert turned.pixels.tolist() == [[255, 255, 128, 0, 0]]
+    for image in (Image(grey, '16UC1'), Image(COLOUR, 'bgr8')):
+        assert in_range(image, (0.0, 65535.0)) is image
+    assert in_range(Image(COLOUR, 'bgr8'), (0.0, 9.0)).pixels is COLOUR

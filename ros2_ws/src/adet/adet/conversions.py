@@ -13,13 +13,22 @@ from typing import Any
 from adet_interfaces.action import Retrain
 from adet_interfaces.msg import AnomalyResult, ImageInfo, Recorded, Region, RetrainFigures
 from builtin_interfaces.msg import Time
+import cv2
 import numpy as np
 import numpy.typing as npt
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
-from adet_core.image import ENCODINGS, Image, unpack_image
+from adet_core.image import (
+    decode_message,
+    ENCODINGS,
+    Image,
+    ImageArray,
+    in_range,
+    unpack_image,
+)
 from adet_core.inference.detector import Inspection
 from adet_core.inference.inspection_service import Arrived, Outcome
 from adet_core.io.folders import readable
@@ -28,6 +37,7 @@ from adet_core.records import Record, with_verdict
 from adet_core.retraining.child import Goal
 
 _NS = 1_000_000_000
+_JPEG_QUALITY = 90
 # What cv_bridge may be asked for: one array of pixels, without planes.
 _BRIDGED = ('mono8', 'bgr8', 'rgb8', 'bgra8', 'rgba8', 'mono16', '32FC1')
 
@@ -42,15 +52,20 @@ def to_stamp(nanoseconds: int) -> Time:
     return Time(sec=nanoseconds // _NS, nanosec=nanoseconds % _NS)
 
 
-def to_image(message: ImageMessage) -> Image:
+def to_image(message: ImageMessage | CompressedImage) -> Image:
     """The pixels of a message, without copying them where its layout allows.
+
+    Compressed ones are decoded, which takes a while.
 
     cv_bridge does it for the layouts in which it was found to give the same; it misreads rows with
     padding, and swapped bytes end it with NumPy 2. Otherwise the same is done here.
 
     Raises:
-        ImageError: The encoding is not supported, or the data does not fill the image.
+        ImageError: The encoding is not supported, or the data does not fill the image or cannot be
+            decoded.
     """
+    if isinstance(message, CompressedImage):
+        return decode_message(message.data.tobytes(), message.format, 'compressed image')
     image = _unpacked(message)
     if message.encoding not in _proven or not _is_plain(message, image):
         return image
@@ -101,11 +116,20 @@ def proven_encodings(bridge: Any) -> frozenset[str]:
     return frozenset(found)
 
 
-def to_arrived(message: ImageMessage) -> Arrived:
-    """An image that waits for its inspection; its pixels are read when its turn comes."""
+def to_arrived(
+    message: ImageMessage | CompressedImage, uint16_range: tuple[float, float]
+) -> Arrived:
+    """An image that waits for its inspection; its pixels are read when its turn comes.
+
+    Args:
+        message: Of any kind that `to_image` reads.
+        uint16_range: See `adet_core.image.in_range`.
+    """
     header = message.header
     stamp_ns = to_nanoseconds(header.stamp)
-    return Arrived(stamp_ns, header.frame_id, lambda: to_image(message), header)
+    return Arrived(
+        stamp_ns, header.frame_id, lambda: in_range(to_image(message), uint16_range), header
+    )
 
 
 def to_image_message(pixels: npt.NDArray[Any], encoding: str, header: Header) -> ImageMessage:
@@ -116,12 +140,32 @@ def to_image_message(pixels: npt.NDArray[Any], encoding: str, header: Header) ->
     message.height, message.width = Image(pixels, encoding).size
     message.step = pixels.strides[0]
     message.is_bigendian = int(sys.byteorder == 'big')
-    # An array, filled in one copy: assigning bytes or an ndarray is checked element by element,
-    # which takes over a second for an image of two megapixels.
-    data = array('B')
-    data.frombytes(pixels.data.cast('B'))
-    message.data = data
+    message.data = _bytes_of(pixels)
     return message
+
+
+def to_compressed_message(pixels: ImageArray, header: Header) -> CompressedImage:
+    """A JPEG for people, as image_transport names and sends it.
+
+    Args:
+        pixels: uint8 ``(H, W, 3)``, BGR.
+        header: Of the image.
+    """
+    _, data = cv2.imencode('.jpg', pixels, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
+    return CompressedImage(
+        header=header, format='bgr8; jpeg compressed bgr8', data=_bytes_of(data)
+    )
+
+
+def _bytes_of(values: npt.NDArray[Any]) -> array[int]:
+    """The bytes of a C-contiguous array, for a message.
+
+    An array, filled in one copy: assigning bytes or an ndarray is checked element by element,
+    which takes over a second for an image of two megapixels.
+    """
+    data = array('B')
+    data.frombytes(values.data.cast('B'))
+    return data
 
 
 def to_header(stamp_ns: int, frame_id: str) -> Header:

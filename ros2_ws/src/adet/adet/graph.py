@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from adet.image_transport import SUFFIX
 from adet.names import check_namespace, check_topic
 from adet.options import (
     BagChoices,
@@ -146,7 +147,8 @@ def replay_graph(options: EvaluateOptions, *, has_ros2_bag: bool) -> Replay:
     from adet_evaluation.bags import BagSource
 
     source = BagSource(user_path(options.bag, 'bag'), options.bag_topic)
-    obstacle = _no_ros2_player(options, has_ros2_bag, source.is_compressed)
+    is_unnamed = source.is_compressed and not source.topic.endswith(SUFFIX)
+    obstacle = _no_ros2_player(options, has_ros2_bag, is_unnamed)
     if options.player == 'ros2' and obstacle:
         msg = f'player is ros2, but {obstacle}; use player:=adet'
         raise ConfigError(msg)
@@ -188,12 +190,13 @@ def replay_graph(options: EvaluateOptions, *, has_ros2_bag: bool) -> Replay:
     )
 
 
-def _no_ros2_player(options: EvaluateOptions, has_ros2_bag: bool, is_compressed: bool) -> str:
+def _no_ros2_player(options: EvaluateOptions, has_ros2_bag: bool, is_unnamed: bool) -> str:
     """Why ``ros2 bag play`` cannot be the player, or ''."""
     if not has_ros2_bag:
         return '`ros2 bag play` is not installed'
-    if is_compressed:
-        return 'the images are compressed, and detectors take raw ones'
+    if is_unnamed:
+        # Nobody is asked for the type before the first image comes.
+        return f'the images are compressed, and their topic does not end in {SUFFIX}'
     if not options.rate:
         return 'rate is 0, and it waits for nobody'
     return ''

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
@@ -12,11 +12,13 @@ import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import QoSPolicyKind, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
 from adet import environment, qos
 from adet.conversions import to_nanoseconds
-from adet.node import AdetNode
+from adet.image_transport import choose_stream, COMPRESSED, RAW, streams_of
+from adet.node import AdetNode, RCLError
 from adet.options import DetectorChoices
 from adet.parameters import checked
 from adet_core.errors import ConfigError
@@ -29,7 +31,6 @@ except ImportError:
     from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 AUTO = 'auto'
-_TYPE = 'sensor_msgs/msg/Image'
 _LOOK_S = 1.0
 _TELL_S = 30.0
 _LISTED = 8
@@ -41,10 +42,11 @@ class ImageTopic:
     A best-effort subscription hears everybody, but loses most images that are larger than the
     shared memory of the driver's middleware, even those of a reliable driver. A reliable one does
     not hear a best-effort driver at all. So the publishers are looked at, whenever one comes or
-    goes.
+    goes; they also say whether the images are compressed.
 
     Attributes:
-        topic: Its full name.
+        topic: Its full name, as it was asked for; see also `stream`.
+        stream: Where the images come from.
         lost: Images that the middleware lost on their way here.
         arrivals: Gaps and silence of the stream.
     """
@@ -52,9 +54,10 @@ class ImageTopic:
     def __init__(
         self,
         node: AdetNode,
-        callback: Callable[[ImageMessage], None],
+        callback: Callable[[ImageMessage | CompressedImage], None],
         *,
         reliability: str,
+        transport: str,
         every: bool,
         timeout_s: float,
     ) -> None:
@@ -65,6 +68,7 @@ class ImageTopic:
             callback: Called in the node's executor with each image.
             reliability: As the option of that name. A parameter
                 ``qos_overrides.<topic>.subscription.reliability`` goes before it.
+            transport: As the option ``image_transport``.
             every: None may be lost, as of a folder; the publisher waits.
             timeout_s: See `silence`; 0 for no limit.
 
@@ -79,12 +83,17 @@ class ImageTopic:
         self._told = 0
         self._chosen = self._override(reliability)
         self._best_effort = self._chosen == 'best_effort'
-        self._subscription = self._subscribe()
-        if self._chosen == AUTO and not every:
-            # Not in the time of a recording, which may stand still.
-            clock = Clock(clock_type=ClockType.STEADY_TIME)
-            self._timer = node.create_timer(_LOOK_S, self._match, clock=clock)
-            self._match()
+        self._streams = streams_of(self.topic, transport)
+        self.stream = self._streams[0]
+        self._subscription: Any = None
+        if every:
+            # The publisher waits for nobody but who is there.
+            self._subscription = self._subscribe()
+            return
+        self._match()
+        # Not in the time of a recording, which may stand still.
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(_LOOK_S, self._match, clock=clock)
 
     @property
     def reliability(self) -> str:
@@ -107,20 +116,21 @@ class ImageTopic:
             elif level == 1:
                 log.warning(text)
             else:
-                log.info(f'{self.topic}: images come again')
+                log.info(f'{self.stream.topic}: images come again')
             self._told = level
         return text, level == 2
 
     def _reason(self) -> str:
         """Why no image comes, as far as the graph of nodes tells."""
-        found = self._node.get_publishers_info_by_topic(self.topic)
-        others = sorted({one.topic_type for one in found} - {_TYPE})
+        topic = self.stream.topic
+        found = self._node.get_publishers_info_by_topic(topic)
+        others = sorted({one.topic_type for one in found} - {self.stream.type})
         if found and not others:
             names = sorted({f'{one.node_namespace.rstrip("/")}/{one.node_name}' for one in found})
-            return f'{", ".join(names)} publishes nothing on {self.topic}'
-        reason = f'nobody publishes {self.topic}'
+            return f'{", ".join(names)} publishes nothing on {topic}'
+        reason = f'nobody publishes {topic}'
         if others:
-            reason = f'{self.topic} has {", ".join(others)}, not {_TYPE}'
+            reason = f'{topic} has {", ".join(others)}, not {self.stream.type}'
         mine = {
             name
             for name, _ in self._node.get_publisher_names_and_types_by_node(
@@ -130,18 +140,10 @@ class ImageTopic:
         topics = [
             name
             for name, types in self._node.get_topic_names_and_types()
-            if _TYPE in types and name not in {self.topic, *mine}
+            if not {RAW, COMPRESSED}.isdisjoint(types) and name not in {topic, *mine}
         ]
         listed = ', '.join(sorted(topics)[:_LISTED]) or 'no other topic'
         return f'{reason}; images are on: {listed}'
-
-    def publishers(self) -> list[Any]:
-        """What is known of those who publish images on the topic."""
-        return [
-            one
-            for one in self._node.get_publishers_info_by_topic(self.topic)
-            if one.topic_type == _TYPE
-        ]
 
     def _override(self, reliability: str) -> str:
         name = f'qos_overrides.{self.topic}.subscription.reliability'
@@ -162,13 +164,14 @@ class ImageTopic:
         options = QoSOverridingOptions([QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH])
 
         def subscribe(events: Any) -> Any:
+            create = self._node.create_subscription
+            further = {'event_callbacks': events, 'qos_overriding_options': options}
+            if self.stream.type == COMPRESSED:
+                return create(
+                    CompressedImage, self.stream.topic, self._on_image, profile, **further
+                )
             return self._node.create_subscription(
-                ImageMessage,
-                'image_raw',
-                self._on_image,
-                profile,
-                event_callbacks=events,
-                qos_overriding_options=options,
+                ImageMessage, 'image_raw', self._on_image, profile, **further
             )
 
         try:
@@ -179,28 +182,47 @@ class ImageTopic:
 
     def _events(self) -> SubscriptionEventCallbacks:
         events = SubscriptionEventCallbacks(message_lost=self._on_lost)
-        if self._chosen == AUTO and not self._every:
+        if not self._every:
             events.incompatible_qos = lambda _: self._match()
             # Humble has no such event.
             events.matched = lambda _: self._match()
         return events
 
     def _match(self) -> None:
-        """Subscribe anew where the publishers' reliability differs from ours."""
-        best_effort = _any_best_effort(self.publishers())
-        if best_effort is None or best_effort == self._best_effort:
+        """Subscribe anew where the publishers are of another type or reliability."""
+        known = self._node.get_publishers_info_by_topic
+        stream = choose_stream(self._streams, self.stream, known)
+        found = _any_best_effort(stream.publishers(known)) if self._chosen == AUTO else None
+        best_effort = self._best_effort if found is None else found
+        before, self.stream = self.stream, stream
+        is_new = self._subscription is None
+        if not is_new and (stream, best_effort) == (before, self._best_effort):
             return
         self._best_effort = best_effort
+        old = self._subscription
+        if stream.type != before.type and old is not None:
+            # A process has one type for each topic.
+            self._node.destroy_subscription(old)
+            old = self._subscription = None
+        try:
+            self._subscription = self._subscribe()
+        except RCLError as error:
+            # Another node of this process may still read the other type, until it looks.
+            self._node.get_logger().warning(
+                f'{stream.topic} is not read yet: {error}', throttle_duration_sec=_TELL_S
+            )
+            return
         # The new one first, so that it may be found before the old one is gone.
-        old, self._subscription = self._subscription, self._subscribe()
-        self._node.destroy_subscription(old)
-        self._node.get_logger().info(f'{self.topic}: reading {self.reliability} now')
+        if old is not None:
+            self._node.destroy_subscription(old)
+        if not is_new:
+            self._node.get_logger().info(f'reading {stream.topic} now, {self.reliability}')
 
-    def _on_image(self, message: ImageMessage) -> None:
+    def _on_image(self, message: ImageMessage | CompressedImage) -> None:
         missing = self.arrivals.add(to_nanoseconds(message.header.stamp))
         if missing:
             self._node.get_logger().warning(
-                f'{self.topic}: {missing} images are missing before stamp '
+                f'{self.stream.topic}: {missing} images are missing before stamp '
                 f'{to_nanoseconds(message.header.stamp)}, by the rate of the others',
                 throttle_duration_sec=_TELL_S,
             )
@@ -209,7 +231,7 @@ class ImageTopic:
     def _on_lost(self, event: Any) -> None:
         self.lost += event.total_count_change
         self._node.get_logger().warning(
-            f'{self.topic}: images lost on the way: {self.lost}; {self._advice()}',
+            f'{self.stream.topic}: images lost on the way: {self.lost}; {self._advice()}',
             throttle_duration_sec=_TELL_S,
         )
 
@@ -225,7 +247,7 @@ class ImageTopic:
         return ', or '.join(remedies) or 'see docs/troubleshooting.md, big images'
 
 
-def _any_best_effort(publishers: Iterable[Any]) -> bool | None:
+def _any_best_effort(publishers: Sequence[Any]) -> bool | None:
     """Whether one is heard by a best-effort subscription only; None if there is none."""
     found = [one.qos_profile.reliability for one in publishers]
     return ReliabilityPolicy.BEST_EFFORT in found if found else None

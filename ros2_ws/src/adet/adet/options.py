@@ -97,6 +97,12 @@ class DetectorChoices(ModelChoices, ImageChoices):
         default='auto',
         choices=('auto', 'reliable', 'best_effort'),
     )
+    image_transport: str = option(
+        'which images of a topic are read; auto: raw ones where somebody publishes them, else '
+        'compressed ones of the topic itself or of <topic>/compressed',
+        default='auto',
+        choices=('auto', 'raw', 'compressed'),
+    )
     image_timeout: float = option(
         'seconds without an image of a camera or topic until the detector warns; after twice as '
         'many it reports an error. 0: never, as for a line that stands still',
@@ -112,6 +118,11 @@ class DetectorChoices(ModelChoices, ImageChoices):
     )
     float_range: list[float] = option(
         '32FC1 images: the values that count as black and as white', default=[0.0, 1.0]
+    )
+    uint16_range: list[float] = option(
+        '16UC1 and mono16 images: the values that count as black and as white, e.g. 300,1500 of '
+        'a depth camera in millimetres, or 0,4095 of a camera of 12 bits',
+        default=[0.0, 65535.0],
     )
     data_root: str = option(
         'folder of train and test, where images that somebody marked are stored', default='data'

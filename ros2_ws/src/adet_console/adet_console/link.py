@@ -27,10 +27,12 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.action import ActionClient
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
 from adet import qos
 from adet.conversions import to_image, to_nanoseconds, to_stamp
+from adet.image_transport import COMPRESSED, RAW
 from adet.node import AdetNode
 from adet_console.frames import Frame
 from adet_console.history import History, Verdict
@@ -43,7 +45,8 @@ from adet_core.records import read_records, results_path
 Event = dict[str, Any]
 """What happened, as the page is told: ``type`` and more."""
 
-_RESULT_TYPE, _IMAGE_TYPE = 'adet_interfaces/msg/AnomalyResult', 'sensor_msgs/msg/Image'
+_RESULT_TYPE = 'adet_interfaces/msg/AnomalyResult'
+_IMAGE_KINDS = {RAW: ImageMessage, COMPRESSED: CompressedImage}
 _LOOK_S = 1.0
 _STALE_S = 5.0
 _ANSWER_S = 15.0
@@ -77,7 +80,7 @@ class Detector:
     node: str = ''
     watchers: int = 0
     subscriptions: list[Any] = field(default_factory=list)
-    waiting: dict[int, ImageMessage] = field(default_factory=dict)
+    waiting: dict[int, ImageMessage | CompressedImage] = field(default_factory=dict)
     clients: dict[str, Any] = field(default_factory=dict)
     shift: float = field(default_factory=time.time)
 
@@ -252,14 +255,15 @@ class GraphLink(AdetNode):
         def show(message: ImageMessage) -> None:
             self._on_overlay(detector, message)
 
-        def keep(message: ImageMessage) -> None:
+        def keep(message: ImageMessage | CompressedImage) -> None:
             detector.waiting[to_nanoseconds(message.header.stamp)] = message
             while len(detector.waiting) > _WAITING:
                 del detector.waiting[next(iter(detector.waiting))]
 
-        if topic := self._image_topic(detector):
+        if stream := self._image_stream(detector):
+            topic, kind = stream
             detector.subscriptions.append(
-                self.create_subscription(ImageMessage, topic, keep, self._profile(topic))
+                self.create_subscription(kind, topic, keep, self._profile(topic))
             )
         detector.subscriptions.append(
             self.create_subscription(
@@ -267,19 +271,19 @@ class GraphLink(AdetNode):
             )
         )
 
-    def _image_topic(self, detector: Detector) -> str:
-        """What the detector inspects: a camera's topic may have any name."""
+    def _image_stream(self, detector: Detector) -> tuple[str, type[Any]] | None:
+        """Topic and type of what the detector inspects: a camera's topic may have any name."""
         namespace, _, name = detector.node.rpartition('/')
         if not name:
-            return ''
+            return None
         with contextlib.suppress(Exception):
             # rclpy raises where the node has gone meanwhile.
             for topic, types in self.get_subscriber_names_and_types_by_node(
                 name, namespace or '/'
             ):
-                if _IMAGE_TYPE in types:
-                    return str(topic)
-        return ''
+                if kinds := [_IMAGE_KINDS[one] for one in types if one in _IMAGE_KINDS]:
+                    return str(topic), kinds[0]
+        return None
 
     def _profile(self, topic: str) -> QoSProfile:
         """As reliable as all publishers are: large images lose fragments otherwise."""

@@ -17,11 +17,13 @@ from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.parameter import Parameter
 from rclpy.task import Future
+from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
 from adet import qos, runner
 from adet.conversions import (
     to_arrived,
+    to_compressed_message,
     to_image_message,
     to_nanoseconds,
     to_refusal,
@@ -108,7 +110,7 @@ class DetectorNode(WorkerNode):
             user_path(chosen.data_root, 'data_root'),
             save=chosen.save_frames,
             limit=chosen.keep_limit,
-            float_range=_range(chosen.float_range),
+            float_range=_range('float_range', chosen.float_range),
         )
 
     def _make_topics(self, every: bool) -> None:
@@ -116,6 +118,10 @@ class DetectorNode(WorkerNode):
         self._results = self.create_publisher(AnomalyResult, f'{self._model}/result', results)
         self._maps = self.create_publisher(ImageMessage, f'{self._model}/anomaly_map', people)
         self._overlays = self.create_publisher(ImageMessage, f'{self._model}/overlay', people)
+        # As image_transport has it.
+        self._jpegs = self.create_publisher(
+            CompressedImage, f'{self._model}/overlay/compressed', people
+        )
         # In a group of its own: while a bundle is being loaded, images and timers go on.
         self._loading = self.create_service(
             LoadBundle,
@@ -125,10 +131,12 @@ class DetectorNode(WorkerNode):
         )
         self._marking = self.create_service(MarkResult, f'{self._model}/mark', self._on_mark)
         folder = str(self._service.detector.bundle.folder)
+        levels = _range('uint16_range', self._options.uint16_range)
         self._images = ImageTopic(
             self,
-            lambda message: self._service.submit(to_arrived(message)),
+            lambda message: self._service.submit(to_arrived(message, levels)),
             reliability=self._options.reliability,
+            transport=self._options.image_transport,
             every=every,
             timeout_s=0.0 if every else self._options.image_timeout,
         )
@@ -140,7 +148,7 @@ class DetectorNode(WorkerNode):
             model=self._model,
             backend=self._options.backend,
             threads=self._options.threads,
-            float_range=_range(self._options.float_range),
+            float_range=_range('float_range', self._options.float_range),
             beside=beside,
             build=not self._options.no_build,
             progress=self._tell_progress,
@@ -197,9 +205,16 @@ class DetectorNode(WorkerNode):
         assert outcome.image is not None
         if self._maps.get_subscription_count():
             self._maps.publish(to_image_message(inspection.anomaly_map, '32FC1', header))
-        if self._overlays.get_subscription_count():
-            overlay = outcome.detector.overlay(outcome.image, inspection)
+        raw, jpeg = (
+            publisher.get_subscription_count() for publisher in (self._overlays, self._jpegs)
+        )
+        if not raw and not jpeg:
+            return
+        overlay = outcome.detector.overlay(outcome.image, inspection)
+        if raw:
             self._overlays.publish(to_image_message(overlay, 'bgr8', header))
+        if jpeg:
+            self._jpegs.publish(to_compressed_message(overlay, header))
 
     async def _on_load_bundle(
         self, request: LoadBundle.Request, response: LoadBundle.Response
@@ -257,14 +272,15 @@ class DetectorNode(WorkerNode):
             **service.figures(),
             'lost': images.lost,
             'missing': images.arrivals.missing,
+            'topic': images.stream.topic,
             'reliability': images.reliability,
         }
         return Health('; '.join([*filter(None, [silence]), *problems]), values, is_error)
 
 
-def _range(values: Sequence[float]) -> tuple[float, float]:
+def _range(name: str, values: Sequence[float]) -> tuple[float, float]:
     if len(values) != 2 or not values[0] < values[1]:
-        msg = f'float_range is {list(values)}, expected two values, the smaller first'
+        msg = f'{name} is {list(values)}, expected two values, the smaller first'
         raise ConfigError(msg)
     return values[0], values[1]
 

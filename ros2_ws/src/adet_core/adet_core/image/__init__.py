@@ -19,6 +19,7 @@ from adet_core.image.pixels import (
     ENCODINGS,
     Image,
     ImageArray,
+    in_range,
     unpack_image,
 )
 from adet_core.image.preprocess import preprocess, to_bgr
@@ -32,6 +33,7 @@ __all__ = [
     'decode_message',
     'decode_pixels',
     'encoding_layout',
+    'in_range',
     'is_jpeg',
     'max_pixels',
     'preprocess',

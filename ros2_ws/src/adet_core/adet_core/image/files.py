@@ -25,6 +25,8 @@ from adet_core.image.pixels import BAYER, Image, scale_to_8bit
 # itself.
 _BYTES_PER_PIXEL = 6
 _ROOM = 2**20
+# What the plugin compressedDepth writes before the file.
+_DEPTH_HEADER = 12
 _ENCODINGS = {'uint8': 'mono8', 'uint16': 'mono16', 'float32': '32FC1'}
 
 
@@ -96,8 +98,15 @@ def decode_message(data: bytes, image_format: str, name: str) -> Image:
     Raises:
         ImageError: They cannot be decoded; names ``name``.
     """
-    image = decode_image(data, f'{name} ({image_format})')
-    encoding = image_format.partition(';')[0].strip()
+    named = f'{name} ({image_format})'
+    encoding, _, coding = (part.strip() for part in image_format.partition(';'))
+    if coding.startswith('compressedDepth'):
+        if encoding == '32FC1':
+            # Its levels are not those of float_range.
+            msg = f'{named}: depth in floats is not read compressed; take the raw topic'
+            raise ImageError(msg)
+        data = data[_DEPTH_HEADER:]
+    image = decode_image(data, named)
     # A mosaic is compressed as if it were grey.
     if encoding in BAYER and image.encoding == ('mono16' if encoding.endswith('16') else 'mono8'):
         return Image(image.pixels, encoding)

@@ -64,6 +64,10 @@ What says nothing of its colours is taken as OpenCV has it: ``8UC3`` is ``bgr8``
 """
 
 
+WHOLE_UINT16 = (0.0, 65535.0)
+_GREY_16 = ('mono16', '16UC1')
+
+
 @dataclass(frozen=True)
 class Image:
     """Pixels as a camera or a file gave them.
@@ -149,3 +153,21 @@ def scale_to_8bit(
         levels = np.rint((finite - low) * (255 / (high - low)))
     clipped: ImageArray = np.clip(levels, 0, 255).astype(np.uint8)
     return clipped
+
+
+def in_range(image: Image, levels: tuple[float, float]) -> Image:
+    """Show a part of the levels of grey pixels with 16 bits, as of a depth camera.
+
+    What is stored of such an image is then what was inspected.
+
+    Args:
+        image: Of any encoding; others than ``16UC1`` and ``mono16`` stay as they are.
+        levels: The values that become black and white; what is beyond them is cut. All that 16
+            bits can hold changes nothing.
+    """
+    if image.encoding not in _GREY_16 or levels == WHOLE_UINT16:
+        return image
+    low, high = levels
+    grey = np.arange(WHOLE_UINT16[1] + 1, dtype=np.float32)
+    shown = np.clip(np.rint((grey - low) * (255 / (high - low))), 0, 255).astype(np.uint8)
+    return Image(shown[image.pixels], 'mono8')
