@@ -15,7 +15,15 @@ import pytest
 
 from adet_core.errors import DatasetError
 from adet_core.io.folders import label_of, list_images
-from adet_synth import DatasetFolders, DEFECTS, draw_anomalous, draw_normal, write_dataset
+from adet_synth import (
+    DatasetFolders,
+    DEFECTS,
+    draw_anomalous,
+    draw_normal,
+    Size,
+    SMALL_DEFECTS,
+    write_dataset,
+)
 
 SMALL = {'category': 'plate', 'train': 2, 'test_normal': 1, 'test_anomaly': 5, 'size': 64}
 
@@ -206,13 +214,59 @@ def test_a_category_that_is_no_folder_name_is_refused(tmp_path: Path, category: 
         ('test_normal', -1),
         ('test_anomaly', -5),
         ('size', 31),
-        ('size', 2049),
+        ('size', 4097),
+        ('size', (4096, 31)),
+        ('size', (4096, 2049)),
         ('seed', -1),
     ],
 )
 def test_an_impossible_number_is_refused(tmp_path: Path, argument: str, value: int) -> None:
-    with pytest.raises(DatasetError, match=f'^{argument} is {value}; '):
+    with pytest.raises(DatasetError, match=f'^{argument} is '):
         write(tmp_path / 'out', **{argument: value})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_aspect_is_the_middle_of_the_square() -> None:
+    square = draw_normal((4, 0, 1), 160).astype(int)
+    for size in (Size(160, 120), Size(100, 160), Size(160, 35)):
+        image = draw_normal((4, 0, 1), size)
+        assert image.shape == (size.height, size.width, 3)
+        top, left = (160 - size.height) // 2, (160 - size.width) // 2
+        middle = square[top : top + size.height, left : left + size.width]
+        # The sensor's noise is another one.
+        assert np.abs(image - middle).mean() < 4
+
+
+@pytest.mark.parametrize('defect', SMALL_DEFECTS)
+@pytest.mark.parametrize('size', [Size(400, 300), Size(1200, 64)])
+def test_a_small_defect_has_the_extent_that_was_asked_for(size: Size, defect: str) -> None:
+    flawless = draw_normal((9, 2, 0), size, sharp=True)
+    for extent in ((5, 5), (6, 15)):
+        bad = draw_anomalous((9, 2, 0), size, defect, extent=extent)
+        assert np.array_equal(bad.flawless, flawless)
+        rows, columns = np.nonzero(bad.mask)
+        assert extent[0] <= max(np.ptp(rows), np.ptp(columns)) + 1 <= extent[1]
+        change = np.abs(bad.image.astype(int) - flawless.astype(int)).max(axis=2)
+        assert np.array_equal(bad.mask == 255, change >= 8)
+
+
+def test_a_data_set_of_small_defects(tmp_path: Path) -> None:
+    folders = write(tmp_path, size=(96, 64), defect_size=(4, 9), test_anomaly=5)
+    names = [f'{kind}_0000.png' for kind in SMALL_DEFECTS] + ['scratch_0001.png']
+    assert sorted(p.name for p in folders.masks.iterdir()) == sorted(names)
+    assert all(read(p).shape == (64, 96, 3) for p in folders.test_anomaly.iterdir())
+    bad = draw_anomalous((7, 2, 1), Size(96, 64), 'dent', extent=(4, 9))
+    assert np.array_equal(read(folders.masks / 'dent_0000.png'), bad.mask)
+    normal = draw_normal((7, 0, 0), Size(96, 64), sharp=True)
+    assert np.array_equal(read(folders.train / '0000.png')[..., ::-1], normal)
+
+
+@pytest.mark.parametrize('extent', [(2, 9), (9, 8), (4, 17)])
+def test_an_impossible_defect_size_is_refused(tmp_path: Path, extent: tuple[int, int]) -> None:
+    with pytest.raises(
+        DatasetError, match=r'defect size is .*; in images of 64x64 it can be 3..16'
+    ):
+        write(tmp_path, defect_size=extent)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from .part import TOWARDS_LAMP
-from .surface import Plane, Surface
+from .surface import Plane, Surface, Window
 
 ImageArray = npt.NDArray[np.uint8]
 
@@ -59,42 +60,65 @@ def draw_shot(key: tuple[int, ...]) -> Shot:
 
 
 def oversampling(size: int) -> int:
-    """How many surface pixels there are across one pixel of an image."""
+    """How many surface pixels there are across one pixel of an image, by its longer edge."""
     if size < 128:
         return 4
     return 2 if size <= 1024 else 1
 
 
-def photograph(surface: Surface, shot: Shot, size: int) -> ImageArray:
+class Noise(NamedTuple):
+    """What the sensor adds to an image.
+
+    Attributes:
+        columns: Factor on the light of each column, float32 ``(1, W, 1)``.
+        pixels: Levels of 255, float32 ``(H, W, 3)``.
+    """
+
+    columns: Plane
+    pixels: Plane
+
+    def cut(self, window: Window) -> Noise:
+        """The noise of a window of the image."""
+        return Noise(self.columns[:, window[1]], self.pixels[window])
+
+
+def draw_noise(shot: Shot, shape: tuple[int, int]) -> Noise:
+    """Noise for an image of some rows and columns; the same shot gives the same."""
+    rng = np.random.default_rng([*shot.key, 3])
+    columns = 1 + np.float32(0.006) * rng.standard_normal((1, shape[1], 1), np.float32)
+    return Noise(columns, np.float32(2.0) * rng.standard_normal((*shape, 3), np.float32))
+
+
+def photograph(surface: Surface, shot: Shot, noise: Noise) -> ImageArray:
     """Take the image.
 
     Args:
-        surface: What lies there; its edge is a multiple of ``size``.
+        surface: What lies there; its planes are a whole number of times as large as the image.
         shot: Light and lens.
-        size: Edge of the image in pixels.
+        noise: Of the image, which has its shape.
 
     Returns:
-        uint8 ``(size, size, 3)``, RGB.
+        uint8 ``(H, W, 3)``, RGB.
     """
-    light = _shaded(surface, shot, size)
-    if shot.blur * size > 0.3:
-        light = cv2.GaussianBlur(light, (0, 0), shot.blur * size)
-    rng = np.random.default_rng([*shot.key, 3])
-    columns = 1 + np.float32(0.006) * rng.standard_normal((1, size, 1), np.float32)
-    light *= columns * np.float32(shot.exposure)
+    rows, columns = noise.pixels.shape[:2]
+    light = _shaded(surface, shot, (columns, rows))
+    blur = shot.blur * surface.edge * columns / surface.u.shape[1]
+    if blur > 0.3:
+        light = cv2.GaussianBlur(light, (0, 0), blur)
+    light *= noise.columns * np.float32(shot.exposure)
     # a shoulder keeps highlights from being cut off
     light /= 1 + np.float32(0.22) * light * light
     # after the square root, the noise of a sensor is the same at every brightness
     np.sqrt(np.maximum(light, 0, out=light), out=light)
     light *= 255
-    light += np.float32(2.0) * rng.standard_normal(light.shape, np.float32)
+    light += noise.pixels
     return np.clip(np.rint(light), 0, 255).astype(np.uint8)
 
 
-def _shaded(surface: Surface, shot: Shot, size: int) -> Plane:
-    """Light that each pixel gets from the surface, ``(size, size, 3)``, 1 is white."""
+def _shaded(surface: Surface, shot: Shot, size: tuple[int, int]) -> Plane:
+    """Light that each pixel gets from the surface, 1 is white; ``size`` is width and height."""
     diffuse, glint = _reflect(surface)
-    lamp = surface.lit * _lamp_strength(surface.edge, shot)
+    lamp = surface.lit * _lamp_strength(surface, shot)
     glint *= surface.gloss
     glint *= lamp
     glint *= np.float32(0.5)
@@ -107,7 +131,7 @@ def _shaded(surface: Surface, shot: Shot, size: int) -> Plane:
         light = colour * diffuse
         light += glint
         light *= np.float32(tint)
-        channels.append(cv2.resize(light, (size, size), interpolation=cv2.INTER_AREA))
+        channels.append(cv2.resize(light, size, interpolation=cv2.INTER_AREA))
     return np.asarray(cv2.merge(channels), np.float32)
 
 
@@ -129,10 +153,10 @@ def _reflect(surface: Surface) -> tuple[Plane, Plane]:
     return diffuse, mirrored
 
 
-def _lamp_strength(edge: int, shot: Shot) -> Plane:
+def _lamp_strength(surface: Surface, shot: Shot) -> Plane:
     """Strength of the lamp over the image: a bar along the rows, weaker to one side."""
-    axis = ((np.arange(edge, dtype=np.float32) + 0.5) / edge - 0.5).astype(np.float32)
-    across = 1 + np.float32(shot.falloff) * axis - np.float32(0.35) * axis * axis
-    band = np.exp(-np.square((axis - np.float32(shot.band)) / np.float32(0.16)))
-    down = 1 + np.float32(shot.band_gain) * band
-    return np.asarray(down[:, None] * across[None, :], np.float32)
+    down, across = surface.axes()
+    side = 1 + np.float32(shot.falloff) * across - np.float32(0.35) * across * across
+    band = np.exp(-np.square((down - np.float32(shot.band)) / np.float32(0.16)))
+    bar = 1 + np.float32(shot.band_gain) * band
+    return np.asarray(bar[:, None] * side[None, :], np.float32)

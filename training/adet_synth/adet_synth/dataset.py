@@ -19,9 +19,14 @@ from adet_core.errors import DatasetError
 
 from .camera import ImageArray
 from .defects import DEFECTS
-from .images import draw_anomalous, draw_normal
+from .images import draw_anomalous, draw_normal, Size
+from .small_defects import SMALL_DEFECTS
 
-SMALLEST, LARGEST = 32, 2048
+SMALLEST, LARGEST = 32, 4096
+"""Limits of the edges of an image in pixels."""
+_MOST_PIXELS = 1 << 23
+SMALLEST_DEFECT = 3
+"""Least extent of a small defect in pixels."""
 
 _TRAIN, _TEST_NORMAL, _TEST_ANOMALY = range(3)
 _CATEGORY = re.compile(r'[A-Za-z0-9_-][A-Za-z0-9_.-]*')
@@ -46,15 +51,16 @@ class DatasetFolders:
     masks: Path
 
 
-def write_dataset(
+def write_dataset(  # noqa: PLR0913 - each is one option of the command
     out: Path,
     *,
     category: str,
     train: int,
     test_normal: int,
     test_anomaly: int,
-    size: int,
+    size: int | tuple[int, int],
     seed: int,
+    defect_size: tuple[int, int] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> DatasetFolders:
     """Draw a labelled data set; either all of it appears, or nothing does.
@@ -69,8 +75,10 @@ def write_dataset(
         train: Number of normal images to learn from.
         test_normal: Number of normal images to test with.
         test_anomaly: Number of images with a defect; the kinds take turns.
-        size: Edge of the images in pixels.
+        size: Width and height of the images in pixels, or the edge of square ones.
         seed: Which parts are drawn, 0 or more.
+        defect_size: Least and largest extent of small defects in pixels: the longer side of the
+            box around what a mask marks. None: defects as large as they come.
         on_progress: Called with the number of images drawn and of all images.
 
     Raises:
@@ -78,9 +86,11 @@ def write_dataset(
             folders cannot be written.
     """
     counts = {'train': train, 'test_normal': test_normal, 'test_anomaly': test_anomaly}
-    _check(category, counts, size, seed)
+    shape = Size(size, size) if isinstance(size, int) else Size(*size)
+    _check(category, counts, shape, seed)
+    _check_defect_size(defect_size, shape)
     homes = (out / 'train' / category, out / 'test' / category)
-    order = _Order(train, test_normal, test_anomaly, size, seed, on_progress)
+    order = _Order(train, test_normal, test_anomaly, shape, seed, defect_size, on_progress)
     try:
         for home in homes:
             _refuse_if_used(home)
@@ -99,8 +109,9 @@ class _Order:
     train: int
     test_normal: int
     test_anomaly: int
-    size: int
+    size: Size
     seed: int
+    defect_size: tuple[int, int] | None
     on_progress: Callable[[int, int], None] | None
 
     def fill(self, train: Path, test: Path) -> None:
@@ -119,19 +130,22 @@ class _Order:
             (_TEST_NORMAL, normal, self.test_normal),
         ):
             for index in range(count):
-                image = draw_normal((self.seed, split, index), self.size)
+                key = (self.seed, split, index)
+                image = draw_normal(key, self.size, sharp=self.defect_size is not None)
                 _write_png(folder / f'{index:04}.png', image)
                 yield
+        kinds = DEFECTS if self.defect_size is None else SMALL_DEFECTS
         for index in range(self.test_anomaly):
-            number, kind = divmod(index, len(DEFECTS))
-            name = f'{DEFECTS[kind]}_{number:04}.png'
-            bad = draw_anomalous((self.seed, _TEST_ANOMALY, index), self.size, DEFECTS[kind])
+            number, kind = divmod(index, len(kinds))
+            name = f'{kinds[kind]}_{number:04}.png'
+            key = (self.seed, _TEST_ANOMALY, index)
+            bad = draw_anomalous(key, self.size, kinds[kind], extent=self.defect_size)
             _write_png(masks / name, bad.mask)
             _write_png(anomaly / name, bad.image)
             yield
 
 
-def _check(category: str, counts: dict[str, int], size: int, seed: int) -> None:
+def _check(category: str, counts: dict[str, int], size: Size, seed: int) -> None:
     if not _CATEGORY.fullmatch(category) or len(category) > _LONGEST_CATEGORY:
         msg = (
             f'category {category!r} cannot be a folder name; use up to {_LONGEST_CATEGORY} '
@@ -142,11 +156,26 @@ def _check(category: str, counts: dict[str, int], size: int, seed: int) -> None:
         if count < 0:
             msg = f'{name} is {count}; a number of images cannot be negative'
             raise DatasetError(msg)
-    if not SMALLEST <= size <= LARGEST:
-        msg = f'size is {size}; images can be {SMALLEST} to {LARGEST} pixels wide'
+    if min(size) < SMALLEST or max(size) > LARGEST:
+        msg = f'size is {size}; edges can be {SMALLEST} to {LARGEST} pixels long'
+        raise DatasetError(msg)
+    if size.width * size.height > _MOST_PIXELS:
+        msg = f'size is {size}; images can have up to {_MOST_PIXELS} pixels'
         raise DatasetError(msg)
     if seed < 0:
         msg = f'seed is {seed}; use 0 or a positive number'
+        raise DatasetError(msg)
+
+
+def _check_defect_size(extent: tuple[int, int] | None, size: Size) -> None:
+    if extent is None:
+        return
+    most = min(size) // 4
+    if not SMALLEST_DEFECT <= extent[0] <= extent[1] <= most:
+        msg = (
+            f'defect size is {extent[0]}..{extent[1]}; in images of {size} it can be '
+            f'{SMALLEST_DEFECT}..{most} pixels'
+        )
         raise DatasetError(msg)
 
 

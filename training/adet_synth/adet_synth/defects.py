@@ -19,13 +19,13 @@ from .texture import clouds
 
 MISSING = 'missing'
 
-_STAINS: tuple[Colour, ...] = (
+STAINS: tuple[Colour, ...] = (
     (0.12, 0.085, 0.045),  # oil
     (0.26, 0.1, 0.035),  # rust
     (0.15, 0.15, 0.3),  # heat
     (0.08, 0.08, 0.085),  # soot
 )
-_FIBRES: tuple[Colour, ...] = (
+FIBRES: tuple[Colour, ...] = (
     (0.02, 0.02, 0.025),
     (0.03, 0.06, 0.2),
     (0.3, 0.05, 0.04),
@@ -33,7 +33,7 @@ _FIBRES: tuple[Colour, ...] = (
 )
 
 
-def _somewhere(rng: np.random.Generator) -> Point:
+def somewhere(rng: np.random.Generator) -> Point:
     """A point on the face of the part."""
     while True:
         u, v = (float(rng.uniform(-half, half)) for half in HALF_PLATE)
@@ -41,7 +41,7 @@ def _somewhere(rng: np.random.Generator) -> Point:
             return u, v
 
 
-def _curve(
+def curve(
     rng: np.random.Generator, start: Point, reach: float, bend: float, wander: float
 ) -> list[Point]:
     """A curved line of 32 points.
@@ -65,7 +65,7 @@ def _moved(lines: list[list[Point]], u: float, v: float) -> list[list[Point]]:
     return [[(point[0] + u, point[1] + v) for point in line] for line in lines]
 
 
-def _on_metal(surface: Surface, shape: Plane) -> Plane:
+def on_metal(surface: Surface, shape: Plane) -> Plane:
     """Keep only what lies on metal: nothing of a hole, hardly anything of a mark."""
     return np.asarray(shape * np.clip(surface.gloss * np.float32(2), 0, 1), np.float32)
 
@@ -73,14 +73,14 @@ def _on_metal(surface: Surface, shape: Plane) -> Plane:
 def _scratch(surface: Surface, rng: np.random.Generator, severity: float) -> None:
     """A groove, sometimes with a second one beside it, deeper in places."""
     reach = rng.uniform(0.08, 0.16) + 0.2 * severity * rng.uniform(0.4, 1)
-    line = _curve(rng, _somewhere(rng), reach, rng.normal(0, 0.7), 0.035)
+    line = curve(rng, somewhere(rng), reach, rng.normal(0, 0.7), 0.035)
     lines = [line]
     if rng.random() < 0.35:
         apart = rng.uniform(0.006, 0.014, 2)
         lines += _moved([line[4:-5]], float(apart[0]), float(-apart[1]))
     is_bright = rng.random() < 0.6
-    groove = _on_metal(surface, surface.strokes(lines, 0.004 + 0.0035 * severity))
-    pressure = clouds(rng, surface.edge, 9) * np.float32(0.35) + np.float32(0.85)
+    groove = on_metal(surface, surface.strokes(lines, 0.004 + 0.0035 * severity))
+    pressure = clouds(rng, surface, 9) * np.float32(0.35) + np.float32(0.85)
     groove *= np.clip(pressure, 0.15, 1)
     surface.height -= np.float32(0.0008 + 0.0026 * severity) * surface.blurred(groove, 0.001)
     alpha = groove * np.float32(min(0.36 + 0.6 * severity, 0.95))
@@ -95,14 +95,14 @@ def _dent(surface: Surface, rng: np.random.Generator, severity: float) -> None:
     radius = rng.uniform(0.02, 0.032) + 0.022 * severity
     slope = 0.09 + 0.42 * severity
     stretch, turn = rng.uniform(1, 1.6), rng.uniform(0, math.pi)
-    place = _somewhere(rng)
+    place = somewhere(rng)
     window = surface.window(*place, radius * 1.6 * stretch)
     u, v = surface.offset(window, *place)
     cos, sin = np.float32(math.cos(turn)), np.float32(math.sin(turn))
     along = (cos * u + sin * v) * np.float32(1 / (radius * stretch))
     across = (cos * v - sin * u) * np.float32(1 / radius)
     rho = length(along, across)
-    uneven = clouds(rng, surface.edge, 14)[window]
+    uneven = clouds(rng, surface, 14)[window]
     rho *= 1 + np.float32(0.06) * uneven
     hollow = np.square(np.maximum(1 - rho * rho, 0))
     rim = np.exp(-np.square((rho - np.float32(1.1)) * np.float32(5)))
@@ -114,12 +114,12 @@ def _stain(surface: Surface, rng: np.random.Generator, severity: float) -> None:
     """A discoloured patch with a soft edge, sometimes darker along it as where a drop dried."""
     radius = rng.uniform(0.04, 0.07) + 0.045 * severity
     strength = min(0.26 + 0.6 * severity, 0.9)
-    colour = _STAINS[int(rng.integers(len(_STAINS)))]
+    colour = STAINS[int(rng.integers(len(STAINS)))]
     has_ring = rng.random() < 0.5
-    place = _somewhere(rng)
+    place = somewhere(rng)
     window = surface.window(*place, radius * 1.8)
     u, v = surface.offset(window, *place)
-    uneven = clouds(rng, surface.edge, 11)[window]
+    uneven = clouds(rng, surface, 11)[window]
     depth = 1 - length(u, v) / np.float32(radius) + np.float32(0.28) * uneven
     patch = np.clip(depth * np.float32(1.8), 0, 1)
     alpha = patch * patch * (3 - 2 * patch)
@@ -132,18 +132,18 @@ def _stain(surface: Surface, rng: np.random.Generator, severity: float) -> None:
 
 def _contamination(surface: Surface, rng: np.random.Generator, severity: float) -> None:
     """A chip, a fibre or crumbs that lie on the part and shade it a little."""
-    place = _somewhere(rng)
+    place = somewhere(rng)
     kind = int(rng.integers(3))
     if kind == 0:
-        _drop(surface, [_chip(rng, place, severity)], 0.006 + 0.004 * severity, (0.4, 0.37, 0.3))
+        drop(surface, [_chip(rng, place, severity)], 0.006 + 0.004 * severity, (0.4, 0.37, 0.3))
     elif kind == 1:
         reach = rng.uniform(0.06, 0.12) + 0.16 * severity
-        line = _curve(rng, place, reach, rng.normal(0, 2.5), 0.22)
-        colour = _FIBRES[int(rng.integers(len(_FIBRES)))]
-        _drop(surface, [line], 0.0032 + 0.0022 * severity, colour)
+        line = curve(rng, place, reach, rng.normal(0, 2.5), 0.22)
+        colour = FIBRES[int(rng.integers(len(FIBRES)))]
+        drop(surface, [line], 0.0032 + 0.0022 * severity, colour)
     else:
         crumbs = _crumbs(rng, place, severity)
-        _drop(surface, crumbs, 0.006 + 0.005 * severity, (0.045, 0.04, 0.025))
+        drop(surface, crumbs, 0.006 + 0.005 * severity, (0.045, 0.04, 0.025))
 
 
 def _chip(rng: np.random.Generator, place: Point, severity: float) -> list[Point]:
@@ -169,13 +169,13 @@ def _crumbs(rng: np.random.Generator, place: Point, severity: float) -> list[lis
     return crumbs
 
 
-def _drop(surface: Surface, lines: list[list[Point]], width: float, colour: Colour) -> None:
+def drop(surface: Surface, lines: list[list[Point]], width: float, colour: Colour) -> None:
     """Lay something that consists of strokes on the part, with its shadow."""
     away = 0.9 * width
     shadow = surface.strokes(
         _moved(lines, -away * TOWARDS_LAMP[0], -away * TOWARDS_LAMP[1]), width * 1.2
     )
-    surface.lit *= 1 - np.float32(0.6) * _on_metal(surface, surface.blurred(shadow, 0.0022))
+    surface.lit *= 1 - np.float32(0.6) * on_metal(surface, surface.blurred(shadow, 0.0022))
     shape = surface.strokes(lines, width)
     surface.height += np.float32(0.45 * width) * surface.blurred(shape, 0.3 * width)
     surface.paint(EVERYWHERE, shape * np.float32(0.95), colour, 0.35)

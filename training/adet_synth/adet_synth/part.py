@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .glyphs import code_cells, text_strokes
-from .surface import hexagon, length, Plane, Point, Pose, rounded_box, Surface
+from .surface import hexagon, length, Plane, Point, Pose, rounded_box, Surface, Window
 from .texture import brushed, clouds, grooves
 
 HALF_PLATE = (0.435, 0.365)
@@ -90,15 +90,18 @@ def draw_specimen(key: tuple[int, ...]) -> Specimen:
     )
 
 
-def build(specimen: Specimen, edge: int, *, without: Feature | None = None) -> Surface:
+def build(
+    specimen: Specimen, edge: int, area: Window | None = None, *, without: Feature | None = None
+) -> Surface:
     """Draw the part on the belt.
 
     Args:
         specimen: Which one.
-        edge: Edge of the surface in pixels.
+        edge: Edge of the square that the part is drawn in, in pixels.
+        area: The rows and columns of it that are drawn; None is all.
         without: A feature that was forgotten.
     """
-    surface = Surface(edge, specimen.pose)
+    surface = Surface(edge, specimen.pose, area)
     rng = np.random.default_rng([*specimen.key, 1])
     _lay_belt(surface, rng)
     _lay_plate(surface, rng, specimen)
@@ -129,7 +132,7 @@ def _lay_belt(surface: Surface, rng: np.random.Generator) -> None:
     phase = rng.uniform(0, 6.28, 2).astype(np.float32)
     warp = np.sin(surface.u * np.float32(330) + phase[0])
     weft = np.sin(surface.v * np.float32(330) + phase[1])
-    tone = 0.03 * (1 + 0.3 * warp * weft + 0.12 * clouds(rng, surface.edge, 12))
+    tone = 0.03 * (1 + 0.3 * warp * weft + 0.12 * clouds(rng, surface, 12))
     for plane, share in zip(surface.colour, (0.9, 1.0, 1.02), strict=True):
         np.multiply(tone, np.float32(share), out=plane)
     drop = 0.014
@@ -146,8 +149,8 @@ def _lay_belt(surface: Surface, rng: np.random.Generator) -> None:
 def _lay_plate(surface: Surface, rng: np.random.Generator, specimen: Specimen) -> None:
     distance = rounded_box(surface.u, surface.v, HALF_PLATE, 0.04)
     inside = surface.coverage(distance)
-    streaks = brushed(rng, surface.edge, specimen.pose) * np.float32(0.085 * specimen.wear)
-    blotches = clouds(rng, surface.edge, 5)
+    streaks = brushed(rng, surface) * np.float32(0.085 * specimen.wear)
+    blotches = clouds(rng, surface, 5)
     tone = 1 + streaks + np.float32(0.025) * blotches
     red, green, blue = _STEEL
     steel = (red * (1 + specimen.tint), green, blue * (1 - specimen.tint))

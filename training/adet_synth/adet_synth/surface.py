@@ -8,6 +8,7 @@ Lengths and positions are in image widths, so that the same part appears at any 
 from __future__ import annotations
 
 from collections.abc import Sequence
+import copy
 from dataclasses import dataclass
 import math
 
@@ -45,41 +46,60 @@ class Pose:
 
 
 class Surface:
-    """Planes of ``(edge, edge)`` float32 values.
+    """Planes of float32 values, of the whole image or of a window of it.
 
     Attributes:
-        edge: Edge of the planes in pixels.
+        edge: Width in pixels that lengths are measured in: the longer edge of the image.
+        area: Rows and columns that the planes show of the square of that edge.
         pose: Where the part lies.
         u: Position in the part's frame, to the right, in image widths, 0 at its centre.
         v: The same downwards.
         height: Height in image widths, 0 on the part's face.
-        colour: ``(3, edge, edge)``, reflected share of red, green and blue light.
+        colour: ``(3, rows, columns)``, reflected share of red, green and blue light.
         gloss: Share of light that is mirrored as by metal, 0 for a matt surface.
         lit: Share of the lamp's light that arrives, 0 in deep shadow.
     """
 
-    def __init__(self, edge: int, pose: Pose) -> None:
+    def __init__(self, edge: int, pose: Pose, area: Window | None = None) -> None:
         self.edge = edge
         self.pose = pose
-        axis = (np.arange(edge, dtype=np.float32) + 0.5) / edge - 0.5
-        x, y = axis[None, :] - np.float32(pose.x), axis[:, None] - np.float32(pose.y)
+        self.area = area or (slice(0, edge), slice(0, edge))
+        down, across = self.axes()
+        x, y = across[None, :] - np.float32(pose.x), down[:, None] - np.float32(pose.y)
         cos, sin = np.float32(math.cos(pose.angle)), np.float32(math.sin(pose.angle))
         self.u: Plane = cos * x + sin * y
         self.v: Plane = cos * y - sin * x
-        self.height: Plane = np.zeros((edge, edge), np.float32)
-        self.colour: Plane = np.zeros((3, edge, edge), np.float32)
-        self.gloss: Plane = np.zeros((edge, edge), np.float32)
-        self.lit: Plane = np.ones((edge, edge), np.float32)
+        shape = self.u.shape
+        self.height: Plane = np.zeros(shape, np.float32)
+        self.colour: Plane = np.zeros((3, *shape), np.float32)
+        self.gloss: Plane = np.zeros(shape, np.float32)
+        self.lit: Plane = np.ones(shape, np.float32)
+
+    def axes(self) -> tuple[Plane, Plane]:
+        """Positions of the rows and of the columns in image widths, 0 in the middle."""
+        axis = (np.arange(self.edge, dtype=np.float32) + 0.5) / self.edge - 0.5
+        rows, columns = self.area
+        return axis[rows].astype(np.float32), axis[columns].astype(np.float32)
+
+    def cut(self, window: Window) -> Surface:
+        """A copy of a window of the planes, a surface of its own."""
+        part = copy.copy(self)
+        part.area = _within(self.area[0], window[0]), _within(self.area[1], window[1])
+        for name in ('u', 'v', 'height', 'gloss', 'lit'):
+            setattr(part, name, getattr(self, name)[window].copy())
+        rows, columns = window
+        part.colour = self.colour[:, rows, columns].copy()
+        return part
 
     def window(self, u: float, v: float, radius: float) -> Window:
         """The square of pixels around a point of the part; empty if outside the image."""
         x, y = self.pose.to_image(u, v)
         rows, columns = (
             slice(
-                max(math.floor((centre + 0.5 - radius) * self.edge) - 1, 0),
-                max(math.ceil((centre + 0.5 + radius) * self.edge) + 1, 0),
+                max(math.floor((centre + 0.5 - radius) * self.edge) - 1 - area.start, 0),
+                max(math.ceil((centre + 0.5 + radius) * self.edge) + 1 - area.start, 0),
             )
-            for centre in (y, x)
+            for centre, area in zip((y, x), self.area, strict=True)
         )
         return rows, columns
 
@@ -134,11 +154,13 @@ class Surface:
             Values in [0, 1]; a line thinner than a pixel covers it in part only.
         """
         thickness = max(round(width * self.edge), 1)
-        plane = np.zeros((self.edge, self.edge), np.uint8)
+        plane = np.zeros(self.u.shape, np.uint8)
+        corner = self.area[1].start, self.area[0].start
         for line in lines:
             points = np.array([self.pose.to_image(u, v) for u, v in line])
             # a pixel's centre has whole coordinates in OpenCV
-            pixels = np.rint(((points + 0.5) * self.edge - 0.5) * (1 << _SHIFT)).astype(np.int32)
+            places = (points + 0.5) * self.edge - 0.5 - corner
+            pixels = np.rint(places * (1 << _SHIFT)).astype(np.int32)
             cv2.polylines(plane, [pixels], False, 255, thickness, cv2.LINE_AA, _SHIFT)
         share = min(width * self.edge / thickness, 1)
         return np.asarray(plane * np.float32(share / 255), np.float32)
@@ -160,6 +182,11 @@ class Surface:
         return np.asarray(
             cv2.resize(small, (columns, rows), interpolation=cv2.INTER_LINEAR), np.float32
         )
+
+
+def _within(outer: slice, inner: slice) -> slice:
+    """A slice of a slice; both have a start, and the inner one an end that may lie beyond."""
+    return slice(outer.start + inner.start, min(outer.start + inner.stop, outer.stop))
 
 
 def length(u: Plane, v: Plane) -> Plane:

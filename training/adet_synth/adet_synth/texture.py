@@ -10,55 +10,59 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .surface import Plane, Pose
+from .surface import Plane, Surface
 
 _ROWS = 1024
 
 
-def clouds(rng: np.random.Generator, edge: int, cells: int) -> Plane:
+def clouds(rng: np.random.Generator, surface: Surface, cells: int) -> Plane:
     """Smooth irregular noise of about unit variance.
 
     Args:
         rng: Source of chance.
-        edge: Edge of the result in pixels.
-        cells: Number of bumps across it; twice and four times as many are mixed in.
+        surface: What it is for.
+        cells: Number of bumps across its edge; twice and four times as many are mixed in.
 
     Returns:
-        float32 ``(edge, edge)``.
+        float32, the shape of the surface's planes.
     """
     total = np.zeros((8 * cells, 8 * cells), np.float32)
     for octave, weight in enumerate((0.8, 0.5, 0.3)):
         grid = noise(rng, (cells << octave,) * 2)
         total += _resized(grid, total.shape) * np.float32(weight)
-    return _resized(total, (edge, edge))
+    return _resized(total, (surface.edge, surface.edge))[surface.area]
 
 
-def brushed(rng: np.random.Generator, edge: int, pose: Pose) -> Plane:
+def brushed(rng: np.random.Generator, surface: Surface) -> Plane:
     """Streaks along the part's u axis, of about unit variance, turned with the part.
 
     Returns:
-        float32 ``(edge, edge)``.
+        float32, the shape of the surface's planes.
     """
-    rows = min(edge, _ROWS)
-    streaks = np.zeros((rows, 128), np.float32)
+    edge, pose = surface.edge, surface.pose
+    lines = min(edge, _ROWS)
+    streaks = np.zeros((lines, 128), np.float32)
     for cells, weight in ((7, 0.6), (30, 0.6), (128, 0.5)):
-        streaks += _resized(noise(rng, (_ROWS, cells)), (rows, 128)) * np.float32(weight)
+        streaks += _resized(noise(rng, (_ROWS, cells)), (lines, 128)) * np.float32(weight)
     # some passes of the brush are deeper than others
-    streaks += _resized(noise(rng, (90, 3)), (rows, 128)) * np.float32(0.55)
+    streaks += _resized(noise(rng, (90, 3)), (lines, 128)) * np.float32(0.55)
     cos, sin = np.cos(pose.angle), np.sin(pose.angle)
     # from image pixels to cells of the grid; the grid is a little larger than the image
-    across, down = 120 / edge, 0.94 * rows / edge
+    across, down = 120 / edge, 0.94 * lines / edge
     middle = edge / 2
     x0, y0 = middle + pose.x * edge, middle + pose.y * edge
     back = np.array(
         [
             [across * cos, across * sin, 64 - across * (cos * x0 + sin * y0)],
-            [-down * sin, down * cos, rows / 2 - down * (cos * y0 - sin * x0)],
+            [-down * sin, down * cos, lines / 2 - down * (cos * y0 - sin * x0)],
         ]
     )
+    top, left = (one.start for one in surface.area)
+    back[:, 2] += back[:, :2] @ (left, top)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    rows, columns = surface.u.shape
     result = cv2.warpAffine(
-        streaks, back, (edge, edge), flags=flags, borderMode=cv2.BORDER_REFLECT_101
+        streaks, back, (columns, rows), flags=flags, borderMode=cv2.BORDER_REFLECT_101
     )
     return np.asarray(result, np.float32)
 

@@ -27,17 +27,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ('--train', 60, 'normal images to learn from'),
         ('--test-normal', 20, 'normal images to test on'),
         ('--test-anomaly', 30, 'images of defects to test on'),
-        ('--size', 256, 'edge length in pixels'),
         ('--seed', 0, 'the same seed draws the same images'),
     ):
-        metavar = {'--size': 'PX', '--seed': 'S'}.get(name, 'N')
         parser.add_argument(
             name,
             type=count,
             default=default,
-            metavar=metavar,
+            metavar='S' if name == '--seed' else 'N',
             help=f'{what} (default: %(default)s)',
         )
+    parser.add_argument(
+        '--size',
+        type=_size,
+        default=256,
+        metavar='PX|WxH',
+        help='edge length in pixels, or width and height, e.g. 2048x1536 (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--defect-size',
+        type=_extent,
+        metavar='PX|A..B',
+        help='draw small defects of this many pixels, e.g. 6..20, under a sharp lens',
+    )
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    edges = [count(edge) for edge in text.lower().split('x', 1)]
+    return (edges[0], edges[1]) if len(edges) == 2 else edges[0]
+
+
+def _extent(text: str) -> tuple[int, int]:
+    ends = [count(end) for end in text.split('..', 1)]
+    return ends[0], ends[-1]
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -53,6 +74,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             test_anomaly=arguments.test_anomaly,
             size=arguments.size,
             seed=arguments.seed,
+            defect_size=arguments.defect_size,
             on_progress=partial(progress, 'drawing'),
         )
     return {name: str(path) for name, path in asdict(folders).items()}
