@@ -260,7 +260,9 @@ def test_a_live_detector_keeps_the_newest_image_and_counts_what_it_drops(
     for stamp in (2, 3, 4):
         publisher.publish(message_of(image, stamp))
         ros.until(
-            lambda s=stamp: any(one.stamp_ns == s for one, _ in node._service._waiting),
+            lambda s=stamp: any(
+                turn.arrived.stamp_ns == s for turn in node._service._queue._waiting
+            ),
             'its arrival',
         )
     go_on.set()

@@ -9,10 +9,11 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
-from adet import graph
-from adet.graph import inspection_graph, prepare_output, replay_graph
+
+from adet.graph import inspection_graph, prepare_output
 from adet.options import EvaluateOptions, InspectOptions
 from adet.parameters import from_texts, options_of
+from adet.replay import replay_graph
 from adet_core.errors import BagError, ConfigError
 from adet_core.image import Image
 from adet_core.io.sources import Frame, PlainSource
@@ -223,7 +224,7 @@ def test_compressed_images_are_played_by_ros2_where_their_topic_says_so(tmp_path
 
 def test_compressed_images_of_another_name_are_played_by_image_source(tmp_path, monkeypatch):
     record_images(Grey(), tmp_path / 'bag', BagOptions(start_ns=1, compression='png'))
-    monkeypatch.setattr(graph, 'SUFFIX', '/jpeg')
+    monkeypatch.setattr('adet.replay.SUFFIX', '/jpeg')
     assert replay(tmp_path / 'bag', installed=True).play == []
     with pytest.raises(ConfigError, match='the images are compressed, and their topic does not'):
         replay(tmp_path / 'bag', installed=True, player='ros2')

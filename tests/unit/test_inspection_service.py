@@ -17,7 +17,8 @@ import pytest
 from adet_core.errors import BundleError, ConfigError, ImageError
 from adet_core.image import Image
 from adet_core.inference.detector import Detector
-from adet_core.inference.inspection_service import Arrived, InspectionService, Outcome
+from adet_core.inference.image_queue import Arrived
+from adet_core.inference.inspection_service import InspectionService, Outcome
 from adet_core.inference.recent_images import RecentImages
 from adet_core.prediction import Prediction
 
@@ -115,6 +116,22 @@ def test_an_image_that_cannot_be_read_is_refused_and_the_next_inspected(running:
     assert running.inspect(2).inspection is not None
     assert running.service.refused == 1
     assert running.service.figures()['frames'] == 2
+
+
+def test_who_asks_gets_the_outcome_and_at_the_end_an_error(running: Running) -> None:
+    asked: list[Outcome] = []
+    running.service.ask(Arrived(7, 'lens', lambda: grey(100)), asked.append)
+    running.until(lambda: asked)
+    assert asked[0].inspection is not None
+    running.go_on.clear()
+    running.submit(1)
+    running.until(running.begun.is_set)
+    running.service.ask(Arrived(8, 'lens', lambda: grey(100)), asked.append)
+    running.service.stop()
+    running.go_on.set()
+    running.until(lambda: len(asked) == 2)
+    assert (asked[1].inspection, asked[1].error) == (None, 'the detector is stopping')
+    assert [outcome.arrived.stamp_ns for outcome in running.outcomes] == [1]
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])

@@ -30,7 +30,8 @@ from adet_core.image import (
     unpack_image,
 )
 from adet_core.inference.detector import Inspection
-from adet_core.inference.inspection_service import Arrived, Outcome
+from adet_core.inference.image_queue import Arrived
+from adet_core.inference.inspection_service import Outcome
 from adet_core.io.folders import readable
 from adet_core.io.sources import Frame
 from adet_core.records import Record, with_verdict

@@ -4,18 +4,18 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 import math
 from pathlib import Path
 import threading
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from adet_core.drift import DriftTest, EXPECTED_DEFECTS
 from adet_core.errors import AdetError, BundleError, ConfigError
 from adet_core.image import Image
 from adet_core.inference.detector import Detector, Inspection
+from adet_core.inference.image_queue import Arrived, ImageQueue, STOPPING, Tell
 from adet_core.inference.pace import Pace
 from adet_core.inference.recent_images import Inspected, RecentImages
 
@@ -23,22 +23,6 @@ from adet_core.inference.recent_images import Inspected, RecentImages
 _LOADS = 8
 
 Load = Callable[[Path, 'Detector | None'], Detector]
-
-
-class Arrived(NamedTuple):
-    """An image that waits to be inspected.
-
-    Attributes:
-        stamp_ns: Its stamp in nanoseconds.
-        frame_id: Its frame.
-        read: Gives its pixels; an `ImageError` if it cannot be read.
-        origin: What the caller wants back with the outcome.
-    """
-
-    stamp_ns: int
-    frame_id: str
-    read: Callable[[], Image]
-    origin: Any = None
 
 
 class Outcome(NamedTuple):
@@ -65,7 +49,6 @@ class InspectionService:
     Attributes:
         recent: The images inspected last.
         drift: The tests of scores and rejects.
-        dropped: Images that a newer one replaced while they waited.
         refused: Images that could not be inspected.
     """
 
@@ -95,11 +78,11 @@ class InspectionService:
         self._detector = load(folder, None)
         self._expected_defects = expected_defects
         self.drift = _drift_test(self._detector, expected_defects)
-        self.dropped = self.refused = 0
+        self.refused = 0
         self._pace = Pace()
-        self._waiting: deque[tuple[Arrived, float]] = deque(maxlen=None if keep_all else 1)
-        self._changed = threading.Condition()
-        self._stopping = False
+        self._queue = ImageQueue(keep_all=keep_all)
+        # Guards the detector in service, and what belongs to it.
+        self._changing = threading.Lock()
         self._loading = threading.Lock()
         self._loads = threading.BoundedSemaphore(_LOADS)
 
@@ -107,6 +90,11 @@ class InspectionService:
     def detector(self) -> Detector:
         """What inspects at the moment."""
         return self._detector
+
+    @property
+    def dropped(self) -> int:
+        """Images that a newer one replaced while they waited."""
+        return self._queue.dropped
 
     @property
     def threshold(self) -> float:
@@ -122,17 +110,26 @@ class InspectionService:
         if not math.isfinite(value):
             msg = f'threshold is {value}, expected a finite number'
             raise ConfigError(msg)
-        with self._changed:
+        with self._changing:
             self._detector.threshold = value
 
     def submit(self, arrived: Arrived) -> None:
         """Let an image wait for its inspection."""
-        with self._changed:
-            self.dropped += len(self._waiting) == self._waiting.maxlen
-            self._waiting.append((arrived, time.perf_counter()))
-            self._changed.notify_all()
+        self._queue.submit(arrived)
 
-    def run(self, tell: Callable[[Outcome], None]) -> None:
+    def ask(self, arrived: Arrived, tell: Tell) -> None:
+        """Let an image be inspected before those that wait.
+
+        Args:
+            arrived: The image.
+            tell: Called with its `Outcome`, in place of what `run` was given.
+
+        Raises:
+            ConfigError: Too many wait like this, or the service has stopped.
+        """
+        self._queue.ask(arrived, tell)
+
+    def run(self, tell: Tell) -> None:
         """Inspect until `stop` is called.
 
         Where the backend overlaps, the next image is preprocessed while the GPU predicts this one.
@@ -147,32 +144,27 @@ class InspectionService:
                 finish()
                 # Or a bundle that was swapped out would stay in memory until the next image.
                 finish = following
+        for turn in self._queue.left():
+            assert turn.tell is not None
+            turn.tell(self._refuse(turn.arrived, self._detector, ConfigError(STOPPING)))
 
-    def _begin_next(
-        self, tell: Callable[[Outcome], None], *, wait: bool
-    ) -> Callable[[], None] | None:
+    def _begin_next(self, tell: Tell, *, wait: bool) -> Callable[[], None] | None:
         """Begin with the next image; None if there is none, or the service stops."""
-        with self._changed:
-            if wait:
-                self._changed.wait_for(lambda: self._stopping or self._waiting)
-            if self._stopping or not self._waiting:
-                return None
-            arrived, arrival = self._waiting.popleft()
-            # Taken once for this image: a swap takes effect between two images.
-            detector = self._detector
-        outcome = self._begin(arrived, detector)
+        turn = self._queue.take(wait=wait)
+        if turn is None:
+            return None
+        # Taken once for this image: a swap takes effect between two images.
+        outcome = self._begin(turn.arrived, self._detector)
 
         def finish() -> None:
-            tell(outcome())
-            self._pace.add((time.perf_counter() - arrival) * 1e3)
+            (turn.tell or tell)(outcome())
+            self._pace.add((time.perf_counter() - turn.since) * 1e3)
 
         return finish
 
     def stop(self) -> None:
         """End `run` after the image it is at."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
+        self._queue.stop()
 
     def close(self) -> None:
         """Finish what is being stored."""
@@ -215,7 +207,7 @@ class InspectionService:
             raise BundleError(msg) from error
 
     def _swap(self, detector: Detector) -> tuple[Detector, Detector]:
-        with self._changed:
+        with self._changing:
             old = self._detector
             own = old.threshold != old.bundle.manifest.image_threshold.value
             detector.threshold = old.threshold if own else detector.threshold
@@ -253,7 +245,7 @@ class InspectionService:
 
     def figures(self) -> dict[str, object]:
         """What is worth knowing of the inspection, by name."""
-        with self._changed:
+        with self._changing:
             detector, drift = self._detector, self.drift
         return {
             **self._pace.figures(),

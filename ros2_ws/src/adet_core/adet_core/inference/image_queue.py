@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Images that wait to be inspected: those of a stream, and before them those asked for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+import threading
+import time
+from typing import Any, NamedTuple
+
+from adet_core.errors import ConfigError
+from adet_core.image import Image
+
+STOPPING = 'the detector is stopping'
+# Images that may wait because somebody asks for their verdict.
+_ASKED = 8
+
+Tell = Callable[[Any], None]
+
+
+class Arrived(NamedTuple):
+    """An image that waits to be inspected.
+
+    Attributes:
+        stamp_ns: Its stamp in nanoseconds.
+        frame_id: Its frame.
+        read: Gives its pixels; an `ImageError` if it cannot be read.
+        origin: What the caller wants back with the outcome.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    read: Callable[[], Image]
+    origin: Any = None
+
+
+class Turn(NamedTuple):
+    """An image whose turn it is.
+
+    Attributes:
+        arrived: The image.
+        since: When it came, as `time.perf_counter` has it.
+        tell: Called with its outcome; None for an image of the stream.
+    """
+
+    arrived: Arrived
+    since: float
+    tell: Tell | None = None
+
+
+class ImageQueue:
+    """A queue for any threads.
+
+    Attributes:
+        dropped: Images that a newer one replaced while they waited.
+    """
+
+    def __init__(self, *, keep_all: bool) -> None:
+        """Begin empty.
+
+        Args:
+            keep_all: Every image waits its turn; else a newer one replaces the one that waits.
+        """
+        self.dropped = 0
+        self._waiting: deque[Turn] = deque(maxlen=None if keep_all else 1)
+        self._asked: deque[Turn] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+
+    def submit(self, arrived: Arrived) -> None:
+        """Let an image of the stream wait."""
+        with self._changed:
+            self.dropped += len(self._waiting) == self._waiting.maxlen
+            self._waiting.append(Turn(arrived, time.perf_counter()))
+            self._changed.notify_all()
+
+    def ask(self, arrived: Arrived, tell: Tell) -> None:
+        """Let an image wait before all of the stream.
+
+        Raises:
+            ConfigError: Too many wait like this, or the queue has ended.
+        """
+        with self._changed:
+            if self._stopping:
+                raise ConfigError(STOPPING)
+            if len(self._asked) >= _ASKED:
+                msg = f'{_ASKED} images wait to be inspected on demand already; wait for them'
+                raise ConfigError(msg)
+            self._asked.append(Turn(arrived, time.perf_counter(), tell))
+            self._changed.notify_all()
+
+    def take(self, *, wait: bool) -> Turn | None:
+        """The next image; None if there is none, or the queue has ended."""
+        with self._changed:
+            if wait:
+                self._changed.wait_for(lambda: self._stopping or self._asked or self._waiting)
+            queue = self._asked or self._waiting
+            return None if self._stopping or not queue else queue.popleft()
+
+    def clear(self) -> None:
+        """Forget the images of the stream."""
+        with self._changed:
+            self._waiting.clear()
+
+    def stop(self) -> None:
+        """End the queue: nobody waits in `take` any longer."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def left(self) -> list[Turn]:
+        """What was asked for and never taken, at the end."""
+        with self._changed:
+            turns = list(self._asked)
+            self._asked.clear()
+        return turns
