@@ -4,18 +4,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
-
 from adet.graph import inspection_graph, prepare_output
-from adet.options import EvaluateOptions, InspectOptions
+from adet.options import CameraChoices, EvaluateOptions, InspectOptions
 from adet.parameters import from_texts, options_of
 from adet.replay import replay_graph
 from adet_core.errors import BagError, ConfigError
 from adet_core.image import Image
+from adet_core.io.camera import CameraSettings
 from adet_core.io.sources import Frame, PlainSource
 from adet_core.records import Record, RecordWriter, results_path
 from adet_evaluation.bags import BagOptions, record_images
@@ -243,3 +245,9 @@ def test_a_recording_has_no_latency_unless_the_nodes_live_in_its_time(bag):
     assert measures()
     assert not measures(source=str(bag))
     assert measures(source=str(bag), clock='true')
+
+
+def test_what_can_be_asked_of_a_camera_is_the_same_in_both_places():
+    options = {(spec.name, spec.type, spec.default) for spec in options_of(CameraChoices)}
+    settings = fields(CameraSettings)
+    assert options == {(f'camera_{one.name}', one.type, one.default) for one in settings}

@@ -83,7 +83,7 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
         **chosen_of(OutputChoices, options),
         'models': ','.join(models),
         'expect_info': not topic,
-        'measure_latency': options.clock or not is_bag(user_path(options.source, 'source')),
+        'measure_latency': options.clock or not (every and _is_bag(options.source)),
         **time,
     }
     return [
@@ -180,6 +180,10 @@ def model_names(options: InspectOptions) -> list[str]:
 def ends(source: str) -> bool:
     """Whether a source's images can be made to wait, and come to an end."""
     return not is_live(source) and not source.startswith(TOPIC)
+
+
+def _is_bag(source: str) -> bool:
+    return is_bag(user_path(source, 'source'))
 
 
 def _number(text: str) -> float:

@@ -47,7 +47,37 @@ class BagChoices(ImageChoices):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceChoices(BagChoices):
+class CameraChoices:
+    """What can be asked of a camera; `adet_core.io.camera.CameraSettings` without the prefix."""
+
+    camera_format: str = option(
+        'camera:N: four letters of the pixel format, e.g. MJPG, which many cameras need for their '
+        'full size and rate; empty: as the camera has it',
+        default='',
+    )
+    camera_width: int = option(
+        'camera:N: pixels in a row; 0: as the camera has it', default=0, minimum=0, maximum=65_535
+    )
+    camera_height: int = option(
+        'camera:N: rows of pixels; 0: as the camera has it', default=0, minimum=0, maximum=65_535
+    )
+    camera_rate: float = option(
+        'camera:N: images per second; 0: as the camera has it',
+        default=0.0,
+        minimum=0.0,
+        maximum=10_000.0,
+    )
+    camera_exposure: float = option(
+        'camera:N: milliseconds of exposure, which turns the automatic one off; 0: as the camera '
+        'has it',
+        default=0.0,
+        minimum=0.0,
+        maximum=60_000.0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceChoices(CameraChoices, BagChoices):
     """What can be chosen for the images, by whoever starts the source."""
 
     frame_id: str = option(
@@ -152,7 +182,10 @@ class RunChoices(OutputChoices):
 class ImageSourceOptions(SourceChoices):
     """Parameters of ``image_source``."""
 
-    source: str = option('image folder, image or video file, rosbag, or camera:N')
+    source: str = option(
+        'image folder, image or video file, rosbag, camera:N, address of a stream (rtsp://, '
+        'http://), or gstreamer:PIPELINE'
+    )
     publish_rate: float = option(
         'images per second at most; 0: as fast as they come and are wanted. The launch file sets '
         '0',
@@ -206,8 +239,8 @@ class InspectOptions(SourceChoices, DetectorChoices, RunChoices):
     """What can be chosen for an inspection; launch arguments and command-line options alike."""
 
     source: str = option(
-        'image folder, image or video file, rosbag, camera:N, or topic:/NAME of images that '
-        'another node publishes'
+        'image folder, image or video file, rosbag, camera:N, address of a stream (rtsp://, '
+        'http://), gstreamer:PIPELINE, or topic:/NAME of images that another node publishes'
     )
     threshold: str = option("raw score of the verdict; empty: the bundle's own", default='')
     publish_rate: float = option(

@@ -24,10 +24,12 @@ from adet.conversions import (
 )
 from adet.diagnostics import Diagnostics, Health
 from adet.node import WorkerNode
-from adet.options import ImageSourceOptions
+from adet.options import CameraChoices, ImageSourceOptions
+from adet.parameters import options_of
 from adet.run_summary import Sent
 from adet_core.errors import ConfigError
 from adet_core.image import set_max_megapixels
+from adet_core.io.camera import CameraSettings, without_password
 from adet_core.io.folders import readable
 from adet_core.io.open_source import open_source
 from adet_core.io.sources import Frame
@@ -52,7 +54,14 @@ class ImageSource(WorkerNode):
         super().__init__('image_source', **options)
         self._options = self.declare(ImageSourceOptions)
         set_max_megapixels(self._options.max_megapixels)
-        self._source = open_source(self._options.source, topic=self._options.bag_topic)
+        camera = CameraSettings(
+            **{
+                spec.name.removeprefix('camera_'): getattr(self._options, spec.name)
+                for spec in options_of(CameraChoices)
+            }
+        )
+        spec = self._options.source
+        self._source = open_source(spec, topic=self._options.bag_topic, camera=camera)
         self.recorded = 0
         self.total = None if self._options.loop else self._source.total
         live = self._source.is_live
@@ -71,7 +80,7 @@ class ImageSource(WorkerNode):
         )
         self._published = self._unreadable = 0
         self._warned: set[str] = set()
-        self._diagnostics = Diagnostics(self, self._health, self._options.source)
+        self._diagnostics = Diagnostics(self, self._health, without_password(spec))
         self._in_flight: dict[int, set[str]] = {}
         self._known: dict[int, None] = {}
         self._started_ns = self._last_ns = int(self.get_clock().now().nanoseconds)

@@ -7,30 +7,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-import re
 from typing import cast
 
 from adet_core.errors import ConfigError, DatasetError, ImageError
 from adet_core.image import read_file
+from adet_core.io.camera import CameraSettings, CameraSource, is_camera
 from adet_core.io.folders import IMAGE_SUFFIXES
-from adet_core.io.sources import (
-    CameraSource,
-    FolderSource,
-    FrameSource,
-    VideoSource,
-)
+from adet_core.io.sources import FolderSource, FrameSource, VideoSource
 from adet_core.paths import user_path
 
 BAG_SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
 """What the names of storage files of ROS 2 end in, compressed or not."""
 _ROS_1 = '.bag'
 _LARGEST_METADATA = 2**26
-_CAMERA = re.compile(r'camera:(\d{1,6})')
+_MAY_BE = 'give a folder, a video, a bag, camera:N or an address like rtsp://HOST/PATH'
 
 
 def is_live(spec: str) -> bool:
     """Whether ``open_source(spec)`` would be a live source; opens nothing."""
-    return _CAMERA.fullmatch(spec) is not None
+    return is_camera(spec)
 
 
 def is_bag(path: Path) -> bool:
@@ -51,26 +46,33 @@ def _is_bag_metadata(path: Path) -> bool:
         return False
 
 
-def open_source(spec: str, *, topic: str = '') -> FrameSource:
+def open_source(
+    spec: str, *, topic: str = '', camera: CameraSettings | None = None
+) -> FrameSource:
     """Open what a user named.
 
     Args:
-        spec: A folder, an image file, a video file, a rosbag, or ``camera:N``.
+        spec: A folder, an image file, a video file, a rosbag, ``camera:N``, the address of a
+            stream (``rtsp://``, ``http://``, ...), or ``gstreamer:PIPELINE``.
         topic: Bags only: the topic of the images; by default the only one, or ``image_raw``.
+        camera: For ``camera:N`` only.
 
     Raises:
         ConfigError: It is no path, or is a rosbag, and the package that reads these is not
-            installed.
+            installed; or a camera cannot do what its settings ask for.
         DatasetError: It does not exist, is empty, or is none of these.
     """
-    if match := _CAMERA.fullmatch(spec):
-        return CameraSource(int(match[1]))
+    if is_camera(spec):
+        return CameraSource(spec, camera)
+    if camera not in (None, CameraSettings()):
+        msg = f'{spec}: camera_* parameters are for camera:N'
+        raise ConfigError(msg)
     if not spec:
-        msg = 'source is empty; give a folder, a video, a bag or camera:N'
+        msg = f'source is empty; {_MAY_BE}'
         raise DatasetError(msg)
     path = user_path(spec, 'source')
     if not path.exists():
-        msg = f'{spec}: no such folder, file or camera; give a folder, a video, a bag or camera:N'
+        msg = f'{spec}: no such folder, file or camera; {_MAY_BE}'
         raise DatasetError(msg)
     if is_bag(path):
         return _open_bag(path, topic)

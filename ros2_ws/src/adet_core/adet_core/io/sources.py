@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where images come from: a folder, one file, a video or a camera."""
+"""Where images come from: what all sources have, and folders, files and videos."""
 
 from __future__ import annotations
 
@@ -152,38 +152,6 @@ class VideoSource(PlainSource):
                 yield capture
             finally:
                 capture.release()
-
-
-class CameraSource(PlainSource):
-    """A camera through OpenCV; it never ends by itself."""
-
-    is_live = True
-    total: int | None = None
-
-    def __init__(self, index: int) -> None:
-        """Open the camera.
-
-        Raises:
-            DatasetError: There is no such camera, or it is in use.
-        """
-        self._name = f'camera:{index}'
-        self._capture = cv2.VideoCapture(index)
-        # Old frames are of no use to anybody: keep as few as the driver allows.
-        self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        if not self._capture.isOpened():
-            msg = f'{self._name}: cannot be opened; see which exist with: ls /dev/video*'
-            raise DatasetError(msg)
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Take frames for ever.
-
-        Raises:
-            DatasetError: The camera stopped giving frames.
-        """
-        while (pixels := _grab(self._capture)) is not None:
-            yield Frame(Image(pixels, 'bgr8'), self._name)
-        msg = f'{self._name}: no more frames; was it unplugged?'
-        raise DatasetError(msg)
 
 
 def _grab(capture: cv2.VideoCapture) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None:
