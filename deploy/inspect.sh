@@ -11,7 +11,6 @@ words=(
   "output_dir:=${ADET_OUTPUT_DIR:-output}"
   "backend:=${ADET_BACKEND:-auto}"
   "respawn:=${ADET_RESPAWN:-true}"
+  "namespace:=${ADET_NAMESPACE:-}"
 )
-# An empty value is no argument for ros2 launch.
-[[ -z ${ADET_NAMESPACE:-} ]] || words+=("namespace:=$ADET_NAMESPACE")
-exec ros2 launch adet inspect.launch.py "${words[@]}"
+exec "$(dirname "$0")/launch.sh" adet inspect.launch.py "${words[@]}"

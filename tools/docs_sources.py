@@ -22,6 +22,7 @@ PACKAGE_ROOTS = (
     ROOT / 'ros2_ws' / 'src' / 'adet_evaluation',
     ROOT / 'ros2_ws' / 'src' / 'adet',
     ROOT / 'ros2_ws' / 'src' / 'adet_console',
+    ROOT / 'ros2_ws' / 'src' / 'adet_forwarder',
     ROOT / 'training',
     ROOT / 'training' / 'adet_synth',
 )

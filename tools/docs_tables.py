@@ -49,8 +49,12 @@ _BLOCK = re.compile(
 _JSON_TYPES = {
     'str': 'string',
     'Name': 'string',
+    'Url': 'string',
     'int': 'integer',
+    'Count': 'integer',
+    'Port': 'integer',
     'float': 'number',
+    'Seconds': 'number',
     'bool': 'boolean',
 }
 _PROFILES = {

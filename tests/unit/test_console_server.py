@@ -226,7 +226,14 @@ class Graph:
         return [{'key': KEY, 'counters': self.history.counters.to_json()}]
 
     def health(self) -> list[dict[str, Any]]:
-        return [{'name': '/line1/padim_detector', 'level': 'ok', 'message': 'ok', 'values': {}}]
+        return [
+            {
+                'name': '/line1/padim_detector',
+                'level': 'ok',
+                'message': 'ok',
+                'values': {'fps': '7.5', 'backend': 'onnxruntime'},
+            }
+        ]
 
     def find(self, key: str) -> Graph:
         if key != KEY:
@@ -469,7 +476,24 @@ def test_prometheus_reads_the_counters(tmp_path: Path) -> None:
     async def talk(client: TestClient[Any, Any], graph: Graph, _: Console) -> None:
         graph.history.add(verdict(1, score=5))
         text = await (await client.get('/metrics')).text()
-        assert f'adet_rejected_images_total{{detector="{KEY}"}} 1' in text
-        assert 'adet_node_healthy{node="/line1/padim_detector"} 1' in text
+        assert f'adet_rejected_images_total{{detector="{KEY}"}} 1.0\n' in text
+        assert 'adet_node_healthy{node="/line1/padim_detector"} 1.0\n' in text
+        assert 'adet_node_value{key="fps",node="/line1/padim_detector"} 7.5\n' in text
+        assert 'onnxruntime' not in text
 
+    pytest.importorskip('prometheus_client', reason='prometheus_client is not installed')
     served(tmp_path, talk)
+
+
+def test_prometheus_gives_a_password_with_each_request(tmp_path: Path) -> None:
+    async def talk(client: TestClient[Any, Any], _: Graph, __: Console) -> None:
+        async def status(password: str) -> int:
+            auth = aiohttp.BasicAuth('prometheus', password)
+            return (await client.get('/metrics', auth=auth)).status
+
+        assert await status('wrong') == 401
+        assert await status('look at it') == 200
+        assert (await client.get('/metrics', headers={'Authorization': 'Basic ?'})).status == 400
+
+    pytest.importorskip('prometheus_client', reason='prometheus_client is not installed')
+    served(tmp_path, talk, {'viewer': hash_password('look at it')})

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import dataclasses
+import importlib
 import os
 from pathlib import Path
 import re
@@ -319,6 +320,12 @@ def test_beside_ros_each_package_is_pinned_once(tmp_path):
 
 # ---- what containers and systemd start
 
+SETTINGS = dict(
+    line.split('=', 1)
+    for line in (DEPLOY / 'adet.env').read_text('utf-8').splitlines()
+    if line and not line.startswith('#')
+)
+
 
 def test_the_entry_point_sources_ros_and_the_workspace(tmp_path):
     if not (ROOT / 'ros2_ws' / 'install' / 'local_setup.bash').is_file():
@@ -345,18 +352,20 @@ def test_the_entry_point_says_what_is_missing(distribution, message):
     assert done.stderr.startswith(f'error: {message}')
 
 
-def test_an_inspection_is_started_with_arguments_that_exist(tmp_path):
-    from adet.options import InspectLaunchOptions
-
+@pytest.fixture
+def printing(tmp_path) -> dict[str, str]:
+    """The settings, and a path with a ``ros2`` that prints what it is given."""
     ros2 = tmp_path / 'ros2'
     ros2.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     ros2.chmod(0o755)
-    settings = dict(
-        line.split('=', 1)
-        for line in (DEPLOY / 'adet.env').read_text('utf-8').splitlines()
-        if line and not line.startswith('#')
-    )
-    env = {'PATH': f'{tmp_path}:{os.environ["PATH"]}', **settings, 'ADET_NAMESPACE': 'line1'}
+    return {'PATH': f'{tmp_path}:{os.environ["PATH"]}', **SETTINGS}
+
+
+def test_an_inspection_is_started_with_arguments_that_exist(printing):
+    from adet.options import InspectLaunchOptions
+
+    settings = SETTINGS
+    env = {**printing, 'ADET_NAMESPACE': 'line1'}
     done = run(DEPLOY / 'inspect.sh', env=env)
     assert done.returncode == 0, done.stderr
     command, arguments = done.stdout.split()[:3], done.stdout.split()[3:]
@@ -369,7 +378,33 @@ def test_an_inspection_is_started_with_arguments_that_exist(tmp_path):
     assert all(name in scripts for name in settings if name != 'ROS_DOMAIN_ID')
 
 
+@pytest.mark.parametrize(
+    ('unit', 'kind'),
+    [
+        ('adet-console@.service', 'adet_console.options.ConsoleLaunchOptions'),
+        ('adet-forwarder@.service', 'adet_forwarder.options.ForwarderLaunchOptions'),
+    ],
+)
+def test_a_unit_starts_a_launch_file_with_arguments_that_exist(printing, unit, kind):
+    module, _, name = kind.rpartition('.')
+    options = getattr(importlib.import_module(module), name)
+    text = (DEPLOY / unit).read_text('utf-8').replace('\\\n', ' ')
+    lines = [line.split('=', 1) for line in text.splitlines() if '=' in line]
+    words = ' '.join(value for key, value in lines if key == 'Environment').split()
+    values = {**dict(word.split('=', 1) for word in words), **SETTINGS}
+    (start,) = (value for key, value in lines if key == 'ExecStart')
+    for variable, value in values.items():
+        start = start.replace(f'${{{variable}}}', value)
+    given = start.partition('/opt/adet/deploy/launch.sh')[2].split()
+    done = run(DEPLOY / 'launch.sh', *given, env=printing)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:2] == ['launch', module.partition('.')[0]]
+    arguments = [word.partition(':=') for word in done.stdout.split()[3:]]
+    assert {key for key, _, _ in arguments} <= {one.name for one in dataclasses.fields(options)}
+    assert all(value for _, _, value in arguments)
+
+
 @pytest.mark.skipif(shutil.which('systemd-analyze') is None, reason='systemd is not installed')
-def test_systemd_takes_the_unit():
-    done = run('systemd-analyze', 'verify', DEPLOY / 'adet@.service')
+def test_systemd_takes_the_units():
+    done = run('systemd-analyze', 'verify', *DEPLOY.glob('*.service'))
     assert (done.returncode, done.stderr) == (0, '')

@@ -33,6 +33,10 @@ ON_DISK = [
     'KnownImages',
     'Record',
     'EvaluationFigures',
+    'ForwardSettings',
+    'MqttSettings',
+    'WebhookSettings',
+    'OpcUaSettings',
 ]
 OPTIONS = [
     'InspectLaunchOptions',
@@ -42,6 +46,7 @@ OPTIONS = [
     'RetrainServerOptions',
     'EvaluateOptions',
     'ConsoleLaunchOptions',
+    'ForwarderLaunchOptions',
 ]
 
 

@@ -19,11 +19,23 @@ import adet_core
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / 'ros2_ws' / 'src'
-NAMES = ('adet', 'adet_console', 'adet_core', 'adet_evaluation', 'adet_interfaces')
+NAMES = (
+    'adet',
+    'adet_console',
+    'adet_core',
+    'adet_evaluation',
+    'adet_forwarder',
+    'adet_interfaces',
+)
 CHECK_ROSDEP = ROOT / 'tools' / 'check_rosdep.py'
 
 # Which rosdep key holds a module that is not called like it.
-KEYS = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'yaml': 'python3-yaml'}
+KEYS = {
+    'cv2': 'python3-opencv',
+    'numpy': 'python3-numpy',
+    'prometheus_client': 'prometheus-client',
+    'yaml': 'python3-yaml',
+}
 PYTHON_KEYS = ('aiohttp', 'jinja2', 'rich')
 
 
@@ -83,11 +95,11 @@ def test_there_is_one_version():
         *(path.read_text('utf-8') for path in (ROOT / 'training').glob('**/pyproject.toml')),
     ]
     written = [re.findall(r"^ *version ?= ?['\"](.*?)['\"]", text, re.I | re.M) for text in texts]
-    assert written == [[adet_core.__version__]] * 6
+    assert written == [[adet_core.__version__]] * 7
     assert {package(name).version for name in NAMES} == {adet_core.__version__}
 
 
-@pytest.mark.parametrize('name', ['adet', 'adet_console', 'adet_core', 'adet_evaluation'])
+@pytest.mark.parametrize('name', [name for name in NAMES if name != 'adet_interfaces'])
 def test_every_import_is_a_dependency(name):
     declared = {dependency.name for dependency in package(name).exec_depends}
     keys = {
@@ -102,7 +114,7 @@ def test_every_import_is_a_dependency(name):
 def test_rosdep_and_pip_together_give_what_inspection_needs():
     texts = [
         (ROOT / 'requirements' / name).read_text('utf-8')
-        for name in ('runtime.in', 'evaluation.in', 'console.in')
+        for name in ('runtime.in', 'evaluation.in', 'console.in', 'forwarder.in')
     ]
     lines = [line for text in texts for line in text.splitlines()]
     needed = {line for line in lines if line and not line.startswith('#')}

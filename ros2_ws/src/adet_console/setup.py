@@ -16,7 +16,13 @@ setup(
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     package_data={PACKAGE: ['py.typed', 'web/*', 'web/*/*']},
     python_requires='>=3.10',
-    install_requires=['adet', 'adet_core', 'aiohttp>=3.9', 'opencv-python-headless'],
+    install_requires=[
+        'adet',
+        'adet_core',
+        'aiohttp>=3.9',
+        'opencv-python-headless',
+        'prometheus-client',
+    ],
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),

@@ -164,11 +164,22 @@ class Guard:
         Raises:
             PermissionError: There were too many tries.
         """
+        role = self.role_of(password, address)
+        if role is None:
+            return None
+        return self._begin(Session(role, name, time.monotonic() + _SESSION_S))
+
+    def role_of(self, password: str, address: str) -> str | None:
+        """The role that a password belongs to; None for a wrong one.
+
+        Raises:
+            PermissionError: There were too many tries from that address.
+        """
         self._count_try(address)
         for role in reversed(ROLES):
             if role in self._passwords and check_password(password, self._passwords[role]):
                 self._tries.pop(address, None)
-                return self._begin(Session(role, name, time.monotonic() + _SESSION_S))
+                return role
         return None
 
     def log_out(self, token: str) -> None:

@@ -17,11 +17,12 @@ import math
 from pathlib import Path
 from typing import Any, Protocol
 
-from aiohttp import web, WSMsgType
+from aiohttp import BasicAuth, web, WSMsgType
 
 from adet_console.frames import Frame, FrameStore, pack, width_for
 from adet_console.history import History
 from adet_console.known import known_of_bundle
+from adet_console.metrics import exposition
 from adet_console.security import Guard, ROLES, Session
 from adet_core.errors import AdetError
 
@@ -353,20 +354,26 @@ class Console:
         return web.json_response(await asyncio.to_thread(known_of_bundle, *bundle))
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        self._session(request)
-        lines = []
-        for kind in ('inspected', 'rejected', 'uncertain', 'refused'):
-            lines.append(f'# TYPE adet_{kind}_images_total counter')
-            for one in self._graph.overview():
-                label = json.dumps(one['key'])
-                lines.append(
-                    f'adet_{kind}_images_total{{detector={label}}} {one["counters"][kind]}'
-                )
-        lines.append('# TYPE adet_node_healthy gauge')
-        for node in self._graph.health():
-            label = json.dumps(node['name'])
-            lines.append(f'adet_node_healthy{{node={label}}} {int(node["level"] == "ok")}')
-        return web.Response(text='\n'.join(lines) + '\n', content_type='text/plain')
+        if 'Authorization' in request.headers:
+            await self._check_basic(request)
+        else:
+            self._session(request)
+        text, kind = exposition(list(self._graph.overview()), list(self._graph.health()))
+        return web.Response(body=text, headers={'Content-Type': kind})
+
+    async def _check_basic(self, request: web.Request) -> None:
+        """Prometheus has no cookies: it sends a password with each request."""
+        try:
+            given = BasicAuth.decode(request.headers['Authorization'])
+            role = await asyncio.to_thread(
+                self._guard.role_of, given.password, request.remote or ''
+            )
+        except ValueError as error:
+            raise web.HTTPBadRequest(text=str(error)) from None
+        except PermissionError as error:
+            raise web.HTTPTooManyRequests(text=str(error)) from None
+        if role is None:
+            raise web.HTTPUnauthorized(text='wrong password')
 
     # ---- what an operator does
 

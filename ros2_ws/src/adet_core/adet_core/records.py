@@ -17,7 +17,7 @@ import math
 import os
 from pathlib import Path
 import re
-from typing import Any
+from typing import Any, IO
 
 from adet_core.errors import RecordError
 from adet_core.folder import open_regular
@@ -301,6 +301,38 @@ def read_records(path: Path) -> Iterator[Record]:
     except OSError as error:
         msg = f'{path}: {error.strerror}; make it with: adet inspect'
         raise RecordError(msg) from None
+
+
+def new_rows(file: IO[bytes], start: int) -> Iterator[tuple[Record, bytes, int]]:
+    """Read the whole rows of an open results file from a position on.
+
+    A torn end, and what is damaged, is passed over.
+
+    Args:
+        file: The file, which may still be written.
+        start: Where to begin, in bytes: 0, or the end of a row.
+
+    Yields:
+        Each row, its line, and where that ends.
+
+    Raises:
+        RecordError: The file is not one of adet's.
+    """
+    file.seek(0)
+    header = file.readline(_LONGEST_LINE)
+    columns = _columns_of(header)
+    if columns is None:
+        if header.endswith(b'\n'):
+            msg = f'{file.name}: not a results file of this adet (other columns)'
+            raise RecordError(msg)
+        return
+    end = max(start, len(header))
+    file.seek(end)
+    for line in iter(lambda: file.readline(_LONGEST_LINE), b''):
+        end += len(line)
+        row = _parse(line, columns)
+        if row is not None:
+            yield row, line, end
 
 
 def _named(error: OSError, path: Path) -> OSError:
