@@ -93,7 +93,7 @@ def graphs_once(once: Once) -> Iterator[None]:
     """
     from adet_training import export
 
-    trace = export._image_to_onnx
+    trace = export._trace
     if trace.__module__ == __name__:
         yield
         return
@@ -112,7 +112,7 @@ def graphs_once(once: Once) -> Iterator[None]:
         return (once(f'graph_{key}', make) / 'graph.onnx').read_bytes()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, '_image_to_onnx', traced)
+        patch.setattr(export, '_trace', traced)
         yield
 
 

@@ -24,6 +24,7 @@ from torchvision.transforms.v2 import Normalize
 
 from adet_core.bundle import (
     Bundle,
+    copy_bundle,
     ExportedGraph,
     open_bundle,
     read_engine,
@@ -34,6 +35,7 @@ from adet_core.errors import AdetError, BackendError, BundleError, ExportError
 from adet_core.image import preprocess, read_image
 from adet_core.io.folders import list_images
 from adet_core.prediction import Prediction
+from adet_training import export as export_module
 from adet_training.export import check_parity, export
 from adet_training.models import load_adapter
 from adet_training.quiet import quiet_libraries
@@ -248,6 +250,43 @@ def test_the_graph_equals_the_model_whatever_the_settings(
     tolerance = _tolerance(bundle)
     np.testing.assert_allclose(scores[:, 0], golden.prediction.scores, rtol=0, atol=tolerance)
     np.testing.assert_allclose(maps[:, 0], golden.prediction.maps, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize('model_name', ['padim', 'patchcore'])
+def test_one_trace_gives_the_graph_and_the_same_features_as_the_module(
+    deployed: Any,
+    trained: Any,
+    tmp_path: Path,
+    model_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = deployed.bundle if model_name == 'padim' else trained(model_name).robot.folder
+    bundle = copy_bundle(open_bundle(folder), tmp_path / 'bundle')
+    traced = []
+    trace = export_module._trace
+    monkeypatch.setattr(
+        export_module,
+        '_trace',
+        lambda module, *rest: traced.append(module) or trace(module, *rest),
+    )
+    with quiet_libraries():
+        export(bundle)
+    (module,) = traced
+    images = bundle.golden().images
+    features = onnx.load(bundle.folder / 'engine' / 'features.onnx')
+    onnx.checker.check_model(features, full_check=True)
+    assert features.producer_name == 'adet'
+    # Neither statistics nor what compares features with them.
+    assert [one.name for one in features.graph.input] == ['image']
+    whole = onnx.load_from_string(read_engine(open_bundle(bundle.folder)).onnx)
+    assert len(features.graph.node) < len(whole.graph.node)
+    session = onnxruntime.InferenceSession(
+        features.SerializeToString(), providers=['CPUExecutionProvider']
+    )
+    (found,) = session.run(['features'], {'image': images})
+    with torch.inference_mode():
+        expected = module.features(module.layers(torch.from_numpy(images)))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
 # ---- what the file holds

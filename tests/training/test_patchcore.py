@@ -90,7 +90,7 @@ def _graph(
     module = PatchcoreGraph(manifest, features, PatchcoreParameters(**settings), basis)
     bank = {'memory_bank': _random_bank(9)}
     transform = BankSearch(features.channels, None if basis is None else basis.numpy())
-    return Graph(module, bank, transform=transform, features=features)
+    return Graph(module, bank, transform=transform)
 
 
 def _random_bank(length: int, seed: int = 0) -> np.ndarray:
@@ -259,9 +259,8 @@ def test_a_patch_of_the_bank_itself_has_distance_0(found: Trained, images: np.nd
 
 
 def _patches(graph: Graph, images: np.ndarray) -> torch.Tensor:
-    assert graph.features is not None
     with torch.inference_mode():
-        return graph.features(torch.from_numpy(images)).flatten(0, 1)
+        return graph.module.network(torch.from_numpy(images)).flatten(0, 1)
 
 
 @pytest.mark.parametrize('neighbours', [1, 9])

@@ -25,6 +25,42 @@ from adet_training.fit import fit
 from adet_training.parameters import Parameters
 
 
+class StatisticsGraph(nn.Module, ABC):
+    """A graph in two steps: the layers of the images, and their comparison with statistics."""
+
+    @abstractmethod
+    def layers(self, image: torch.Tensor) -> Sequence[torch.Tensor]:
+        """What is compared, of uint8 images ``(N, H, W, 3)``, RGB."""
+
+    @abstractmethod
+    def features(self, layers: Sequence[torch.Tensor]) -> torch.Tensor:
+        """What `adet_core.models.statistics_model.StatisticsModel` learns from, of layers."""
+
+    @abstractmethod
+    def compare(
+        self, layers: Sequence[torch.Tensor], *statistics: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32, of layers.
+
+        Args:
+            layers: Of `layers`.
+            *statistics: The graph's inputs other than the image.
+        """
+
+    def forward(
+        self, image: torch.Tensor, *statistics: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score and map, see `compare`, of images."""
+        return self.compare(self.layers(image), *statistics)
+
+    def with_features(
+        self, image: torch.Tensor, *statistics: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Score, map and features of images."""
+        layers = self.layers(image)
+        return (*self.compare(layers, *statistics), self.features(layers))
+
+
 @dataclass(frozen=True)
 class Graph:
     """A module to export.
@@ -32,7 +68,7 @@ class Graph:
     Attributes:
         module: Called with the image batch (uint8 ``(N, H, W, 3)``, RGB) and the graph's other
             inputs in order; returns the score ``(N, 1)`` and the anomaly map ``(N, 1, H, W)``,
-            float32.
+            float32. Of a model with statistics it is a `StatisticsGraph`.
         statistics: Name and example of each of the bundle's statistics.
         growing: Inputs of the module that have an axis of any length, and the number of that
             axis; all share one length.
@@ -42,16 +78,12 @@ class Graph:
             range; 0: as little as the score.
         exact: Makes a slower graph for bundles where the map of this one is farther off; None:
             there is none.
-        features: Called with the image batch, returns the features that
-            `adet_core.models.statistics_model.StatisticsModel` learns from; None for a model
-            without statistics.
     """
 
     module: nn.Module
     statistics: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
     growing: Mapping[str, int] = field(default_factory=dict)
     transform: NamedTransform | None = None
-    features: nn.Module | None = None
     map_tolerance: float = 0.0
     exact: Callable[[], Graph] | None = None
 

@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+from onnx.utils import Extractor
 import torch
 from torch import nn
 
@@ -35,7 +37,7 @@ from adet_core.io.labelled import LabelledImage
 from adet_core.metrics import auroc
 from adet_core.models.statistics_model import NamedTransform
 from adet_core.progress import ProgressCallback, silent
-from adet_training.adapter import Graph
+from adet_training.adapter import Graph, StatisticsGraph
 from adet_training.backbone import Weights
 from adet_training.dataset import Category
 from adet_training.models import load_adapter
@@ -44,6 +46,8 @@ from adet_training.tensors import read_tensors
 from adet_training.versions import library_versions
 
 OPSET = 18
+_PRODUCER = 'adet'
+_OUTPUTS, _FEATURES = ['score', 'anomaly_map'], ['features']
 # Each one is used in several lights; more images hardly widen the ranges of values.
 _CALIBRATION = 16
 _STAGE = 'exporting the graph'
@@ -100,9 +104,9 @@ def export(
         raise ConfigError('int8 is calibrated on images of normal parts: name them')
     progress(_STAGE, 0, 3)
     graph = load_graph(bundle)
-    features = features_to_onnx(graph, bundle.manifest) if graph.features else None
     progress(_STAGE, 1, 3)
     full = checked = _export_checked(graph, bundle, progress)
+    features = full.features
     accuracy = None
     if precision != 'fp32':
         checked = _cast(full, bundle, precision, data, progress)
@@ -126,28 +130,29 @@ def export(
 
 
 class _Checked(NamedTuple):
-    """An exported graph that agrees with the trained model."""
+    """An exported graph that agrees with the trained model, and its part up to the features."""
 
     graph: Graph
     exported: ExportedGraph
     parity: Parity
+    features: bytes | None
 
 
 def _export_checked(graph: Graph, bundle: Bundle, progress: ProgressCallback) -> _Checked:
     """Export a graph in fp32, or the exact one if its predictions are too far off."""
     try:
-        return _check(graph, to_onnx(graph, bundle.manifest), bundle)
+        return _check(graph, bundle)
     except (BackendError, ExportError):
         if graph.exact is None:
             raise
     progress('exporting the exact graph', 1, 3)
-    exact = graph.exact()
-    return _check(exact, to_onnx(exact, bundle.manifest), bundle)
+    return _check(graph.exact(), bundle)
 
 
-def _check(graph: Graph, exported: ExportedGraph, bundle: Bundle) -> _Checked:
+def _check(graph: Graph, bundle: Bundle) -> _Checked:
+    exported, features = to_onnx(graph, bundle.manifest)
     parity = check_parity(exported, bundle, map_tolerance=graph.map_tolerance)
-    return _Checked(graph, exported, parity)
+    return _Checked(graph, exported, parity, features)
 
 
 def _cast(
@@ -163,7 +168,8 @@ def _cast(
     onnx_bytes = cast_graph(full.exported.onnx, precision, images, inputs, progress=progress)
     # The constants may have other names now.
     exported = ExportedGraph(onnx_bytes, _transform_record(onnx_bytes, full.graph.transform))
-    return _Checked(full.graph, exported, check_parity(exported, bundle, precision))
+    parity = check_parity(exported, bundle, precision)
+    return _Checked(full.graph, exported, parity, full.features)
 
 
 def _accuracies(
@@ -200,22 +206,25 @@ def _some(images: Sequence[LabelledImage]) -> list[npt.NDArray[np.uint8]]:
     return [labelled.pixels for labelled in images[:: -(-len(images) // _CALIBRATION)]]
 
 
-def to_onnx(graph: Graph, manifest: Manifest) -> ExportedGraph:
+def to_onnx(graph: Graph, manifest: Manifest) -> tuple[ExportedGraph, bytes | None]:
     """Turn a graph into an ONNX model, with the record of its statistics transform.
 
     The number of images stays free, and so does the length of statistics that grow; the size of
     the images is fixed.
+
+    Returns:
+        The graph; its part from image to features as an ONNX model, None for a model without
+        statistics.
     """
     length = torch.export.Dim('length')
     inputs = graph.inputs(graph.statistics)
-    onnx_bytes = _image_to_onnx(
-        graph.module,
-        manifest,
-        inputs,
-        [{graph.growing[name]: length} if name in graph.growing else None for name in inputs],
-        ['score', 'anomaly_map'],
-    )
-    return ExportedGraph(onnx_bytes, _transform_record(onnx_bytes, graph.transform))
+    lengths = [{graph.growing[name]: length} if name in graph.growing else None for name in inputs]
+    onnx_bytes, features = _trace(graph.module, manifest, inputs, lengths), None
+    if isinstance(graph.module, StatisticsGraph):
+        both = Extractor(onnx.load_from_string(onnx_bytes))
+        onnx_bytes = _extract(both, ['image', *inputs], _OUTPUTS)
+        features = _extract(both, ['image'], _FEATURES)
+    return ExportedGraph(onnx_bytes, _transform_record(onnx_bytes, graph.transform)), features
 
 
 def _transform_record(
@@ -232,42 +241,24 @@ def _transform_record(
     )
 
 
-def features_to_onnx(graph: Graph, manifest: Manifest) -> bytes:
-    """Turn the part of a graph from image to features into an ONNX model."""
-    assert graph.features is not None
-    return _image_to_onnx(graph.features, manifest, {}, [], ['features'])
-
-
-def _image_to_onnx(
+def _trace(
     module: nn.Module,
     manifest: Manifest,
     statistics: Mapping[str, torch.Tensor],
     lengths: Sequence[Any],
-    outputs: Sequence[str],
 ) -> bytes:
+    """Trace a module once, to an ONNX model that gives its features, too, if it has some."""
     example = torch.zeros(2, manifest.image.height, manifest.image.width, 3, dtype=torch.uint8)
-    return _to_onnx(
-        module,
-        [example, *statistics.values()],
-        [{0: torch.export.Dim('N')}, *lengths],
-        ['image', *statistics],
-        outputs,
-    )
-
-
-def _to_onnx(
-    module: nn.Module,
-    examples: Sequence[torch.Tensor],
-    dynamic: Sequence[Any],
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-) -> bytes:
+    function: Callable[..., Any] = module
+    outputs = _OUTPUTS
+    if isinstance(module, StatisticsGraph):
+        function, outputs = module.with_features, [*_OUTPUTS, *_FEATURES]
     program = torch.onnx.export(
-        _Listed(module).eval(),
-        tuple(examples),
-        input_names=list(inputs),
-        output_names=list(outputs),
-        dynamic_shapes=(tuple(dynamic),),
+        _Listed(function, module).eval(),
+        (example, *statistics.values()),
+        input_names=['image', *statistics],
+        output_names=outputs,
+        dynamic_shapes=(({0: torch.export.Dim('N')}, *lengths),),
         opset_version=OPSET,
         dynamo=True,
         external_data=False,
@@ -275,7 +266,7 @@ def _to_onnx(
     )
     assert program is not None
     model = program.model_proto
-    model.producer_name = 'adet'
+    model.producer_name = _PRODUCER
     # Stack traces with paths of this machine are of no use on a robot.
     parts = model.graph
     for part in (
@@ -291,16 +282,29 @@ def _to_onnx(
     return bytes(model.SerializeToString())
 
 
-class _Listed(nn.Module):
-    """Calls a module whose forward has any number of tensors, as torch.export needs it."""
+def _extract(extractor: Extractor, inputs: list[str], outputs: list[str]) -> bytes:
+    """The part of an ONNX model that some of its outputs need."""
+    model = extractor.extract_model(inputs, outputs)
+    model.producer_name = _PRODUCER
+    model.graph.name = extractor.graph.name
+    return bytes(model.SerializeToString())
 
-    def __init__(self, module: nn.Module) -> None:
+
+class _Listed(nn.Module):
+    """Calls a function of any number of tensors, as torch.export needs it.
+
+    Attributes:
+        module: Holds the function's weights.
+    """
+
+    def __init__(self, function: Callable[..., Any], module: nn.Module) -> None:
         super().__init__()
         self.module = module
+        self._function = function
 
     def forward(self, *tensors: torch.Tensor) -> Any:
         """Call it."""
-        return self.module(*tensors)
+        return self._function(*tensors)
 
 
 def check_parity(

@@ -61,7 +61,7 @@ def fine_tune(
         images = bundle.golden().images
         prediction = predict(module, list(images), progress, 'validate')
         contents = model_contents(adapter, module, Golden(images, prediction))
-        exported = to_onnx(adapter.graph(manifest, adapter.weights(module)), manifest)
+        exported, _ = to_onnx(adapter.graph(manifest, adapter.weights(module)), manifest)
 
     return Relearned(
         contents={**contents, GRAPH_FILE: lambda file: file.write(exported.onnx)},

@@ -26,7 +26,7 @@ from adet_core.bundle import Manifest
 from adet_core.errors import ConfigError
 from adet_core.models.gaussian import GaussianModel, RunningGaussians
 from adet_core.models.gaussian_levels import GaussianLevels, Level
-from adet_training.adapter import Adapter, Graph
+from adet_training.adapter import Adapter, Graph, StatisticsGraph
 from adet_training.backbone import (
     Backbone,
     extractor_weights,
@@ -140,9 +140,8 @@ class PadimAdapter(Adapter[PadimParameters]):
             PadimGraph(manifest, features),
             examples,
             transform=features.levels,
-            features=features,
             # Inverse covariances that an earlier adet rounded too much have nothing in common.
-            exact=lambda: Graph(PlainPadimGraph(manifest, features), examples, features=features),
+            exact=lambda: Graph(PlainPadimGraph(manifest, features), examples),
         )
 
 
@@ -175,7 +174,7 @@ def _check_idx(idx: torch.Tensor, channels: int) -> None:
 
 
 class PadimFeatures(nn.Module):
-    """From uint8 image to the kept channels of all layers, at the positions of the finest.
+    """From uint8 image to the kept channels of all layers.
 
     Attributes:
         size: Rows and columns of the finest layer.
@@ -214,7 +213,7 @@ class PadimFeatures(nn.Module):
             first = last
         self.levels = GaussianLevels(self.size, levels)
 
-    def kept(self, image: torch.Tensor) -> list[torch.Tensor]:
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         """The kept channels of each level, ``(N, n, rows, columns)`` of its grid."""
         features = self.network(self.normalise(image))
         # Channels are picked before enlarging: the same values, a quarter of the work.
@@ -223,39 +222,40 @@ class PadimFeatures(nn.Module):
             for layer, (_, *grid) in zip(self._layers, self.levels.levels, strict=True)
         ]
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Features ``(N, C, P)`` of uint8 images ``(N, H, W, 3)``, RGB; ``P`` positions."""
-        same = [_enlarge(one, self.size) for one in self.kept(image)]
-        return torch.cat(same, dim=1).flatten(2)
 
-
-class PadimGraph(nn.Module):
+class PadimGraph(StatisticsGraph):
     """From uint8 image to score and map, in operations every runtime has."""
 
-    def __init__(self, manifest: Manifest, features: PadimFeatures) -> None:
+    def __init__(self, manifest: Manifest, network: PadimFeatures) -> None:
         """Make the constants of the manifest's image size."""
         super().__init__()
-        self.features = features
+        self.network = network
         size = (manifest.image.height, manifest.image.width)
-        self.upsample = SmoothUpsample(features.size, size, sigma=_SIGMA)
+        self.upsample = SmoothUpsample(network.size, size, sigma=_SIGMA)
 
-    def forward(
-        self, image: torch.Tensor, *statistics: torch.Tensor
+    def layers(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """See `PadimFeatures.forward`."""
+        kept: list[torch.Tensor] = self.network(image)
+        return kept
+
+    def features(self, layers: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Features ``(N, C, P)`` at the ``P`` positions of the finest layer."""
+        same = [_enlarge(one, self.network.size) for one in layers]
+        return torch.cat(same, dim=1).flatten(2)
+
+    def compare(
+        self, layers: Sequence[torch.Tensor], *statistics: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score images.
+        """Score and map by Mahalanobis distances.
 
         Args:
-            image: uint8 ``(N, H, W, 3)``, RGB.
+            layers: Of `layers`.
             *statistics: As `adet_core.models.gaussian_levels.GaussianLevels` makes them.
-
-        Returns:
-            Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32.
         """
-        kept = self.features.kept(image)
         centres, roots = statistics[::2], statistics[1::2]
         delta = squared = None
         for (_, *grid), one, centre, root in reversed(
-            list(zip(self.features.levels.levels, kept, centres, roots, strict=True))
+            list(zip(self.network.levels.levels, layers, centres, roots, strict=True))
         ):
             own = one - centre.reshape(1, -1, *grid)
             # A level's own channels come before those of the coarser levels.
@@ -264,22 +264,22 @@ class PadimGraph(nn.Module):
             here = (parts * parts).sum(dim=2).permute(1, 0).reshape(-1, 1, *grid)
             squared = here if squared is None else here + _enlarge(squared, grid)
         assert squared is not None
-        anomaly_map = self.upsample(_enlarge(squared, self.features.size).sqrt())
+        anomaly_map = self.upsample(_enlarge(squared, self.network.size).sqrt())
         return anomaly_map.amax(dim=(2, 3)), anomaly_map
 
 
 class PlainPadimGraph(PadimGraph):
     """The same with the statistics as they are stored: five times as much to read."""
 
-    def forward(
-        self, image: torch.Tensor, *statistics: torch.Tensor
+    def compare(
+        self, layers: Sequence[torch.Tensor], *statistics: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `PadimGraph.forward`; the statistics are ``(C, P)`` and ``(P, C, C)``."""
+        """See `PadimGraph.compare`; the statistics are ``(C, P)`` and ``(P, C, C)``."""
         mean, inv_covariance = statistics
-        delta = (self.features(image) - mean).permute(2, 0, 1)
+        delta = (self.features(layers) - mean).permute(2, 0, 1)
         squared = (torch.matmul(delta, inv_covariance) * delta).sum(dim=2).permute(1, 0)
         distance = squared.clamp(min=0).sqrt()
-        anomaly_map = self.upsample(distance.reshape(-1, 1, *self.features.size))
+        anomaly_map = self.upsample(distance.reshape(-1, 1, *self.network.size))
         return anomaly_map.amax(dim=(2, 3)), anomaly_map
 
 

@@ -27,7 +27,7 @@ from adet_core.errors import ConfigError
 from adet_core.models.coreset import select_coreset
 from adet_core.models.memory_bank import BankSearch, MemoryBankModel
 from adet_core.progress import ProgressCallback
-from adet_training.adapter import Adapter, FitData, Graph
+from adet_training.adapter import Adapter, FitData, Graph, StatisticsGraph
 from adet_training.backbone import (
     Backbone,
     extractor_weights,
@@ -171,7 +171,6 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
             {'memory_bank': bank},
             growing={'bank': 0, 'search': 1},
             transform=BankSearch(features.channels, None if basis is None else basis.numpy()),
-            features=features,
             map_tolerance=0.0 if basis is None else _MAP_TOLERANCE,
             exact=None if basis is None else lambda: self.graph(manifest, _without_basis(weights)),
         )
@@ -242,13 +241,13 @@ class PatchcoreFeatures(nn.Module):
         return torch.cat(same, dim=1).flatten(2).permute(0, 2, 1)
 
 
-class PatchcoreGraph(nn.Module):
+class PatchcoreGraph(StatisticsGraph):
     """From uint8 image to score and map, in operations every runtime has."""
 
     def __init__(
         self,
         manifest: Manifest,
-        features: PatchcoreFeatures,
+        network: PatchcoreFeatures,
         parameters: PatchcoreParameters,
         basis: torch.Tensor | None,
     ) -> None:
@@ -256,41 +255,42 @@ class PatchcoreGraph(nn.Module):
 
         Args:
             manifest: Of the bundle.
-            features: From image to patches.
+            network: From image to patches.
             parameters: Of the bundle.
             basis: float32 ``(D, k)``, see `adet_core.models.memory_bank.BankSearch`; None: search
                 in all channels.
         """
         super().__init__()
-        self.features = features
+        self.network = network
         self.basis: torch.Tensor | None
         self.register_buffer('basis', basis, persistent=False)
         self._neighbors = parameters.num_neighbors
         self._chunk = max(_DISTANCES // parameters.max_bank, 64)
         # The map repeats a patch's distance over its pixels, then blurs it.
         size = (manifest.image.height, manifest.image.width)
-        self.upsample = SmoothUpsample(features.size, size, sigma=_SIGMA, mode='nearest')
+        self.upsample = SmoothUpsample(network.size, size, sigma=_SIGMA, mode='nearest')
 
-    def forward(
-        self,
-        image: torch.Tensor,
-        centre: torch.Tensor,
-        bank: torch.Tensor,
-        search: torch.Tensor,
+    def layers(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """See `PatchcoreFeatures.forward`."""
+        return [self.network(image)]
+
+    def features(self, layers: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Features ``(N, P, D)`` of every patch."""
+        return layers[0]
+
+    def compare(
+        self, layers: Sequence[torch.Tensor], *statistics: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score images.
+        """Score and map by distances to the memory bank.
 
         Args:
-            image: uint8 ``(N, H, W, 3)``, RGB.
-            centre: float32 ``(1, D)``, the mean of the memory bank.
-            bank: float32 ``(K, D)``, the bank relative to it; ``K`` is at least the number of
-                neighbours.
-            search: float32 ``(k + 1, K)``, see `adet_core.models.memory_bank.BankSearch`.
-
-        Returns:
-            Score ``(N, 1)`` and map ``(N, 1, H, W)``, float32.
+            layers: Of `layers`.
+            *statistics: Three arrays: centre, float32 ``(1, D)``, the mean of the memory bank;
+                bank, float32 ``(K, D)``, relative to it, ``K`` at least the number of neighbours;
+                search, float32 ``(k + 1, K)``, see `adet_core.models.memory_bank.BankSearch`.
         """
-        patches = self.features(image) - centre
+        centre, bank, search = statistics
+        patches = layers[0] - centre
         seen = patches if self.basis is None else torch.matmul(patches, self.basis)
         queries = torch.cat([seen, torch.ones_like(seen[..., :1])], dim=2)
         nearest = torch.cat(
@@ -305,7 +305,7 @@ class PatchcoreGraph(nn.Module):
         halves = search[-1:]
         if self.basis is not None:
             distance, nearest = self._recheck(patches, distance, nearest, bank, halves)
-        anomaly_map = self.upsample(distance.reshape(-1, 1, *self.features.size))
+        anomaly_map = self.upsample(distance.reshape(-1, 1, *self.network.size))
         return self._score(patches, distance, nearest, bank, halves), anomaly_map
 
     def _recheck(
@@ -356,7 +356,7 @@ class PatchcoreGraph(nn.Module):
 
     def _pick(self, patches: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
         """The patches ``(N, P, D)`` at the indices ``(N, n)``: ``(N, n, D)``."""
-        return patches.gather(1, which[..., None].expand(-1, -1, self.features.channels))
+        return patches.gather(1, which[..., None].expand(-1, -1, self.network.channels))
 
 
 def principal_components(bank: torch.Tensor, count: int) -> torch.Tensor:
