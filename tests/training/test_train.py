@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 import csv
 from dataclasses import asdict, replace
 import os
@@ -31,7 +30,7 @@ from adet_core.thresholds import normal_threshold
 from adet_training.dataset import load_category
 from adet_training.models.padim import PadimParameters
 from adet_training.parameters import DEFAULT_BACKBONE, make_parameters
-from adet_training.train import new_run_folder, Run, TrainConfig
+from adet_training.train import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -504,24 +503,6 @@ def test_a_models_root_that_may_not_be_written_is_named(learn: Learn, tmp_path: 
 
 
 # ---- several runs, and runs that end early
-
-
-def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
-    config = TrainConfig(
-        model='padim',
-        category='plate',
-        data_root=tmp_path,
-        models_root=tmp_path / 'models',
-        backbone_weights='random',
-        settings={},
-    )
-    with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(lambda _: new_run_folder(config), range(24)))
-    assert len(set(folders)) == 24
-    for folder in folders:
-        assert folder.is_dir()
-        assert folder.parent == tmp_path / 'models' / 'PaDiM' / 'plate'
-        assert re.fullmatch(r'\d{8}_\d{6}', folder.name)
 
 
 class StopError(Exception):

@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from functools import partial
-import json
 from pathlib import Path
 import time
 from typing import Any, IO
@@ -40,10 +39,10 @@ from adet_core.errors import DatasetError
 from adet_core.folder import readable_name
 from adet_core.io.labelled import LabelledImage
 from adet_core.made_up import draw_defects, MadeUpDefects
-from adet_core.models.names import model_folder
 from adet_core.operating_point import doubts
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
+from adet_core.run_folders import BUNDLE_FOLDER, new_run_folder
 from adet_core.thresholds import Thresholds
 from adet_training.adapter import AnyAdapter, FitData
 from adet_training.alike import warn_of_alike
@@ -58,7 +57,6 @@ from adet_training.parameters import check, make_parameters, Parameters
 from adet_training.results import write_test_result
 from adet_training.versions import library_versions
 
-BUNDLE_FOLDER = 'pytorch'
 PARAMETERS_FILE = Path('param', 'best_params.yaml')
 _GOLDEN_PER_CLASS = 2
 # More make a retraining slower: each is inspected twice.
@@ -165,7 +163,8 @@ class _Training:
         """Train; writes to a new folder if none is given."""
         seed_everything(self._config.seed, verbose=False)
         module = self._adapter.build(self._parameters, self._backbone)
-        folder = folder or new_run_folder(self._config)
+        config = self._config
+        folder = folder or new_run_folder(config.models_root, config.model, config.category)
         log = self._open_log(folder)
         used = yaml.safe_dump(plain(self._parameters), sort_keys=False)
         write_atomic(folder / PARAMETERS_FILE, used.encode())
@@ -315,21 +314,6 @@ class _Log:
             self.write(f'{stage}: {done} done')
 
 
-def new_run_folder(config: TrainConfig) -> Path:
-    """Make a run's folder, named after the time."""
-    parent = config.models_root / model_folder(config.model) / config.category
-    parent.mkdir(parents=True, exist_ok=True)
-    now = datetime.now()  # noqa: DTZ005 - a name for people
-    while True:
-        folder = parent / f'{now:%Y%m%d_%H%M%S}'
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            now += timedelta(seconds=1)
-        else:
-            return folder
-
-
 def _predict(
     module: Any, images: Sequence[LabelledImage], *, progress: ProgressCallback, stage: str
 ) -> Tested | None:
@@ -418,7 +402,7 @@ def _write_known(file: IO[bytes], *, to_learn: FitData) -> None:
         learned={labelled.sha256: readable_name(labelled.path) for labelled in to_learn.fit},
         held_out={labelled.sha256: readable_name(labelled.path) for labelled in to_learn.held_out},
     )
-    file.write((json.dumps(asdict(known), indent=2) + '\n').encode())
+    file.write(known.to_json())
 
 
 def _golden(inspected: Tested) -> Golden:

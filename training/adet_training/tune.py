@@ -32,6 +32,7 @@ from adet_core.made_up import cut_paste
 from adet_core.metrics import auroc
 from adet_core.models.names import model_folder
 from adet_core.progress import ProgressCallback, silent
+from adet_core.run_folders import new_run_folder
 from adet_training.adapter import AnyAdapter, FitData
 from adet_training.backbone import hash_file, name_backbone
 from adet_training.dataset import Category, load_category
@@ -40,7 +41,7 @@ from adet_training.hold_out import hold_out
 from adet_training.models import load_adapter
 from adet_training.parameters import check, make_parameters, Parameters
 from adet_training.search_space import read_search_space, Space, suggest
-from adet_training.train import new_run_folder, PARAMETERS_FILE, plain, split, TrainConfig
+from adet_training.train import PARAMETERS_FILE, plain, split, TrainConfig
 
 SEARCH_SPACE_FILE = Path('param', 'search_space.yaml')
 TRIALS_FILE = Path('param', 'trials.csv')
@@ -143,7 +144,7 @@ def tune(config: TuneConfig, *, progress: ProgressCallback = silent) -> Tuned:
     parameters = make_parameters(
         adapter.parameters, {**base.settings, **_fixed(space), **best.params}
     )
-    folder = new_run_folder(base)
+    folder = new_run_folder(base.models_root, base.model, base.category)
     _write(folder / PARAMETERS_FILE, yaml.safe_dump(plain(parameters), sort_keys=False))
     _write(folder / SEARCH_SPACE_FILE, yaml.safe_dump(dict(space), sort_keys=False))
     _write(

@@ -36,6 +36,7 @@ setup(
         'console_scripts': ['adet = adet_core.cli:main'],
         'adet.commands': [
             'deploy = adet_core.cli.deploy',
+            'learn = adet_core.cli.learn',
             'retrain = adet_core.cli.retrain',
             'threshold = adet_core.cli.threshold',
         ],

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def summary(finished: Run, arguments: argparse.Namespace) -> dict[str, Any]:
     """Where a run is and its figures; says on standard error what makes them doubtful."""
-    from adet_training.train import BUNDLE_FOLDER
+    from adet_core.run_folders import BUNDLE_FOLDER
 
     for line in finished.unreadable:
         print(f'skipped: {line}', file=sys.stderr)

@@ -232,6 +232,7 @@ def to_goal(request: Retrain.Goal) -> Goal:
         mode=request.mode,
         test_dir=request.test_dir,
         overrides=tuple(request.overrides),
+        category=request.category,
     )
 
 
@@ -242,7 +243,8 @@ def to_retrain_result(result: Mapping[str, Any]) -> Retrain.Result:
     )
     if 'images_used' in result:
         message.images_used = result['images_used']
-        message.before = _to_figures(result['before'])
+        if 'before' in result:
+            message.before = _to_figures(result['before'])
         message.after = _to_figures(result['after'])
     return message
 

@@ -21,7 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', required=True, help='the model name')
     parser.add_argument('--images', default='', metavar='DIR', help='normal images')
     parser.add_argument(
-        '--mode', default='', help='incremental (default), full, or rollback to what was before'
+        '--mode',
+        default='',
+        help='incremental (default), full, new, or rollback to what was before',
+    )
+    parser.add_argument(
+        '--category', default='', metavar='C', help='what to learn; for --mode new'
     )
     parser.add_argument('--test-dir', default='', metavar='DIR', help='labelled images')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
@@ -62,6 +67,7 @@ def _send(node: Any, arguments: argparse.Namespace, progress: ProgressCallback) 
         mode=arguments.mode,
         test_dir=arguments.test_dir,
         overrides=arguments.set,
+        category=arguments.category,
     )
     sent = client.send_goal_async(goal, feedback_callback=tell)
     rclpy.spin_until_future_complete(node, sent, timeout_sec=_SERVER_S)

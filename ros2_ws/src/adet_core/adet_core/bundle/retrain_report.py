@@ -76,6 +76,10 @@ class KnownImages:
     learned: dict[str, Name]
     held_out: dict[str, Name]
 
+    def to_json(self) -> bytes:
+        """The bytes of the file."""
+        return (json.dumps(asdict(self), indent=2) + '\n').encode()
+
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainReport:

@@ -39,23 +39,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Copy; returns where the bundle is now and what it is."""
-    from adet_core.bundle import copy_bundle, copy_engine, open_bundle
+    from adet_core.bundle import open_bundle
     from adet_core.models.names import model_folder
+    from adet_core.run_folders import deploy, keep_deployed
 
     run_dir = arguments.run_dir
     bundle = open_bundle(run_dir / 'pytorch' if (run_dir / 'pytorch').is_dir() else run_dir)
     manifest = bundle.manifest
     target = arguments.models_root / model_folder(manifest.model)
-    if not arguments.replace:
-        _refuse_another_category(bundle, target)
-    deployed = copy_bundle(bundle, target)
-    is_exported = copy_engine(bundle, deployed)
+    kept = None
+    if other := _other_category(bundle, target):
+        if not arguments.replace:
+            _ask(other, bundle.manifest.category)
+        kept = keep_deployed(other, arguments.models_root)
+    deployed, is_exported = deploy(bundle, target)
     return {
         'bundle_dir': str(target),
         'bundle_id': deployed.bundle_id,
         'model': manifest.model,
         'category': manifest.category,
         'exported': is_exported,
+        'kept': str(kept) if kept else None,
         'next': next_command(
             'inspect',
             carry=arguments,
@@ -72,31 +76,36 @@ def show(result: dict[str, Any]) -> None:
     """Print what was deployed and the next step."""
     what = f'{result["model"]} for {result["category"]}, bundle {result["bundle_id"]}'
     print(f'deployed {what} to {result["bundle_dir"]}')
+    if result['kept']:
+        print(f'what was there before is kept in {result["kept"]}')
     print(f'next: {result["next"]}')
 
 
-def _refuse_another_category(bundle: Bundle, target: Path) -> None:
-    """Ask before what inspects other parts is replaced; where nobody can answer, refuse.
-
-    Raises:
-        ConfigError: The bundle in service is of another category, and nobody agreed.
-    """
+def _other_category(bundle: Bundle, target: Path) -> Bundle | None:
+    """What would be replaced, if it inspects other parts."""
     from adet_core.bundle import open_bundle
 
     try:
         before = open_bundle(target)
     except BundleError:
         # None, or one that cannot be used.
-        return
-    category = before.manifest.category
-    if category == bundle.manifest.category:
-        return
-    told = f'{target} holds {category} (bundle {before.bundle_id})'
+        return None
+    return before if before.manifest.category != bundle.manifest.category else None
+
+
+def _ask(other: Bundle, category: str) -> None:
+    """Ask before another category is replaced; where nobody can answer, refuse.
+
+    Raises:
+        ConfigError: Nobody agreed.
+    """
+    target = other.folder
+    told = f'{target} holds {other.manifest.category} (bundle {other.bundle_id})'
     if sys.stdin.isatty():
-        print(f'{told}; replace it by {bundle.manifest.category}? [y/N] ', end='', file=sys.stderr)
+        print(f'{told}; replace it by {category}? [y/N] ', end='', file=sys.stderr)
         if input().strip().lower() in {'y', 'yes'}:
             return
-    msg = f'{told}, not {bundle.manifest.category}: use --replace, or another --models-root'
+    msg = f'{told}, not {category}: use --replace, or another --models-root'
     raise ConfigError(msg)
 
 

@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-import json
-import os
 from pathlib import Path
-import threading
 from typing import Any, TYPE_CHECKING
 
+from adet_core.cli import child
 from adet_core.cli.arguments import add_max_megapixels, threads
 from adet_core.errors import ConfigError, RejectedError
 
@@ -61,14 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='ID',
         help='instead of learning, put back what was in service before, or the set or bundle ID',
     )
-    # For the action server: progress as JSON lines, and the end when standard input ends.
-    parser.add_argument('--child', action='store_true', help=argparse.SUPPRESS)
+    child.add_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Retrain or roll back; returns what is in service now."""
     from adet_core.bundle import rollback
-    from adet_core.progress import progress_bars
     from adet_core.retraining import retrain
 
     if arguments.rollback is not None:
@@ -82,12 +78,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         'overrides': arguments.set,
         'threads': arguments.threads,
     }
-    if arguments.child:
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-        return _result(retrain(arguments.bundle, arguments.images, progress=_line, **options))
-    with progress_bars() as progress:
+    with child.progress(arguments) as progress:
         outcome = retrain(arguments.bundle, arguments.images, progress=progress, **options)
-    if outcome.fault:
+    if outcome.fault and not arguments.child:
         raise RejectedError(describe(outcome))
     return _result(outcome)
 
@@ -156,15 +149,3 @@ def _in_service(bundle: Bundle) -> dict[str, Any]:
         'bundle_id': bundle.bundle_id,
         'retrained': bundle.report is not None,
     }
-
-
-def _line(stage: str, done: int, total: int | None) -> None:
-    print(json.dumps({'stage': stage, 'done': done, 'total': total}), flush=True)
-
-
-def _end_with_parent() -> None:
-    """A server that was killed leaves no retraining behind; the files are whole at any instant."""
-    # Not through sys.stdin: its lock would be held when the interpreter ends.
-    while os.read(0, 1):
-        pass
-    os._exit(130)

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A retraining as a process of its own, which can be cancelled at any instant.
 
-The process is ``adet retrain --child``: its standard output has progress as JSON lines and the
-result as the last one, and it ends when its standard input does, so that none outlives its server.
+The process is ``adet retrain --child`` or ``adet learn --child``: its standard output has progress
+as JSON lines and the result as the last one, and it ends when its standard input does, so that
+none outlives its server.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ import tempfile
 import threading
 from typing import Any
 
-from adet_core.bundle import Bundle, open_bundle, rollback
+from adet_core.bundle import Bundle, only_retraining, open_bundle, rollback
 from adet_core.errors import BundleError, ConfigError, DatasetError, RejectedError
 from adet_core.io.folders import list_images
 from adet_core.models.names import deployed_folder
 from adet_core.paths import check_inside, user_path
 from adet_core.progress import ProgressCallback
 from adet_core.retraining.settings import MODES
+from adet_core.run_folders import deploy, keep_deployed
 
+NEW = 'new'
 ROLLBACK = 'rollback'
+_EVERY_MODE = (*MODES, NEW, ROLLBACK)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +41,10 @@ class Goal:
     Attributes:
         model: The model name.
         images: Folder of the new normal images.
-        mode: One of `MODES`, or `ROLLBACK`.
+        mode: One of `MODES`, `NEW` or `ROLLBACK`.
         test_dir: Folder of labelled images.
         overrides: Settings as KEY=VALUE.
+        category: What to learn, for `NEW` alone.
     """
 
     model: str
@@ -47,6 +52,7 @@ class Goal:
     mode: str = ''
     test_dir: str = ''
     overrides: Sequence[str] = ()
+    category: str = ''
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class Job:
 
     Attributes:
         bundle: What is in service before it.
-        mode: One of `MODES`, or `ROLLBACK`.
+        mode: One of `MODES`, `NEW` or `ROLLBACK`.
         command: The process that learns; empty for a rollback.
     """
 
@@ -95,16 +101,23 @@ def plan(goal: Goal, places: Places, threads: int) -> Job:
         AdetError: The goal cannot work; says why.
     """
     mode = goal.mode or MODES[0]
-    if mode not in (*MODES, ROLLBACK):
-        msg = f'mode is {goal.mode!r}, expected one of: {", ".join((*MODES, ROLLBACK))}'
+    if mode not in _EVERY_MODE:
+        msg = f'mode is {goal.mode!r}, expected one of: {", ".join(_EVERY_MODE)}'
+        raise ConfigError(msg)
+    if bool(goal.category) != (mode == NEW):
+        msg = f'category is {goal.category!r}, but mode is {mode}; mode {NEW} takes one'
         raise ConfigError(msg)
     folder = deployed_folder(places.models_root, goal.model)
     bundle = open_bundle(folder, model=goal.model, in_service=True)
     if mode == ROLLBACK:
         return Job(bundle, mode, [])
-    category = bundle.manifest.category
-    images = goal.images or places.data_root / 'train' / category
-    words = ['--images', str(_checked('images', images, places))]
+    category = goal.category or bundle.manifest.category
+    images = _checked('images', goal.images or places.data_root / 'train' / category, places)
+    if mode == NEW:
+        words = ['learn', str(images), '--category', category, '--base', str(folder)]
+        words += ['--models-root', str(places.models_root)]
+    else:
+        words = ['retrain', str(folder), '--images', str(images)]
     tests = places.data_root / 'test' / category
     if goal.test_dir or tests.is_dir():
         words += ['--test-dir', str(_checked('test_dir', goal.test_dir or tests, places))]
@@ -112,8 +125,7 @@ def plan(goal: Goal, places: Places, threads: int) -> Job:
         words.append('--incremental')
     words += [word for override in goal.overrides for word in ('--set', override)]
     words += ['--threads', str(threads), '--json', '--child']
-    command = [sys.executable, '-m', 'adet_core', 'retrain', str(folder), *words]
-    return Job(bundle, mode, command)
+    return Job(bundle, mode, [sys.executable, '-m', 'adet_core', *words])
 
 
 def _checked(name: str, text: str | Path, places: Places) -> Path:
@@ -150,6 +162,8 @@ class RetrainProcess:
         self._state = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
         self._cancelled = self._decided = False
+        # The run's folder of what a new category replaced.
+        self._kept: Path | None = None
 
     def cancel(self) -> bool:
         """End it, at any instant: what it writes becomes visible in one step.
@@ -172,8 +186,8 @@ class RetrainProcess:
             progress: Told how far it is.
 
         Returns:
-            ``message`` and ``threshold``; if it learned also ``images_used``, ``before`` and
-            ``after``.
+            ``message`` and ``threshold``; if it learned also ``images_used`` and ``after``, and
+            ``before`` unless it is a new category.
 
         Raises:
             AdetError: It failed, or the new set was rejected; what was in service stays.
@@ -181,7 +195,10 @@ class RetrainProcess:
         """
         job = self.job = plan(self._goal, self._places, self._threads)
         if job.mode != ROLLBACK:
-            return self._learn(job, progress)
+            result = self._learn(job, progress)
+            if job.mode == NEW:
+                self._deploy(job, Path(result['bundle_dir']))
+            return result
         self._decide()
         after = rollback(job.bundle.folder)
         threshold = after.manifest.image_threshold.value
@@ -199,8 +216,17 @@ class RetrainProcess:
         assert self.job is not None
         folder, before = self.job.bundle.folder, self.job.bundle.bundle_id
         refused = open_bundle(folder, in_service=True).bundle_id
-        rollback(folder, before)
+        if self._kept is not None:
+            deploy(open_bundle(self._kept), folder)
+        else:
+            rollback(folder, before)
         return f'the detector refuses {refused} ({reason}); {before} stays in service'
+
+    def _deploy(self, job: Job, made: Path) -> None:
+        """Put a new category into service; what was there before keeps a run's folder."""
+        with only_retraining(job.bundle.folder):
+            self._kept = keep_deployed(open_bundle(job.bundle.folder), self._places.models_root)
+            deploy(open_bundle(made), job.bundle.folder)
 
     def _learn(self, job: Job, progress: ProgressCallback) -> dict[str, Any]:
         with tempfile.TemporaryFile('w+') as errors:
