@@ -310,7 +310,9 @@ def test_a_compressed_image_that_is_none_has_its_reason(tmp_path: Path) -> None:
         data = np.frombuffer(b'12 bytes header and so on', np.uint8)
         bag.write('/depth/compressedDepth', 1, format='32FC1; compressedDepth png', data=data)
     (frame,) = BagSource(tmp_path / 'bag')
-    assert frame.error.endswith('(32FC1; compressedDepth png): cannot be decoded as an image')
+    assert frame.error.endswith(
+        '(32FC1; compressedDepth png): depth in floats is not read compressed; take the raw topic'
+    )
 
 
 def test_topics_are_chosen_or_asked_for(tmp_path: Path) -> None:

@@ -321,6 +321,7 @@ def test_a_run_is_deployed_into_the_robot_layout(
         'model': 'padim',
         'category': 'plate',
         'exported': True,
+        'kept': None,
         'next': f'adet inspect --model padim --source camera:0 --models-root {root}',
     }
     deployed = open_bundle(root / 'PaDiM')
