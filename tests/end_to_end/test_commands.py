@@ -285,8 +285,8 @@ def test_a_bag_replayed_through_the_nodes_gives_the_scores_of_the_direct_run(
     for row, frame in zip(rows, frames, strict=True):
         assert row.score == pytest.approx(detector.inspect(frame.image).score, rel=1e-8)
         assert (row.source, row.label) == (frame.source, frame.label)
-        # In the time of the recording, which stands still between two images.
-        assert 0 <= row.latency_ms < 2000
+        # The time of the recording stands still between two images.
+        assert row.latency_ms is None
     again = json_of(adet('evaluate', '--results', results, '--replayed', bag, '--json'))
     assert again['missing'] == again['duplicates'] == 0
     for figure in ('images', 'image_auroc', 'image_f1', 'false_reject_rate', 'false_accept_rate'):

@@ -288,3 +288,11 @@ def test_another_inspection_in_the_namespace_is_noticed(ros, tmp_path):
     assert not node._health().is_error
     node._crowded = 31
     assert node._health().is_error
+
+
+def test_a_parameter_that_resembles_one_is_asked_about(ros, tmp_path):
+    node = ros.start(CsvRecorder, output_dir=str(tmp_path), expect_inf=True, robot_name='r2')
+    told = []
+    node.get_logger().warning = lambda text, **_: told.append(text)
+    node.warn_of_unknown()
+    assert told == ["unknown parameter 'expect_inf'; did you mean expect_info?"]

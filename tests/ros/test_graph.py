@@ -11,9 +11,11 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
-from adet.graph import inspection_graph, prepare_output
+from adet.graph import inspection_graph, NodeSpec, prepare_output
+from adet.in_process import _create
 from adet.options import CameraChoices, EvaluateOptions, InspectOptions
 from adet.parameters import from_texts, options_of
+from adet.params_file import check_params_file
 from adet.replay import replay_graph
 from adet_core.errors import BagError, ConfigError
 from adet_core.image import Image
@@ -197,7 +199,7 @@ def test_a_bag_is_played_by_image_source_elsewhere(bag):
         source = specs['image_source'].parameters
         assert (source['source'], source['replay_rate'], source['clock']) == (str(bag), 1.0, True)
         assert source['wait_for'] == 'padim'
-        assert specs['csv_recorder'].parameters['measure_latency']
+        assert not specs['csv_recorder'].parameters['measure_latency']
         assert found.play == []
 
 
@@ -237,14 +239,103 @@ def test_a_bag_without_those_images_is_refused_before_anything_starts(bag):
         replay(bag, installed=True, bag_topic='x')
 
 
-def test_a_recording_has_no_latency_unless_the_nodes_live_in_its_time(bag):
+def test_the_stamps_of_a_recording_say_nothing_of_latency(bag):
     def measures(**texts):
         specs = by_name(inspection_graph(options(**texts)))
         return specs['csv_recorder'].parameters['measure_latency']
 
     assert measures()
+    assert measures(source='topic:/image')
     assert not measures(source=str(bag))
-    assert measures(source=str(bag), clock='true')
+    # Its clock stands still between two images.
+    assert not measures(source=str(bag), clock='true')
+    assert not measures(source='topic:/image', clock='true')
+    assert measures(source=str(bag), measure_latency='true')
+
+
+def test_what_is_chosen_of_itself_can_be_chosen(tmp_path):
+    def parameters(**texts):
+        specs = by_name(inspection_graph(options(source=str(tmp_path), **texts)))
+        detector, recorder, source = (
+            specs[name].parameters for name in ('padim_detector', 'csv_recorder', 'image_source')
+        )
+        return detector['frames'], source['wait_for'], recorder['expect_info'], detector['bundle']
+
+    assert parameters() == ('every', 'padim', True, '')
+    # Or the source would wait for ever for an image that was left out.
+    assert parameters(frames='latest') == ('latest', '', True, '')
+    assert parameters(frames='latest', wait_for='vae')[:2] == ('latest', 'vae')
+    assert parameters(wait_for='', expect_info='false') == ('every', '', False, '')
+    assert parameters(bundle='/my,bundle')[3] == '/my,bundle'
+    specs = by_name(inspection_graph(options(model='padim,own', bundle='/a, /b')))
+    found = [specs[f'{name}_detector'].parameters['bundle'] for name in ('padim', 'own')]
+    assert found == ['/a', '/b']
+    with pytest.raises(ConfigError, match='bundle has 1 folders, but model has 2 models'):
+        inspection_graph(options(model='padim,vae', bundle='/a'))
+
+
+FILE = """
+/**:
+  ros__parameters:
+    anything: 1
+/line1/padim_detector:
+  ros__parameters:
+    threshold: 12.5
+    use_sim_time: true
+    qos_overrides./image_raw.subscription.depth: 3
+line1:
+  csv_recorder:
+    ros__parameters:
+      output_dir: there
+/**/csv_recorder:
+  ros__parameters:
+    models: vae
+a_robots_own:
+  ros__parameters:
+    thresold: 1
+"""
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'message'),
+    [
+        ('', '', ''),
+        ('threshold', 'thresold', "unknown parameter of padim_detector in .*'thresold'; did you "),
+        ('output_dir', 'outputdir', "of csv_recorder in .*'outputdir'; did you mean output_dir?"),
+        ('anything: 1', '1: [', 'params_file .*mine.yaml: while parsing'),
+    ],
+)
+def test_a_parameter_that_a_node_does_not_have_is_told_with_the_closest(
+    tmp_path, old, new, message
+):
+    file = tmp_path / 'mine.yaml'
+    file.write_text(FILE.replace(old, new, 1))
+    if message:
+        with pytest.raises(ConfigError, match=message):
+            check_params_file(str(file))
+    else:
+        assert check_params_file(str(file)) == str(file)
+
+
+def test_in_one_process_too_a_file_goes_before_the_options(tmp_path, namespace):
+    file = tmp_path / 'mine.yaml'
+    file.write_text(FILE.replace('there', str(tmp_path)))
+    given = {
+        'models': 'padim',
+        'output_dir': str(tmp_path / "it's \u00e9\U0001f600"),
+        'expect_info': False,
+    }
+    nodes = []
+    for place, path in ((namespace, ''), ('line1', str(file))):
+        nodes.append(_create(NodeSpec('csv_recorder', 'csv_recorder', given), place, path))
+    values = [
+        [node.get_parameter(name).value for name in ('models', 'output_dir', 'expect_info')]
+        for node in nodes
+    ]
+    for node in nodes:
+        node.stop()
+        node.destroy_node()
+    assert values == [list(given.values()), ['vae', str(tmp_path), False]]
 
 
 def test_what_can_be_asked_of_a_camera_is_the_same_in_both_places():

@@ -171,6 +171,14 @@ def test_a_mistyped_command_is_answered_with_the_one_it_resembles(capsys: Out) -
     assert "unknown command 'evalute'; did you mean evaluate?" in capsys.readouterr().err
 
 
+def test_a_mistyped_option_is_answered_with_the_one_it_resembles(capsys: Out) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(['deploy', 'run', '--model-roots=there'])
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err
+    assert 'unrecognized arguments: --model-roots=there; did you mean --models-root?' in said
+
+
 @pytest.mark.parametrize(
     ('name', 'remedy'),
     [

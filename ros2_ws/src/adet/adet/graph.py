@@ -23,12 +23,13 @@ from adet.parameters import options_of
 from adet_core.bundle import open_bundle
 from adet_core.errors import ConfigError
 from adet_core.io.open_source import is_bag, is_live
-from adet_core.models.names import deployed_folder
+from adet_core.models.names import deployed_folder, model_folder
 from adet_core.paths import user_path
 from adet_core.records import RecordWriter, results_path, set_aside
 
 PACKAGE = 'adet'
 TOPIC = 'topic:'
+_AUTO = 'auto'
 _logger = logging.getLogger(__name__)
 
 
@@ -63,11 +64,9 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
         raise ConfigError(msg)
     is_topic = options.source.startswith(TOPIC)
     topic = check_topic(options.source[len(TOPIC) :]) if is_topic else ''
-    every = ends(options.source)
-    detector: dict[str, Any] = {
-        **chosen_of(DetectorChoices, options),
-        'frames': 'every' if every else 'latest',
-    }
+    automatic = 'every' if ends(options.source) else 'latest'
+    frames = automatic if options.frames == _AUTO else options.frames
+    detector: dict[str, Any] = {**chosen_of(DetectorChoices, options), 'frames': frames}
     time = {'use_sim_time': True} if options.clock else {}
     detector.update(time)
     if options.threshold:
@@ -77,20 +76,26 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
         **chosen_of(SourceChoices, options),
         'source': options.source,
         'publish_rate': options.publish_rate,
-        'wait_for': ','.join(models),
+        'wait_for': _awaited(options, models if frames == 'every' else []),
     }
+    recorded = options.clock or (ends(options.source) and _is_bag(options.source))
     recorder = {
         **chosen_of(OutputChoices, options),
         'models': ','.join(models),
-        'expect_info': not topic,
-        'measure_latency': options.clock or not (every and _is_bag(options.source)),
+        'expect_info': _truth(options.expect_info, not topic),
+        'measure_latency': _truth(options.measure_latency, not recorded),
         **time,
     }
     return [
         NodeSpec('csv_recorder', 'csv_recorder', recorder),
         *(
-            NodeSpec(f'{model}_detector', 'detector', {**detector, 'model': model}, remappings)
-            for model in models
+            NodeSpec(
+                f'{model}_detector',
+                'detector',
+                {**detector, 'model': model, 'bundle': bundle},
+                remappings,
+            )
+            for model, bundle in zip(models, _bundles(options, models), strict=True)
         ),
         *([] if topic else [NodeSpec('image_source', 'image_source', source)]),
     ]
@@ -138,28 +143,27 @@ def retrain_graph(options: RetrainOptions) -> NodeSpec:
     return NodeSpec('retrain_server', 'retrain_server', chosen_of(RetrainServerOptions, options))
 
 
-def check_params_file(text: str) -> str:
-    """The path of a file of parameters, or ''.
-
-    Raises:
-        ConfigError: There is no such file.
-    """
-    path = user_path(text, 'params_file')
-    if text and not path.is_file():
-        msg = f'params_file is {text!r}: no such file; copy config/inspect.yaml and change it'
-        raise ConfigError(msg)
-    return str(path) if text else ''
-
-
 def check_bundles(options: InspectOptions) -> None:
     """Find out before any node starts whether the models are deployed.
 
     Raises:
         BundleError: A bundle is missing or damaged.
     """
-    root = user_path(options.models_root, 'models_root')
-    for model in model_names(options):
-        open_bundle(deployed_folder(root, model), model=model, in_service=True)
+    for model, folder in bundle_folders(options).items():
+        open_bundle(folder, model=model, in_service=True)
+
+
+def bundle_folders(options: InspectOptions) -> dict[str, Path]:
+    """Where the bundle of each model is.
+
+    Raises:
+        ConfigError: As `model_names`, or there are more or fewer bundles than models.
+    """
+    root, models = user_path(options.models_root, 'models_root'), model_names(options)
+    return {
+        model: user_path(bundle, 'bundle') if bundle else deployed_folder(root, model)
+        for model, bundle in zip(models, _bundles(options, models), strict=True)
+    }
 
 
 def model_names(options: InspectOptions) -> list[str]:
@@ -170,7 +174,10 @@ def model_names(options: InspectOptions) -> list[str]:
     """
     names = [name.strip() for name in options.model.split(',')]
     for name in names:
-        deployed_folder(user_path(options.models_root, 'models_root'), name)
+        if options.bundle:
+            model_folder(name)
+        else:
+            deployed_folder(user_path(options.models_root, 'models_root'), name)
     if len(set(names)) != len(names):
         msg = f'model is {options.model!r}: each model may be named once'
         raise ConfigError(msg)
@@ -180,6 +187,30 @@ def model_names(options: InspectOptions) -> list[str]:
 def ends(source: str) -> bool:
     """Whether a source's images can be made to wait, and come to an end."""
     return not is_live(source) and not source.startswith(TOPIC)
+
+
+def _bundles(options: InspectOptions, models: list[str]) -> list[str]:
+    """The bundle of each model; '' for that under models_root.
+
+    Raises:
+        ConfigError: There are more or fewer than models.
+    """
+    if not options.bundle:
+        return [''] * len(models)
+    # One may have a comma in its name.
+    found = options.bundle.split(',') if len(models) > 1 else [options.bundle]
+    if len(found) != len(models):
+        msg = f'bundle has {len(found)} folders, but model has {len(models)} models; give one each'
+        raise ConfigError(msg)
+    return [folder.strip() for folder in found]
+
+
+def _awaited(options: InspectOptions, models: list[str]) -> str:
+    return ','.join(models) if options.wait_for == _AUTO else options.wait_for
+
+
+def _truth(text: str, automatic: bool) -> bool:
+    return automatic if text == _AUTO else text == 'true'
 
 
 def _is_bag(source: str) -> bool:

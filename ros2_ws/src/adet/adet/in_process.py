@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
+import json
 from typing import Any
-
-from rclpy.parameter import Parameter
 
 from adet import environment
 from adet.graph import (
@@ -24,6 +23,7 @@ from adet.nodes.csv_recorder import CsvRecorder
 from adet.nodes.detector import DetectorNode
 from adet.nodes.image_source import ImageSource
 from adet.options import InspectOptions
+from adet.params_file import check_params_file
 from adet.run_summary import summarise
 from adet.runner import end, init, run
 from adet_core.paths import user_path
@@ -42,6 +42,7 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
         KeyboardInterrupt: A run that has an end was interrupted; its rows so far are kept.
         Exception: What a node failed with.
     """
+    params_file = check_params_file(options.params_file)
     specs = inspection_graph(options)
     check_bundles(options)
     earlier = prepare_output(options)
@@ -58,7 +59,7 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
     try:
         with progress_bars() as progress:
             progress('starting', 0, 1)
-            nodes = _create_all(specs, options.namespace)
+            nodes = _create_all(specs, options.namespace, params_file)
             progress('starting', 1, 1)
             source = next((node for node in nodes if isinstance(node, ImageSource)), None)
 
@@ -82,10 +83,10 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
     return {**summary, 'earlier_results': [str(path) for path in earlier]}
 
 
-def _create_all(specs: Sequence[NodeSpec], namespace: str) -> list[AdetNode]:
+def _create_all(specs: Sequence[NodeSpec], namespace: str, params_file: str) -> list[AdetNode]:
     nodes: list[AdetNode] = []
     try:
-        nodes.extend(_create(spec, namespace) for spec in specs)
+        nodes.extend(_create(spec, namespace, params_file) for spec in specs)
     except BaseException:
         for node in nodes:
             node.stop()
@@ -93,13 +94,19 @@ def _create_all(specs: Sequence[NodeSpec], namespace: str) -> list[AdetNode]:
     return nodes
 
 
-def _create(spec: NodeSpec, namespace: str) -> AdetNode:
-    rules = [word for old, new in spec.remappings for word in ('-r', f'{old}:={new}')]
-    options: dict[str, Any] = {
-        'namespace': namespace,
-        'parameter_overrides': [Parameter(name, value=v) for name, v in spec.parameters.items()],
-        'cli_args': ['--ros-args', *rules] if rules else [],
-    }
+def _create(spec: NodeSpec, namespace: str, params_file: str) -> AdetNode:
+    # By words, as `ros2 launch` does it: what a file says goes before them, but not before what
+    # rclpy is given as overrides. JSON is YAML, which is what is read there.
+    words = [
+        *(word for old, new in spec.remappings for word in ('-r', f'{old}:={new}')),
+        *(
+            word
+            for name, value in spec.parameters.items()
+            for word in ('-p', f'{name}:={json.dumps(value, ensure_ascii=False)}')
+        ),
+        *(['--params-file', params_file] if params_file else []),
+    ]
+    options: dict[str, Any] = {'namespace': namespace, 'cli_args': ['--ros-args', *words]}
     plain = {'image_source': ImageSource, 'csv_recorder': CsvRecorder}
     if spec.executable in plain:
         return plain[spec.executable](**options)

@@ -22,7 +22,7 @@ from rclpy.parameter import Parameter
 from rclpy.task import Future
 
 from adet.parameters import checked, default_of, options_of
-from adet_core.errors import AdetError, ConfigError
+from adet_core.errors import AdetError, ConfigError, did_you_mean
 
 T = TypeVar('T')
 RCLError = rclpy_implementation.RCLError
@@ -111,6 +111,17 @@ class AdetNode(Node):  # type: ignore[misc]  # rclpy is untyped
             msg = f'{self.get_name()}: parameter {name} is required: {descriptor.description}'
             raise ConfigError(msg)
         return value
+
+    def warn_of_unknown(self) -> None:
+        """Name the given parameters that are not declared but resemble one that is.
+
+        A file may have parameters for all nodes of a robot, so others are passed over.
+        """
+        # rclpy keeps both to itself.
+        declared = set(self._parameters)
+        for name in set(self._parameter_overrides) - declared:
+            if similar := did_you_mean(name, declared):
+                self.get_logger().warning(f'unknown parameter {name!r}{similar}')
 
     def _declare(self, spec: Any) -> Any:
         default = default_of(spec)

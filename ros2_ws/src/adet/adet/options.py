@@ -248,6 +248,38 @@ class InspectOptions(SourceChoices, DetectorChoices, RunChoices):
         default=0.0,
         minimum=0.0,
     )
+    bundle: str = option(
+        "bundle folder, of several models one each, separated by commas; empty: the models' own "
+        'under models_root',
+        default='',
+    )
+    frames: str = option(
+        'latest: an image that comes too soon replaces the one that waits; every: none is '
+        'dropped, whoever publishes must wait; auto: every for what has an end',
+        default='auto',
+        choices=('auto', 'latest', 'every'),
+    )
+    wait_for: str = option(
+        'models, separated by commas, whose rows image_source waits for; empty: nobody; auto: '
+        'those of this inspection, with frames: every',
+        default='auto',
+    )
+    expect_info: str = option(
+        'whether image_source sends the images and says what they are; auto: unless the source '
+        'is a topic',
+        default='auto',
+        choices=('auto', 'true', 'false'),
+    )
+    measure_latency: str = option(
+        "whether stamps are of the nodes' clock; auto: unless they are of a recording",
+        default='auto',
+        choices=('auto', 'true', 'false'),
+    )
+    params_file: str = option(
+        'YAML file with parameters of any of the nodes, as config/inspect.yaml; what it says goes '
+        'before the arguments',
+        default='',
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,11 +297,6 @@ class InspectLaunchOptions(InspectOptions):
         'keep where another one includes it',
         default='auto',
         choices=('auto', 'shutdown', 'keep'),
-    )
-    params_file: str = option(
-        'YAML file with parameters of any of the nodes, as config/inspect.yaml; what it says goes '
-        'before the arguments',
-        default='',
     )
 
 

@@ -59,6 +59,7 @@ def run(nodes: Sequence[AdetNode], *, on_look: Callable[[], None] = lambda: None
     """
     executor = SingleThreadedExecutor()
     for node in nodes:
+        node.warn_of_unknown()
         executor.add_node(node)
         # Something to do ends the spinning at once; that the executor is woken does not.
         node.done.add_done_callback(lambda _: executor.create_task(lambda: None))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from launch.actions import OpaqueFunction
 from launch_ros.actions import Node
 
-from adet.graph import check_bundles, check_params_file, inspection_graph, prepare_output
+from adet.graph import check_bundles, inspection_graph, prepare_output
 from adet.launching import (
     chosen,
     declare_arguments,
@@ -23,6 +23,7 @@ from adet.launching import (
     start_node,
 )
 from adet.options import InspectLaunchOptions
+from adet.params_file import check_params_file
 from launch import LaunchContext, LaunchDescription
 
 

@@ -58,8 +58,8 @@ class Record:
         regions: Up to 16 boxes ``x y width height peak`` in pixels of the image, separated by
             ``;``, strongest first; ``peak`` has the unit of ``score``. Empty for a normal image.
         inference_ms: Milliseconds from the decoded image to the verdict.
-        latency_ms: Milliseconds from the image's stamp to the row; empty where a recording is
-            replayed without its clock.
+        latency_ms: Milliseconds from the image's stamp to the row; empty for a recording,
+            whose stamps say nothing of it.
         error: Why there is no verdict, in one line; then ``score`` to ``latency_ms`` are empty.
         p_value: How often a good part scores at least so high: 0.005 is one in 200. Empty where
             the bundle knows no scores of normal images.

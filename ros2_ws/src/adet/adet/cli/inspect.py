@@ -13,7 +13,6 @@ from adet.parameters import default_text, from_texts, options_of
 from adet.run_summary import fault_of
 from adet_core.cli.next_command import next_command
 from adet_core.errors import IncompleteError
-from adet_core.models.names import model_folder
 
 HELP = 'inspect images through the ROS graph, in one process'
 EXAMPLE = 'adet inspect --model padim --source data/test/VisA_pipe_fryum --output-dir output'
@@ -43,16 +42,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     given = {spec.name: getattr(arguments, spec.name) for spec in options_of(InspectOptions)}
     texts = {name: text for name, text in given.items() if text is not None}
     options = from_texts(InspectOptions, texts)
+    from adet.graph import bundle_folders
     from adet.in_process import inspect
 
     done = inspect(options)
-    root = Path(options.models_root)
     result = {
         **done,
         'next': next_command(
             'evaluate',
             results=[figures['results'] for figures in done['models'].values()],
-            bundle=[root / model_folder(model) for model in done['models']],
+            bundle=list(bundle_folders(options).values()),
             report=Path(options.output_dir) / 'report',
         ),
     }

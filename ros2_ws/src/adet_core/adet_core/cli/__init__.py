@@ -21,6 +21,7 @@ from importlib.metadata import entry_points
 import io
 import json
 import os
+import re
 import sys
 from typing import Any, cast, Protocol
 
@@ -135,6 +136,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
         parser.error(f'unknown command {chosen!r}{similar}')
     parser.add_argument('--version', action='version', version=f'adet {__version__}')
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
+    usages = {}
     for name in sorted(found):
         try:
             command = _load(name, found[name])
@@ -155,10 +157,16 @@ def _parse(words: list[str]) -> argparse.Namespace:
         )
         subparser.set_defaults(command=command)
         command.add_arguments(subparser)
+        usages[name] = subparser.format_usage()
     if not words:
         parser.print_help(sys.stderr)
         parser.exit(2)
-    return parser.parse_args(words)
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        known = re.findall(r'--[\w-]+', usages[chosen or ''])
+        flag = unknown[0].partition('=')[0]
+        parser.error(f'unrecognized arguments: {" ".join(unknown)}{did_you_mean(flag, known)}')
+    return arguments
 
 
 def load_command(name: str) -> Command:
