@@ -40,7 +40,7 @@ done < <(sed -n 's/^\([A-Za-z][A-Za-z0-9_-]*\).*/\1/p' requirements/*.in)
 if [[ $(cat $stamp 2>/dev/null) != "$root" ]] || ! .venv/bin/python -c ''; then
   cat <<PLAN
 Setting adet up in this folder, with Python $version. Nothing outside of it changes; \`make clean-all\` removes it all.
-  1. .venv: $(grep -c '^[a-z]' constraints.txt) packages at most, ROS 2 and torch among them: about 4 GB to download, 7 GB on disk, five minutes
+  1. .venv: $(grep -c '^[a-z]' constraints.txt) packages at most, ROS 2 and torch among them: about 4 GB to download, 7 GB on disk, a minute or two on a quick line
   2. ros2_ws/install: messages and nodes, built with colcon: a minute
 PLAN
   "$python" -m venv --clear .venv
@@ -49,8 +49,8 @@ PLAN
 fi
 rm -f $stamp
 
-# It names every package with its version, so there is nothing for pip to work out.
-.venv/bin/python tools/pip_progress.py constraints.txt
+# It names every package with its version, so there is nothing to work out.
+.venv/bin/python tools/install.py --no-deps --requirement constraints.txt
 .venv/bin/python tools/relocate_ros_wheels.py
 # Python compiles what it imports once and keeps that, but not here: each process would spend half a minute on torch
 # and anomalib. Some packages carry templates that are no Python, so that the status says nothing.

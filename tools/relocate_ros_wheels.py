@@ -20,11 +20,13 @@ BUILD_PYTHON = re.compile(r'/opt/python/cp\d+-cp\d+/[^";]*')
 
 
 def relocate(path: Path) -> bool:
-    """Rewrite one CMake file in place; whether anything had to change."""
+    """Replace one CMake file; whether anything had to change."""
     old = path.read_text(encoding='utf-8')
     new = BUILD_PYTHON.sub(_local_include, old)
     if new == old:
         return False
+    # A hard link to the file in uv's cache, which other environments share.
+    path.unlink()
     path.write_text(new, encoding='utf-8')
     return True
 

@@ -13,7 +13,7 @@ unset PYTHONPATH PYTHONHOME
 words=()
 for file in "$@"; do words+=(--requirement "$file"); done
 
-echo "Making $folder from $* (once, half a minute)"
+echo "Making $folder from $* (once)"
 "${PYTHON:-python3}" -m venv --clear "$folder"
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt "${words[@]}"
+"$folder/bin/python" tools/install.py --constraint constraints.txt "${words[@]}"
 pwd -P > "$folder/.installed"
