@@ -91,9 +91,9 @@ def graphs_once(once: Once) -> Iterator[None]:
 
     Within another one it has nothing to do.
     """
-    from adet_training import export
+    from adet_training import trace as tracing
 
-    trace = export._trace
+    trace = tracing._trace
     if trace.__module__ == __name__:
         yield
         return
@@ -112,7 +112,7 @@ def graphs_once(once: Once) -> Iterator[None]:
         return (once(f'graph_{key}', make) / 'graph.onnx').read_bytes()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, '_trace', traced)
+        patch.setattr(tracing, '_trace', traced)
         yield
 
 

@@ -158,7 +158,11 @@ def _train(once: Once, data_root: Path, model: str, backbone: str, root: Path) -
         patch.setattr(adapter, 'build', lambda *a: built.append(build(*a)) or built[-1])
         run = train(config)
         export(copy_bundle(run.bundle, root / 'robot' / model_folder(model)))
-    values = {name: value for name, value in vars(run).items() if name not in ('folder', 'bundle')}
+    values = {
+        name: value
+        for name, value in vars(run).items()
+        if name not in ('folder', 'bundle', 'traced')
+    }
     (root / 'run.json').write_text(json.dumps(values))
     built[-1].trainer = None
     torch.save(built[-1], root / 'module.pt')

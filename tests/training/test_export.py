@@ -35,7 +35,6 @@ from adet_core.errors import AdetError, BackendError, BundleError, ExportError
 from adet_core.image import preprocess, read_image
 from adet_core.io.folders import list_images
 from adet_core.prediction import Prediction
-from adet_training import export as export_module
 from adet_training.export import check_parity, export
 from adet_training.models import load_adapter
 from adet_training.quiet import quiet_libraries
@@ -262,10 +261,12 @@ def test_one_trace_gives_the_graph_and_the_same_features_as_the_module(
 ) -> None:
     folder = deployed.bundle if model_name == 'padim' else trained(model_name).robot.folder
     bundle = copy_bundle(open_bundle(folder), tmp_path / 'bundle')
+    from adet_training import trace as tracing
+
     traced = []
-    trace = export_module._trace
+    trace = tracing._trace
     monkeypatch.setattr(
-        export_module,
+        tracing,
         '_trace',
         lambda module, *rest: traced.append(module) or trace(module, *rest),
     )

@@ -4,50 +4,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx.utils import Extractor
-import torch
-from torch import nn
 
 from adet_core.bundle import (
     BuildOptions,
     Bundle,
     EngineRecord,
     ExportedGraph,
-    Manifest,
     META_FILE,
     Parity,
-    TransformRecord,
     WEIGHTS_FILE,
     write_engine,
 )
 from adet_core.errors import BackendError, BundleError, ConfigError, ExportError
-from adet_core.inference.onnx_graph import OnnxGraph
 from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.inference.parity import BANDS, measure_parity
 from adet_core.inference.statistics_transform import GraphInputs
 from adet_core.io.labelled import LabelledImage
 from adet_core.metrics import auroc
-from adet_core.models.statistics_model import NamedTransform
 from adet_core.progress import ProgressCallback, silent
-from adet_training.adapter import Graph, StatisticsGraph
+from adet_training.adapter import Graph
 from adet_training.backbone import Weights
 from adet_training.dataset import Category
 from adet_training.models import load_adapter
 from adet_training.precision import cast_graph
 from adet_training.tensors import read_tensors
+from adet_training.trace import OPSET, to_onnx, Traced, transform_record
 from adet_training.versions import library_versions
 
-OPSET = 18
-_PRODUCER = 'adet'
-_OUTPUTS, _FEATURES = ['score', 'anomaly_map'], ['features']
 # Each one is used in several lights; more images hardly widen the ranges of values.
 _CALIBRATION = 16
 _STAGE = 'exporting the graph'
@@ -78,6 +68,7 @@ def export(
     precision: str = 'fp32',
     data: Category | None = None,
     options: BuildOptions | None = None,
+    traced: Traced | None = None,
     progress: ProgressCallback = silent,
 ) -> Export:
     """Export a bundle's graph, check it on the golden images, and put it into service.
@@ -88,6 +79,7 @@ def export(
         data: Images of its training and test: ``int8`` is calibrated on some training images,
             accuracy is measured on the test images.
         options: Options of TensorRT's builds.
+        traced: The graph in fp32, where the training has traced it already.
         progress: Told the progress.
 
     Raises:
@@ -105,7 +97,10 @@ def export(
     progress(_STAGE, 0, 3)
     graph = load_graph(bundle)
     progress(_STAGE, 1, 3)
-    full = checked = _export_checked(graph, bundle, progress)
+    if traced:
+        full = checked = _check(graph, traced, bundle)
+    else:
+        full = checked = _export_checked(graph, bundle, progress)
     features = full.features
     accuracy = None
     if precision != 'fp32':
@@ -141,16 +136,17 @@ class _Checked(NamedTuple):
 def _export_checked(graph: Graph, bundle: Bundle, progress: ProgressCallback) -> _Checked:
     """Export a graph in fp32, or the exact one if its predictions are too far off."""
     try:
-        return _check(graph, bundle)
+        return _check(graph, to_onnx(graph, bundle.manifest), bundle)
     except (BackendError, ExportError):
         if graph.exact is None:
             raise
     progress('exporting the exact graph', 1, 3)
-    return _check(graph.exact(), bundle)
+    exact = graph.exact()
+    return _check(exact, to_onnx(exact, bundle.manifest), bundle)
 
 
-def _check(graph: Graph, bundle: Bundle) -> _Checked:
-    exported, features = to_onnx(graph, bundle.manifest)
+def _check(graph: Graph, traced: Traced, bundle: Bundle) -> _Checked:
+    exported, features = traced
     parity = check_parity(exported, bundle, map_tolerance=graph.map_tolerance)
     return _Checked(graph, exported, parity, features)
 
@@ -167,7 +163,7 @@ def _cast(
     inputs = GraphInputs(full.exported)(bundle.statistics())
     onnx_bytes = cast_graph(full.exported.onnx, precision, images, inputs, progress=progress)
     # The constants may have other names now.
-    exported = ExportedGraph(onnx_bytes, _transform_record(onnx_bytes, full.graph.transform))
+    exported = ExportedGraph(onnx_bytes, transform_record(onnx_bytes, full.graph.transform))
     parity = check_parity(exported, bundle, precision)
     return _Checked(full.graph, exported, parity, full.features)
 
@@ -204,107 +200,6 @@ def _check_accuracy(bundle: Bundle, precision: str, accuracy: tuple[float, float
 def _some(images: Sequence[LabelledImage]) -> list[npt.NDArray[np.uint8]]:
     """Images from all over: neighbours in a folder are often alike."""
     return [labelled.pixels for labelled in images[:: -(-len(images) // _CALIBRATION)]]
-
-
-def to_onnx(graph: Graph, manifest: Manifest) -> tuple[ExportedGraph, bytes | None]:
-    """Turn a graph into an ONNX model, with the record of its statistics transform.
-
-    The number of images stays free, and so does the length of statistics that grow; the size of
-    the images is fixed.
-
-    Returns:
-        The graph; its part from image to features as an ONNX model, None for a model without
-        statistics.
-    """
-    length = torch.export.Dim('length')
-    inputs = graph.inputs(graph.statistics)
-    lengths = [{graph.growing[name]: length} if name in graph.growing else None for name in inputs]
-    onnx_bytes, features = _trace(graph.module, manifest, inputs, lengths), None
-    if isinstance(graph.module, StatisticsGraph):
-        both = Extractor(onnx.load_from_string(onnx_bytes))
-        onnx_bytes = _extract(both, ['image', *inputs], _OUTPUTS)
-        features = _extract(both, ['image'], _FEATURES)
-    return ExportedGraph(onnx_bytes, _transform_record(onnx_bytes, graph.transform)), features
-
-
-def _transform_record(
-    onnx_bytes: bytes, transform: NamedTransform | None
-) -> TransformRecord | None:
-    if transform is None:
-        return None
-    onnx_graph = OnnxGraph(onnx_bytes)
-    constants = {
-        key: onnx_graph.find_constant(array) for key, array in transform.constants.items()
-    }
-    return TransformRecord(
-        name=transform.name, parameters=transform.parameters, constants=constants
-    )
-
-
-def _trace(
-    module: nn.Module,
-    manifest: Manifest,
-    statistics: Mapping[str, torch.Tensor],
-    lengths: Sequence[Any],
-) -> bytes:
-    """Trace a module once, to an ONNX model that gives its features, too, if it has some."""
-    example = torch.zeros(2, manifest.image.height, manifest.image.width, 3, dtype=torch.uint8)
-    function: Callable[..., Any] = module
-    outputs = _OUTPUTS
-    if isinstance(module, StatisticsGraph):
-        function, outputs = module.with_features, [*_OUTPUTS, *_FEATURES]
-    program = torch.onnx.export(
-        _Listed(function, module).eval(),
-        (example, *statistics.values()),
-        input_names=['image', *statistics],
-        output_names=outputs,
-        dynamic_shapes=(({0: torch.export.Dim('N')}, *lengths),),
-        opset_version=OPSET,
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
-    assert program is not None
-    model = program.model_proto
-    model.producer_name = _PRODUCER
-    # Stack traces with paths of this machine are of no use on a robot.
-    parts = model.graph
-    for part in (
-        model,
-        parts,
-        *parts.node,
-        *parts.initializer,
-        *parts.value_info,
-        *parts.input,
-        *parts.output,
-    ):
-        del part.metadata_props[:]
-    return bytes(model.SerializeToString())
-
-
-def _extract(extractor: Extractor, inputs: list[str], outputs: list[str]) -> bytes:
-    """The part of an ONNX model that some of its outputs need."""
-    model = extractor.extract_model(inputs, outputs)
-    model.producer_name = _PRODUCER
-    model.graph.name = extractor.graph.name
-    return bytes(model.SerializeToString())
-
-
-class _Listed(nn.Module):
-    """Calls a function of any number of tensors, as torch.export needs it.
-
-    Attributes:
-        module: Holds the function's weights.
-    """
-
-    def __init__(self, function: Callable[..., Any], module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-        self._function = function
-
-    def forward(self, *tensors: torch.Tensor) -> Any:
-        """Call it."""
-        return self._function(*tensors)
 
 
 def check_parity(

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from adet_core.image import ImageArray
 from adet_core.io.labelled import LabelledImage
 from adet_core.prediction import Prediction
-from adet_core.progress import ProgressCallback
+from adet_core.progress import ProgressCallback, silent
 
 CHECKPOINT_FOLDER = 'checkpoint'
 LOGS_FOLDER = 'logs'
@@ -83,7 +83,10 @@ def fit(
 
 
 def predict(
-    module: Any, images: Sequence[ImageArray], progress: ProgressCallback, stage: str
+    module: Any,
+    images: Sequence[ImageArray],
+    progress: ProgressCallback = silent,
+    stage: str = '',
 ) -> Prediction:
     """The trained module's own raw prediction, one image at a time as the detector runs.
 

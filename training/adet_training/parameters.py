@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 import math
 from pathlib import Path
 import re
@@ -205,6 +205,12 @@ def read_settings(path: Path) -> dict[str, Any]:
         msg = f'{path}: expected a mapping of hyper-parameters to values'
         raise ConfigError(msg)
     return values
+
+
+def plain(parameters: Parameters) -> dict[str, Any]:
+    """Hyper-parameters as YAML and JSON can hold them."""
+    values = asdict(parameters)
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
 
 
 def make_parameters(kind: type[P], values: Mapping[str, Any]) -> P:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,6 @@ from adet_core.bundle import (
     DatasetInfo,
     Golden,
     GOLDEN_FILE,
-    ImageSpec,
     KNOWN_IMAGES_FILE,
     KnownImages,
     MADE_UP_FILE,
@@ -38,9 +37,8 @@ from adet_core.bundle import (
 from adet_core.errors import DatasetError
 from adet_core.folder import readable_name
 from adet_core.io.labelled import LabelledImage
-from adet_core.made_up import draw_defects, MadeUpDefects
+from adet_core.made_up import DEFECTS_PER_IMAGE, draw_defects, MadeUpDefects
 from adet_core.operating_point import doubts
-from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 from adet_core.run_folders import BUNDLE_FOLDER, new_run_folder
 from adet_core.thresholds import Thresholds
@@ -53,9 +51,10 @@ from adet_training.dataset import Category, load_category
 from adet_training.fit import LOGS_FOLDER, predict
 from adet_training.hold_out import hold_out
 from adet_training.models import load_adapter
-from adet_training.parameters import check, make_parameters, Parameters
+from adet_training.parameters import check, make_parameters, Parameters, plain
+from adet_training.predictor import draft_manifest, Predictor
 from adet_training.results import write_test_result
-from adet_training.versions import library_versions
+from adet_training.trace import Traced
 
 PARAMETERS_FILE = Path('param', 'best_params.yaml')
 _GOLDEN_PER_CLASS = 2
@@ -107,6 +106,8 @@ class Run:
         unmatched_masks: Masks without an image; the warnings name them.
         unfit_masks: Masks that cannot be read or do not fit their images; the warnings name them.
         warnings: What makes the metrics or the threshold doubtful, one line each.
+        traced: The graph that predicted the test images, for the export; None where the module
+            itself did.
     """
 
     folder: Path
@@ -116,6 +117,7 @@ class Run:
     unmatched_masks: int
     unfit_masks: int
     warnings: Sequence[str]
+    traced: Traced | None = None
 
 
 def train(
@@ -172,7 +174,8 @@ class _Training:
         self._adapter.fit(module, self._to_learn, folder, self._parameters, log.report)
         fit_seconds = time.perf_counter() - start
 
-        predict_all = partial(_predict, module, progress=log.report)
+        predictor = self._predictor(module, log.report)
+        predict_all = partial(_predict, predictor, progress=log.report)
         tested = predict_all(self._data.test, stage='testing')
         held_out = predict_all(self._to_learn.held_out, stage='calibrating')
         normals = _normals(tested, held_out)
@@ -183,9 +186,9 @@ class _Training:
             tested,
             held_out,
             labelled=labelled,
-            made_up=_made_up_scores(module, defects, normals, log.report),
+            made_up=_made_up_scores(predictor, defects, normals, log.report),
             changed=_changed_scores(
-                module, normals_to_calibrate(tested, held_out, labelled=labelled), log.report
+                predictor, normals_to_calibrate(tested, held_out, labelled=labelled), log.report
             )
             if self._parameters.robust
             else None,
@@ -199,7 +202,7 @@ class _Training:
         inspected = tested or held_out
         assert inspected is not None
         contents: dict[str, Content] = {
-            **model_contents(self._adapter, module, _golden(inspected)),
+            **model_contents(self._adapter, module, _golden(inspected, module)),
             NORMALS_FILE: partial(write_arrays, arrays={'images': normals}),
             MADE_UP_FILE: partial(write_arrays, arrays=defects._asdict()),
             KNOWN_IMAGES_FILE: partial(_write_known, to_learn=self._to_learn),
@@ -208,11 +211,6 @@ class _Training:
         log.write(
             f'bundle {bundle.bundle_id}, threshold {manifest.image_threshold}, {manifest.metrics}'
         )
-        return self._run(folder, bundle, fit_seconds, doubtful)
-
-    def _run(
-        self, folder: Path, bundle: Bundle, fit_seconds: float, doubtful: Sequence[str]
-    ) -> Run:
         # Without the images themselves, which may fill the memory.
         data = self._data
         return Run(
@@ -223,6 +221,19 @@ class _Training:
             data.unmatched_masks,
             data.unfit_masks,
             [*self._warnings, *doubtful],
+            predictor.traced,
+        )
+
+    def _predictor(self, module: Any, progress: ProgressCallback) -> Predictor:
+        """What predicts all images that were not fitted, and the made-up defects."""
+        images = [one.pixels for one in (*self._data.test, *self._to_learn.held_out)]
+        return Predictor(
+            self._adapter,
+            module,
+            self._draft(),
+            images,
+            count=len(images) + _NORMALS * DEFECTS_PER_IMAGE,
+            progress=progress,
         )
 
     def _open_log(self, folder: Path) -> _Log:
@@ -238,21 +249,24 @@ class _Training:
         return log
 
     def _manifest(self, thresholds: Thresholds, tested: Tested | None) -> Manifest:
-        config, size = self._config, self._parameters.image_size
-        mean, std = self._adapter.normalisation(self._backbone)
-        return Manifest(
-            model=config.model,
-            category=config.category,
-            created=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-            image=ImageSpec(height=size, width=size, mean=mean, std=std),
-            backbone=self._backbone.spec if self._backbone else None,
-            hyper_parameters={**plain(self._parameters), 'seed': config.seed},
+        return replace(
+            self._draft(),
             image_threshold=thresholds.image,
             pixel_threshold=thresholds.pixel,
             score_range=thresholds.score_range,
             dataset=_dataset_info(self._data, self._to_learn),
             metrics=test_metrics(tested, thresholds.image.value) if tested else {},
-            versions=library_versions('anomalib', 'torch', 'timm', 'numpy', 'cv2'),
+        )
+
+    def _draft(self) -> Manifest:
+        config = self._config
+        return draft_manifest(
+            self._adapter,
+            self._parameters,
+            self._backbone,
+            model=config.model,
+            category=config.category,
+            seed=config.seed,
         )
 
 
@@ -315,12 +329,16 @@ class _Log:
 
 
 def _predict(
-    module: Any, images: Sequence[LabelledImage], *, progress: ProgressCallback, stage: str
+    predictor: Predictor,
+    images: Sequence[LabelledImage],
+    *,
+    progress: ProgressCallback,
+    stage: str,
 ) -> Tested | None:
     if not images:
         return None
     pixels = [labelled.pixels for labelled in images]
-    return Tested(images, predict(module, pixels, progress, stage))
+    return Tested(images, predictor(pixels, progress, stage))
 
 
 def _dataset_info(data: Category, to_learn: FitData) -> DatasetInfo:
@@ -373,24 +391,24 @@ def _normals(tested: Tested | None, held_out: Tested | None) -> npt.NDArray[np.u
 
 
 def _made_up_scores(
-    module: Any,
+    predictor: Predictor,
     defects: MadeUpDefects,
     normals: npt.NDArray[np.uint8],
     progress: ProgressCallback,
 ) -> dict[str, tuple[float, ...]]:
-    """What the trained module says of made-up defects, by strength; nothing without normals."""
+    """What the model says of made-up defects, by strength; nothing without normals."""
     if not len(normals):
         return {}
     pasted = [defects.pasted(normals, index) for index in range(len(defects.normal))]
-    return defects.by_strength(predict(module, pasted, progress, 'made-up defects').scores)
+    return defects.by_strength(predictor(pasted, progress, 'made-up defects').scores)
 
 
 def _changed_scores(
-    module: Any, normals: Sequence[LabelledImage], progress: ProgressCallback
+    predictor: Predictor, normals: Sequence[LabelledImage], progress: ProgressCallback
 ) -> npt.NDArray[np.float32]:
     """The highest raw score of each image under all `CHANGES`, float32 ``(N,)``."""
     scores = [
-        predict(module, [change(one.pixels) for one in normals], progress, f'changed: {name}')[0]
+        predictor([change(one.pixels) for one in normals], progress, f'changed: {name}').scores
         for name, change in CHANGES.items()
     ]
     highest: npt.NDArray[np.float32] = np.max(scores, axis=0)
@@ -405,21 +423,12 @@ def _write_known(file: IO[bytes], *, to_learn: FitData) -> None:
     file.write(known.to_json())
 
 
-def _golden(inspected: Tested) -> Golden:
-    """A few images of each class with the trained module's predictions."""
-    images, prediction = inspected
+def _golden(inspected: Tested, module: Any) -> Golden:
+    """A few images of each class with the trained module's own predictions."""
     chosen = [
         index
         for label in (False, True)
         for index in np.flatnonzero(inspected.labels == label)[:_GOLDEN_PER_CLASS].tolist()
     ]
-    return Golden(
-        images=np.stack([images[index].pixels for index in chosen]),
-        prediction=Prediction(prediction.scores[chosen], prediction.maps[chosen]),
-    )
-
-
-def plain(parameters: Parameters) -> dict[str, Any]:
-    """Hyper-parameters as YAML and JSON can hold them."""
-    values = asdict(parameters)
-    return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
+    images = np.stack([inspected.images[index].pixels for index in chosen])
+    return Golden(images, predict(module, list(images)))

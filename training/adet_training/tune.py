@@ -36,12 +36,12 @@ from adet_core.run_folders import new_run_folder
 from adet_training.adapter import AnyAdapter, FitData
 from adet_training.backbone import hash_file, name_backbone
 from adet_training.dataset import Category, load_category
-from adet_training.fit import predict
 from adet_training.hold_out import hold_out
 from adet_training.models import load_adapter
-from adet_training.parameters import check, make_parameters, Parameters
+from adet_training.parameters import check, make_parameters, Parameters, plain
+from adet_training.predictor import draft_manifest, Predictor
 from adet_training.search_space import read_search_space, Space, suggest
-from adet_training.train import PARAMETERS_FILE, plain, split, TrainConfig
+from adet_training.train import PARAMETERS_FILE, split, TrainConfig
 
 SEARCH_SPACE_FILE = Path('param', 'search_space.yaml')
 TRIALS_FILE = Path('param', 'trials.csv')
@@ -228,7 +228,22 @@ class _Trials:
 
         with tempfile.TemporaryDirectory(prefix='adet_tune_') as folder:
             adapter.fit(module, to_learn, Path(folder), parameters, progress)
-        scores = predict(module, images, progress, 'testing').scores
+        predictor = Predictor(
+            adapter,
+            module,
+            draft_manifest(
+                adapter,
+                parameters,
+                backbone,
+                model=base.model,
+                category=base.category,
+                seed=base.seed,
+            ),
+            images,
+            count=len(images),
+            progress=progress,
+        )
+        scores = predictor(images, progress, 'testing').scores
         value = auroc(scores, np.array(labels))
         assert value is not None
         return value

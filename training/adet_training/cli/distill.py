@@ -11,6 +11,7 @@ from typing import Any
 from adet_core.cli.arguments import add_max_megapixels, count
 from adet_core.cli.next_command import next_command
 from adet_core.progress import progress_bars
+from adet_training.cli.loading import loading_libraries
 from adet_training.cli.options import add_backbone_weights, add_seed
 from adet_training.parameters import DEFAULT_BACKBONE, usual_layers
 
@@ -66,11 +67,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     from adet_training.quiet import quiet_libraries
 
     with progress_bars() as progress, quiet_libraries():
-        progress('loading libraries', 0, 1)
-        from adet_training.backbone import load_backbone
-        from adet_training.distill import distill_file
-
-        progress('loading libraries', 1, 1)
+        with loading_libraries(progress):
+            from adet_training.backbone import load_backbone
+            from adet_training.distill import distill_file
         usual = usual_layers(arguments.backbone)
         layers = arguments.layers.split(',') if arguments.layers else usual[1:]
         weights, seed = arguments.backbone_weights, arguments.seed

@@ -10,6 +10,7 @@ from typing import Any, TYPE_CHECKING
 
 from adet_core.cli.next_command import next_command
 from adet_core.progress import progress_bars
+from adet_training.cli.loading import loading_libraries
 from adet_training.cli.options import add_training, settings_of, training_config
 from adet_training.cli.outcome import outcome_lines, outcome_of
 
@@ -32,13 +33,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     from adet_training.quiet import quiet_libraries
 
     with progress_bars() as progress, quiet_libraries():
-        progress('loading libraries', 0, 1)
-        from adet_training.export import export
-        from adet_training.train import train
-
-        progress('loading libraries', 1, 1)
+        with loading_libraries(progress):
+            from adet_training.export import export
+            from adet_training.train import train
         finished = train(training_config(arguments, settings), progress=progress)
-        export(finished.bundle, progress=progress)
+        export(finished.bundle, traced=finished.traced, progress=progress)
     return summary(finished, arguments)
 
 

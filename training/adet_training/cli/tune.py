@@ -12,6 +12,7 @@ from typing import Any
 from adet_core.cli.next_command import next_command
 from adet_core.progress import progress_bars
 from adet_training.cli import train as train_command
+from adet_training.cli.loading import loading_libraries
 from adet_training.cli.options import add_training, settings_of, training_config
 
 HELP = 'search for good hyper-parameters, then train with the best ones'
@@ -51,13 +52,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     from adet_training.quiet import quiet_libraries
 
     with progress_bars() as progress, quiet_libraries():
-        progress('loading libraries', 0, 1)
-        from adet_training.export import export
-        from adet_training.search_space import default_search_space
-        from adet_training.train import PARAMETERS_FILE, train
-        from adet_training.tune import tune, TuneConfig
-
-        progress('loading libraries', 1, 1)
+        with loading_libraries(progress):
+            from adet_training.export import export
+            from adet_training.search_space import default_search_space
+            from adet_training.train import PARAMETERS_FILE, train
+            from adet_training.tune import tune, TuneConfig
         base = training_config(arguments, settings)
         config = TuneConfig(
             base=base,
@@ -77,7 +76,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             return {**result, 'next': following}
         best = replace(base, settings=tuned.best_parameters)
         finished = train(best, folder=tuned.folder, progress=progress)
-        export(finished.bundle, progress=progress)
+        export(finished.bundle, traced=finished.traced, progress=progress)
     return {**result, **train_command.summary(finished, arguments)}
 
 

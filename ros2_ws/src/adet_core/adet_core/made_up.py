@@ -25,6 +25,7 @@ Images = Sequence[ImageArray] | ImageArray
 STRENGTHS: Mapping[str, float] = {'faint': 0.1, 'clear': 0.25, 'strong': 0.5}
 # With 20 normal images, 180 in all: a loss of 3 % of them is seen, and they cost seconds.
 PER_STRENGTH = 3
+DEFECTS_PER_IMAGE = len(STRENGTHS) * PER_STRENGTH
 # The paper's: a patch of this share of the image, or a scar of these shares of its edge.
 _PATCH_AREA = (0.02, 0.15)
 _SCAR_WIDTH, _SCAR_LENGTH = (0.01, 0.06), (0.05, 0.12)

@@ -1,0 +1,113 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Predictions through the graph, and how many threads there are for them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_models import Train
+
+from adet_core.progress import silent
+
+pytestmark = pytest.mark.training
+
+
+def test_many_images_go_through_the_graph_and_few_through_the_module(
+    trained: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adet_training import predictor
+    from adet_training.fit import predict
+    from adet_training.models import load_adapter
+
+    made = trained('padim')
+    manifest = made.run.bundle.manifest
+    images = list(made.run.bundle.golden().images)
+    values = (load_adapter('padim'), made.module, manifest, images)
+    few = predictor.Predictor(*values, count=len(images))
+    assert few.traced is None
+
+    monkeypatch.setattr(predictor, '_WORTH_A_GRAPH', 1)
+    stages: list[Any] = []
+    many = predictor.Predictor(*values, count=4, progress=lambda *told: stages.append(told))
+    assert many.traced is not None
+    assert stages[-1] == ('tracing the graph', 1, 1)
+    own = predict(made.module, images)
+    for found in (few(images, silent, 'testing'), many(images, silent, 'testing')):
+        np.testing.assert_allclose(found.scores, own.scores, rtol=1e-4)
+        np.testing.assert_allclose(found.maps, own.maps, rtol=1e-3, atol=1e-3)
+
+
+def test_a_graph_that_differs_from_the_module_predicts_nothing(
+    trained: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adet_core.inference.onnxruntime import OnnxRuntimeBackend
+    from adet_core.prediction import Prediction
+    from adet_training import predictor
+    from adet_training.models import load_adapter
+
+    made = trained('padim')
+    images = list(made.run.bundle.golden().images)
+    run = OnnxRuntimeBackend.run
+
+    def wrong(backend: OnnxRuntimeBackend, image: Any) -> Prediction:
+        found = run(backend, image)
+        return Prediction(found.scores * 1.01, found.maps)
+
+    monkeypatch.setattr(predictor, '_WORTH_A_GRAPH', 1)
+    monkeypatch.setattr(OnnxRuntimeBackend, 'run', wrong)
+    values = (load_adapter('padim'), made.module, made.run.bundle.manifest, images)
+    assert predictor.Predictor(*values, count=4).traced is None
+
+
+def statistics(path: Path, busy: tuple[int, int]) -> None:
+    """What Linux says of two cores that were busy for so many hundredths of a second."""
+    lines = [f'cpu{number} {ticks} 0 0 9 9 0 0 0 0 0' for number, ticks in enumerate(busy)]
+    path.write_text('\n'.join(['cpu  0 0 0 0', *lines, 'cpu9 5 5', 'ctxt 3']))
+
+
+@pytest.mark.parametrize(
+    ('busy', 'own', 'idle'),
+    [((0, 0), 0.0, 2), ((1000, 0), 0.0, 1), ((1000, 1000), 0.0, 1), ((1000, 0), 10.0, 2)],
+)
+def test_cores_that_others_keep_busy_get_no_threads(
+    busy: tuple[int, int], own: float, idle: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adet_training import cores
+
+    times = iter([(0.0, 0.0), (10.0, own)])
+    file = tmp_path / 'stat'
+    monkeypatch.setattr(cores, '_STATISTICS', file)
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {0, 1})
+    monkeypatch.setattr(cores, '_times', lambda: next(times))
+    statistics(file, (0, 0))
+    watch = cores.IdleCores()
+    statistics(file, busy)
+    assert watch.count() == idle
+
+
+def test_where_nobody_tells_all_cores_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adet_training import cores
+
+    monkeypatch.setattr(cores, '_STATISTICS', tmp_path / 'missing')
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {0, 1, 2})
+    assert cores.IdleCores().count() == 3
+
+
+def test_threads_that_somebody_chose_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from adet_training.cores import limit_threads
+
+    told: list[int] = []
+    monkeypatch.setattr(torch, 'set_num_threads', told.append)
+    limit_threads(3)
+    monkeypatch.delenv('OMP_NUM_THREADS')
+    limit_threads(1)
+    assert told == [1]

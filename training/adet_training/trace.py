@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a graph in torch to the same graph in ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import onnx
+from onnx.utils import Extractor
+import torch
+from torch import nn
+
+from adet_core.bundle import ExportedGraph, Manifest, TransformRecord
+from adet_core.inference.onnx_graph import OnnxGraph
+from adet_core.models.statistics_model import NamedTransform
+from adet_training.adapter import Graph, StatisticsGraph
+
+OPSET = 18
+_PRODUCER = 'adet'
+_OUTPUTS, _FEATURES = ['score', 'anomaly_map'], ['features']
+
+
+class Traced(NamedTuple):
+    """A graph in ONNX.
+
+    Attributes:
+        exported: From image to score and map, with the record of its statistics transform.
+        features: Its part from image to features as an ONNX model; None for a model without
+            statistics.
+    """
+
+    exported: ExportedGraph
+    features: bytes | None
+
+
+def to_onnx(graph: Graph, manifest: Manifest) -> Traced:
+    """Turn a graph into an ONNX model.
+
+    The number of images stays free, and so does the length of statistics that grow; the size of
+    the images is fixed.
+    """
+    length = torch.export.Dim('length')
+    inputs = graph.inputs(graph.statistics)
+    lengths = [{graph.growing[name]: length} if name in graph.growing else None for name in inputs]
+    onnx_bytes, features = _trace(graph.module, manifest, inputs, lengths), None
+    if isinstance(graph.module, StatisticsGraph):
+        both = Extractor(onnx.load_from_string(onnx_bytes))
+        onnx_bytes = _extract(both, ['image', *inputs], _OUTPUTS)
+        features = _extract(both, ['image'], _FEATURES)
+    return Traced(
+        ExportedGraph(onnx_bytes, transform_record(onnx_bytes, graph.transform)), features
+    )
+
+
+def transform_record(
+    onnx_bytes: bytes, transform: NamedTransform | None
+) -> TransformRecord | None:
+    """Where a graph holds the constants of its statistics transform; None without one."""
+    if transform is None:
+        return None
+    onnx_graph = OnnxGraph(onnx_bytes)
+    constants = {
+        key: onnx_graph.find_constant(array) for key, array in transform.constants.items()
+    }
+    return TransformRecord(
+        name=transform.name, parameters=transform.parameters, constants=constants
+    )
+
+
+def _trace(
+    module: nn.Module,
+    manifest: Manifest,
+    statistics: Mapping[str, torch.Tensor],
+    lengths: Sequence[Any],
+) -> bytes:
+    """Trace a module once, to an ONNX model that gives its features, too, if it has some."""
+    example = torch.zeros(2, manifest.image.height, manifest.image.width, 3, dtype=torch.uint8)
+    function: Callable[..., Any] = module
+    outputs = _OUTPUTS
+    if isinstance(module, StatisticsGraph):
+        function, outputs = module.with_features, [*_OUTPUTS, *_FEATURES]
+    program = torch.onnx.export(
+        _Listed(function, module).eval(),
+        (example, *statistics.values()),
+        input_names=['image', *statistics],
+        output_names=outputs,
+        dynamic_shapes=(({0: torch.export.Dim('N')}, *lengths),),
+        opset_version=OPSET,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    assert program is not None
+    model = program.model_proto
+    model.producer_name = _PRODUCER
+    # Stack traces with paths of this machine are of no use on a robot.
+    parts = model.graph
+    for part in (
+        model,
+        parts,
+        *parts.node,
+        *parts.initializer,
+        *parts.value_info,
+        *parts.input,
+        *parts.output,
+    ):
+        del part.metadata_props[:]
+    return bytes(model.SerializeToString())
+
+
+def _extract(extractor: Extractor, inputs: list[str], outputs: list[str]) -> bytes:
+    """The part of an ONNX model that some of its outputs need."""
+    model = extractor.extract_model(inputs, outputs)
+    model.producer_name = _PRODUCER
+    model.graph.name = extractor.graph.name
+    return bytes(model.SerializeToString())
+
+
+class _Listed(nn.Module):
+    """Calls a function of any number of tensors, as torch.export needs it.
+
+    Attributes:
+        module: Holds the function's weights.
+    """
+
+    def __init__(self, function: Callable[..., Any], module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self._function = function
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        """Call it."""
+        return self._function(*tensors)
