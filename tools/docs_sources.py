@@ -216,6 +216,8 @@ _KINDS = {
 _NODES = {
     'detector': '<model>_detector',
     'image_topic': '<model>_detector',
+    'inspect_services': '<model>_detector',
+    'result_topics': '<model>_detector',
     'diagnostics': 'every node',
 }
 _PROFILE = re.compile(r'qos\.(\w+)')
@@ -243,7 +245,7 @@ def _endpoint(call: ast.Call, kind: str, path: Path, tree: ast.Module) -> Endpoi
     first = 1 if kind == 'action' else 0
     imported = {
         alias.asname or alias.name: f'{node.module.replace(".", "/")}/{alias.name}'
-        for node in tree.body
+        for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
     }

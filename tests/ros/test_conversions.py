@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,14 +18,16 @@ from std_msgs.msg import Header
 from adet import conversions
 from adet.conversions import (
     proven_encodings,
+    to_detections,
     to_image,
     to_image_message,
     to_result,
-    to_retrain_result,
 )
+from adet.retrain_conversions import to_retrain_result
 from adet_core.bundle import Figures
 from adet_core.image import ENCODINGS
 from adet_core.inference.detector import Inspection
+from adet_core.scoring import Region
 
 
 def test_all_figures_of_a_retraining_are_in_its_result():
@@ -51,6 +54,36 @@ def test_all_figures_of_a_retraining_are_in_its_result():
 def test_a_result_has_its_p_value():
     inspection = Inspection(1.0, 0.5, 2.0, False, False, (), np.zeros((2, 2)), 'b', 3.0, 0.25)
     assert to_result(inspection, 'padim', Header()).p_value == 0.25
+
+
+class Message:
+    """As rosidl makes them: fields by name, made when they are first used."""
+
+    def __init__(self, **fields):
+        self.__dict__.update(fields)
+
+    def __getattr__(self, name):
+        self.__dict__[name] = made = [] if name == 'detections' else Message()
+        return made
+
+
+def test_regions_become_detections_of_vision_msgs(monkeypatch):
+    for name in ('Detection2D', 'Detection2DArray', 'ObjectHypothesisWithPose'):
+        monkeypatch.setattr(conversions, name, Message, raising=False)
+    manifest = SimpleNamespace(
+        pixel_threshold=SimpleNamespace(value=4.0), score_range=SimpleNamespace(span=8.0)
+    )
+    regions = (Region(10, 20, 5, 8, 6.0), Region(0, 0, 1, 1, 4.0))
+    inspection = Inspection(9.0, 1.0, 2.0, True, False, regions, np.zeros((2, 2)), 'b', 3.0)
+    header = Header(frame_id='lens')
+    found = to_detections(inspection, manifest, header)
+    assert found.header == header
+    first, second = found.detections
+    center, box = first.bbox.center.position, first.bbox
+    assert (center.x, center.y, box.size_x, box.size_y) == (12.5, 24.0, 5.0, 8.0)
+    assert first.results[0].hypothesis.class_id == 'anomaly'
+    scores = [one.results[0].hypothesis.score for one in (first, second)]
+    assert scores == pytest.approx([0.75, 0.5])
 
 
 class Bridge:

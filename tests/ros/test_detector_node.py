@@ -105,18 +105,15 @@ def test_colour_order_matters_and_is_respected(ros, deployed, image):
 
 
 def test_stamp_and_frame_are_copied_to_result_map_and_overlay(ros, deployed, image):
-    ros.detector(deployed)
+    node = ros.detector(deployed)
     people = qos.newest_only()
     heard = [
         ros.hear(AnomalyResult, 'padim/result'),
         ros.hear(ImageMessage, 'padim/anomaly_map', people),
         ros.hear(ImageMessage, 'padim/overlay', people),
     ]
-    node = ros._nodes[0]
-    ros.until(
-        lambda: node._maps.get_subscription_count() and node._overlays.get_subscription_count(),
-        'subscriptions',
-    )
+    topics = ('padim/anomaly_map', 'padim/overlay')
+    ros.until(lambda: all(node.count_subscribers(topic) for topic in topics), 'subscriptions')
     ros.publisher(ImageMessage, 'image_raw').publish(message_of(image, 123_456_789_012, 'lens'))
     ros.until(lambda: all(heard), 'result, map and overlay')
     for messages in heard:

@@ -263,6 +263,7 @@ def test_what_is_chosen_of_itself_can_be_chosen(tmp_path):
 
     assert parameters() == ('every', 'padim', True, '')
     # Or the source would wait for ever for an image that was left out.
+    assert parameters(frames='on_demand')[:2] == ('on_demand', '')
     assert parameters(frames='latest') == ('latest', '', True, '')
     assert parameters(frames='latest', wait_for='vae')[:2] == ('latest', 'vae')
     assert parameters(wait_for='', expect_info='false') == ('every', '', False, '')

@@ -1,17 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""The only file that knows both messages and adet_core's values."""
+"""Messages and adet_core's values; those of a retraining are in `adet.retrain_conversions`."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
 import math
 import sys
 from typing import Any
 
-from adet_interfaces.action import Retrain
-from adet_interfaces.msg import AnomalyResult, ImageInfo, Recorded, Region, RetrainFigures
+from adet_interfaces.msg import AnomalyResult, ImageInfo, Recorded, Region
 from builtin_interfaces.msg import Time
 import cv2
 import numpy as np
@@ -21,6 +19,7 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
+from adet_core.bundle import Manifest
 from adet_core.image import (
     decode_message,
     ENCODINGS,
@@ -35,7 +34,7 @@ from adet_core.inference.inspection_service import Outcome
 from adet_core.io.folders import readable
 from adet_core.io.sources import Frame
 from adet_core.records import Record, with_verdict
-from adet_core.retraining.child import Goal
+from adet_core.scoring import normalise_score
 
 _NS = 1_000_000_000
 _JPEG_QUALITY = 90
@@ -224,42 +223,25 @@ def to_refusal(outcome: Outcome, model: str, header: Header) -> AnomalyResult:
     )
 
 
-def to_goal(request: Retrain.Goal) -> Goal:
-    """What a client asks for."""
-    return Goal(
-        model=request.model,
-        images=request.images,
-        mode=request.mode,
-        test_dir=request.test_dir,
-        overrides=tuple(request.overrides),
-        category=request.category,
-    )
+def to_detections(inspection: Inspection, manifest: Manifest, header: Header) -> Detection2DArray:
+    """The regions of a verdict, for those that know vision_msgs.
 
-
-def to_retrain_result(result: Mapping[str, Any]) -> Retrain.Result:
-    """What a retraining came to, from what `RetrainProcess.run` returns."""
-    message = Retrain.Result(
-        success=True, message=result['message'], threshold=result['threshold']
-    )
-    if 'images_used' in result:
-        message.images_used = result['images_used']
-        if 'before' in result:
-            message.before = _to_figures(result['before'])
-        message.after = _to_figures(result['after'])
-    return message
-
-
-def _to_figures(values: Mapping[str, Any]) -> RetrainFigures:
-    auroc = values['image_auroc']
-    return RetrainFigures(
-        **{
-            **values,
-            'image_auroc': math.nan if auroc is None else auroc,
-            'made_up_strengths': list(values['made_up']),
-            'made_up': list(values['made_up'].values()),
-            'made_up_caught': list(values['made_up_caught'].values()),
-        }
-    )
+    Each has the class ``anomaly``, and as score its peak from 0 to 1, with 0.5 at the threshold of
+    the map.
+    """
+    threshold, span = manifest.pixel_threshold.value, manifest.score_range.span
+    found = Detection2DArray(header=header)
+    for region in inspection.regions:
+        result = ObjectHypothesisWithPose()
+        result.hypothesis.class_id = 'anomaly'
+        result.hypothesis.score = normalise_score(region.score, threshold, span)
+        detection = Detection2D(header=header, results=[result])
+        detection.bbox.center.position.x = region.x + region.width / 2
+        detection.bbox.center.position.y = region.y + region.height / 2
+        detection.bbox.size_x = float(region.width)
+        detection.bbox.size_y = float(region.height)
+        found.detections.append(detection)
+    return found
 
 
 def to_record(result: AnomalyResult, info: ImageInfo | None, latency_ms: float | None) -> Record:
@@ -277,6 +259,12 @@ def to_record(result: AnomalyResult, info: ImageInfo | None, latency_ms: float |
     return row if result.error else with_verdict(row, result, latency_ms=latency_ms)
 
 
+try:
+    from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
+
+    HAS_VISION_MSGS = True
+except ImportError:
+    HAS_VISION_MSGS = False
 try:
     from cv_bridge import CvBridge
 

@@ -91,6 +91,28 @@ class AdetNode(Node):  # type: ignore[misc]  # rclpy is untyped
     def stop(self) -> None:
         """End threads and close files; called once, before the node is destroyed."""
 
+    async def in_thread(self, work: Callable[[], T], name: str) -> T:
+        """Await long work of a callback in a thread, as the executor has to go on.
+
+        Args:
+            work: What it raises is raised here.
+            name: Of the thread.
+        """
+        executor = self.executor
+        ended: Any = Future(executor=executor)
+
+        def do() -> None:
+            try:
+                ended.set_result(work())
+            except Exception as error:  # noqa: BLE001 - handed to who awaits it
+                ended.set_exception(error)
+            # A waiting coroutine is only looked at when something wakes the executor.
+            executor.wake()
+
+        threading.Thread(target=do, name=name, daemon=True).start()
+        done: T = await ended
+        return done
+
     def declare_one(self, name: str, default: Any, descriptor: ParameterDescriptor) -> Any:
         """Declare one parameter and read it.
 

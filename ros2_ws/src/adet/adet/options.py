@@ -211,10 +211,10 @@ class DetectorOptions(DetectorChoices):
     bundle: str = option("bundle folder; empty: the model's own under models_root", default='')
     frames: str = option(
         'latest: an image that comes too soon replaces the one that waits; '
-        'every: none is dropped, whoever publishes must wait. The launch file sets every for a '
-        'folder or video',
+        'every: none is dropped, whoever publishes must wait; on_demand: an image is inspected '
+        'when a service asks for it. The launch file sets every for a folder or video',
         default='latest',
-        choices=('latest', 'every'),
+        choices=('latest', 'every', 'on_demand'),
     )
 
 
@@ -255,9 +255,10 @@ class InspectOptions(SourceChoices, DetectorChoices, RunChoices):
     )
     frames: str = option(
         'latest: an image that comes too soon replaces the one that waits; every: none is '
-        'dropped, whoever publishes must wait; auto: every for what has an end',
+        'dropped, whoever publishes must wait; on_demand: an image is inspected when a service '
+        'asks for it; auto: every for what has an end, else latest',
         default='auto',
-        choices=('auto', 'latest', 'every'),
+        choices=('auto', 'latest', 'every', 'on_demand'),
     )
     wait_for: str = option(
         'models, separated by commas, whose rows image_source waits for; empty: nobody; auto: '

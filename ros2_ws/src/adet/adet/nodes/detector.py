@@ -7,36 +7,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 import sys
-import threading
 from typing import Any
 
-from adet_interfaces.msg import AnomalyResult
 from adet_interfaces.srv import LoadBundle, MarkResult
 import cv2
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.parameter import Parameter
-from rclpy.task import Future
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
-from adet import qos, runner
+from adet import runner
 from adet.conversions import (
     to_arrived,
-    to_compressed_message,
-    to_image_message,
     to_nanoseconds,
-    to_refusal,
-    to_result,
 )
 from adet.diagnostics import Diagnostics, Health
 from adet.image_topic import ImageTopic
+from adet.inspect_services import InspectServices
 from adet.node import WorkerNode
 from adet.options import DetectorOptions
+from adet.result_topics import ResultTopics
 from adet_core.errors import AdetError, BackendError, ConfigError
 from adet_core.image import set_max_megapixels
 from adet_core.inference.detector import Detector
-from adet_core.inference.inspection_service import InspectionService, Outcome
+from adet_core.inference.image_queue import Arrived
+from adet_core.inference.inspection_service import InspectionService
 from adet_core.inference.recent_images import RecentImages
 from adet_core.models.names import deployed_folder, FOLDERS
 from adet_core.paths import user_path
@@ -90,10 +86,11 @@ class DetectorNode(WorkerNode):
         self._say_backend(
             f'bundle {detector.bundle.bundle_id} of {detector.bundle.folder}', detector
         )
-        self.start(lambda: self._service.run(self._tell_outcome))
+        self.start(lambda: self._service.run(self._results.publish))
 
     def stop(self) -> None:
         """See `WorkerNode.stop`; what is being stored is finished."""
+        self._inspecting.close()
         self._service.stop()
         super().stop()
         self._service.close()
@@ -114,14 +111,7 @@ class DetectorNode(WorkerNode):
         )
 
     def _make_topics(self, every: bool) -> None:
-        results, people = qos.every_frame(), qos.newest_only()
-        self._results = self.create_publisher(AnomalyResult, f'{self._model}/result', results)
-        self._maps = self.create_publisher(ImageMessage, f'{self._model}/anomaly_map', people)
-        self._overlays = self.create_publisher(ImageMessage, f'{self._model}/overlay', people)
-        # As image_transport has it.
-        self._jpegs = self.create_publisher(
-            CompressedImage, f'{self._model}/overlay/compressed', people
-        )
+        self._results = ResultTopics(self, self._model)
         # In a group of its own: while a bundle is being loaded, images and timers go on.
         self._loading = self.create_service(
             LoadBundle,
@@ -130,17 +120,34 @@ class DetectorNode(WorkerNode):
             callback_group=ReentrantCallbackGroup(),
         )
         self._marking = self.create_service(MarkResult, f'{self._model}/mark', self._on_mark)
+        self._inspecting = InspectServices(
+            self,
+            self._model,
+            self._service,
+            self._to_arrived,
+            self._results.publish,
+            frames=self._options.frames,
+        )
         folder = str(self._service.detector.bundle.folder)
-        levels = _range('uint16_range', self._options.uint16_range)
+        self._levels = _range('uint16_range', self._options.uint16_range)
         self._images = ImageTopic(
             self,
-            lambda message: self._service.submit(to_arrived(message, levels)),
+            self._on_image,
             reliability=self._options.reliability,
             transport=self._options.image_transport,
             every=every,
             timeout_s=0.0 if every else self._options.image_timeout,
         )
         self._diagnostics = Diagnostics(self, self._health, folder)
+
+    def _to_arrived(self, message: ImageMessage | CompressedImage) -> Arrived:
+        return to_arrived(message, self._levels)
+
+    def _on_image(self, message: ImageMessage | CompressedImage) -> None:
+        arrived = self._to_arrived(message)
+        self._inspecting.on_demand.offer(arrived)
+        if self._options.frames != 'on_demand':
+            self._service.submit(arrived)
 
     def _load(self, folder: Path, beside: Detector | None) -> Detector:
         return Detector.load(
@@ -189,52 +196,15 @@ class DetectorNode(WorkerNode):
             self.get_logger().info(f'threshold: {before:g} -> {now:g}')
         return SetParametersResult(successful=True)
 
-    def _tell_outcome(self, outcome: Outcome) -> None:
-        header = outcome.arrived.origin
-        if outcome.inspection is None:
-            self.get_logger().error(outcome.error, throttle_duration_sec=_TELL_S)
-            self._results.publish(to_refusal(outcome, self._model, header))
-            return
-        self._results.publish(to_result(outcome.inspection, self._model, header))
-        self._show(outcome)
-
-    def _show(self, outcome: Outcome) -> None:
-        """Publish what only people look at, if anybody does."""
-        header, inspection = outcome.arrived.origin, outcome.inspection
-        assert inspection is not None
-        assert outcome.image is not None
-        if self._maps.get_subscription_count():
-            self._maps.publish(to_image_message(inspection.anomaly_map, '32FC1', header))
-        raw, jpeg = (
-            publisher.get_subscription_count() for publisher in (self._overlays, self._jpegs)
-        )
-        if not raw and not jpeg:
-            return
-        overlay = outcome.detector.overlay(outcome.image, inspection)
-        if raw:
-            self._overlays.publish(to_image_message(overlay, 'bgr8', header))
-        if jpeg:
-            self._jpegs.publish(to_compressed_message(overlay, header))
-
     async def _on_load_bundle(
         self, request: LoadBundle.Request, response: LoadBundle.Response
     ) -> LoadBundle.Response:
-        """Swap in a thread, as the executor has to go on."""
-        executor = self.executor
-        swapped: Any = Future(executor=executor)
+        def swap() -> tuple[Detector, Detector]:
+            folder = user_path(request.folder, 'folder') if request.folder else None
+            return self._service.swap(folder)
 
-        def swap() -> None:
-            try:
-                folder = user_path(request.folder, 'folder') if request.folder else None
-                swapped.set_result(self._service.swap(folder))
-            except Exception as error:  # noqa: BLE001 - handed to the caller below
-                swapped.set_exception(error)
-            # A waiting coroutine is only looked at when something wakes the executor.
-            executor.wake()
-
-        threading.Thread(target=swap, name='load_bundle', daemon=True).start()
         try:
-            old, new = await swapped
+            old, new = await self.in_thread(swap, 'load_bundle')
         except (AdetError, OSError) as error:
             response.message = str(error)
         else:

@@ -16,10 +16,10 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 
 from adet import runner
-from adet.conversions import to_goal, to_retrain_result
 from adet.diagnostics import Diagnostics, Health
 from adet.node import AdetNode
 from adet.options import RetrainServerOptions
+from adet.retrain_conversions import to_goal, to_retrain_result
 from adet_core.bundle import open_bundle
 from adet_core.errors import AdetError, BundleError, ConfigError, describe, RejectedError
 from adet_core.image import set_max_megapixels
