@@ -130,7 +130,7 @@ def test_who_asks_gets_the_outcome_and_at_the_end_an_error(running: Running) -> 
     running.service.stop()
     running.go_on.set()
     running.until(lambda: len(asked) == 2)
-    assert (asked[1].inspection, asked[1].error) == (None, 'the detector is stopping')
+    assert (asked[1].inspection, asked[1].error) == (None, 'the detector is not active')
     assert [outcome.arrived.stamp_ns for outcome in running.outcomes] == [1]
 
 

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 import logging
 import math
 from pathlib import Path
@@ -98,6 +99,13 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
             for model, bundle in zip(models, _bundles(options, models), strict=True)
         ),
         *([] if topic else [NodeSpec('image_source', 'image_source', source)]),
+    ]
+
+
+def managed(specs: Sequence[NodeSpec], *, autostart: bool) -> list[NodeSpec]:
+    """The nodes of a graph, which begin by themselves or wait for a lifecycle manager."""
+    return [
+        replace(spec, parameters={**spec.parameters, 'autostart': autostart}) for spec in specs
     ]
 
 

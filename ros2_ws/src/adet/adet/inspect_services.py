@@ -14,21 +14,24 @@ from sensor_msgs.msg import Image as ImageMessage
 from adet.conversions import to_nanoseconds, to_result
 from adet.node import AdetNode
 from adet_core.errors import AdetError, ConfigError
-from adet_core.inference.image_queue import Arrived
-from adet_core.inference.inspection_service import InspectionService, Outcome
+from adet_core.inference.image_queue import Arrived, STOPPED
+from adet_core.inference.inspection_service import Outcome
 from adet_core.inference.on_demand import OnDemand
 
 _WAIT_S = 5.0
 
 
 class InspectServices:
-    """``<model>/inspect`` and ``<model>/inspect_now`` of a detector."""
+    """``<model>/inspect`` and ``<model>/inspect_now`` of a detector.
+
+    Attributes:
+        on_demand: Who is asked; None as long as there is nobody.
+    """
 
     def __init__(
         self,
         node: AdetNode,
         model: str,
-        service: InspectionService,
         to_arrived: Callable[[ImageMessage], Arrived],
         publish: Callable[[Outcome], None],
         *,
@@ -39,40 +42,29 @@ class InspectServices:
         Args:
             node: Whose services they are.
             model: Its model name.
-            service: Inspects.
             to_arrived: Reads the image of a request.
             publish: Publishes an outcome as those of the stream are.
             frames: The option of that name. Of a folder, whose images are counted, nothing else
                 is published; on demand, what `inspect_now` finds is the stream.
         """
-        self.on_demand = OnDemand(service)
-        self._node, self._model = node, model
-        self._to_arrived, self._publish, self._frames = to_arrived, publish, frames
+        self.on_demand: OnDemand | None = None
+        self._node, self._model, self._frames = node, model, frames
+        self._to_arrived, self._publish = to_arrived, publish
         # Calls wait for each other in threads of theirs, and hold no image up.
         group = ReentrantCallbackGroup()
-        self._services = [
-            node.create_service(
-                Inspect, f'{model}/inspect', self._on_inspect, callback_group=group
-            ),
-            node.create_service(
-                InspectNow, f'{model}/inspect_now', self._on_inspect_now, callback_group=group
-            ),
-        ]
-
-    def close(self) -> None:
-        """Take the services away; who waits is told."""
-        self.on_demand.stop()
-        for service in self._services:
-            self._node.destroy_service(service)
+        node.create_service(Inspect, f'{model}/inspect', self._on_inspect, callback_group=group)
+        node.create_service(
+            InspectNow, f'{model}/inspect_now', self._on_inspect_now, callback_group=group
+        )
 
     async def _on_inspect(
         self, request: Inspect.Request, response: Inspect.Response
     ) -> Inspect.Response:
-        def inspect() -> Outcome:
+        def inspect(on_demand: OnDemand) -> Outcome:
             if request.publish and self._frames == 'every':
                 msg = 'publish: the rows of a folder are those of its images alone; leave it out'
                 raise ConfigError(msg)
-            return self.on_demand.inspect(self._to_arrived(request.image))
+            return on_demand.inspect(self._to_arrived(request.image))
 
         return await self._answer(response, inspect, publish=request.publish)
 
@@ -82,16 +74,19 @@ class InspectServices:
         not_before, timeout_s = to_nanoseconds(request.not_before), request.timeout or _WAIT_S
         return await self._answer(
             response,
-            lambda: self.on_demand.inspect_newest(not_before, timeout_s),
+            lambda on_demand: on_demand.inspect_newest(not_before, timeout_s),
             # Whatever arrives is published by itself otherwise.
             publish=self._frames == 'on_demand',
         )
 
     async def _answer(
-        self, response: Any, inspect: Callable[[], Outcome], *, publish: bool
+        self, response: Any, inspect: Callable[[OnDemand], Outcome], *, publish: bool
     ) -> Any:
+        on_demand = self.on_demand
         try:
-            outcome = await self._node.in_thread(inspect, 'inspect')
+            if on_demand is None:
+                raise ConfigError(STOPPED)
+            outcome = await self._node.in_thread(lambda: inspect(on_demand), 'inspect')
         except AdetError as error:
             response.message = str(error)
             return response
@@ -103,6 +98,6 @@ class InspectServices:
         response.message = (
             f'{word}: score {inspection.score:g}, threshold {inspection.threshold:g}'
         )
-        if publish:
+        if publish and self.on_demand is on_demand:
             self._publish(outcome)
         return response

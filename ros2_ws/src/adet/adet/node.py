@@ -124,6 +124,9 @@ class AdetNode(Node):  # type: ignore[misc]  # rclpy is untyped
         Raises:
             ConfigError: It is missing, of another type or out of range.
         """
+        if self.has_parameter(name):
+            # Of an earlier configuration of a managed node.
+            return self.get_parameter(name).value
         try:
             value = self.declare_parameter(name, default, descriptor).value
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
@@ -170,14 +173,24 @@ class WorkerNode(AdetNode):
         self.stopping = False
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_working(self) -> bool:
+        """Whether a task was begun, and not halted."""
+        return self in self.working
+
     def start(self, task: Callable[[], None]) -> None:
         """Begin a task in the thread; what it fails with ends the run."""
+        self.stopping = False
         self.working.add(self)
         self._thread = threading.Thread(target=self._work, args=(task,), name=self.get_name())
         self._thread.start()
 
     def stop(self) -> None:
-        """Wait for the thread to end after the image it is at."""
+        """See `AdetNode.stop`."""
+        self.halt()
+
+    def halt(self) -> None:
+        """Wait for the thread to end after the image it is at; `start` may begin another."""
         with self.changed:
             self.stopping = True
             self.changed.notify_all()

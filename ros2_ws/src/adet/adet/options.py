@@ -171,6 +171,15 @@ class DetectorChoices(ModelChoices, ImageChoices):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ManagedChoices:
+    """What can be chosen for a managed node."""
+
+    autostart: bool = option(
+        'configure and activate at once; false: as a lifecycle manager says', default=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunChoices(OutputChoices):
     """What every launch of an inspection has."""
 
@@ -179,7 +188,7 @@ class RunChoices(OutputChoices):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSourceOptions(SourceChoices):
+class ImageSourceOptions(SourceChoices, ManagedChoices):
     """Parameters of ``image_source``."""
 
     source: str = option(
@@ -201,7 +210,7 @@ class ImageSourceOptions(SourceChoices):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectorOptions(DetectorChoices):
+class DetectorOptions(DetectorChoices, ManagedChoices):
     """Parameters of a detector; ``threshold`` is declared apart, because it is live."""
 
     model: str = option(
@@ -219,7 +228,7 @@ class DetectorOptions(DetectorChoices):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CsvRecorderOptions(OutputChoices):
+class CsvRecorderOptions(OutputChoices, ManagedChoices):
     """Parameters of ``csv_recorder``."""
 
     models: str = option('models to record, separated by commas', default='padim')
@@ -284,7 +293,7 @@ class InspectOptions(SourceChoices, DetectorChoices, RunChoices):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectLaunchOptions(InspectOptions):
+class InspectLaunchOptions(InspectOptions, ManagedChoices):
     """Launch arguments of an inspection: what processes of their own make possible besides."""
 
     respawn: bool = option(

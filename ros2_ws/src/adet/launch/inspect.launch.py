@@ -13,7 +13,7 @@ from __future__ import annotations
 from launch.actions import OpaqueFunction
 from launch_ros.actions import Node
 
-from adet.graph import check_bundles, inspection_graph, prepare_output
+from adet.graph import check_bundles, inspection_graph, managed, prepare_output
 from adet.launching import (
     chosen,
     declare_arguments,
@@ -37,7 +37,7 @@ def generate_launch_description() -> LaunchDescription:
 def _start(context: LaunchContext) -> list[Node]:
     options = chosen(InspectLaunchOptions, context, __file__)
     params_file = check_params_file(options.params_file)
-    specs = inspection_graph(options)
+    specs = managed(inspection_graph(options), autostart=options.autostart)
     check_bundles(options)
     prepare_output(options)
     own = options.on_end == 'shutdown' or (

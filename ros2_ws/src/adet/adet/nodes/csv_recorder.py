@@ -12,8 +12,8 @@ from adet_interfaces.msg import AnomalyResult, ImageInfo, Recorded
 
 from adet import qos, runner
 from adet.conversions import to_nanoseconds, to_record, to_recorded, to_unreadable
-from adet.diagnostics import Diagnostics, Health
-from adet.node import AdetNode
+from adet.diagnostics import Health
+from adet.managed import ManagedNode
 from adet.options import CsvRecorderOptions
 from adet_core.io.stamp_join import StampJoin
 from adet_core.models.names import model_folder
@@ -35,11 +35,11 @@ _GHOST_TICKS = 30
 _Content = tuple[float | None, float | None, str]
 
 
-class CsvRecorder(AdetNode):
+class CsvRecorder(ManagedNode):
     """Joins verdicts with what is known of their images, and writes a row for each."""
 
     def __init__(self, **options: Any) -> None:
-        """Open the files, repairing what a crash left, and begin to record.
+        """Open the files and begin to record, unless a lifecycle manager is to say so.
 
         Raises:
             AdetError: A parameter is wrong, or a file there is not one of adet's.
@@ -47,24 +47,33 @@ class CsvRecorder(AdetNode):
         """
         super().__init__('csv_recorder', **options)
         values = self.declare(CsvRecorderOptions)
-        models = [name.strip() for name in values.models.split(',')]
+        self._models = [name.strip() for name in values.models.split(',')]
+        self._folder = user_path(values.output_dir, 'output_dir')
         self._expect_info = values.expect_info
         self._measure_latency = values.measure_latency
-        folder = user_path(values.output_dir, 'output_dir')
+        self._rows = self._repeated = self._refused = self._reported = 0
+        self._ticks = self._crowded = 0
+        self.begin(autostart=values.autostart)
+
+    def configure(self) -> None:
+        """Open the files, repairing what a crash left."""
         self._writers: dict[str, RecordWriter] = {}
-        for model in models:
+        for model in self._models:
             model_folder(model)
-            self._writers[model] = writer = RecordWriter(results_path(folder, model))
+            self._writers[model] = writer = RecordWriter(results_path(self._folder, model))
             if writer.repaired:
                 self.get_logger().warning(f'{writer.path}: removed a torn end left by a crash')
         self._infos = StampJoin[ImageInfo](_KEPT_INFOS)
         self._unexplained: dict[tuple[int, str], tuple[int, AnomalyResult]] = {}
         self._written: dict[str, OrderedDict[int, _Content]] = {
-            model: OrderedDict() for model in models
+            model: OrderedDict() for model in self._models
         }
-        self._rows = self._repeated = self._refused = self._reported = 0
-        self._ticks = self._crowded = 0
         self._recorded = self.create_publisher(Recorded, 'recorded', qos.every_frame())
+        self._diagnostics = self.diagnose(self._health, str(self._folder))
+        self._timer = self.create_timer(1.0, self._every_second)
+
+    def activate(self) -> None:
+        """Record."""
         self._info_subscription = self.create_subscription(
             ImageInfo, 'image_info', self._on_info, qos.every_frame()
         )
@@ -72,12 +81,10 @@ class CsvRecorder(AdetNode):
             self.create_subscription(
                 AnomalyResult, f'{model}/result', self._on_result, qos.every_frame()
             )
-            for model in models
+            for model in self._models
         ]
-        self._diagnostics = Diagnostics(self, self._health, str(folder))
-        self._timer = self.create_timer(1.0, self._every_second)
 
-    def stop(self) -> None:
+    def clean_up(self) -> None:
         """Write what is waiting, flush and close."""
         for _, result in self._unexplained.values():
             self._write(result, None)

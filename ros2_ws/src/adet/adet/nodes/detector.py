@@ -22,22 +22,24 @@ from adet.conversions import (
     to_arrived,
     to_nanoseconds,
 )
-from adet.diagnostics import Diagnostics, Health
+from adet.diagnostics import Health
 from adet.image_topic import ImageTopic
 from adet.inspect_services import InspectServices
-from adet.node import WorkerNode
+from adet.managed import ManagedNode
 from adet.options import DetectorOptions
 from adet.result_topics import ResultTopics
 from adet_core.errors import AdetError, BackendError, ConfigError
 from adet_core.image import set_max_megapixels
 from adet_core.inference.detector import Detector
 from adet_core.inference.image_queue import Arrived
-from adet_core.inference.inspection_service import InspectionService
+from adet_core.inference.inspection_service import InspectionService, Outcome
+from adet_core.inference.on_demand import OnDemand
 from adet_core.inference.recent_images import RecentImages
 from adet_core.models.names import deployed_folder, FOLDERS
 from adet_core.paths import user_path
 
 _SUFFIX = '_detector'
+_UNCONFIGURED = 'the detector is not configured: no bundle is loaded'
 _TELL_S = 5.0
 # What a detector warns of when it happened since the last report.
 _WORTH_SAYING = (
@@ -48,11 +50,11 @@ _WORTH_SAYING = (
 )
 
 
-class DetectorNode(WorkerNode):
+class DetectorNode(ManagedNode):
     """Parameters, topics and services of an `InspectionService`, which has a thread of its own."""
 
     def __init__(self, model: str = '', **options: Any) -> None:
-        """Load the bundle and begin to inspect.
+        """Load the bundle and begin to inspect, unless a lifecycle manager is to say so.
 
         Args:
             model: The model name, unless the parameter names it.
@@ -71,29 +73,62 @@ class DetectorNode(WorkerNode):
         if not self._model:
             msg = f'{self.get_name()}: parameter model is empty; name one of: {", ".join(FOLDERS)}'
             raise ConfigError(msg)
-        every = self._options.frames == 'every'
+        # Services are called after the model: an unknown one is noticed here.
+        self._folder()
+        self._levels = _range('uint16_range', self._options.uint16_range)
+        self._reported: dict[str, int] = {}
+        self._every = self._options.frames == 'every'
+        self._images: ImageTopic | None = None
+        self._make_services()
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self.begin(autostart=self._options.autostart)
+
+    def configure(self) -> None:
+        """Load the bundle, and offer topics and services."""
         self._service = InspectionService(
             self._load,
             self._folder(),
             self._recent_images(),
-            keep_all=every,
+            keep_all=self._every,
             expected_defects=self._options.expected_defects,
         )
         self._declare_threshold()
-        self._reported: dict[str, int] = {}
-        self._make_topics(every)
+        self._results = ResultTopics(self, self._model)
+        self._diagnostics = self.diagnose(self._health, str(self._service.detector.bundle.folder))
         detector = self._service.detector
         self._say_backend(
             f'bundle {detector.bundle.bundle_id} of {detector.bundle.folder}', detector
         )
-        self.start(lambda: self._service.run(self._results.publish))
 
-    def stop(self) -> None:
-        """See `WorkerNode.stop`; what is being stored is finished."""
-        self._inspecting.close()
+    def activate(self) -> None:
+        """Inspect."""
+        self._images = ImageTopic(
+            self,
+            self._on_image,
+            reliability=self._options.reliability,
+            transport=self._options.image_transport,
+            every=self._every,
+            timeout_s=0.0 if self._every else self._options.image_timeout,
+        )
+        self._service.resume()
+        self._inspecting.on_demand = OnDemand(self._service)
+        self.start(lambda: self._service.run(self._publish))
+
+    def deactivate(self) -> None:
+        """Finish the image that is being inspected; those that wait are forgotten."""
+        if self._inspecting.on_demand is not None:
+            self._inspecting.on_demand.stop()
+        self._images = self._inspecting.on_demand = None
         self._service.stop()
-        super().stop()
+        self.halt()
+
+    def clean_up(self) -> None:
+        """Finish what is being stored, and free the bundle."""
         self._service.close()
+        if self.context.ok():
+            # The next bundle has a threshold of its own.
+            self.undeclare_parameter('threshold')
+        del self._service, self._results
 
     def _folder(self) -> Path:
         own = self._options.bundle
@@ -110,8 +145,8 @@ class DetectorNode(WorkerNode):
             float_range=_range('float_range', chosen.float_range),
         )
 
-    def _make_topics(self, every: bool) -> None:
-        self._results = ResultTopics(self, self._model)
+    def _make_services(self) -> None:
+        """Offer what answers in every state, if only with the state."""
         # In a group of its own: while a bundle is being loaded, images and timers go on.
         self._loading = self.create_service(
             LoadBundle,
@@ -121,31 +156,19 @@ class DetectorNode(WorkerNode):
         )
         self._marking = self.create_service(MarkResult, f'{self._model}/mark', self._on_mark)
         self._inspecting = InspectServices(
-            self,
-            self._model,
-            self._service,
-            self._to_arrived,
-            self._results.publish,
-            frames=self._options.frames,
+            self, self._model, self._to_arrived, self._publish, frames=self._options.frames
         )
-        folder = str(self._service.detector.bundle.folder)
-        self._levels = _range('uint16_range', self._options.uint16_range)
-        self._images = ImageTopic(
-            self,
-            self._on_image,
-            reliability=self._options.reliability,
-            transport=self._options.image_transport,
-            every=every,
-            timeout_s=0.0 if every else self._options.image_timeout,
-        )
-        self._diagnostics = Diagnostics(self, self._health, folder)
 
     def _to_arrived(self, message: ImageMessage | CompressedImage) -> Arrived:
         return to_arrived(message, self._levels)
 
+    def _publish(self, outcome: Outcome) -> None:
+        self._results.publish(outcome)
+
     def _on_image(self, message: ImageMessage | CompressedImage) -> None:
         arrived = self._to_arrived(message)
-        self._inspecting.on_demand.offer(arrived)
+        if self._inspecting.on_demand is not None:
+            self._inspecting.on_demand.offer(arrived)
         if self._options.frames != 'on_demand':
             self._service.submit(arrived)
 
@@ -182,9 +205,10 @@ class DetectorNode(WorkerNode):
         except ConfigError as error:
             msg = f'{self.get_name()}: {error}'
             raise ConfigError(msg) from None
-        self.add_on_set_parameters_callback(self._on_parameters)
 
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        if not self.is_configured:
+            return SetParametersResult(successful=True)
         before = self._service.threshold
         for parameter in parameters:
             if parameter.name == 'threshold':
@@ -199,20 +223,27 @@ class DetectorNode(WorkerNode):
     async def _on_load_bundle(
         self, request: LoadBundle.Request, response: LoadBundle.Response
     ) -> LoadBundle.Response:
+        if not self.is_configured:
+            response.message = _UNCONFIGURED
+            return response
+        service = self._service
+
         def swap() -> tuple[Detector, Detector]:
             folder = user_path(request.folder, 'folder') if request.folder else None
-            return self._service.swap(folder)
+            return service.swap(folder)
 
         try:
             old, new = await self.in_thread(swap, 'load_bundle')
         except (AdetError, OSError) as error:
             response.message = str(error)
         else:
-            self.set_parameters([Parameter('threshold', value=new.threshold)])
+            # Unless the node was cleaned up meanwhile.
+            if self.has_parameter('threshold'):
+                self.set_parameters([Parameter('threshold', value=new.threshold)])
             ids = f'{old.bundle.bundle_id} -> {new.bundle.bundle_id}'
             self._say_backend(f'bundle swapped: {ids}', new)
             response.success, response.message = True, f'{new.bundle.folder} is in service'
-        response.bundle_id = self._service.detector.bundle.bundle_id
+        response.bundle_id = service.detector.bundle.bundle_id
         return response
 
     def _on_mark(
@@ -221,6 +252,8 @@ class DetectorNode(WorkerNode):
         """Store an image that an operator knows more of than the detector."""
         stamp = to_nanoseconds(request.stamp)
         try:
+            if not self.is_configured:
+                raise ConfigError(_UNCONFIGURED)
             path = self._service.recent.mark(stamp, request.verdict, request.note)
         except (AdetError, OSError) as error:
             response.message = str(error)
@@ -232,6 +265,8 @@ class DetectorNode(WorkerNode):
 
     def _health(self) -> Health:
         images, service = self._images, self._service
+        if images is None:
+            return Health('', service.figures())
         now = (service.dropped, service.refused, images.lost, images.arrivals.missing)
         counts = dict(zip(_WORTH_SAYING, now, strict=True))
         problems = [text for text, count in counts.items() if count > self._reported.get(text, 0)]

@@ -22,8 +22,8 @@ from adet.conversions import (
     to_image_message,
     to_nanoseconds,
 )
-from adet.diagnostics import Diagnostics, Health
-from adet.node import WorkerNode
+from adet.diagnostics import Health
+from adet.managed import ManagedNode
 from adet.options import CameraChoices, ImageSourceOptions
 from adet.parameters import options_of
 from adet.run_summary import Sent
@@ -32,12 +32,12 @@ from adet_core.image import set_max_megapixels
 from adet_core.io.camera import CameraSettings, without_password
 from adet_core.io.folders import readable
 from adet_core.io.open_source import open_source
-from adet_core.io.sources import Frame
+from adet_core.io.sources import Frame, FrameSource
 
 _KNOWN = 4096
 
 
-class ImageSource(WorkerNode):
+class ImageSource(ManagedNode):
     """Publishes images with unique, increasing stamps; ends after the last one is recorded.
 
     Attributes:
@@ -46,7 +46,7 @@ class ImageSource(WorkerNode):
     """
 
     def __init__(self, **options: Any) -> None:
-        """Open the source and begin publishing.
+        """Open the source and begin publishing, unless a lifecycle manager is to say so.
 
         Raises:
             AdetError: A parameter is wrong, or the source cannot be opened.
@@ -54,15 +54,18 @@ class ImageSource(WorkerNode):
         super().__init__('image_source', **options)
         self._options = self.declare(ImageSourceOptions)
         set_max_megapixels(self._options.max_megapixels)
-        camera = CameraSettings(
-            **{
-                spec.name.removeprefix('camera_'): getattr(self._options, spec.name)
-                for spec in options_of(CameraChoices)
-            }
-        )
-        spec = self._options.source
-        self._source = open_source(spec, topic=self._options.bag_topic, camera=camera)
         self.recorded = 0
+        self.total: int | None = None
+        self._published = self._unreadable = 0
+        self._warned: set[str] = set()
+        self._in_flight: dict[int, set[str]] = {}
+        self._known: dict[int, None] = {}
+        self._is_running = False
+        self.begin(autostart=self._options.autostart)
+
+    def configure(self) -> None:
+        """Open the source."""
+        self._source = self._open()
         self.total = None if self._options.loop else self._source.total
         live = self._source.is_live
         names = [] if live else self._options.wait_for.split(',')
@@ -78,13 +81,37 @@ class ImageSource(WorkerNode):
         self._subscription = self.create_subscription(
             Recorded, 'recorded', self._on_recorded, qos.every_frame()
         )
-        self._published = self._unreadable = 0
-        self._warned: set[str] = set()
-        self._diagnostics = Diagnostics(self, self._health, without_password(spec))
-        self._in_flight: dict[int, set[str]] = {}
-        self._known: dict[int, None] = {}
+        self._diagnostics = self.diagnose(self._health, without_password(self._options.source))
         self._started_ns = self._last_ns = int(self.get_clock().now().nanoseconds)
-        self.start(self._publish_all)
+        self._in_flight.clear()
+
+    def activate(self) -> None:
+        """Publish, or go on where `deactivate` was called."""
+        with self.changed:
+            self._is_running = True
+            self.changed.notify_all()
+        if not self.is_working:
+            self.start(self._publish_all)
+
+    def deactivate(self) -> None:
+        """Pause after the image that is being published."""
+        with self.changed:
+            self._is_running = False
+            self.changed.notify_all()
+
+    def clean_up(self) -> None:
+        """Close the source; what begins next begins at its first image."""
+        self.halt()
+
+    def _open(self) -> FrameSource:
+        chosen = self._options
+        camera = CameraSettings(
+            **{
+                spec.name.removeprefix('camera_'): getattr(chosen, spec.name)
+                for spec in options_of(CameraChoices)
+            }
+        )
+        return open_source(chosen.source, topic=chosen.bag_topic, camera=camera)
 
     @property
     def sent(self) -> Sent:
@@ -96,7 +123,9 @@ class ImageSource(WorkerNode):
             self._publish(frame)
         with self.changed:
             self.changed.wait_for(lambda: self.stopping or not self._in_flight)
-        self.finish()
+            is_done = not self.stopping
+        if is_done:
+            self.finish()
 
     def _frames(self) -> Iterator[Frame]:
         for _ in itertools.count() if self._options.loop else range(1):
@@ -114,11 +143,12 @@ class ImageSource(WorkerNode):
             # From now, not from when it was due: after a pause there is no burst to catch up.
             due = max(due, time.monotonic() - pause) + pause
             with self.changed:
-                self.changed.wait_for(self._has_room)
-                while not self.stopping and (wait := due - time.monotonic()) > 0:
-                    self.changed.wait(wait)
+                was_paused = self._wait(due)
                 if self.stopping:
                     return
+            if was_paused and self._source.is_live:
+                # It shows what was there before or during the pause.
+                continue
             before = frame
             yield frame
 
@@ -131,8 +161,29 @@ class ImageSource(WorkerNode):
         # Stamps may go back.
         return max(pause, (frame.stamp_ns - before.stamp_ns) / 1e9 / replay)
 
+    def _wait(self, due: float) -> bool:
+        """Wait, with `changed`, until a frame may go.
+
+        Args:
+            due: When its time has come, as `time.monotonic` has it.
+
+        Returns:
+            Whether the node was paused meanwhile.
+        """
+        was_paused = False
+        while not self.stopping:
+            was_paused |= not self._is_running
+            left = due - time.monotonic()
+            if not (self._is_running and self._has_room()):
+                self.changed.wait()
+            elif left > 0:
+                self.changed.wait(left)
+            else:
+                break
+        return was_paused
+
     def _has_room(self) -> bool:
-        return self.stopping or len(self._in_flight) < self._options.max_in_flight
+        return len(self._in_flight) < self._options.max_in_flight
 
     def _publish(self, frame: Frame) -> None:
         stamp = self._stamp(frame)

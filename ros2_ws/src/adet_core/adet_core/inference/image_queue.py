@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from adet_core.errors import ConfigError
 from adet_core.image import Image
 
-STOPPING = 'the detector is stopping'
+STOPPED = 'the detector is not active'
 # Images that may wait because somebody asks for their verdict.
 _ASKED = 8
 
@@ -80,11 +80,11 @@ class ImageQueue:
         """Let an image wait before all of the stream.
 
         Raises:
-            ConfigError: Too many wait like this, or the queue has ended.
+            ConfigError: Too many wait like this, or the queue was stopped.
         """
         with self._changed:
             if self._stopping:
-                raise ConfigError(STOPPING)
+                raise ConfigError(STOPPED)
             if len(self._asked) >= _ASKED:
                 msg = f'{_ASKED} images wait to be inspected on demand already; wait for them'
                 raise ConfigError(msg)
@@ -92,26 +92,27 @@ class ImageQueue:
             self._changed.notify_all()
 
     def take(self, *, wait: bool) -> Turn | None:
-        """The next image; None if there is none, or the queue has ended."""
+        """The next image; None if there is none, or the queue was stopped."""
         with self._changed:
             if wait:
                 self._changed.wait_for(lambda: self._stopping or self._asked or self._waiting)
             queue = self._asked or self._waiting
             return None if self._stopping or not queue else queue.popleft()
 
-    def clear(self) -> None:
-        """Forget the images of the stream."""
+    def resume(self) -> None:
+        """Go on after `stop`, with nothing of what waited then."""
         with self._changed:
+            self._stopping = False
             self._waiting.clear()
 
     def stop(self) -> None:
-        """End the queue: nobody waits in `take` any longer."""
+        """Hold the queue: nobody waits in `take` any longer."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
 
     def left(self) -> list[Turn]:
-        """What was asked for and never taken, at the end."""
+        """What was asked for and not taken, once the queue was stopped."""
         with self._changed:
             turns = list(self._asked)
             self._asked.clear()

@@ -15,7 +15,7 @@ from adet_core.drift import DriftTest, EXPECTED_DEFECTS
 from adet_core.errors import AdetError, BundleError, ConfigError
 from adet_core.image import Image
 from adet_core.inference.detector import Detector, Inspection
-from adet_core.inference.image_queue import Arrived, ImageQueue, STOPPING, Tell
+from adet_core.inference.image_queue import Arrived, ImageQueue, STOPPED, Tell
 from adet_core.inference.pace import Pace
 from adet_core.inference.recent_images import Inspected, RecentImages
 
@@ -146,7 +146,7 @@ class InspectionService:
                 finish = following
         for turn in self._queue.left():
             assert turn.tell is not None
-            turn.tell(self._refuse(turn.arrived, self._detector, ConfigError(STOPPING)))
+            turn.tell(self._refuse(turn.arrived, self._detector, ConfigError(STOPPED)))
 
     def _begin_next(self, tell: Tell, *, wait: bool) -> Callable[[], None] | None:
         """Begin with the next image; None if there is none, or the service stops."""
@@ -161,6 +161,10 @@ class InspectionService:
             self._pace.add((time.perf_counter() - turn.since) * 1e3)
 
         return finish
+
+    def resume(self) -> None:
+        """Let `run` be called again after `stop`; images that waited are forgotten."""
+        self._queue.resume()
 
     def stop(self) -> None:
         """End `run` after the image it is at."""

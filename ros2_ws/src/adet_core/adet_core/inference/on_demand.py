@@ -8,7 +8,7 @@ from concurrent.futures import Future
 import threading
 
 from adet_core.errors import AdetError, ConfigError
-from adet_core.inference.image_queue import Arrived, STOPPING
+from adet_core.inference.image_queue import Arrived, STOPPED
 from adet_core.inference.inspection_service import InspectionService, Outcome
 
 _WAITING = 8
@@ -83,7 +83,7 @@ class OnDemand:
             if found and not self._stopping and newest is not None:
                 return newest
         if self._stopping:
-            reason = STOPPING
+            reason = STOPPED
         elif newest is None:
             reason = f'no image has arrived within {timeout_s:g} s; is the camera running?'
         else:
