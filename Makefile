@@ -23,10 +23,10 @@ WORKSPACE_SOURCES := $(shell find ros2_ws/src/adet_interfaces -type f) \
   $(wildcard ros2_ws/src/*/setup.py ros2_ws/src/*/setup.cfg ros2_ws/src/*/package.xml) \
   $(wildcard ros2_ws/src/*/launch ros2_ws/src/*/config)
 
-SOURCES := ros2_ws/src/adet_core:ros2_ws/src/adet_evaluation:ros2_ws/src/adet:ros2_ws/src/adet_console:ros2_ws/src/adet_forwarder:training:training/adet_synth:tools
+SOURCES := ros2_ws/src/adet_core:ros2_ws/src/adet_evaluation:ros2_ws/src/adet:ros2_ws/src/adet_console:ros2_ws/src/adet_forwarder:ros2_ws/src/adet_fleet:training:training/adet_synth:tools
 # What a robot runs without ROS.
-FAST := requirements/runtime.in requirements/evaluation.in requirements/console.in requirements/forwarder.in requirements/unit.in
-LINKED := ros2_ws/src/adet_core ros2_ws/src/adet_evaluation ros2_ws/src/adet_console ros2_ws/src/adet_forwarder training/adet_synth
+FAST := requirements/runtime.in requirements/evaluation.in requirements/console.in requirements/forwarder.in requirements/fleet.in requirements/unit.in
+LINKED := ros2_ws/src/adet_core ros2_ws/src/adet_evaluation ros2_ws/src/adet_console ros2_ws/src/adet_forwarder ros2_ws/src/adet_fleet training/adet_synth
 
 IN_ENV := . ./env.sh &&
 IN_CHECK := PYTHONPATH=$(SOURCES) PATH="$(CURDIR)/.venv-check/bin:$$PATH"

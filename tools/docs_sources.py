@@ -23,6 +23,7 @@ PACKAGE_ROOTS = (
     ROOT / 'ros2_ws' / 'src' / 'adet',
     ROOT / 'ros2_ws' / 'src' / 'adet_console',
     ROOT / 'ros2_ws' / 'src' / 'adet_forwarder',
+    ROOT / 'ros2_ws' / 'src' / 'adet_fleet',
     ROOT / 'training',
     ROOT / 'training' / 'adet_synth',
 )

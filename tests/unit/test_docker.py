@@ -383,6 +383,7 @@ def test_an_inspection_is_started_with_arguments_that_exist(printing):
     [
         ('adet-console@.service', 'adet_console.options.ConsoleLaunchOptions'),
         ('adet-forwarder@.service', 'adet_forwarder.options.ForwarderLaunchOptions'),
+        ('adet-fleet@.service', 'adet_fleet.options.FleetLaunchOptions'),
     ],
 )
 def test_a_unit_starts_a_launch_file_with_arguments_that_exist(printing, unit, kind):

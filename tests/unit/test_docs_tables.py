@@ -37,6 +37,7 @@ ON_DISK = [
     'MqttSettings',
     'WebhookSettings',
     'OpcUaSettings',
+    'UploadSettings',
 ]
 OPTIONS = [
     'InspectLaunchOptions',
@@ -47,6 +48,7 @@ OPTIONS = [
     'EvaluateOptions',
     'ConsoleLaunchOptions',
     'ForwarderLaunchOptions',
+    'FleetLaunchOptions',
 ]
 
 

@@ -17,10 +17,13 @@ import threading
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 
 from adet_core.errors import ConfigError, RecordError
 from adet_core.follow import ResultFollower
+from adet_core.image import Image
+from adet_core.io.feedback import keep_frame
 from adet_core.records import Record, RecordWriter, results_path, set_aside
 from adet_core.scoring import Region
 
@@ -32,6 +35,7 @@ from adet_forwarder.message import Message
 from adet_forwarder.outputs import output as outputs
 from adet_forwarder.outputs.mqtt import MqttOutput
 from adet_forwarder.outputs.opcua import OpcUaOutput
+from adet_forwarder.outputs.upload import UploadOutput
 from adet_forwarder.outputs.webhook import WebhookOutput
 from adet_forwarder.row_queue import RowQueue
 from adet_forwarder.settings import (
@@ -39,6 +43,7 @@ from adet_forwarder.settings import (
     MqttSettings,
     OpcUaSettings,
     read_settings,
+    UploadSettings,
     WebhookSettings,
 )
 
@@ -88,7 +93,7 @@ def free_port() -> int:
 class Kept:
     """An output that keeps what it gets, and fails as often as it is told."""
 
-    def __init__(self, failures: int = 0, portion: int = 1000) -> None:
+    def __init__(self, failures: int = 0, portion: int = 100) -> None:
         self.rows: list[int] = []
         self.failures, self.portion = failures, portion
 
@@ -96,8 +101,10 @@ class Kept:
         if self.failures:
             self.failures -= 1
             raise outputs.OutputError('the receiver is away')
-        self.rows += [one.values()['stamp_ns'] for one in batch[: self.portion]]
-        return len(batch[: self.portion])
+        # It may take fewer than it is offered.
+        taken = batch[: max(1, self.portion - 1)]
+        self.rows += [one.values()['stamp_ns'] for one in taken]
+        return len(taken)
 
     def tick(self) -> None: ...
 
@@ -255,7 +262,7 @@ def test_the_settings_of_the_package_can_be_read() -> None:
 @pytest.mark.parametrize(
     ('text', 'told'),
     [
-        ('', 'has no output; write one of mqtt, webhook, opcua'),
+        ('', 'has no output; write one of mqtt, webhook, opcua, upload'),
         ('mqtt: {port: 1883}', "field 'mqtt.host' is missing"),
         ('mqtt: {host: a, port: 0}', "field 'mqtt.port': 0 is not a port"),
         ('webhook: {url: "ftp://a"}', "field 'webhook.url': 'ftp://a' is not http"),
@@ -487,6 +494,54 @@ def test_a_broker_that_refuses_says_so(broker: Broker, tmp_path: Path) -> None:
         MqttOutput(MqttSettings(host='a', username='u', password_file='none'), 'r')
     with pytest.raises(ConfigError, match=r'none\.pem: '):
         MqttOutput(MqttSettings(host='a', tls=True, ca_file='none.pem'), 'r')
+
+
+# ---- upload
+
+
+def mark(folder: Path, name: str) -> None:
+    keep_frame(folder, name, Image(np.zeros((4, 4), np.uint8), 'mono8'), {}, limit=10)
+
+
+def test_rows_and_marked_images_are_uploaded_after_days_without_network(tmp_path: Path) -> None:
+    data, there = tmp_path / 'data', tmp_path / 'there'
+    good, bad = data / 'train' / 'plate', data / 'test' / 'plate' / 'anomaly'
+    mark(good, 'a')
+    (good / 'learned.png').write_bytes(b'an image of the data set')
+    there.write_text('a file where the folder should be: nothing can be written')
+    write(tmp_path, range(1, 26))
+    settings = UploadSettings(to=str(there), rows=10, longest_s=3600.0, images=str(data))
+    done = tmp_path / 'images.sqlite'
+    one = channel(tmp_path, UploadOutput(settings, 'robot1', done))
+    one.step()
+    assert str(there) in one.status().failure
+    mark(bad, 'b')
+    one.stop()
+    there.unlink()
+    again = channel(tmp_path, UploadOutput(settings, 'robot1', done))
+    settle(again)
+    files = sorted(there.glob('robot1/padim/1970-01-01/*.jsonl'))
+    rows = [json.loads(line)['stamp_ns'] for file in files for line in file.open()]
+    # Five rows wait for others, until they are old.
+    assert (len(files), sorted(rows), again.status().queued) == (2, [*range(1, 21)], 5)
+    sent = {path.relative_to(there / 'robot1' / 'images').as_posix() for path in _files(there)}
+    assert sent == {
+        'train/plate/a.png', 'train/plate/a.json',
+        'test/plate/anomaly/b.png', 'test/plate/anomaly/b.json',
+    }  # fmt: skip
+    again.stop()
+    for path in _files(there):
+        path.unlink()
+    (good / 'a.json').unlink()
+    old = UploadSettings(to=str(there), rows=10, longest_s=1e-9, images=str(data))
+    last = channel(tmp_path, UploadOutput(old, 'robot1', done))
+    until(lambda: not last.step() and last.status().queued == 0, 'old rows')
+    assert _files(there) == []
+    last.stop()
+
+
+def _files(there: Path) -> list[Path]:
+    return [path for path in there.glob('robot1/images/**/*') if path.is_file()]
 
 
 # ---- OPC UA

@@ -24,6 +24,7 @@ NAMES = (
     'adet_console',
     'adet_core',
     'adet_evaluation',
+    'adet_fleet',
     'adet_forwarder',
     'adet_interfaces',
 )
@@ -36,7 +37,7 @@ KEYS = {
     'prometheus_client': 'prometheus-client',
     'yaml': 'python3-yaml',
 }
-PYTHON_KEYS = ('aiohttp', 'jinja2', 'rich')
+PYTHON_KEYS = ('aiohttp', 'cryptography', 'jinja2', 'rich')
 
 
 def package(name: str) -> Package:
@@ -95,7 +96,7 @@ def test_there_is_one_version():
         *(path.read_text('utf-8') for path in (ROOT / 'training').glob('**/pyproject.toml')),
     ]
     written = [re.findall(r"^ *version ?= ?['\"](.*?)['\"]", text, re.I | re.M) for text in texts]
-    assert written == [[adet_core.__version__]] * 7
+    assert written == [[adet_core.__version__]] * 8
     assert {package(name).version for name in NAMES} == {adet_core.__version__}
 
 
@@ -114,7 +115,7 @@ def test_every_import_is_a_dependency(name):
 def test_rosdep_and_pip_together_give_what_inspection_needs():
     texts = [
         (ROOT / 'requirements' / name).read_text('utf-8')
-        for name in ('runtime.in', 'evaluation.in', 'console.in', 'forwarder.in')
+        for name in ('runtime.in', 'evaluation.in', 'console.in', 'forwarder.in', 'fleet.in')
     ]
     lines = [line for text in texts for line in text.splitlines()]
     needed = {line for line in lines if line and not line.startswith('#')}

@@ -18,7 +18,7 @@ setup(
     python_requires='>=3.10',
     install_requires=['adet', 'adet_core', 'pyyaml'],
     # The webhook needs neither.
-    extras_require={'mqtt': ['paho-mqtt>=2.0'], 'opcua': ['asyncua>=1.1']},
+    extras_require={'mqtt': ['paho-mqtt>=2.0'], 'opcua': ['asyncua>=1.1'], 'upload': ['fsspec']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),

@@ -129,14 +129,14 @@ class Channel:
         return is_more
 
     def _deliver(self) -> bool:
-        batch = self._queue.first(_BATCH)
+        batch = self._queue.first(self._output.portion)
         if not batch:
             return False
         count = self._output.deliver(batch)
         self._queue.remove(count)
         self._delivered += count
         # There is room for more now.
-        return True
+        return count > 0
 
     def _run(self) -> None:
         try:

@@ -14,6 +14,7 @@ from adet_forwarder.channel import Channel
 from adet_forwarder.outputs.mqtt import MqttOutput
 from adet_forwarder.outputs.opcua import OpcUaOutput
 from adet_forwarder.outputs.output import Output
+from adet_forwarder.outputs.upload import UploadOutput
 from adet_forwarder.outputs.webhook import WebhookOutput
 from adet_forwarder.row_queue import RowQueue
 from adet_forwarder.settings import ForwardSettings
@@ -45,6 +46,7 @@ class Forwarder:
         self._lock = _lock(queue_dir)
         robot, models = settings.name, list(files)
         mqtt, webhook, opcua = settings.mqtt, settings.webhook, settings.opcua
+        upload = settings.upload
         makers: dict[str, Callable[[RowQueue], Output]] = {}
         if mqtt:
             makers['mqtt'] = lambda _: MqttOutput(mqtt, robot)
@@ -52,6 +54,9 @@ class Forwarder:
             makers['webhook'] = lambda _: WebhookOutput(webhook)
         if opcua:
             makers['opcua'] = lambda queue: OpcUaOutput(opcua, robot, models, queue.counters)
+        if upload:
+            done = queue_dir / 'images.sqlite'
+            makers['upload'] = lambda _: UploadOutput(upload, robot, done)
         try:
             for name, make in makers.items():
                 queue = RowQueue(queue_dir / f'{name}.sqlite', settings.queue_rows, robot)

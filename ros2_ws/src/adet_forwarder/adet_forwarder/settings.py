@@ -128,6 +128,23 @@ class OpcUaSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UploadSettings:
+    """A folder elsewhere, for results and marked images.
+
+    Attributes:
+        to: Its address, as fsspec writes it: a path, ``s3://``, ``https://`` (by PUT) or another.
+        rows: Rows in one file.
+        longest_s: Seconds after which fewer rows are sent.
+        images: Folder whose marked images are sent, the detectors' ``data_root``; empty: none.
+    """
+
+    to: str
+    rows: Count = 1000
+    longest_s: Seconds = 300.0
+    images: str = ''
+
+
+@dataclass(frozen=True, kw_only=True)
 class ForwardSettings:
     """The whole file.
 
@@ -139,6 +156,7 @@ class ForwardSettings:
         mqtt: See `MqttSettings`.
         webhook: See `WebhookSettings`.
         opcua: See `OpcUaSettings`.
+        upload: See `UploadSettings`.
     """
 
     robot: str = ''
@@ -147,6 +165,7 @@ class ForwardSettings:
     mqtt: MqttSettings | None = None
     webhook: WebhookSettings | None = None
     opcua: OpcUaSettings | None = None
+    upload: UploadSettings | None = None
 
     @property
     def name(self) -> str:
@@ -172,26 +191,7 @@ def read_settings(path: Path) -> ForwardSettings:
     except (ValueError, yaml.YAMLError) as error:
         msg = f'{path}: {" ".join(str(error).split())}'
         raise ConfigError(msg) from None
-    if not (settings.mqtt or settings.webhook or settings.opcua):
-        msg = f'{path}: has no output; write one of mqtt, webhook, opcua'
+    if not (settings.mqtt or settings.webhook or settings.opcua or settings.upload):
+        msg = f'{path}: has no output; write one of mqtt, webhook, opcua, upload'
         raise ConfigError(msg)
     return settings
-
-
-def read_secret(path: str) -> str:
-    """The first line of a file that holds a password or token.
-
-    Raises:
-        ConfigError: It cannot be read, or is empty.
-    """
-    try:
-        with open_regular(Path(path)) as file:
-            secret = file.readline(_LARGEST).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else 'is no text'
-        msg = f'{path}: {reason}; its first line has to be the password'
-        raise ConfigError(msg) from None
-    if not secret:
-        msg = f'{path}: is empty; its first line has to be the password'
-        raise ConfigError(msg)
-    return secret

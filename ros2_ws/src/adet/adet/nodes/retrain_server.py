@@ -10,27 +10,24 @@ import time
 from typing import Any
 
 from adet_interfaces.action import Retrain
-from adet_interfaces.srv import LoadBundle
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 
 from adet import runner
 from adet.diagnostics import Diagnostics, Health
+from adet.loading import load_into_detector
 from adet.node import AdetNode
 from adet.options import RetrainServerOptions
 from adet.retrain_conversions import to_goal, to_retrain_result
 from adet_core.bundle import open_bundle
-from adet_core.errors import AdetError, BundleError, ConfigError, describe, RejectedError
+from adet_core.errors import AdetError, ConfigError, describe, RejectedError
 from adet_core.image import set_max_megapixels
 from adet_core.models.names import deployed_folder
 from adet_core.paths import user_path
 from adet_core.retraining.child import CancelledError, Job, Places, RetrainProcess
 
-_LOOK_S = 0.02
 _FEEDBACK_S = 0.1
-_DETECTOR_S = 1.0
-_SWAP_S = 120.0
 _IDLE = 'idle'
 
 
@@ -175,39 +172,17 @@ class RetrainServer(AdetNode):
         Returns:
             What the detector does, and why it refuses.
         """
-        model = job.bundle.manifest.model
         self.tell(handle, 'swap', 0, 1)
-        client = self.create_client(LoadBundle, f'{model}/load_bundle', callback_group=self._group)
-        try:
-            if not client.wait_for_service(_DETECTOR_S):
-                return f'no {model} detector runs; it is in service from its next start on', ''
-            request = LoadBundle.Request(folder=str(job.bundle.folder.resolve()))
-            response = self._called(client, request, model)
-        finally:
-            self.destroy_client(client)
-        if response is None:
-            return f'the {model} detector went away; it is in service from its next start on', ''
-        if not response.success:
-            return '', response.message
-        self.tell(handle, 'swap', 1, 1)
-        return f'the {model} detector inspects with {response.bundle_id}', ''
-
-    def _called(self, client: Any, request: Any, model: str) -> Any:
-        """The detector's response; None if it went away.
-
-        Raises:
-            BundleError: It does not respond.
-        """
-        future = client.call_async(request)
-        deadline = time.monotonic() + _SWAP_S
-        while not future.done():
-            if not client.service_is_ready():
-                return None
-            if self._stopping or time.monotonic() > deadline:
-                msg = f'the {model} detector did not answer; call {model}/load_bundle'
-                raise BundleError(msg)
-            time.sleep(_LOOK_S)
-        return future.result()
+        message, refusal = load_into_detector(
+            self,
+            job.bundle.manifest.model,
+            job.bundle.folder,
+            group=self._group,
+            is_stopping=lambda: self._stopping,
+        )
+        if not refusal:
+            self.tell(handle, 'swap', 1, 1)
+        return message, refusal
 
     def _in_service(self, model: str) -> str:
         try:

@@ -37,6 +37,7 @@ from adet_core.errors import (
 _TRAINING = 'the training package: pip install ./ros2_ws/src/adet_core ./training'
 _EVALUATION = 'the evaluation package: pip install ./ros2_ws/src/adet_evaluation'
 _SYNTH = 'the renderer: pip install ./training/adet_synth'
+_FLEET = 'the fleet package: pip install ./ros2_ws/src/adet_fleet'
 _ROS = 'the ROS packages: build ros2_ws with colcon and source it'
 # Commands of the packages that may be absent, and what to install then.
 _ELSEWHERE = {
@@ -47,6 +48,9 @@ _ELSEWHERE = {
     'tune': _TRAINING,
     'distill': _TRAINING,
     'export': _TRAINING,
+    'fetch': _FLEET,
+    'keygen': _FLEET,
+    'publish': _FLEET,
     'console-password': _ROS,
     'health': _ROS,
     'inspect': _ROS,

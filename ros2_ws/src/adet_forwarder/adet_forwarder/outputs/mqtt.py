@@ -6,14 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import contextlib
+from pathlib import Path
 import threading
 import time
 from typing import Any
 
+from adet_core.credentials import read_secret
 from adet_core.errors import ConfigError
 from adet_forwarder.message import Message
 from adet_forwarder.outputs.output import load, OutputError
-from adet_forwarder.settings import MqttSettings, read_secret
+from adet_forwarder.settings import MqttSettings
 
 _QOS = 1
 _FAILED = 0x80
@@ -22,6 +24,8 @@ _KEEP_ALIVE_S = 15
 
 class MqttOutput:
     """A client of a broker. A connection that failed is thrown away with all it had in flight."""
+
+    portion = 100
 
     def __init__(self, settings: MqttSettings, robot: str) -> None:
         """Check the settings; the broker is connected to when there is something to say.
@@ -105,7 +109,9 @@ class MqttOutput:
         )
         client.connect_timeout = settings.timeout_s
         if settings.username:
-            password = read_secret(settings.password_file) if settings.password_file else None
+            password = (
+                read_secret(Path(settings.password_file)) if settings.password_file else None
+            )
             client.username_pw_set(settings.username, password)
         if settings.tls:
             try:

@@ -51,6 +51,8 @@ _EMPTY: dict[str, Any] = {
 class OpcUaOutput:
     """Variables ``ns=2;s=<model>.<field>`` and ``ns=2;s=heartbeat``, which clients may read."""
 
+    portion = 100
+
     def __init__(
         self,
         settings: OpcUaSettings,

@@ -26,13 +26,19 @@ class OutputError(AdetError):
 
 
 class Output(Protocol):
-    """Where rows go."""
+    """Where rows go.
+
+    Attributes:
+        portion: The most rows that it takes at once.
+    """
+
+    portion: int
 
     def deliver(self, batch: Sequence[Message]) -> int:
         """Deliver rows.
 
         Returns:
-            How many of the first ones the receiver has for certain, at least 1.
+            How many of the first ones the receiver has for certain; 0: it waits for more rows.
 
         Raises:
             OutputError: None arrived for certain.

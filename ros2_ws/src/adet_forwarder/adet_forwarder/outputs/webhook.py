@@ -6,19 +6,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import http.client
-import ssl
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from adet_core.errors import ConfigError
+from adet_core.credentials import read_secret, tls_context
 from adet_forwarder.message import Message
 from adet_forwarder.outputs.output import OutputError
-from adet_forwarder.settings import read_secret, WebhookSettings
+from adet_forwarder.settings import WebhookSettings
 
 _LONGEST_ANSWER = 1 << 16
 
 
 class WebhookOutput:
     """A receiver of POST requests; any status from 200 to 299 says that it has the row."""
+
+    portion = 100
 
     def __init__(self, settings: WebhookSettings) -> None:
         """Check the settings.
@@ -31,11 +33,11 @@ class WebhookOutput:
         self._path = (parts.path or '/') + (f'?{parts.query}' if parts.query else '')
         self._headers = {'Content-Type': 'application/json'}
         if settings.token_file:
-            self._headers['Authorization'] = f'Bearer {read_secret(settings.token_file)}'
+            self._headers['Authorization'] = f'Bearer {read_secret(Path(settings.token_file))}'
         host, timeout = parts.hostname or '', settings.timeout_s
         if parts.scheme == 'https':
             self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, parts.port, timeout=timeout, context=_context(settings.ca_file)
+                host, parts.port, timeout=timeout, context=tls_context(settings.ca_file)
             )
         else:
             self._connection = http.client.HTTPConnection(host, parts.port, timeout=timeout)
@@ -87,11 +89,3 @@ class WebhookOutput:
             # The rest of a long answer would be taken for the next one.
             self._connection.close()
         return answer
-
-
-def _context(ca_file: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file or None)
-    except OSError as error:
-        msg = f'{ca_file}: {error.strerror or error}'
-        raise ConfigError(msg) from None
