@@ -7,14 +7,14 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 import csv
 import json
+import multiprocessing
+import os
 from pathlib import Path
 import shutil
-import signal
-import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import pytest
 import yaml
@@ -22,11 +22,31 @@ import yaml
 from adet_core.bundle import open_bundle
 from adet_core.cli import main
 
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess
+
 pytestmark = pytest.mark.training
 
 Out = pytest.CaptureFixture[str]
-PROGRAM = 'import sys; from adet_core.cli import main; sys.exit(main(sys.argv[1:]))'
 SPACE = {'n_features': {'low': 10, 'high': 20, 'step': 10}, 'image_size': 64}
+
+
+# The libraries take as long as a search: they are imported once for all processes.
+FORKS = multiprocessing.get_context('forkserver')
+FORKS.set_forkserver_preload(['adet_training.tune', 'adet_training.models.padim'])
+
+
+def start(command: list[str], out: Path, err: Path) -> ForkServerProcess:
+    """``adet`` with some words, in a process of its own."""
+    process = FORKS.Process(target=adet, args=(command, out, err))
+    process.start()
+    return process
+
+
+def adet(command: list[str], out: Path, err: Path) -> None:
+    for path, stream in ((out, 1), (err, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+    sys.exit(main(command))
 
 
 @pytest.fixture
@@ -67,10 +87,18 @@ def trials_of(run_dir: str) -> list[dict[str, str]]:
 
 
 def test_a_search_writes_its_files_and_trains_with_the_best_values(
-    data_root: Path, tmp_path: Path, space: Path, capsys: Out
+    few_images: Path, tmp_path: Path, space: Path, capsys: Out, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = run(capsys, words(data_root, tmp_path / 'models', space, '--trials', '3'))
+    from adet_training import tune
 
+    scored, real = [], tune._Trials._score
+    monkeypatch.setattr(
+        tune._Trials, '_score', lambda *given: scored.append(given[1].number) or real(*given)
+    )
+    result = run(capsys, words(few_images, tmp_path / 'models', space, '--trials', '3'))
+
+    # A part of so few images would be all of them: nobody trains twice with the same.
+    assert scored == [0, 1, 2]
     rows = trials_of(result['run_dir'])
     values = [float(row['value']) for row in rows if row['state'] == 'complete']
     assert len(rows) == 3
@@ -90,9 +118,9 @@ def test_a_search_writes_its_files_and_trains_with_the_best_values(
 
 
 def test_a_second_search_goes_on_with_the_first_and_another_study_does_not(
-    data_root: Path, tmp_path: Path, space: Path, capsys: Out
+    few_images: Path, tmp_path: Path, space: Path, capsys: Out
 ) -> None:
-    command = words(data_root, tmp_path / 'models', space, '--no-train')
+    command = words(few_images, tmp_path / 'models', space, '--no-train')
     first = run(capsys, command)
     again = run(capsys, command)
     assert first['storage'] == again['storage']
@@ -105,15 +133,15 @@ def test_a_second_search_goes_on_with_the_first_and_another_study_does_not(
 
 
 def test_the_best_parameters_train_the_same_model_by_themselves(
-    data_root: Path, tmp_path: Path, space: Path, capsys: Out
+    few_images: Path, tmp_path: Path, space: Path, capsys: Out
 ) -> None:
-    tuned = run(capsys, words(data_root, tmp_path / 'models', space))
+    tuned = run(capsys, words(few_images, tmp_path / 'models', space))
     file = Path(tuned['run_dir'], 'param', 'best_params.yaml')
     trained = run(
         capsys,
         [
             *('train', '--model', 'padim', '--category', 'plate', '--backbone-weights', 'random'),
-            *('--data-root', str(data_root), '--models-root', str(tmp_path / 'other')),
+            *('--data-root', str(few_images), '--models-root', str(tmp_path / 'other')),
             *('--parameters', str(file), '--json'),
         ],
     )
@@ -123,27 +151,27 @@ def test_the_best_parameters_train_the_same_model_by_themselves(
 
 @pytest.mark.parametrize('change', ['space', 'data', 'seed'])
 def test_a_study_of_something_else_is_not_continued(
-    change: str, own_data: Path, tmp_path: Path, space: Path, capsys: Out
+    change: str, own_few: Path, tmp_path: Path, space: Path, capsys: Out
 ) -> None:
     models = tmp_path / 'models'
-    run(capsys, words(own_data, models, space, '--no-train'))
+    run(capsys, words(own_few, models, space, '--no-train'))
     more = []
     if change == 'space':
         space = write_space(tmp_path, {'n_features': {'low': 10, 'high': 40}, 'image_size': 64})
     elif change == 'data':
-        next((own_data / 'train' / 'plate').iterdir()).unlink()
+        next((own_few / 'train' / 'plate').iterdir()).unlink()
     else:
         more = ['--seed', '7']
-    said = error(capsys, words(own_data, models, space, *more))
+    said = error(capsys, words(own_few, models, space, *more))
     assert "study 'padim_plate' was begun with other images" in said
     assert '--study NAME' in said
 
 
 def test_without_labels_made_up_defects_are_what_counts(
-    own_data: Path, tmp_path: Path, space: Path, capsys: Out
+    own_few: Path, tmp_path: Path, space: Path, capsys: Out
 ) -> None:
-    shutil.rmtree(own_data / 'test')
-    result = run(capsys, words(own_data, tmp_path / 'models', space))
+    shutil.rmtree(own_few / 'test')
+    result = run(capsys, words(own_few, tmp_path / 'models', space))
     assert result['objective'] == 'cutpaste_auroc'
     assert 0 <= result['best_value'] <= 1
     assert result['image_auroc'] is None
@@ -151,14 +179,14 @@ def test_without_labels_made_up_defects_are_what_counts(
 
 
 def test_values_that_do_not_go_together_are_left_out_with_the_reason(
-    data_root: Path, tmp_path: Path, capsys: Out
+    few_images: Path, tmp_path: Path, capsys: Out
 ) -> None:
     # layer1 alone has 64 channels.
     space = write_space(
         tmp_path,
         {'n_features': {'choices': [100, 20]}, 'layers': 'layer1', 'image_size': 64},
     )
-    result = run(capsys, words(data_root, tmp_path / 'models', space, '--trials', '6'))
+    result = run(capsys, words(few_images, tmp_path / 'models', space, '--trials', '6'))
     failed = [row for row in trials_of(result['run_dir']) if row['state'] == 'fail']
     assert failed
     assert all('n_features is 100' in row['reason'] for row in failed)
@@ -166,10 +194,10 @@ def test_values_that_do_not_go_together_are_left_out_with_the_reason(
 
 
 def test_a_search_in_which_nothing_works_says_why(
-    data_root: Path, tmp_path: Path, capsys: Out
+    few_images: Path, tmp_path: Path, capsys: Out
 ) -> None:
     space = write_space(tmp_path, {'n_features': {'choices': [100]}, 'layers': 'layer1'})
-    said = error(capsys, words(data_root, tmp_path / 'models', space))
+    said = error(capsys, words(few_images, tmp_path / 'models', space))
     assert said.startswith('no trial was finished; the last one: n_features is 100')
 
 
@@ -198,10 +226,10 @@ def test_a_poor_trial_is_given_up_after_a_part_of_the_work(
 
 
 def test_a_model_with_steps_is_looked_at_after_a_quarter_of_them(
-    data_root: Path, tmp_path: Path, capsys: Out
+    few_images: Path, tmp_path: Path, capsys: Out
 ) -> None:
     space = write_space(tmp_path, {'latent': {'choices': [4, 8]}, 'image_size': 64, 'width': 4})
-    command = words(data_root, tmp_path / 'models', space, '--set', 'steps=8', '--trials', '1')
+    command = words(few_images, tmp_path / 'models', space, '--set', 'steps=8', '--trials', '1')
     command[command.index('padim')] = 'vae'
     result = run(capsys, command)
     assert result['best_parameters']['steps'] == 8
@@ -220,13 +248,18 @@ def test_a_model_with_steps_is_looked_at_after_a_quarter_of_them(
     ],
 )
 def test_what_cannot_be_is_one_line(
-    more: tuple[str, ...], expected: str, data_root: Path, tmp_path: Path, space: Path, capsys: Out
+    more: tuple[str, ...],
+    expected: str,
+    few_images: Path,
+    tmp_path: Path,
+    space: Path,
+    capsys: Out,
 ) -> None:
-    assert expected in error(capsys, words(data_root, tmp_path / 'models', space, *more))
+    assert expected in error(capsys, words(few_images, tmp_path / 'models', space, *more))
 
 
 def test_a_new_storage_is_opened_by_many_at_once(
-    data_root: Path, tmp_path: Path, space: Path
+    few_images: Path, tmp_path: Path, space: Path
 ) -> None:
     from adet_training.train import TrainConfig
     from adet_training.tune import open_storage, TuneConfig
@@ -234,7 +267,7 @@ def test_a_new_storage_is_opened_by_many_at_once(
     base = TrainConfig(
         model='padim',
         category='plate',
-        data_root=data_root,
+        data_root=few_images,
         models_root=tmp_path,
         backbone_weights='random',
         settings={},
@@ -254,26 +287,23 @@ def test_a_new_storage_is_opened_by_many_at_once(
 
 @pytest.mark.parametrize('storage', ['sqlite:///{}/study.db', 'journal:{}/study.log'])
 def test_two_processes_share_one_study(
-    storage: str, data_root: Path, tmp_path: Path, space: Path
+    storage: str, few_images: Path, tmp_path: Path, space: Path
 ) -> None:
     url = storage.format(tmp_path)
+    outs = [tmp_path / 'out0', tmp_path / 'out1']
     processes = [
-        subprocess.Popen(
-            [sys.executable, '-c', PROGRAM, *command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        start(
+            words(few_images, tmp_path / f'models{n}', space, '--storage', url, '--no-train'),
+            out,
+            out.with_suffix('.err'),
         )
-        for command in (
-            words(data_root, tmp_path / f'models{n}', space, '--storage', url, '--no-train')
-            for n in range(2)
-        )
+        for n, out in enumerate(outs)
     ]
     results = []
-    for process in processes:
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
-        results.append(json.loads(out))
+    for process, out in zip(processes, outs, strict=True):
+        process.join(300)
+        assert process.exitcode == 0, out.with_suffix('.err').read_text()
+        results.append(json.loads(out.read_text()))
     # Whoever ended last has seen the end of all trials; the other may have left one running.
     last = min(results, key=lambda result: result['trials'].get('running', 0))
     rows = trials_of(last['run_dir'])
@@ -283,22 +313,19 @@ def test_two_processes_share_one_study(
 
 
 def test_a_search_that_was_killed_goes_on(
-    data_root: Path, tmp_path: Path, space: Path, capsys: Out
+    few_images: Path, tmp_path: Path, space: Path, capsys: Out
 ) -> None:
-    command = words(data_root, tmp_path / 'models', space, '--no-train')
-    process = subprocess.Popen(
-        [sys.executable, '-c', PROGRAM, *command, '--trials', '500'],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith('trial 1'):
-            break
-    time.sleep(0.2)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    command = words(few_images, tmp_path / 'models', space, '--no-train')
+    err = tmp_path / 'err'
+    os.mkfifo(err)
+    process = start([*command, '--trials', '500'], tmp_path / 'out', err)
+    with err.open() as told:
+        for line in told:
+            if line.startswith('trial 1'):
+                break
+        time.sleep(0.2)
+        process.kill()
+        process.join(60)
     result = run(capsys, command)
     rows = trials_of(result['run_dir'])
     assert rows[0]['state'] == 'complete'

@@ -187,7 +187,7 @@ class _Trials:
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
 
     def __call__(self, trial: optuna.Trial) -> float:
-        """Train twice: with a part, after which a poor trial is given up, and with everything."""
+        """Train with a part, after which a poor trial is given up, then with everything."""
         try:
             return self._run(trial)
         except AdetError as error:
@@ -199,10 +199,14 @@ class _Trials:
         settings = {**self._base.settings, **suggest(trial, self._space)}
         parameters = make_parameters(self._adapter.parameters, settings)
         data = self._load(parameters.image_size)
-        trial.report(self._score(trial, *_part(parameters, data)), 0)
+        part, some = _part(parameters, data)
+        value = self._score(trial, part, some)
+        trial.report(value, 0)
         if trial.should_prune():
             raise optuna.TrialPruned
-        value = self._score(trial, parameters, data)
+        # So few images or steps are not divided.
+        if part != parameters or some is not data:
+            value = self._score(trial, parameters, data)
         trial.report(value, 1)
         return value
 
