@@ -21,6 +21,8 @@ playwright = pytest.importorskip('playwright.sync_api', reason='playwright is no
 
 from ament_index_python.packages import get_package_prefix  # noqa: E402
 
+from adet_core.bundle import open_bundle  # noqa: E402
+
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser'))), None)
 _DEADLINE_MS = 90_000
 
@@ -216,6 +218,22 @@ def test_a_retraining_is_followed_to_its_end(page: Any) -> None:
     page.wait_for_selector('#retrain-progress', state='hidden')
     if page.text_content('#retrain-stage').startswith('Done: '):
         assert 'Faint made-up defects' in page.text_content('#retrain-figures')
+
+
+def test_a_new_part_goes_from_camera_to_inspection(page: Any, line: Line) -> None:
+    page.fill('#part-name', 'bracket')
+    page.fill('#keep-every', '1')
+    page.click('#collect')
+    page.wait_for_selector('#learn:enabled')
+    assert 'good parts would be rejected on average' in page.text_content('#collected')
+    kept = line.data_root / 'train' / 'bracket'
+    page.click('#learn')
+    _until_text(page, '#retrain-stage', lambda text: 'images of bracket learned' in text)
+    assert len(list(kept.iterdir())) >= 20
+    assert open_bundle(line.models_root / 'PaDiM').manifest.category == 'bracket'
+    _next_verdict(page)
+    # Nothing is lost: what was inspected before can be deployed again.
+    assert list((line.models_root / 'PaDiM' / 'plate').glob('*/pytorch/meta.json'))
 
 
 def test_the_page_is_there_again_after_the_console_was_killed(page: Any, line: Line) -> None:

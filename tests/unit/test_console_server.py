@@ -21,6 +21,7 @@ import builders  # noqa: E402
 import cv2  # noqa: E402
 
 from adet_console.cli import console_password  # noqa: E402
+from adet_console.collector import Collector  # noqa: E402
 from adet_console.frames import encode, Frame, FrameStore, pack  # noqa: E402
 from adet_console.history import History, Verdict  # noqa: E402
 from adet_console.security import (  # noqa: E402
@@ -31,6 +32,7 @@ from adet_console.security import (  # noqa: E402
 )
 from adet_console.server import Console  # noqa: E402
 from adet_core.errors import ConfigError  # noqa: E402
+from adet_core.image import Image  # noqa: E402
 from adet_core.records import Record  # noqa: E402
 
 KEY = '/line1/padim'
@@ -221,6 +223,8 @@ class Graph:
         self.bundle = ('', '')
         self.threshold = 2.0
         self.marks: list[tuple[int, str]] = []
+        self.goals: list[tuple[str, list[str], str]] = []
+        self.collects = False
 
     def overview(self) -> list[dict[str, Any]]:
         return [{'key': KEY, 'counters': self.history.counters.to_json()}]
@@ -258,8 +262,11 @@ class Graph:
         self.find(key).marks.append((stamp, verdict))
         return 'stored'
 
-    async def retrain(self, key: str, mode: str, overrides: list[str]) -> None:  # noqa: ARG002
-        self.find(key)
+    async def retrain(self, key: str, mode: str, overrides: list[str], category: str = '') -> None:
+        self.find(key).goals.append((mode, overrides, category))
+
+    def collect(self, key: str, on: bool) -> None:
+        self.find(key).collects = on
 
     async def cancel(self, key: str) -> None:
         self.find(key)
@@ -279,6 +286,7 @@ def served(
             Guard('127.0.0.1', passwords or {}),
             audit=tmp_path / 'audit.jsonl',
             store=FrameStore(tmp_path),
+            collector=Collector(tmp_path),
         )
         async with TestClient(TestServer(console.app)) as client:
             await talk(client, graph, console)
@@ -497,3 +505,86 @@ def test_prometheus_gives_a_password_with_each_request(tmp_path: Path) -> None:
 
     pytest.importorskip('prometheus_client', reason='prometheus_client is not installed')
     served(tmp_path, talk, {'viewer': hash_password('look at it')})
+
+
+# ---- a new part
+
+
+def good_part(number: int) -> Image:
+    return Image(np.full((8, 9, 3), number, np.uint8), 'bgr8')
+
+
+def test_images_are_kept_one_by_one_or_every_so_many(tmp_path: Path) -> None:
+    collector = Collector(tmp_path)
+    assert collector.offer(KEY, 0, good_part(0)) is None
+    collector.begin(KEY, 'bracket')
+    assert collector.offer(KEY, 1, good_part(1)) is None
+    collector.ask(KEY)
+    kept = collector.offer(KEY, 2, good_part(2))
+    assert kept is not None
+    assert (kept['count'], kept['problem']) == (1, '')
+    collector.begin(KEY, 'bracket', every=3)
+    assert [bool(collector.offer(KEY, stamp, good_part(stamp))) for stamp in range(3, 9)] == [
+        False,
+        False,
+        True,
+    ] * 2
+    files = sorted((tmp_path / 'train' / 'bracket').iterdir())
+    assert [cv2.imread(str(file))[0, 0, 0] for file in files] == [2, 5, 8]
+    assert collector.remove_last(KEY)['count'] == 2
+    assert len(list((tmp_path / 'train' / 'bracket').iterdir())) == 2
+    with pytest.raises(ConfigError, match='no image was kept that could be removed'):
+        collector.remove_last(KEY)
+    collector.end(KEY)
+    assert collector.offer(KEY, 9, good_part(9)) is None
+    # Those of before count.
+    assert collector.begin(KEY, 'bracket')['count'] == 2
+
+
+def test_an_image_that_cannot_be_kept_is_not_counted(tmp_path: Path) -> None:
+    (tmp_path / 'train').mkdir()
+    (tmp_path / 'train' / 'bracket').write_text('a file')
+    collector = Collector(tmp_path)
+    collector.begin(KEY, 'bracket', every=1)
+    kept = collector.offer(KEY, 1, good_part(1))
+    assert kept is not None
+    assert kept['count'] == 0
+    assert 'bracket' in kept['problem']
+
+
+@pytest.mark.parametrize('category', ['../train', '', 'a/b'])
+def test_a_new_part_has_a_plain_name(tmp_path: Path, category: str) -> None:
+    with pytest.raises(ConfigError, match=r'category .* is not a plain name'):
+        Collector(tmp_path).begin(KEY, category)
+
+
+def test_an_operator_collects_a_new_part_and_lets_it_be_learned(tmp_path: Path) -> None:
+    async def talk(client: TestClient[Any, Any], graph: Graph, console: Console) -> None:
+        async def post(path: str, **body: Any) -> Any:
+            answer = await client.post(
+                path, json={'detector': KEY, **body}, headers=origin(client)
+            )
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
+
+        await post('/api/collect', action='begin', category='bracket', every=1)
+        assert graph.collects
+        for stamp in range(1, 6):
+            console.new_part.on_image(KEY, stamp, good_part(stamp))
+        ended = await post('/api/collect', action='end')
+        # One of five is kept back: that promises one half.
+        assert (ended['count'], ended['false_rejects']) == (5, 0.5)
+        assert not graph.collects
+        await post('/api/learn', category='bracket')
+        assert graph.goals == [('new', [], 'bracket')]
+        odd = await client.post(
+            '/api/collect', json={'detector': KEY, 'action': 'x'}, headers=origin(client)
+        )
+        assert (odd.status, await odd.json()) == (
+            409,
+            {'error': "action is 'x', expected begin, one, remove or end"},
+        )
+
+    served(tmp_path, talk)
+    log = [json.loads(line) for line in (tmp_path / 'audit.jsonl').read_text().splitlines()]
+    assert [entry['what'] for entry in log] == ['collect', 'collect', 'learn', 'collect']

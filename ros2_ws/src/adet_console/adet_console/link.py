@@ -38,7 +38,7 @@ from adet_console.frames import Frame
 from adet_console.history import History, Verdict
 from adet_console.options import ConsoleOptions
 from adet_core.errors import AdetError, ConfigError
-from adet_core.image import to_bgr
+from adet_core.image import Image, to_bgr
 from adet_core.paths import user_path
 from adet_core.records import read_records, results_path
 
@@ -69,6 +69,7 @@ class Detector:
         node: Full name of its node; empty while it is away.
         history: Its last verdicts.
         watchers: How many viewers want its images.
+        collects: Whether its images are wanted for a new part.
         subscriptions: Of overlay and image, while somebody watches.
         waiting: Plain images by stamp.
         clients: By what they do.
@@ -79,6 +80,7 @@ class Detector:
     history: History
     node: str = ''
     watchers: int = 0
+    collects: bool = False
     subscriptions: list[Any] = field(default_factory=list)
     waiting: dict[int, ImageMessage | CompressedImage] = field(default_factory=dict)
     clients: dict[str, Any] = field(default_factory=dict)
@@ -102,6 +104,8 @@ class GraphLink(AdetNode):
         detectors: By key.
         on_event: Called with each event, from the thread that spins.
         on_frame: Called with a detector's key and a frame, from the thread that spins.
+        on_image: Called with a detector's key, a stamp in nanoseconds, and an image as the camera
+            gave it, from the thread that spins.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -115,6 +119,7 @@ class GraphLink(AdetNode):
         self.detectors: dict[str, Detector] = {}
         self.on_event: Callable[[Event], None] = lambda _: None
         self.on_frame: Callable[[str, Frame], None] = lambda *_: None
+        self.on_image: Callable[[str, int, Image], None] = lambda *_: None
         self._statuses: dict[str, tuple[float, DiagnosticStatus]] = {}
         self._retrainings: dict[str, Any] = {}
         self._executor = SingleThreadedExecutor()
@@ -159,7 +164,7 @@ class GraphLink(AdetNode):
         detector.node = _full_name(found[0]) if found else ''
         if detector.node != before:
             self.on_event({'type': 'detectors', 'detectors': self.overview()})
-            if detector.watchers:
+            if detector.watchers or detector.collects:
                 # It came back, maybe with another image topic.
                 self._set_watched(detector)
 
@@ -244,19 +249,30 @@ class GraphLink(AdetNode):
         if bool(before) != bool(detector.watchers):
             self._set_watched(detector)
 
+    def collect(self, key: str, on: bool) -> None:
+        """Whether every image of a detector goes to `on_image`; from any thread."""
+        self._executor.create_task(self._collect, self.find(key), on)
+
+    def _collect(self, detector: Detector, on: bool) -> None:
+        detector.collects = on
+        self._set_watched(detector)
+
     def _set_watched(self, detector: Detector) -> None:
         for subscription in detector.subscriptions:
             self.destroy_subscription(subscription)
         detector.subscriptions.clear()
         detector.waiting.clear()
-        if not detector.watchers:
+        if not detector.watchers and not detector.collects:
             return
 
         def show(message: ImageMessage) -> None:
             self._on_overlay(detector, message)
 
         def keep(message: ImageMessage | CompressedImage) -> None:
-            detector.waiting[to_nanoseconds(message.header.stamp)] = message
+            stamp = to_nanoseconds(message.header.stamp)
+            if detector.collects:
+                self._offer(detector, stamp, message)
+            detector.waiting[stamp] = message
             while len(detector.waiting) > _WAITING:
                 del detector.waiting[next(iter(detector.waiting))]
 
@@ -265,11 +281,23 @@ class GraphLink(AdetNode):
             detector.subscriptions.append(
                 self.create_subscription(kind, topic, keep, self._profile(topic))
             )
-        detector.subscriptions.append(
-            self.create_subscription(
-                ImageMessage, f'{detector.key}/overlay', show, qos.newest_only()
+        if detector.watchers:
+            detector.subscriptions.append(
+                self.create_subscription(
+                    ImageMessage, f'{detector.key}/overlay', show, qos.newest_only()
+                )
             )
-        )
+
+    def _offer(
+        self, detector: Detector, stamp: int, message: ImageMessage | CompressedImage
+    ) -> None:
+        try:
+            self.on_image(detector.key, stamp, to_image(message))
+        except AdetError as error:
+            self._complain(detector, error)
+
+    def _complain(self, detector: Detector, error: AdetError) -> None:
+        self.get_logger().warning(f'{detector.key}: {error}', throttle_duration_sec=10.0)
 
     def _image_stream(self, detector: Detector) -> tuple[str, type[Any]] | None:
         """Topic and type of what the detector inspects: a camera's topic may have any name."""
@@ -300,7 +328,7 @@ class GraphLink(AdetNode):
             image = None if plain is None else to_bgr(to_image(plain))
             frame = Frame(stamp, image, to_bgr(to_image(message)))
         except AdetError as error:
-            self.get_logger().warning(f'{detector.key}: {error}', throttle_duration_sec=10.0)
+            self._complain(detector, error)
             return
         self.on_frame(detector.key, frame)
 
@@ -364,7 +392,7 @@ class GraphLink(AdetNode):
             self.on_event({'type': 'marked', 'detector': key, 'verdict': marked.to_json()})
         return str(answer.message)
 
-    async def retrain(self, key: str, mode: str, overrides: list[str]) -> None:
+    async def retrain(self, key: str, mode: str, overrides: list[str], category: str = '') -> None:
         """Send a goal; feedback and result come as events of type ``retrain``.
 
         Raises:
@@ -385,7 +413,9 @@ class GraphLink(AdetNode):
                 key, stage=feedback.stage, progress=feedback.progress, detail=feedback.detail
             )
 
-        goal = Retrain.Goal(model=detector.model, mode=mode, overrides=overrides)
+        goal = Retrain.Goal(
+            model=detector.model, mode=mode, overrides=overrides, category=category
+        )
         handle = await self._wait(client.send_goal_async(goal, feedback_callback=tell))
         self._retrainings[key] = handle
         self._tell_retraining(key, stage='accepted', progress=0.0, detail='')

@@ -11,6 +11,7 @@ import sys
 from aiohttp import web
 
 from adet import runner
+from adet_console.collector import Collector
 from adet_console.frames import FrameStore
 from adet_console.link import GraphLink
 from adet_console.security import Guard, read_passwords
@@ -35,13 +36,16 @@ def make_console(link: GraphLink) -> Console:
         read_passwords(user_path(file, 'password_file')) if file else {},
         options.allowed_hosts,
     )
+    data_root = user_path(options.data_root, 'data_root')
     console = Console(
         link,
         guard,
         audit=user_path(options.output_dir, 'output_dir') / _AUDIT,
-        store=FrameStore(user_path(options.data_root, 'data_root')),
+        store=FrameStore(data_root),
+        collector=Collector(data_root),
     )
     link.on_event, link.on_frame = console.on_event, console.on_frame
+    link.on_image = console.new_part.on_image
     return console
 
 

@@ -19,10 +19,12 @@ from typing import Any, Protocol
 
 from aiohttp import BasicAuth, web, WSMsgType
 
+from adet_console.collector import Collector
 from adet_console.frames import Frame, FrameStore, pack, width_for
 from adet_console.history import History
 from adet_console.known import known_of_bundle
 from adet_console.metrics import exposition
+from adet_console.new_part import NewPart
 from adet_console.security import Guard, ROLES, Session
 from adet_core.errors import AdetError
 
@@ -80,8 +82,11 @@ class Graph(Protocol):
     async def mark(self, key: str, stamp: int, verdict: str, note: str) -> str:
         """Mark an image."""
 
-    async def retrain(self, key: str, mode: str, overrides: list[str]) -> None:
+    async def retrain(self, key: str, mode: str, overrides: list[str], category: str = '') -> None:
         """Begin."""
+
+    def collect(self, key: str, on: bool) -> None:
+        """Whether the images of a detector are wanted."""
 
     async def cancel(self, key: str) -> None:
         """Cancel."""
@@ -126,7 +131,12 @@ class Viewer:
 
 
 class Console:
-    """The application and those who watch it."""
+    """The application and those who watch it.
+
+    Attributes:
+        app: The application.
+        new_part: Collects images of new parts.
+    """
 
     def __init__(
         self,
@@ -135,6 +145,7 @@ class Console:
         *,
         audit: Path,
         store: FrameStore,
+        collector: Collector,
         details: dict[str, Any] | None = None,
     ) -> None:
         """Build the routes.
@@ -144,9 +155,11 @@ class Console:
             guard: Who may do what.
             audit: File that every change is noted in.
             store: Images of the history.
+            collector: Images of new parts.
             details: What else the page is told.
         """
         self._graph, self._guard, self._audit, self._store = graph, guard, audit, store
+        self.new_part = NewPart(graph, collector, self.on_event)
         self._details = details or {}
         self._viewers: set[Viewer] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -238,6 +251,8 @@ class Console:
             ('threshold', self._set_threshold),
             ('mark', self._mark),
             ('retrain', self._retrain),
+            ('collect', self.new_part.collect),
+            ('learn', self.new_part.learn),
             ('cancel', self._cancel),
             ('shift', self._begin_shift),
         ):

@@ -6,6 +6,7 @@ import { byId, element } from './dom.js';
 import * as history from './history.js';
 import { choose, language, LANGUAGES, t } from './i18n.js';
 import * as live from './live.js';
+import * as newPart from './new_part.js';
 import * as shift from './shift.js';
 import * as teach from './teach.js';
 import * as threshold from './threshold.js';
@@ -85,6 +86,8 @@ function onEvent(event) {
     state.verdicts = state.verdicts.map((one) => (one.stamp === event.verdict.stamp ? event.verdict : one));
   } else if (event.type === 'retrain' && event.detector === state.key) {
     teach.showRetraining(event);
+  } else if (event.type === 'collected' && event.detector === state.key) {
+    newPart.showCollected(event);
   }
   draw();
 }
@@ -162,7 +165,7 @@ function listenToLanguage() {
 await choose(localStorage.getItem('language') ?? navigator.language.slice(0, 2));
 byId('connection').textContent = t('waiting');
 for (const part of [live, threshold, history]) part.listen();
-teach.listen(() => state.key);
+for (const part of [teach, newPart]) part.listen(() => state.key);
 listenToLogin();
 listenToKeys();
 listenToLanguage();

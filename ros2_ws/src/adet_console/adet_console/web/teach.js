@@ -46,6 +46,8 @@ export function showRetraining(event) {
 
 function figures(before, after) {
   const table = byId('retrain-figures');
+  // A new part was inspected by nothing before.
+  const was = (read) => (before.normals ? read(before) : '–');
   const rows = [
     ['threshold', (one) => number(one.threshold)],
     ['normals', (one) => one.normals],
@@ -65,7 +67,7 @@ function figures(before, after) {
   table.tHead.replaceChildren(element('tr', {}, ...['', t('before'), t('after')].map((text) => element('th', {}, text))));
   table.tBodies[0].replaceChildren(
     ...rows.map(([key, read]) =>
-      element('tr', {}, element('th', { scope: 'row' }, t(key)), element('td', {}, String(read(before))), element('td', {}, String(read(after)))),
+      element('tr', {}, element('th', { scope: 'row' }, t(key)), element('td', {}, String(was(read))), element('td', {}, String(read(after)))),
     ),
   );
   table.hidden = false;

@@ -42,6 +42,22 @@ def is_feedback(path: Path) -> bool:
     )
 
 
+def encode_png(image: Image, *, float_range: tuple[float, float] = (0.0, 1.0)) -> bytes:
+    """An image of any encoding adet reads as PNG: 8-bit BGR, or grey as it is.
+
+    Args:
+        image: It is not changed.
+        float_range: For 32FC1 images.
+
+    Raises:
+        ImageError: The pixels do not fit the encoding.
+    """
+    plain = image.encoding in _PLAIN
+    pixels = image.pixels if plain else to_bgr(image, float_range=float_range)
+    _, data = cv2.imencode('.png', np.ascontiguousarray(pixels))
+    return bytes(data)
+
+
 def keep_frame(
     folder: Path,
     name: str,
@@ -70,9 +86,7 @@ def keep_frame(
         DatasetError: The folder is full.
         OSError: It cannot be written.
     """
-    plain = image.encoding in _PLAIN
-    pixels = image.pixels if plain else to_bgr(image, float_range=float_range)
-    _, data = cv2.imencode('.png', np.ascontiguousarray(pixels))
+    data = encode_png(image, float_range=float_range)
     # A person may have linked a folder of a data set, but frames are only removed from our own.
     place = (folder.parent, folder.name) if replace else (folder,)
     with open_folder(*place, make=True) as home:
@@ -88,5 +102,5 @@ def keep_frame(
         # The note first: an image that a person marked is never taken for one of many.
         text = json.dumps({'schema': SCHEMA, **note}, indent=2) + '\n'
         home.write_atomic(f'{name}{_NOTE}', text.encode())
-        home.write_atomic(f'{name}.png', data.tobytes())
+        home.write_atomic(f'{name}.png', data)
     return folder / f'{name}.png'

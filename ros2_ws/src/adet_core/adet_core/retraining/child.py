@@ -26,12 +26,11 @@ from adet_core.io.folders import list_images
 from adet_core.models.names import deployed_folder
 from adet_core.paths import check_inside, user_path
 from adet_core.progress import ProgressCallback
-from adet_core.retraining.settings import MODES
+from adet_core.retraining.settings import MODE_NEW, MODES
 from adet_core.run_folders import deploy, keep_deployed
 
-NEW = 'new'
 ROLLBACK = 'rollback'
-_EVERY_MODE = (*MODES, NEW, ROLLBACK)
+_EVERY_MODE = (*MODES, MODE_NEW, ROLLBACK)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +40,10 @@ class Goal:
     Attributes:
         model: The model name.
         images: Folder of the new normal images.
-        mode: One of `MODES`, `NEW` or `ROLLBACK`.
+        mode: One of `MODES`, `MODE_NEW` or `ROLLBACK`.
         test_dir: Folder of labelled images.
         overrides: Settings as KEY=VALUE.
-        category: What to learn, for `NEW` alone.
+        category: What to learn, for `MODE_NEW` alone.
     """
 
     model: str
@@ -61,7 +60,7 @@ class Job:
 
     Attributes:
         bundle: What is in service before it.
-        mode: One of `MODES`, `NEW` or `ROLLBACK`.
+        mode: One of `MODES`, `MODE_NEW` or `ROLLBACK`.
         command: The process that learns; empty for a rollback.
     """
 
@@ -104,8 +103,8 @@ def plan(goal: Goal, places: Places, threads: int) -> Job:
     if mode not in _EVERY_MODE:
         msg = f'mode is {goal.mode!r}, expected one of: {", ".join(_EVERY_MODE)}'
         raise ConfigError(msg)
-    if bool(goal.category) != (mode == NEW):
-        msg = f'category is {goal.category!r}, but mode is {mode}; mode {NEW} takes one'
+    if bool(goal.category) != (mode == MODE_NEW):
+        msg = f'category is {goal.category!r}, but mode is {mode}; mode {MODE_NEW} takes one'
         raise ConfigError(msg)
     folder = deployed_folder(places.models_root, goal.model)
     bundle = open_bundle(folder, model=goal.model, in_service=True)
@@ -113,7 +112,7 @@ def plan(goal: Goal, places: Places, threads: int) -> Job:
         return Job(bundle, mode, [])
     category = goal.category or bundle.manifest.category
     images = _checked('images', goal.images or places.data_root / 'train' / category, places)
-    if mode == NEW:
+    if mode == MODE_NEW:
         words = ['learn', str(images), '--category', category, '--base', str(folder)]
         words += ['--models-root', str(places.models_root)]
     else:
@@ -196,7 +195,7 @@ class RetrainProcess:
         job = self.job = plan(self._goal, self._places, self._threads)
         if job.mode != ROLLBACK:
             result = self._learn(job, progress)
-            if job.mode == NEW:
+            if job.mode == MODE_NEW:
                 self._deploy(job, Path(result['bundle_dir']))
             return result
         self._decide()

@@ -13,7 +13,8 @@ from adet_core.models.names import statistics_model
 from adet_core.models.statistics_model import Setting
 
 MODES = ('incremental', 'full')
-
+MODE_NEW = 'new'
+"""Learns another category, see `adet_core.retraining.new_category`."""
 
 _SETTINGS: Mapping[str, Setting] = {
     'held_out': Setting(0.2, 0.01, 0.9),

@@ -1,0 +1,50 @@
+// SPDX-FileCopyrightText: 2026 The adet authors
+// SPDX-License-Identifier: Apache-2.0
+// A new part: collect images of good ones, then let the robot learn them.
+import { post } from './api.js';
+import { byId } from './dom.js';
+import { number, t } from './i18n.js';
+
+const FEWEST = 20;
+const ENOUGH = 50;
+let state = null;
+
+export function showCollected(event) {
+  state = event.action === 'end' ? { ...event, ended: true } : event;
+  const collects = !state.ended;
+  byId('collect').textContent = t(collects ? 'stopCollecting' : 'collect');
+  byId('keep-one').disabled = !collects;
+  byId('remove-last').disabled = !collects || !state.last;
+  byId('learn').disabled = state.count < FEWEST;
+  byId('part-name').disabled = byId('keep-every').disabled = collects;
+  byId('collected').textContent = state.problem || [t('collectedCount', state), hint()].join(' ');
+}
+
+function hint() {
+  if (state.count < FEWEST) return t('tooFew', { fewest: FEWEST });
+  const promise = t('promise', { share: `${number(100 * state.false_rejects, 2)} %` });
+  return state.count < ENOUGH ? `${promise} ${t('moreAreBetter', { enough: ENOUGH })}` : promise;
+}
+
+export function listen(detector) {
+  const tell = (error) => {
+    byId('collected').textContent = error.message;
+  };
+  const collect = (body) => post('/api/collect', { detector: detector(), ...body }).catch(tell);
+  byId('collect').addEventListener('click', () => {
+    if (state && !state.ended) return collect({ action: 'end' });
+    const every = Number(byId('keep-every').value);
+    return collect({ action: 'begin', category: byId('part-name').value.trim(), every });
+  });
+  byId('keep-one').addEventListener('click', () => collect({ action: 'one' }));
+  byId('remove-last').addEventListener('click', () => collect({ action: 'remove' }));
+  byId('learn').addEventListener('click', async () => {
+    byId('retrain-stage').textContent = '';
+    try {
+      if (!state.ended) await post('/api/collect', { detector: detector(), action: 'end' });
+      await post('/api/learn', { detector: detector(), category: state.category });
+    } catch (error) {
+      tell(error);
+    }
+  });
+}
