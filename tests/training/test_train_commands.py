@@ -94,6 +94,7 @@ def test_what_makes_the_figures_doubtful_is_warned_of_and_logged(
     result = json.loads(captured.out)
     (warning,) = result['warnings']
     assert warning.startswith(f'1 test images are also training images ({copy} is {learned})')
+    assert ' and 1 of 17 images were learned: ' in result['outcome']['flattering']
     assert [line for line in captured.err.splitlines() if line.startswith('warning: ')] == [
         f'warning: {warning}'
     ]
@@ -206,7 +207,12 @@ def test_training_with_labels_shows_what_the_threshold_does_and_what_that_is_wor
     assert result['outcome']['knee'].startswith('a threshold of ')
     wrong = result['outcome']['normal']['wrong']
     assert any(line.startswith(f'normal       {wrong} of 6 rejected: ') for line in lines)
-    assert any('the test images chose the threshold' in line for line in lines)
+    assert 'note         6 of 16 images chose the threshold: new images will do worse' in lines
+    rejected, missed = wrong, result['outcome']['anomalous']['wrong']
+    assert f'normal       {6 - rejected:>14} {rejected:>17}' in lines
+    assert f'anomalous    {missed:>14} {10 - missed:>17}' in lines
+    others = [line for line in lines if line.startswith('  rate ')]
+    assert len(others) == len(result['outcome']['other_thresholds']) > 2
     assert any(re.match(r'made-up +\d+ of \d+ made-up defects caught \(faint', x) for x in lines)
     assert any(line.startswith('knee         a threshold of ') for line in lines)
     assert f'overlays     {run_dir}/test_result/images' in lines

@@ -28,6 +28,7 @@ class Category:
     Attributes:
         train: Normal images.
         test: Labelled images; may be empty.
+        learned_tests: How many of these are training images, too.
         unreadable: One line for each image that was skipped.
         unmatched_masks: Masks without an image; the warnings name them.
         unfit_masks: Masks that cannot be read or do not fit their images; the warnings name them.
@@ -37,6 +38,7 @@ class Category:
 
     train: list[LabelledImage]
     test: list[LabelledImage]
+    learned_tests: int
     unreadable: list[str]
     unmatched_masks: int
     unfit_masks: int
@@ -78,13 +80,15 @@ def load_category(
         folder = data_root / 'train' / category
         msg = f'{folder}: {len(train)} readable images, at least {_MINIMUM} are needed'
         raise DatasetError(f'{msg}; {reader.unreadable[0]}' if reader.unreadable else msg)
+    learned_tests, flattering = _duplicates(train, test)
     return Category(
         train,
         test,
+        learned_tests,
         reader.unreadable,
         len(reader.masks.unmatched),
         len(reader.masks.unfit),
-        [*reader.masks.warnings, *_all_alike(train), *_duplicates(train, test)],
+        [*reader.masks.warnings, *_all_alike(train), *flattering],
         fingerprint.digest.hexdigest(),
     )
 
@@ -131,14 +135,16 @@ def _all_alike(train: Sequence[LabelledImage]) -> list[str]:
     ]
 
 
-def _duplicates(train: Sequence[LabelledImage], test: Sequence[LabelledImage]) -> list[str]:
-    """A warning if test images are among those that were learned from."""
+def _duplicates(
+    train: Sequence[LabelledImage], test: Sequence[LabelledImage]
+) -> tuple[int, list[str]]:
+    """How many test images are among those that were learned from, and a warning of them."""
     learned = {_hash(labelled.pixels): labelled.path for labelled in train}
     seen = [(s.path, learned[key]) for s in test if (key := _hash(s.pixels)) in learned]
     if not seen:
-        return []
+        return 0, []
     first, same = seen[0]
-    return [
+    return len(seen), [
         f'{len(seen)} test images are also training images ({first} is {same}); '
         'metrics and threshold flatter the model: move them out of one of the folders'
     ]

@@ -29,6 +29,7 @@ from adet_core.bundle import (
     MADE_UP_FILE,
     Manifest,
     NORMALS_FILE,
+    Threshold,
     WEIGHTS_FILE,
     write_arrays,
     write_atomic,
@@ -106,6 +107,7 @@ class Run:
         unmatched_masks: Masks without an image; the warnings name them.
         unfit_masks: Masks that cannot be read or do not fit their images; the warnings name them.
         warnings: What makes the metrics or the threshold doubtful, one line each.
+        learned_tests: How many test images are training images, too.
         traced: The graph that predicted the test images, for the export; None where the module
             itself did.
     """
@@ -117,6 +119,7 @@ class Run:
     unmatched_masks: int
     unfit_masks: int
     warnings: Sequence[str]
+    learned_tests: int = 0
     traced: Traced | None = None
 
 
@@ -205,7 +208,11 @@ class _Training:
             **model_contents(self._adapter, module, _golden(inspected, module)),
             NORMALS_FILE: partial(write_arrays, arrays={'images': normals}),
             MADE_UP_FILE: partial(write_arrays, arrays=defects._asdict()),
-            KNOWN_IMAGES_FILE: partial(_write_known, to_learn=self._to_learn),
+            KNOWN_IMAGES_FILE: partial(
+                _write_known,
+                to_learn=self._to_learn,
+                tested=_choosing(tested, thresholds.image) if labelled else (),
+            ),
         }
         bundle = write_bundle(folder / BUNDLE_FOLDER, manifest, contents)
         log.write(
@@ -221,6 +228,7 @@ class _Training:
             data.unmatched_masks,
             data.unfit_masks,
             [*self._warnings, *doubtful],
+            data.learned_tests,
             predictor.traced,
         )
 
@@ -415,12 +423,19 @@ def _changed_scores(
     return highest
 
 
-def _write_known(file: IO[bytes], *, to_learn: FitData) -> None:
-    known = KnownImages(
-        learned={labelled.sha256: readable_name(labelled.path) for labelled in to_learn.fit},
-        held_out={labelled.sha256: readable_name(labelled.path) for labelled in to_learn.held_out},
-    )
-    file.write(known.to_json())
+def _choosing(tested: Tested | None, threshold: Threshold) -> list[LabelledImage]:
+    """The test images whose labels chose the threshold."""
+    images = tested.images if tested else ()
+    return [one for one in images if not one.is_anomalous or threshold.anomalies]
+
+
+def _write_known(file: IO[bytes], *, to_learn: FitData, tested: Sequence[LabelledImage]) -> None:
+    parts = {'learned': to_learn.fit, 'held_out': to_learn.held_out, 'tested': tested}
+    known = {
+        name: {one.sha256: readable_name(one.path) for one in images}
+        for name, images in parts.items()
+    }
+    file.write(KnownImages(**known).to_json())
 
 
 def _golden(inspected: Tested, module: Any) -> Golden:

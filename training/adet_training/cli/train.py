@@ -64,7 +64,7 @@ def summary(finished: Run, arguments: argparse.Namespace) -> dict[str, Any]:
         'pixel_auroc': metrics.get('pixel_auroc'),
         'aupro': metrics.get('aupro'),
         'image_f1': metrics.get('image_f1'),
-        'outcome': outcome_of(manifest),
+        'outcome': outcome_of(finished.bundle, learned=finished.learned_tests),
         'overlays': str(overlays) if overlays.is_dir() else None,
         'backbone': backbone_text(manifest.backbone),
         'fit_seconds': finished.fit_seconds,

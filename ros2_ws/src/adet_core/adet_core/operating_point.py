@@ -202,6 +202,22 @@ def p_value_text(value: float) -> str:
     return f'1 in {1 / value:.0f} good parts scores so high'
 
 
+def flattery(images: int, *, calibrated: int, learned: int) -> str:
+    """Why figures are better than those of new images will be; empty where they are not.
+
+    Args:
+        images: How many the figures are of.
+        calibrated: How many of them the threshold was chosen with.
+        learned: How many of them the model was fitted to.
+    """
+    parts = [
+        f'{count} of {images} images {what}'
+        for count, what in ((calibrated, 'chose the threshold'), (learned, 'were learned'))
+        if count
+    ]
+    return f'{" and ".join(parts)}: new images will do worse' if parts else ''
+
+
 def doubts(image: Threshold, kept: ScoreRange) -> list[str]:
     """Why a threshold may not be what somebody wants, one line each; none if nothing is wrong.
 

@@ -235,17 +235,28 @@ class Bundle:
         """
         if self.report is not None:
             return dict(self.report.learned), dict(self.report.held_out)
+        known = self._known()
+        return known.learned, known.held_out
+
+    def calibrated_with(self) -> set[str]:
+        """The sha256 of each image file that its threshold was chosen with.
+
+        Raises:
+            BundleError: The file that says so is damaged.
+        """
+        return {*self.known_images()[1], *self._known().tested}
+
+    def _known(self) -> KnownImages:
         if KNOWN_IMAGES_FILE not in self.manifest.files:
-            return {}, {}
+            return KnownImages(learned={}, held_out={})
         if (size := self.manifest.files[KNOWN_IMAGES_FILE].size) > REPORT_LIMIT:
             reason = f'has {size} bytes, more than {REPORT_LIMIT} are not read'
             raise self._error(KNOWN_IMAGES_FILE, reason)
         with self.open(KNOWN_IMAGES_FILE) as file:
             try:
-                known = decode(KnownImages, parse_json(file.read()))
+                return decode(KnownImages, parse_json(file.read()))
             except ValueError as error:
                 raise self._error(KNOWN_IMAGES_FILE, str(error)) from None
-        return known.learned, known.held_out
 
     def _place(self, name: str) -> tuple[str, ...]:
         replaced = self.report is not None and name in self.report.files

@@ -71,10 +71,12 @@ class KnownImages:
     Attributes:
         learned: Name of each image file that was learned, by its sha256.
         held_out: Name of each normal image kept back for the threshold, by its sha256.
+        tested: Name of each test image whose label chose the threshold, too, by its sha256.
     """
 
     learned: dict[str, Name]
     held_out: dict[str, Name]
+    tested: dict[str, Name] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """The bytes of the file."""
