@@ -36,6 +36,7 @@ from adet_evaluation.evaluation import (
     load_detectors,
 )
 from adet_evaluation.report import to_dict, write_report
+from adet_evaluation.seen import count_seen
 
 START_NS = 1_700_000_000_000_000_000
 
@@ -88,6 +89,13 @@ def test_a_bag_and_its_folder_get_the_same_scores_each_time(
     folder = evaluate_source(open_source(str(deployed.test_folder)), 'images', detectors)
     again = evaluate_source(BagSource(bag), 'bag', detectors)
     assert scores(folder) == scores(evaluation) == scores(again)
+    # The six normal test images chose the threshold, and the bag says which files it is of.
+    for one in (folder, again):
+        assert one.models['padim'].seen == (16, 6, 0)
+        told = '6 of 16 images chose the threshold: new images will do worse'
+        assert f'padim: {told}' in one.warnings
+        assert to_dict(one)['models']['padim']['flattering'] == told
+    assert count_seen([], detectors['padim'].bundle) == (0, 0, 0)
     found = evaluation.models['padim'].figures
     assert (found.images, found.normals, found.anomalies) == (16, 6, 10)
     assert replace(found, latency_ms={}, images_per_second=None) == replace(
@@ -321,8 +329,9 @@ def test_a_warning_of_a_torn_bag_is_shown_and_kept(
     words = ['--bag', str(torn), '--bundle', str(deployed.bundle), '--json']
     assert main(['evaluate', *words]) == 0
     out, err = capsys.readouterr()
-    (warning,) = json.loads(out.splitlines()[-1])['warnings']
+    warning, flattering = json.loads(out.splitlines()[-1])['warnings']
     assert 'has no metadata.yaml' in warning
+    assert 'chose the threshold' in flattering
     assert f'warning: {warning}' in err
 
 

@@ -20,6 +20,7 @@ from adet_core.records import read_records, Record
 from adet_evaluation.figures import evaluate, EvaluationFigures
 from adet_evaluation.offline import find_images, infer_offline, stamped
 from adet_evaluation.rows import join_rows, share_labels
+from adet_evaluation.seen import count_seen, Seen
 
 FindImages = Callable[[Collection[int]], Mapping[int, Image]]
 """Gives images by their stamps in nanoseconds; one that is not at hand is absent."""
@@ -33,11 +34,13 @@ class ModelEvaluation:
         rows: What it said of each image.
         figures: Their evaluation.
         detector: Draws the overlays; None if the bundle is not at hand.
+        seen: How many of the images the bundle has seen before; None where it is not at hand.
     """
 
     rows: Sequence[Record]
     figures: EvaluationFigures
     detector: Detector | None = None
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def evaluate_source(
                 seconds=run.seconds,
             ),
             detectors[model],
+            count_seen(run.rows, detectors[model].bundle),
         )
         for model, run in runs.items()
     }
@@ -132,7 +136,7 @@ def evaluate_source(
         models,
         name,
         lambda stamps: find_images(source, stamps),
-        [*source.warnings, *masks.warnings],
+        [*source.warnings, *masks.warnings, *_flattering(models)],
         unmatched_masks=len(masks.unmatched),
         unfit_masks=len(masks.unfit),
     )
@@ -210,7 +214,8 @@ def evaluate_results(
                 f'{detector.bundle.bundle_id} was given; no overlays and no drift test'
             )
             detector, figures = None, replace(figures, drift=None)
-        models[name] = ModelEvaluation(rows, figures, detector)
+        seen = count_seen(rows, detector.bundle) if detector else None
+        models[name] = ModelEvaluation(rows, figures, detector, seen)
     sources = {row.stamp_ns: row.source for one in models.values() for row in one.rows}
 
     def find(stamps: Collection[int]) -> Mapping[int, Image]:
@@ -218,7 +223,13 @@ def evaluate_results(
             return find_images(replayed, stamps)
         return _by_source({stamp: sources[stamp] for stamp in stamps})
 
+    warnings += _flattering(models)
     return Evaluation(models, ', '.join(map(str, paths)), find, warnings)
+
+
+def _flattering(models: Mapping[str, ModelEvaluation]) -> list[str]:
+    """A warning of each model whose figures flatter."""
+    return [f'{name}: {one.seen}' for name, one in models.items() if one.seen and str(one.seen)]
 
 
 def _without_images(source: FrameSource, progress: ProgressCallback) -> list[tuple[int, Frame]]:

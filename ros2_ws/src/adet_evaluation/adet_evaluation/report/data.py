@@ -17,7 +17,15 @@ _LABELS = {'normal': 0, 'anomaly': 1}
 
 def to_dict(evaluation: Evaluation) -> dict[str, Any]:
     """The figures as ``--json`` and report.json give them: the first model's, and all by name."""
-    figures = {name: asdict(one.figures) for name, one in evaluation.models.items()}
+    figures = {
+        name: {
+            **asdict(one.figures),
+            'learned_images': one.seen.learned if one.seen else None,
+            'calibration_images': one.seen.calibrated if one.seen else None,
+            'flattering': str(one.seen) if one.seen else '',
+        }
+        for name, one in evaluation.models.items()
+    }
     first = next(iter(figures.values()))
     return {
         **first,
