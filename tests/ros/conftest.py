@@ -106,10 +106,11 @@ class Ros:
 
     def close(self) -> None:
         """Stop everything."""
-        for node in self._nodes:
-            node.stop()
+        # As in `adet.runner`, nothing is called any more when files are closed.
         self._executor.shutdown()
         self._thread.join()
+        for node in self._nodes:
+            node.stop()
         for node in [*self._nodes, self.client]:
             node.destroy_node()
 

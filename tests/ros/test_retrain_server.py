@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -22,7 +23,7 @@ from adet_interfaces.srv import LoadBundle, MarkResult
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 import rclpy
 from rclpy.action import ActionServer
-from robot import children_of, publish
+from robot import children_of, Client, publish
 
 from adet.cli import retrain_goal
 from adet.conversions import to_stamp
@@ -255,6 +256,24 @@ def test_an_interrupted_command_cancels_what_it_asked_for(ros, robot, number):
     assert asking.returncode == 130
     assert 'Traceback' not in errors
     ros.until(lambda: not children_of(os.getpid()), 'the retraining ends')
+    assert robot.in_service() == robot.deployed_id
+
+
+def test_a_server_that_is_interrupted_in_a_goal_ends_in_order(ros, robot):
+    words = [sys.executable, '-m', 'adet.nodes.retrain_server', '--ros-args']
+    words += [
+        word for name, value in robot.parameters.items() for word in ('-p', f'{name}:={value}')
+    ]
+    words += ['-r', f'__ns:={ros.namespace}']
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as server:
+        client = Client(ros)
+        client.ask(model='padim')
+        ros.until(lambda: children_of(server.pid), 'the retraining begins')
+        server.send_signal(signal.SIGINT)
+        _, errors = server.communicate(timeout=60)
+    client.action.destroy()
+    assert server.returncode == 0
+    assert 'never retrieved' not in errors
     assert robot.in_service() == robot.deployed_id
 
 

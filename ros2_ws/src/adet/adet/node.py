@@ -106,6 +106,8 @@ class AdetNode(Node):  # type: ignore[misc]  # rclpy is untyped
                 ended.set_result(work())
             except Exception as error:  # noqa: BLE001 - handed to who awaits it
                 ended.set_exception(error)
+                # Where the node is stopping, nobody comes to take it, which rclpy would tell.
+                ended.exception()
             # A waiting coroutine is only looked at when something wakes the executor.
             executor.wake()
 

@@ -93,6 +93,8 @@ class RetrainServer(AdetNode):
                 done.set_result(self._work(handle))
             except Exception as error:  # noqa: BLE001 - handed to the caller below
                 done.set_exception(error)
+                # Where the node is stopping, nobody comes to take it, which rclpy would tell.
+                done.exception()
             # A waiting coroutine is only looked at when something wakes the executor.
             executor.wake()
 
