@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from adet_core.bundle import Manifest
 from adet_core.drift import DriftTest
-from adet_core.image import ImageArray, preprocess, read_image
+from adet_core.image import ImageArray, read_image
 from adet_core.inference.detector import Detector
 from adet_core.io.folders import list_images
 from adet_core.progress import progress_bars, ProgressCallback
@@ -122,10 +122,9 @@ def _measure(
     detector: Detector, root: Path, most: int, progress: ProgressCallback
 ) -> list[Measured]:
     manifest = detector.bundle.manifest
-    size = (manifest.image.height, manifest.image.width)
     test = root / 'test' / manifest.category
     images = [
-        [preprocess(read_image(path), size) for path in list_images(test / label)[:most]]
+        [detector.geometry.place(read_image(path))[0] for path in list_images(test / label)[:most]]
         for label in ('normal', 'anomaly')
     ]
     robust = manifest.image_threshold.value

@@ -26,6 +26,7 @@ from typing import Any
 from live import kibibytes
 import torch
 
+from adet_core.geometry import Geometry
 from adet_core.progress import silent
 from adet_synth import write_dataset
 from adet_training.adapter import FitData
@@ -101,7 +102,7 @@ def _fit(model: str, side: str, data: str, threads: int) -> dict[str, float]:
     adapter = load_adapter(model)
     parameters = adapter.parameters()
     with quiet_libraries(), tempfile.TemporaryDirectory() as scratch:
-        images = load_category(Path(data), _DRAWN, parameters.image_size).train
+        images = load_category(Path(data), _DRAWN, Geometry.whole(parameters.size)).train
         torch.manual_seed(0)
         module = adapter.build(parameters, adapter.backbone(parameters, 'random', seed=0))
         before = kibibytes(os.getpid(), 'VmRSS')

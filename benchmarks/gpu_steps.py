@@ -322,9 +322,11 @@ def draw_once(step: Step) -> None:
 
 def load_data(step: Step, root: Path | None = None, category: str = _CATEGORY) -> Category:
     """The drawn images, or others."""
+    from adet_core.geometry import Geometry
     from adet_training.dataset import load_category
 
-    return load_category(root or step.folder('data'), category, step.options.image_size)
+    geometry = Geometry.whole((step.options.image_size,) * 2)
+    return load_category(root or step.folder('data'), category, geometry)
 
 
 @contextmanager

@@ -152,9 +152,8 @@ def _export(bundle: Bundle, arguments: argparse.Namespace, progress: ProgressCal
     manifest, data = bundle.manifest, None
     if arguments.precision != 'fp32':
         # What to calibrate with; how well it judges then, `adet export` tells.
-        data = load_category(
-            arguments.data_root, manifest.category, manifest.image.height, progress=progress
-        )
+        root, geometry = arguments.data_root, bundle.geometry()
+        data = load_category(root, manifest.category, geometry, progress=progress)
         data = replace(data, test=[])
     export(bundle, precision=arguments.precision, data=data, progress=progress)
 

@@ -290,7 +290,7 @@ def test_the_band_and_its_origin_are_stored(learn: Learn) -> None:
     assert image['uncertain_from'] < image['value']
     assert '40% of good parts uncertain or rejected on average, from 6 normal' in image['detail']
     assert values['pixel_threshold']['uncertain_from'] is None
-    assert values['schema_version'] == 4
+    assert values['schema_version'] == 5
     for name, value in settings.items():
         assert values['hyper_parameters'][name] == value
 

@@ -16,6 +16,7 @@ import pytest
 from tiny_models import held_upright
 
 from adet_core.errors import DatasetError
+from adet_core.geometry import Geometry
 from adet_core.image import preprocess, read_image
 from adet_core.io.labelled import LabelledImage
 from adet_training.dataset import Category, load_category
@@ -27,7 +28,7 @@ SIZE = 64
 
 
 def _load(root: Path, category: str = 'plate') -> Category:
-    return load_category(root, category, SIZE)
+    return load_category(root, category, Geometry.whole((SIZE, SIZE)))
 
 
 def _draw(path: Path, pixels: np.ndarray | None = None) -> Path:
@@ -91,7 +92,9 @@ def test_the_pixels_are_those_that_the_detector_sees(own_data: Path) -> None:
 
 def test_what_is_read_is_reported(data_root: Path) -> None:
     calls: list[tuple[str, int, int | None]] = []
-    load_category(data_root, 'plate', SIZE, progress=lambda *call: calls.append(call))
+    load_category(
+        data_root, 'plate', Geometry.whole((SIZE, SIZE)), progress=lambda *call: calls.append(call)
+    )
     assert calls == [('reading images', done, 28) for done in range(1, 29)]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from adet_core.bundle import Manifest, open_bundle, Threshold
+from adet_core.geometry import Geometry
 from adet_core.inference.detector import Detector
 from adet_core.io.labelled import LabelledImage
 from adet_core.prediction import Prediction
@@ -34,7 +35,7 @@ THRESHOLD = Threshold(value=0.4, method='f1_optimal', normals=4, anomalies=3)
 
 @pytest.fixture(scope='module')
 def data(data_root: Path) -> Category:
-    return load_category(data_root, 'plate', SIZE)
+    return load_category(data_root, 'plate', Geometry.whole((SIZE, SIZE)))
 
 
 @pytest.fixture(scope='module')

@@ -113,7 +113,7 @@ def test_a_graph_whose_verdicts_change_is_not_exported(bundle, monkeypatch):
 
 
 def test_a_precision_that_costs_accuracy_is_not_exported(bundle, data_root, monkeypatch):
-    data = load_category(data_root, 'plate', bundle.manifest.image.height)
+    data = load_category(data_root, 'plate', bundle.geometry())
     aurocs = iter((0.99, 0.52))
     monkeypatch.setattr('adet_training.export._accuracy', lambda *_: next(aurocs))
     with pytest.raises(ExportError, match=r'from 0\.9900 in fp32 to 0\.5200 in fp16; nothing was'):

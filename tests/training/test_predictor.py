@@ -28,12 +28,15 @@ def test_many_images_go_through_the_graph_and_few_through_the_module(
     manifest = made.run.bundle.manifest
     images = list(made.run.bundle.golden().images)
     values = (load_adapter('padim'), made.module, manifest, images)
-    few = predictor.Predictor(*values, count=len(images))
+    geometry = made.run.bundle.geometry()
+    few = predictor.Predictor(*values, geometry=geometry, count=len(images))
     assert few.traced is None
 
     monkeypatch.setattr(predictor, '_WORTH_A_GRAPH', 1)
     stages: list[Any] = []
-    many = predictor.Predictor(*values, count=4, progress=lambda *told: stages.append(told))
+    many = predictor.Predictor(
+        *values, geometry=geometry, count=4, progress=lambda *told: stages.append(told)
+    )
     assert many.traced is not None
     assert stages[-1] == ('tracing the graph', 1, 1)
     own = predict(made.module, images)
@@ -61,7 +64,8 @@ def test_a_graph_that_differs_from_the_module_predicts_nothing(
     monkeypatch.setattr(predictor, '_WORTH_A_GRAPH', 1)
     monkeypatch.setattr(OnnxRuntimeBackend, 'run', wrong)
     values = (load_adapter('padim'), made.module, made.run.bundle.manifest, images)
-    assert predictor.Predictor(*values, count=4).traced is None
+    geometry = made.run.bundle.geometry()
+    assert predictor.Predictor(*values, geometry=geometry, count=4).traced is None
 
 
 def statistics(path: Path, busy: tuple[int, int]) -> None:

@@ -51,7 +51,10 @@ def test_each_form_gives_a_value_of_its_own_kind(tmp_path: Path) -> None:
     [
         ('n_feature: 10', "n_feature: unknown hyper-parameter 'n_feature'; known: "),
         ('image_size: {low: 10, high: 256}', 'image_size: image_size is 10, expected 64 to 2048'),
-        ('image_size: {choices: [64, big]}', "image_size: image_size is 'big', expected int"),
+        (
+            'image_size: {choices: [64, big]}',
+            "image_size: image_size is 'big', expected a whole number, or WIDTHxHEIGHT",
+        ),
         ('n_features: {low: 50, high: 10}', 'n_features: expected a value'),
         ('n_features: {low: 10, high: 50, step: 0}', 'n_features: expected a value'),
         ('n_features: {low: 0, high: 50, log: true}', 'n_features: expected a value'),

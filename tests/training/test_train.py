@@ -128,7 +128,10 @@ def test_the_manifest_says_what_was_learned_from_what(deployed: Any, bundle: Bun
     dataset = manifest.dataset
     assert (dataset.train, dataset.held_out, dataset.unreadable) == (12, 0, 0)
     assert (dataset.test_normal, dataset.test_anomaly) == (6, 10)
-    assert dataset.fingerprint == load_category(deployed.data_root, 'plate', SIZE).fingerprint
+    assert (
+        dataset.fingerprint
+        == load_category(deployed.data_root, 'plate', bundle.geometry()).fingerprint
+    )
     assert manifest.versions['torch'] == torch.__version__
     assert {'adet_core', 'anomalib', 'timm', 'numpy'} < manifest.versions.keys()
 
@@ -213,7 +216,7 @@ def test_scikit_learn_finds_the_same_pixel_figures_in_the_maps_of_the_exported_g
     robot = open_bundle(deployed.bundle)
     backend = OnnxRuntimeBackend(read_engine(robot))
     backend.bind(robot.statistics())
-    images = load_category(deployed.data_root, 'plate', SIZE).test
+    images = load_category(deployed.data_root, 'plate', robot.geometry()).test
     maps = backend.run(np.stack([labelled.pixels for labelled in images])).maps
     masks = np.stack([labelled.mask for labelled in images])
 

@@ -209,10 +209,10 @@ def test_a_poor_trial_is_given_up_after_a_part_of_the_work(
     shares = []
     real = tune._Trials._score
 
-    def score(self: Any, trial: Any, parameters: Any, data: Any) -> float:
+    def score(self: Any, trial: Any, geometry: Any, parameters: Any, data: Any) -> float:
         shares.append((trial.number, len(data.train)))
         # Each is worse than those before.
-        real(self, trial, parameters, data) if trial.number == 0 else None
+        real(self, trial, geometry, parameters, data) if trial.number == 0 else None
         return 1 / (1 + trial.number)
 
     monkeypatch.setattr(tune._Trials, '_score', score)

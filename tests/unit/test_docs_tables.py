@@ -19,6 +19,8 @@ PAGE_IDS = [str(page.relative_to(ROOT)) for page in docs_tables.PAGES]
 ON_DISK = [
     'Manifest',
     'ImageSpec',
+    'TileSpec',
+    'Box',
     'BackboneSpec',
     'Threshold',
     'ScoreRange',

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from adet_core.bundle import Threshold
+from adet_core.geometry import Geometry
 from adet_core.io.labelled import LabelledImage
 from adet_core.made_up import draw_defects
 from adet_core.prediction import Prediction
@@ -60,6 +61,7 @@ def questions(good: int, labels: Any = (), *, defects: int = 0, fair: Any = None
     drawn = draw_defects(defects, (SIZE, SIZE))
     first = np.arange(0, len(drawn.normal), max(len(drawn.normal) // max(defects, 1), 1))
     return Questions(
+        geometry=Geometry.whole((SIZE, SIZE)),
         good=[IMAGE] * good,
         marked=[],
         test=[LabelledImage(Path(), IMAGE, ('normal', 'anomaly')[label]) for label in labels],
@@ -91,6 +93,7 @@ def compare(
 def test_every_image_is_inspected_in_its_place() -> None:
     normals = [image(1), image(2)]
     asked = Questions(
+        geometry=Geometry.whole((SIZE, SIZE)),
         good=normals,
         marked=[image(5)],
         test=[LabelledImage(Path(), image(7), 'anomaly')],

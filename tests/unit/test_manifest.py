@@ -66,7 +66,10 @@ MAY_BE_ABSENT = {
     ('backbone', 'layers', 0),
     ('backbone', 'layers', 1),
     ('files', STATISTICS_FILE),
-    ('image', 'resize'),
+    ('image', 'fit'),
+    ('image', 'source'),
+    ('image', 'roi'),
+    ('image', 'tiles'),
     ('image_threshold', 'target_false_reject_rate'),
     ('image_threshold', 'detail'),
     ('pixel_threshold', 'target_false_reject_rate'),
@@ -165,7 +168,7 @@ def test_a_model_without_backbone_may_say_so(bundle_folder: Path) -> None:
         (('image', 'height'), 31, 'impossible image size'),
         (('image', 'width'), 8193, 'impossible image size'),
         (('image', 'std', 1), 0, 'impossible image std'),
-        (('image', 'resize'), 'crop', "impossible image resize: 'crop'"),
+        (('image', 'fit'), 'zoom', "impossible image fit: 'zoom'"),
         (('image', 'mean'), [0.5, 0.5], r"field 'image\.mean' has 2 values, expected 3"),
         (('score_range', 'maximum'), 0.0, 'impossible score range'),
         (('score_range', 'maximum'), -5, 'impossible score range'),
@@ -213,7 +216,7 @@ def test_a_bundle_of_version_1_is_still_read(bundle_folder: Path) -> None:
     assert read.image_threshold.value == builders.IMAGE_THRESHOLD
     assert read.score_range.normals == ()
     # Written again it has the new fields, so it must not claim to be the old version.
-    assert json.loads(read.to_json())['schema_version'] == SCHEMA_VERSION == 4
+    assert json.loads(read.to_json())['schema_version'] == SCHEMA_VERSION == 5
 
 
 @pytest.mark.parametrize('start', [math.nan, math.inf, -math.inf, 5.0, 5.5])

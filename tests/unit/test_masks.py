@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from adet_core.geometry import Geometry
 from adet_core.io.labelled import LabelledReader
 from adet_core.io.masks import Masks
 
@@ -142,11 +143,11 @@ def test_the_reader_keeps_the_tally(tmp_path: Path) -> None:
     torn.parent.mkdir()
     torn.write_bytes(b'')
     files: list[Path] = []
-    reader = LabelledReader(SIZE, on_file=lambda path, _: files.append(path))
+    reader = LabelledReader(Geometry.whole((32, 32)), on_file=lambda path, _: files.append(path))
     one = reader.read(first, 'anomaly')
     assert one is not None
     assert one.is_anomalous
-    np.testing.assert_array_equal(one.mask, EXPECTED)
+    np.testing.assert_array_equal(one.mask, np.kron(EXPECTED, np.ones((4, 4), bool)))
     assert reader.read(second, 'anomaly', known={one.sha256}) is None
     assert reader.read(torn, 'normal') is None
     assert reader.unreadable == [f'{torn}: cannot be decoded as an image']

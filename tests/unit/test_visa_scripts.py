@@ -30,6 +30,7 @@ import numpy as np
 import pytest
 import visa as script
 
+from adet_core.geometry import Geometry
 from adet_core.io.folders import label_of, list_images
 
 SCRIPTS = Path(script.__file__).parent
@@ -796,7 +797,7 @@ def test_adet_reads_what_both_scripts_made(own_checkout):
 def test_training_finds_labels_and_masks(own_checkout):
     dataset = pytest.importorskip('adet_training.dataset', reason='a robot does not train')
     for category, (train, test, bad) in CATEGORIES.items():
-        data = dataset.load_category(own_checkout, f'VisA_{category}', 48)
+        data = dataset.load_category(own_checkout, f'VisA_{category}', Geometry.whole((48, 48)))
         assert data.is_labelled
         assert not data.unreadable
         assert len(data.train) == train

@@ -40,9 +40,14 @@ class Tested(NamedTuple):
         return peaks
 
     def marked(self) -> list[tuple[npt.NDArray[np.bool_], AnomalyMap]]:
-        """Mask and map of each image that has a mask."""
+        """Mask and map of each image that has a mask, without what a letterbox is filled with."""
         pairs = zip(self.images, self.prediction.maps, strict=True)
-        return [(labelled.mask, found) for labelled, found in pairs if labelled.mask is not None]
+        return [
+            (labelled.mask[rows, columns], found[rows, columns])
+            for labelled, found in pairs
+            if labelled.mask is not None
+            for rows, columns in [labelled.inside]
+        ]
 
 
 def calibrate(
@@ -165,15 +170,19 @@ def _described(
 
 def _from_masks(tested: Tested) -> Threshold | None:
     """The threshold of the best F1 over the pixels; None without anomalous and good pixels."""
-    marked = tested.marked()
+    marked = [
+        (mask[inspected], found[inspected])
+        for mask, found in tested.marked()
+        for inspected in [np.isfinite(found)]
+    ]
     # Without normal images, masks that fill theirs leave no good pixel to compare with.
     if not any(mask.any() for mask, _ in marked) or all(mask.all() for mask, _ in marked):
         return None
     anomalies = sum(bool(mask.any()) for mask, _ in marked)
     return Threshold(
         value=best_f1_threshold(
-            np.concatenate([found.ravel() for _, found in marked]),
-            np.concatenate([mask.ravel() for mask, _ in marked]),
+            np.concatenate([found for _, found in marked]),
+            np.concatenate([mask for mask, _ in marked]),
         ),
         method='f1_optimal',
         normals=len(marked) - anomalies,

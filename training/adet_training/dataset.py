@@ -12,6 +12,7 @@ from pathlib import Path
 
 from adet_core.errors import DatasetError, did_you_mean
 from adet_core.folder import check_name
+from adet_core.geometry import Geometry
 from adet_core.image import ImageArray
 from adet_core.io.folders import label_of, labelled_images, list_images
 from adet_core.io.labelled import LabelledImage, LabelledReader
@@ -52,14 +53,14 @@ class Category:
 
 
 def load_category(
-    data_root: Path, category: str, size: int, *, progress: ProgressCallback = silent
+    data_root: Path, category: str, geometry: Geometry, *, progress: ProgressCallback = silent
 ) -> Category:
     """Read ``data_root/train/<category>`` and ``data_root/test/<category>``.
 
     Args:
         data_root: Folder with ``train`` and ``test``.
         category: Name of the folder inside both.
-        size: Edge of the square the images are brought to, in pixels.
+        geometry: Brings the images to its canvas.
         progress: Told how many images are read.
 
     Raises:
@@ -68,7 +69,7 @@ def load_category(
     """
     labels = list_category(data_root, category)
     fingerprint = _Fingerprint(data_root)
-    reader = LabelledReader((size, size), on_file=fingerprint.add)
+    reader = LabelledReader(geometry, on_file=fingerprint.add)
     images = []
     for number, (path, label) in enumerate(labels.items(), start=1):
         if image := reader.read(path, label):

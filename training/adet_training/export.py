@@ -32,6 +32,7 @@ from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import Graph
 from adet_training.backbone import Weights
 from adet_training.dataset import Category
+from adet_training.layout import inputs_of
 from adet_training.models import load_adapter
 from adet_training.precision import cast_graph
 from adet_training.tensors import read_tensors
@@ -159,7 +160,7 @@ def _cast(
     progress: ProgressCallback,
 ) -> _Checked:
     """The same graph in a lower precision."""
-    images = _some(data.train) if data else []
+    images = _some(inputs_of(bundle.geometry(), data.train)) if data else []
     inputs = GraphInputs(full.exported)(bundle.statistics())
     onnx_bytes = cast_graph(full.exported.onnx, precision, images, inputs, progress=progress)
     # The constants may have other names now.
@@ -258,9 +259,9 @@ def _accuracy(
     """Image AUROC of a graph on labelled images."""
     backend = OnnxRuntimeBackend(exported)
     backend.bind(bundle.statistics())
-    scores = np.empty(len(images), np.float32)
+    scores, geometry = np.empty(len(images), np.float32), bundle.geometry()
     for number, labelled in enumerate(images):
-        scores[number] = backend.run(labelled.pixels[None]).scores[0]
+        scores[number] = geometry.predict(backend.run, labelled.pixels).scores[0]
         progress(stage, number + 1, len(images))
     found = auroc(scores, np.array([labelled.is_anomalous for labelled in images]))
     assert found is not None

@@ -20,6 +20,7 @@ from adet_core.retraining.relearned import Relearned
 from adet_training.adapter import FitData
 from adet_training.export import load_weights
 from adet_training.fit import predict
+from adet_training.layout import inputs_of
 from adet_training.models import load_adapter
 from adet_training.parameters import make_parameters
 from adet_training.quiet import quiet_libraries
@@ -53,7 +54,9 @@ def fine_tune(
         parameters = make_parameters(adapter.parameters, {**values, 'steps': steps})
         module = adapter.resume(parameters, manifest, load_weights(bundle))
         seed_everything(settings['seed'], verbose=False)
-        data = FitData([*collected.learn, *collected.known], _good(collected))
+        geometry = bundle.geometry()
+        learn = [*collected.learn, *collected.known]
+        data = FitData(*(inputs_of(geometry, part) for part in (learn, _good(collected))))
 
         def tell(stage: str, done: int, total: int | None) -> None:
             progress('fit' if stage == 'training' else stage, done, total)
@@ -68,7 +71,7 @@ def fine_tune(
         contents={**contents, GRAPH_FILE: lambda file: file.write(exported.onnx)},
         backend=OnnxRuntimeBackend(exported),
         predict=lambda image: predict(module, [image], silent, 'validate'),
-        images=len(data.fit),
+        images=len(learn),
     )
 
 

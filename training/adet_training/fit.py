@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 import signal
 from typing import Any
@@ -14,9 +14,11 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
+from adet_core.geometry import Geometry
 from adet_core.image import ImageArray
 from adet_core.io.labelled import LabelledImage
 from adet_core.prediction import Prediction
@@ -87,6 +89,8 @@ def predict(
     images: Sequence[ImageArray],
     progress: ProgressCallback = silent,
     stage: str = '',
+    *,
+    geometry: Geometry | None = None,
 ) -> Prediction:
     """The trained module's own raw prediction, one image at a time as the detector runs.
 
@@ -95,20 +99,37 @@ def predict(
         images: uint8 ``(H, W, 3)`` RGB, all of one size, at least one.
         progress: Told the progress under the name ``stage``.
         stage: Name of the stage, for the progress.
+        geometry: The images are on its canvas; None: they are inputs of the graph.
     """
+    return Prediction.concatenate(each_prediction(module, images, progress, stage, geometry))
+
+
+def each_prediction(
+    module: Any,
+    images: Sequence[ImageArray],
+    progress: ProgressCallback,
+    stage: str,
+    geometry: Geometry | None,
+) -> Iterator[Prediction]:
+    """As `predict`, one image after the other."""
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     # Every export is held to these predictions: ten bits of mantissa would not do.
     torch.backends.cudnn.allow_tf32 = False
     module = module.to(device).eval()
-    scores, maps = [], []
-    with torch.inference_mode():
-        for number, image in enumerate(images, start=1):
-            found = module.model(module.pre_processor(to_tensor(image)[None].to(device)))
+
+    def run(inputs: npt.NDArray[np.uint8]) -> Prediction:
+        scores, maps = [], []
+        for one in inputs:
+            with torch.inference_mode():
+                found = module.model(module.pre_processor(to_tensor(one)[None].to(device)))
             scores.append(float(found.pred_score))
             maps.append(found.anomaly_map[0, 0].cpu().numpy())
-            progress(stage, number, len(images))
+        return Prediction(np.array(scores, np.float32), np.stack(maps))
+
+    for number, image in enumerate(images, start=1):
+        yield geometry.predict(run, image) if geometry else run(image[None])
+        progress(stage, number, len(images))
     module.cpu()
-    return Prediction(np.array(scores, np.float32), np.stack(maps))
 
 
 class _ReportSteps(Callback):

@@ -15,12 +15,15 @@ import yaml
 
 from adet_core.errors import ConfigError, did_you_mean
 from adet_core.folder import open_regular
+from adet_core.geometry import FITS
 from adet_core.objectives import OBJECTIVES
 from adet_training.hold_out import HELD_OUT_BY
 
 _LARGEST_FILE = 1 << 20
 # What PyYAML fails with: an impossible date is a ValueError, deep nesting a RecursionError.
 _NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
+
+_SIZE = 'a whole number, or WIDTHxHEIGHT such as 512x256'
 
 SOURCES = ('auto', 'labelled', 'normal')
 
@@ -40,7 +43,13 @@ class Parameters:
     """What every model has.
 
     Attributes:
-        image_size: Edge of the square the images are brought to, in pixels.
+        image_size: Size of the graph's input in pixels: the edge of a square, or WIDTHxHEIGHT.
+        fit: How images get that size: ``stretch`` scales each axis by itself, ``letterbox`` scales
+            both alike and fills the rest, ``crop`` cuts off what is too much.
+        tiles: Width of the tiles that images are cut into, in their pixels; each is brought to
+            ``image_size``, whose proportions it has. 0: the whole image is one input.
+        overlap: Share of a tile's edge that neighbours have in common.
+        whole: Whether the whole image is inspected, too, on a coarser scale than the tiles.
         batch_size: Images per step while features are computed.
         threshold: Where the thresholds come from: ``labelled`` (the test images, and normal images
             that were kept back), ``normal`` (normal images kept back from fitting) or ``auto``
@@ -63,7 +72,11 @@ class Parameters:
             the lower end of a band below the threshold. 0 is no band.
     """
 
-    image_size: int = 256
+    image_size: int | str = 256
+    fit: str = 'stretch'
+    tiles: int = 0
+    overlap: float = 0.125
+    whole: bool = False
     batch_size: int = 16
     threshold: str = 'auto'
     held_out: float = 0.2
@@ -84,7 +97,15 @@ class Parameters:
         Raises:
             ConfigError: A value is out of range; names it.
         """
-        check(64 <= self.image_size <= 2048, 'image_size', self.image_size, '64 to 2048')
+        fits = all(64 <= edge <= 2048 for edge in self.size)
+        check(fits, 'image_size', self.image_size, '64 to 2048')
+        check(self.fit in FITS, 'fit', self.fit, ' or '.join(FITS))
+        check(
+            self.tiles == 0 or 32 <= self.tiles <= 65536, 'tiles', self.tiles, '0, or 32 to 65536'
+        )
+        check(0 <= self.overlap <= 0.75, 'overlap', self.overlap, '0 to 0.75')
+        tiled = self.tiles > 0 or not self.whole
+        check(tiled, 'whole', self.whole, 'false without tiles: then the whole image is the input')
         check(1 <= self.batch_size <= 1024, 'batch_size', self.batch_size, '1 to 1024')
         check(0 < self.held_out < 1, 'held_out', self.held_out, 'between 0 and 1')
         rate = self.false_reject_rate
@@ -105,6 +126,20 @@ class Parameters:
         if self.threshold == 'normal':
             only = f'{OBJECTIVES[0]}, as threshold=normal takes no labels'
             check(self.objective == OBJECTIVES[0], 'objective', self.objective, only)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the graph's input, in pixels.
+
+        Raises:
+            ConfigError: ``image_size`` is neither a number nor WIDTHxHEIGHT.
+        """
+        if isinstance(self.image_size, int):
+            return self.image_size, self.image_size
+        found = re.fullmatch(r'(\d{1,5})x(\d{1,5})', self.image_size)
+        if found is None:
+            raise ConfigError(f'image_size is {self.image_size!r}, expected {_SIZE}')
+        return int(found[2]), int(found[1])
 
 
 def _is_pattern(text: str) -> bool:
@@ -234,6 +269,10 @@ def _typed(key: str, hint: Any, value: Any) -> Any:
         names = value.split(',') if isinstance(value, str) else value
         check(_is_names(names), key, value, 'different names separated by commas')
         return tuple(name.strip() for name in names)
+    if hint == int | str:
+        fits = isinstance(value, int | str) and not isinstance(value, bool)
+        check(fits, key, value, _SIZE)
+        return value
     if hint is float:
         value = _float(value)
     fits = isinstance(value, hint) and isinstance(value, bool) == (hint is bool)

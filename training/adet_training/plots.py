@@ -59,7 +59,7 @@ def predict_all(detector: Detector, images: Sequence[LabelledImage]) -> Tested:
 
     Args:
         detector: Of a bundle that was exported.
-        images: Images of the bundle's size, at least one.
+        images: On the canvas of the bundle's geometry, at least one.
     """
     predictions = (detector.run([labelled.pixels]) for labelled in images)
     return Tested(images, Prediction.concatenate(predictions))

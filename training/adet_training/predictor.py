@@ -9,10 +9,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from adet_core.bundle import DatasetInfo, ImageSpec, Manifest, ScoreRange, Threshold
 from adet_core.errors import AdetError
+from adet_core.geometry import Geometry
 from adet_core.image import ImageArray
 from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.inference.parity import BANDS
@@ -20,7 +22,7 @@ from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import AnyAdapter, Graph
 from adet_training.backbone import Backbone
-from adet_training.fit import predict
+from adet_training.fit import each_prediction, predict
 from adet_training.parameters import Parameters, plain
 from adet_training.trace import to_onnx, Traced
 from adet_training.versions import library_versions
@@ -49,6 +51,7 @@ class Predictor:
         manifest: Manifest,
         images: Sequence[ImageArray],
         *,
+        geometry: Geometry,
         count: int,
         progress: ProgressCallback = silent,
     ) -> None:
@@ -58,14 +61,16 @@ class Predictor:
             adapter: The model's.
             module: Trained.
             manifest: Of its bundle; the thresholds do not matter.
-            images: uint8 ``(H, W, 3)``, RGB; the graph is compared with the module on some.
+            images: uint8 ``(H, W, 3)``, RGB, of the canvas' size; the graph is compared with the
+                module on some.
+            geometry: Cuts the graph's inputs from the images.
             count: How many images will be predicted.
             progress: Told the progress.
         """
-        self._module = module
+        self._module, self._geometry = module, geometry
         self._backend: OnnxRuntimeBackend | None = None
         self.traced: Traced | None = None
-        pixels = count * manifest.image.height * manifest.image.width
+        pixels = count * geometry.inputs * manifest.image.height * manifest.image.width
         if pixels < _WORTH_A_GRAPH or torch.cuda.is_available():
             return
         progress(_STAGE, 0, 1)
@@ -76,7 +81,12 @@ class Predictor:
         self, adapter: AnyAdapter, manifest: Manifest, images: Sequence[ImageArray]
     ) -> None:
         module = self._module
-        tried = [images[number] for number in _spread(len(images))]
+        views = self._geometry.views
+        # One input of each image, another one each time.
+        tried = [
+            views(images[number])[turn % self._geometry.inputs]
+            for turn, number in enumerate(_spread(len(images)))
+        ]
         expected = predict(module, tried)
         for number, graph in enumerate(_graphs(adapter, module, manifest)):
             try:
@@ -98,33 +108,46 @@ class Predictor:
         """Raw scores and maps.
 
         Args:
-            images: uint8 ``(H, W, 3)`` RGB, all of one size, at least one.
+            images: uint8 ``(H, W, 3)`` RGB, of the canvas' size, at least one.
             progress: Told the progress under the name ``stage``.
             stage: Name of the stage, for the progress.
         """
-        if self._backend is None:
-            return predict(self._module, images, progress, stage)
-        return _run_all(self._backend, images, progress, stage)
+        return Prediction.concatenate(self._each(images, progress, stage))
+
+    def scores(
+        self, images: Sequence[ImageArray], progress: ProgressCallback, stage: str
+    ) -> npt.NDArray[np.float32]:
+        """Raw scores alone, float32 ``(N,)``: maps of many large images would fill the memory."""
+        return np.concatenate([one.scores for one in self._each(images, progress, stage)])
+
+    def _each(
+        self, images: Sequence[ImageArray], progress: ProgressCallback, stage: str
+    ) -> Iterator[Prediction]:
+        backend, geometry = self._backend, self._geometry
+        if backend is None:
+            yield from each_prediction(self._module, images, progress, stage, geometry)
+            return
+        for number, image in enumerate(images, start=1):
+            yield geometry.predict(backend.run, image)
+            progress(stage, number, len(images))
 
 
 def draft_manifest(
-    adapter: AnyAdapter,
     parameters: Parameters,
     backbone: Backbone | None,
     *,
+    image: ImageSpec,
     model: str,
     category: str,
     seed: int,
 ) -> Manifest:
     """What the bundle of a training will say, before anything is predicted: no thresholds."""
-    size = parameters.image_size
-    mean, std = adapter.normalisation(backbone)
     unknown = Threshold(value=0.0, method='normal_quantile', normals=0, anomalies=0)
     return Manifest(
         model=model,
         category=category,
         created=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        image=ImageSpec(height=size, width=size, mean=mean, std=std),
+        image=image,
         backbone=backbone.spec if backbone else None,
         hyper_parameters={**plain(parameters), 'seed': seed},
         image_threshold=unknown,
@@ -150,20 +173,6 @@ def _graphs(adapter: AnyAdapter, module: Any, manifest: Manifest) -> Iterator[Gr
     yield graph
     if graph.exact is not None:
         yield graph.exact()
-
-
-def _run_all(
-    backend: OnnxRuntimeBackend,
-    images: Sequence[ImageArray],
-    progress: ProgressCallback,
-    stage: str,
-) -> Prediction:
-    found = []
-    for number, image in enumerate(images, start=1):
-        found.append(backend.run(image[None]))
-        progress(stage, number, len(images))
-    scores, maps = zip(*found, strict=True)
-    return Prediction(np.concatenate(scores), np.concatenate(maps))
 
 
 def _agrees(

@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 
 from adet_core.errors import ImageError
+from adet_core.geometry import Mask
 from adet_core.image import Image, preprocess, read_image
 from adet_core.image.alignment import AlignmentError, learn_reference
 from adet_core.io.folders import LABELS
-from adet_core.io.masks import Mask, Masks
+from adet_core.io.masks import Masks
 from adet_core.progress import ProgressCallback, silent
 from adet_training.dataset import list_category
 from adet_training.proposal import Facts, OFF, SHIFT, TURN

@@ -37,20 +37,23 @@ from adet_core.bundle import (
 )
 from adet_core.errors import DatasetError
 from adet_core.folder import readable_name
+from adet_core.geometry import Geometry
 from adet_core.io.labelled import LabelledImage
-from adet_core.made_up import DEFECTS_PER_IMAGE, draw_defects, MadeUpDefects
+from adet_core.made_up import DEFECTS_PER_IMAGE, draw_defects, MadeUpDefects, PastedDefects
 from adet_core.operating_point import doubts
 from adet_core.progress import ProgressCallback, silent
 from adet_core.run_folders import BUNDLE_FOLDER, new_run_folder
+from adet_core.scoring import AnomalyMap
 from adet_core.thresholds import Thresholds
 from adet_training.adapter import AnyAdapter, FitData
 from adet_training.alike import warn_of_alike
-from adet_training.backbone import name_backbone
+from adet_training.backbone import Backbone, name_backbone
 from adet_training.calibrate import calibrate, normals_to_calibrate, test_metrics, Tested
 from adet_training.changes import CHANGES
-from adet_training.dataset import Category, load_category
+from adet_training.dataset import Category, list_category, load_category
 from adet_training.fit import LOGS_FOLDER, predict
 from adet_training.hold_out import hold_out
+from adet_training.layout import area_contents, find_roi, inputs_of, make_geometry
 from adet_training.models import load_adapter
 from adet_training.parameters import check, make_parameters, Parameters, plain
 from adet_training.predictor import draft_manifest, Predictor
@@ -61,7 +64,7 @@ PARAMETERS_FILE = Path('param', 'best_params.yaml')
 _GOLDEN_PER_CLASS = 2
 # More make a retraining slower: each is inspected twice.
 _NORMALS = 20
-_NORMALS_BYTES = 16 << 20
+_NORMALS_BYTES = 128 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,8 @@ class TrainConfig:
         backbone_weights: ``auto``, ``imagenet``, ``random`` or a file.
         settings: Hyper-parameters that differ from their defaults.
         seed: Of everything that is random.
+        roi: The region of interest, see `adet_core.geometry.read_area`; empty: what
+            `adet_training.layout.find_roi` finds.
     """
 
     model: str
@@ -85,6 +90,7 @@ class TrainConfig:
     backbone_weights: str
     settings: dict[str, Any]
     seed: int = 0
+    roi: str = ''
 
     def __post_init__(self) -> None:
         """Check the seed.
@@ -155,8 +161,9 @@ class _Training:
         self._backbone = adapter.backbone(
             self._parameters, config.backbone_weights, seed=config.seed
         )
+        self._geometry = geometry_of(config, adapter, self._parameters, self._backbone)
         self._data = load_category(
-            config.data_root, config.category, self._parameters.image_size, progress=progress
+            config.data_root, config.category, self._geometry, progress=progress
         )
         self._to_learn = split(adapter, self._parameters, self._data, config.seed)
         self._warnings = [
@@ -174,7 +181,9 @@ class _Training:
         used = yaml.safe_dump(plain(self._parameters), sort_keys=False)
         write_atomic(folder / PARAMETERS_FILE, used.encode())
         start = time.perf_counter()
-        self._adapter.fit(module, self._to_learn, folder, self._parameters, log.report)
+        inputs = FitData(*(inputs_of(self._geometry, part) for part in self._to_learn))
+        self._adapter.fit(module, inputs, folder, self._parameters, log.report)
+        del inputs
         fit_seconds = time.perf_counter() - start
 
         predictor = self._predictor(module, log.report)
@@ -182,7 +191,13 @@ class _Training:
         tested = predict_all(self._data.test, stage='testing')
         held_out = predict_all(self._to_learn.held_out, stage='calibrating')
         normals = _normals(tested, held_out)
-        defects = draw_defects(len(normals), normals.shape[1:3], seed=self._config.seed)
+        defects = draw_defects(
+            len(normals),
+            self._geometry.size,
+            piece=self._geometry.spec.size,
+            allowed=self._geometry.inspected,
+            seed=self._config.seed,
+        )
         labelled = takes_labels(self._parameters, self._data)
         thresholds = calibrate(
             self._parameters,
@@ -205,7 +220,8 @@ class _Training:
         inspected = tested or held_out
         assert inspected is not None
         contents: dict[str, Content] = {
-            **model_contents(self._adapter, module, _golden(inspected, module)),
+            **model_contents(self._adapter, module, _golden(module, self._geometry, inspected)),
+            **area_contents(self._geometry),
             NORMALS_FILE: partial(write_arrays, arrays={'images': normals}),
             MADE_UP_FILE: partial(write_arrays, arrays=defects._asdict()),
             KNOWN_IMAGES_FILE: partial(
@@ -240,6 +256,7 @@ class _Training:
             module,
             self._draft(),
             images,
+            geometry=self._geometry,
             count=len(images) + _NORMALS * DEFECTS_PER_IMAGE,
             progress=progress,
         )
@@ -269,13 +286,31 @@ class _Training:
     def _draft(self) -> Manifest:
         config = self._config
         return draft_manifest(
-            self._adapter,
             self._parameters,
             self._backbone,
+            image=self._geometry.spec,
             model=config.model,
             category=config.category,
             seed=config.seed,
         )
+
+
+def geometry_of(
+    config: TrainConfig, adapter: AnyAdapter, parameters: Parameters, backbone: Backbone | None
+) -> Geometry:
+    """The geometry of a training, see `adet_training.layout.make_geometry`.
+
+    Raises:
+        ConfigError: The region of interest or the tiles do not fit the images.
+        DatasetError: There are no images of the category.
+    """
+    labels = list_category(config.data_root, config.category)
+    return make_geometry(
+        parameters,
+        adapter.normalisation(backbone),
+        [path for path, label in labels.items() if not label],
+        roi=config.roi or find_roi(config.data_root, config.category),
+    )
 
 
 def takes_labels(parameters: Parameters, data: Category) -> bool:
@@ -407,8 +442,8 @@ def _made_up_scores(
     """What the model says of made-up defects, by strength; nothing without normals."""
     if not len(normals):
         return {}
-    pasted = [defects.pasted(normals, index) for index in range(len(defects.normal))]
-    return defects.by_strength(predictor(pasted, progress, 'made-up defects').scores)
+    pasted = PastedDefects(defects, normals)
+    return defects.by_strength(predictor.scores(pasted, progress, 'made-up defects'))
 
 
 def _changed_scores(
@@ -416,7 +451,7 @@ def _changed_scores(
 ) -> npt.NDArray[np.float32]:
     """The highest raw score of each image under all `CHANGES`, float32 ``(N,)``."""
     scores = [
-        predictor([change(one.pixels) for one in normals], progress, f'changed: {name}').scores
+        predictor.scores([change(one.pixels) for one in normals], progress, f'changed: {name}')
         for name, change in CHANGES.items()
     ]
     highest: npt.NDArray[np.float32] = np.max(scores, axis=0)
@@ -438,12 +473,21 @@ def _write_known(file: IO[bytes], *, to_learn: FitData, tested: Sequence[Labelle
     file.write(KnownImages(**known).to_json())
 
 
-def _golden(inspected: Tested, module: Any) -> Golden:
-    """A few images of each class with the trained module's own predictions."""
+def _golden(module: Any, geometry: Geometry, inspected: Tested) -> Golden:
+    """A few inputs of the graph, of each class, with the trained module's own predictions."""
     chosen = [
         index
         for label in (False, True)
         for index in np.flatnonzero(inspected.labels == label)[:_GOLDEN_PER_CLASS].tolist()
     ]
-    images = np.stack([inspected.images[index].pixels for index in chosen])
-    return Golden(images, predict(module, list(images)))
+    maps = inspected.prediction.maps
+    inputs = np.stack(
+        [geometry.input_at(inspected.images[at].pixels, _peak(maps[at])) for at in chosen]
+    )
+    return Golden(inputs, predict(module, list(inputs)))
+
+
+def _peak(anomaly_map: AnomalyMap) -> tuple[int, int]:
+    """Row and column of the largest value."""
+    row, column = np.unravel_index(int(anomaly_map.argmax()), anomaly_map.shape)
+    return int(row), int(column)

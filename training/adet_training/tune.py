@@ -27,6 +27,7 @@ import yaml
 
 from adet_core.bundle import write_atomic
 from adet_core.errors import AdetError, ConfigError
+from adet_core.geometry import Geometry, ImageSpec
 from adet_core.image import ImageArray
 from adet_core.made_up import cut_paste
 from adet_core.metrics import auroc
@@ -37,11 +38,12 @@ from adet_training.adapter import AnyAdapter, FitData
 from adet_training.backbone import hash_file, name_backbone
 from adet_training.dataset import Category, load_category
 from adet_training.hold_out import hold_out
+from adet_training.layout import inputs_of
 from adet_training.models import load_adapter
 from adet_training.parameters import check, make_parameters, Parameters, plain
 from adet_training.predictor import draft_manifest, Predictor
 from adet_training.search_space import read_search_space, Space, suggest
-from adet_training.train import PARAMETERS_FILE, split, TrainConfig
+from adet_training.train import geometry_of, PARAMETERS_FILE, split, TrainConfig
 
 SEARCH_SPACE_FILE = Path('param', 'search_space.yaml')
 TRIALS_FILE = Path('param', 'trials.csv')
@@ -176,9 +178,9 @@ class _Trials:
         self, base: TrainConfig, adapter: AnyAdapter, space: Space, progress: ProgressCallback
     ) -> None:
         self._base, self._adapter, self._space, self._progress = base, adapter, space, progress
-        self._data: dict[int, Category] = {}
-        smallest = make_parameters(adapter.parameters, base.settings).image_size
-        data = self._load(smallest)
+        self._data: dict[ImageSpec, Category] = {}
+        parameters = make_parameters(adapter.parameters, base.settings)
+        data = self._load(geometry_of(base, adapter, parameters, None))
         self.objective = 'image_auroc' if data.is_labelled else 'cutpaste_auroc'
         given = {name: _identity(value) for name, value in base.settings.items()}
         weights = _identity(base.backbone_weights)
@@ -198,29 +200,36 @@ class _Trials:
     def _run(self, trial: optuna.Trial) -> float:
         settings = {**self._base.settings, **suggest(trial, self._space)}
         parameters = make_parameters(self._adapter.parameters, settings)
-        data = self._load(parameters.image_size)
+        weights, seed = self._base.backbone_weights, self._base.seed
+        backbone = self._adapter.backbone(parameters, weights, seed=seed)
+        geometry = geometry_of(self._base, self._adapter, parameters, backbone)
+        data = self._load(geometry)
         part, some = _part(parameters, data)
-        value = self._score(trial, part, some)
+        value = self._score(trial, geometry, part, some)
         trial.report(value, 0)
         if trial.should_prune():
             raise optuna.TrialPruned
         # So few images or steps are not divided.
         if part != parameters or some is not data:
-            value = self._score(trial, parameters, data)
+            value = self._score(trial, geometry, parameters, data)
         trial.report(value, 1)
         return value
 
-    def _load(self, size: int) -> Category:
-        if size not in self._data:
-            # Only the last size is kept: images are large.
-            self._data = {
-                size: load_category(
-                    self._base.data_root, self._base.category, size, progress=self._progress
-                )
-            }
-        return self._data[size]
+    def _load(self, geometry: Geometry) -> Category:
+        key = geometry.spec
+        if key.fit != 'letterbox':
+            # No pixel depends on the normalisation of a backbone.
+            key = replace(key, mean=(0.0,) * 3, std=(1.0,) * 3)
+        if key not in self._data:
+            # Only the last ones are kept: images are large.
+            base = self._base
+            found = load_category(base.data_root, base.category, geometry, progress=self._progress)
+            self._data = {key: found}
+        return self._data[key]
 
-    def _score(self, trial: optuna.Trial, parameters: Parameters, data: Category) -> float:
+    def _score(
+        self, trial: optuna.Trial, geometry: Geometry, parameters: Parameters, data: Category
+    ) -> float:
         base, adapter = self._base, self._adapter
         to_learn, images, labels = _to_predict(adapter, parameters, data, base.seed)
         backbone = adapter.backbone(parameters, base.backbone_weights, seed=base.seed)
@@ -231,23 +240,25 @@ class _Trials:
             self._progress(f'trial {trial.number}: {stage}', done, total)
 
         with tempfile.TemporaryDirectory(prefix='adet_tune_') as folder:
-            adapter.fit(module, to_learn, Path(folder), parameters, progress)
+            inputs = FitData(*(inputs_of(geometry, part) for part in to_learn))
+            adapter.fit(module, inputs, Path(folder), parameters, progress)
         predictor = Predictor(
             adapter,
             module,
             draft_manifest(
-                adapter,
                 parameters,
                 backbone,
+                image=geometry.spec,
                 model=base.model,
                 category=base.category,
                 seed=base.seed,
             ),
             images,
+            geometry=geometry,
             count=len(images),
             progress=progress,
         )
-        scores = predictor(images, progress, 'testing').scores
+        scores = predictor.scores(images, progress, 'testing')
         value = auroc(scores, np.array(labels))
         assert value is not None
         return value

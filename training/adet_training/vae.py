@@ -56,38 +56,38 @@ class VaeLoss(NamedTuple):
 class VaeNetwork(nn.Module):
     """Encoder, decoder, and what is usual on normal images.
 
-    Images are float32 ``(N, 3, S, S)``, RGB on the 0..1 scale; so are reconstructions, which may
+    Images are float32 ``(N, 3, H, W)``, RGB on the 0..1 scale; so are reconstructions, which may
     leave that range a little. Three buffers are no parameters, yet belong to the weights:
-    ``mean_image`` ``(1, 3, S, S)``, set by `start` before training, and ``error_mean`` and
-    ``error_std`` ``(1, 1, S, S)``, set by `finish` after it.
+    ``mean_image`` ``(1, 3, H, W)``, set by `start` before training, and ``error_mean`` and
+    ``error_std`` ``(1, 1, H, W)``, set by `finish` after it.
     """
 
     mean_image: torch.Tensor
     error_mean: torch.Tensor
     error_std: torch.Tensor
 
-    def __init__(self, image_size: int, *, latent: int = 64, width: int = 16) -> None:
+    def __init__(self, size: tuple[int, int], *, latent: int = 64, width: int = 16) -> None:
         """Make an untrained network.
 
         Args:
-            image_size: Edge ``S`` of the square images: a multiple of 32, from 64 to 1024.
+            size: Height ``H`` and width ``W`` of the images: multiples of 32, from 64 to 1024.
                 Powers of two make the smallest dense layers.
             latent: Numbers ``L`` in the code of an image.
             width: Channels double from twice this to eight times this.
 
         Raises:
-            ValueError: ``image_size`` is another.
+            ValueError: ``size`` is another.
         """
         super().__init__()
-        if image_size % _MULTIPLE or not _SMALLEST <= image_size <= _LARGEST:
-            msg = f'image_size is {image_size}; it must be a multiple of 32, from 64 to 1024'
+        if any(edge % _MULTIPLE or not _SMALLEST <= edge <= _LARGEST for edge in size):
+            msg = f'size is {size}; each edge must be a multiple of 32, from 64 to 1024'
             raise ValueError(msg)
-        channels, size = [2 * width], image_size // _STEM
-        while size % 2 == 0 and size > _COARSEST:
+        channels, (rows, columns) = [2 * width], (size[0] // _STEM, size[1] // _STEM)
+        while rows % 2 == columns % 2 == 0 and min(rows, columns) > _COARSEST:
             channels.append(min(2 * channels[-1], 8 * width))
-            size //= 2
+            rows, columns = rows // 2, columns // 2
         pairs = list(pairwise(channels))
-        features = channels[-1] * size**2
+        features = channels[-1] * rows * columns
         self.encoder = nn.Sequential(
             _block(nn.Conv2d, 3, channels[0], _STEM),
             *(_block(nn.Conv2d, fine, coarse) for fine, coarse in pairs),
@@ -96,15 +96,14 @@ class VaeNetwork(nn.Module):
         )
         self.decoder = nn.Sequential(
             nn.Linear(latent, features),
-            nn.Unflatten(1, (channels[-1], size, size)),
+            nn.Unflatten(1, (channels[-1], rows, columns)),
             *(_block(nn.ConvTranspose2d, coarse, fine) for fine, coarse in reversed(pairs)),
             nn.ConvTranspose2d(channels[0], 3, 2 * _STEM, _STEM, _STEM // 2),
         )
-        edges = image_size, image_size
-        self.smooth = SmoothUpsample(edges, edges, sigma=_SIGMA * image_size)
-        self.register_buffer('mean_image', torch.full((1, 3, image_size, image_size), 0.5))
-        self.register_buffer('error_mean', torch.zeros(1, 1, image_size, image_size))
-        self.register_buffer('error_std', torch.ones(1, 1, image_size, image_size))
+        self.smooth = SmoothUpsample(size, size, sigma=_SIGMA * min(size))
+        self.register_buffer('mean_image', torch.full((1, 3, *size), 0.5))
+        self.register_buffer('error_mean', torch.zeros(1, 1, *size))
+        self.register_buffer('error_std', torch.ones(1, 1, *size))
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and logarithm of the variance of the code, both float32 ``(N, L)``."""
@@ -112,7 +111,7 @@ class VaeNetwork(nn.Module):
         return mean, log_variance.clamp(-12, 12)
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """Rebuild images ``(N, 3, S, S)`` from codes ``(N, L)``."""
+        """Rebuild images ``(N, 3, H, W)`` from codes ``(N, L)``."""
         rebuilt: torch.Tensor = self.decoder(z) * _UNIT + self.mean_image
         return rebuilt
 
@@ -121,7 +120,7 @@ class VaeNetwork(nn.Module):
         """Before training: set the mean image, so that only what differs is to be learnt.
 
         Args:
-            batches: All the normal images, ``(n, 3, S, S)`` each.
+            batches: All the normal images, ``(n, 3, H, W)`` each.
         """
         self.mean_image.copy_(_mean_and_std(batches)[0])
 
@@ -130,7 +129,7 @@ class VaeNetwork(nn.Module):
         """After training, in evaluation mode: learn how far off the network usually is, and where.
 
         Args:
-            batches: All the normal images, ``(n, 3, S, S)`` each.
+            batches: All the normal images, ``(n, 3, H, W)`` each.
         """
         mean, std = _mean_and_std(error_map(self, x) for x in batches)
         self.error_mean.copy_(mean)
@@ -147,7 +146,7 @@ def loss(network: VaeNetwork, x: torch.Tensor, *, kl_weight: float = 1.0) -> Vae
 
     Args:
         network: In training mode.
-        x: Normal images, float32 ``(N, 3, S, S)``.
+        x: Normal images, float32 ``(N, 3, H, W)``.
         kl_weight: 1 is the bound itself; more makes for plainer codes.
     """
     mean, log_variance = network.encode(x)
@@ -163,10 +162,10 @@ def error_map(network: VaeNetwork, x: torch.Tensor) -> torch.Tensor:
 
     Args:
         network: In evaluation mode.
-        x: Float32 ``(N, 3, S, S)``.
+        x: Float32 ``(N, 3, H, W)``.
 
     Returns:
-        Float32 ``(N, 1, S, S)``, in percent of the scale.
+        Float32 ``(N, 1, H, W)``, in percent of the scale.
     """
     mean, _ = network.encode(x)
     difference = (network.decode(mean) - x) * _PERCENT
@@ -185,10 +184,10 @@ def anomaly_map(network: VaeNetwork, x: torch.Tensor) -> tuple[torch.Tensor, tor
 
     Args:
         network: Trained and finished, in evaluation mode.
-        x: Float32 ``(N, 3, S, S)``.
+        x: Float32 ``(N, 3, H, W)``.
 
     Returns:
-        Score ``(N,)``, the highest of the map, and map ``(N, 1, S, S)``, float32.
+        Score ``(N,)``, the highest of the map, and map ``(N, 1, H, W)``, float32.
     """
     unusual = (error_map(network, x) - network.error_mean) / network.error_std
     return unusual.amax(dim=(1, 2, 3)), unusual

@@ -79,8 +79,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
         manifest, data = bundle.manifest, None
         if arguments.precision == 'int8':
-            size = manifest.image.height
-            data = load_category(arguments.data_root, manifest.category, size, progress=progress)
+            geometry, root = bundle.geometry(), arguments.data_root
+            data = load_category(root, manifest.category, geometry, progress=progress)
         exported = export(
             bundle, precision=arguments.precision, data=data, options=options, progress=progress
         )

@@ -42,6 +42,13 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='a hyper-parameter, e.g. --set image_size=320; may be repeated',
     )
+    parser.add_argument(
+        '--roi',
+        default='',
+        metavar='X,Y,W,H|FILE',
+        help='what is inspected: a rectangle in pixels, a JSON file of polygons, or a mask image '
+        '(default: train/C.roi.json or .roi.png, else the whole image)',
+    )
     add_seed(parser)
     add_max_megapixels(parser)
 
@@ -94,4 +101,5 @@ def training_config(arguments: argparse.Namespace, settings: dict[str, Any]) -> 
         backbone_weights=arguments.backbone_weights,
         settings=settings,
         seed=arguments.seed,
+        roi=arguments.roi,
     )

@@ -96,7 +96,7 @@ class EfficientAdParameters(Parameters):
         super().__post_init__()
         fill_backbone(self, first=1)
         # The autoencoder's last convolution spans 8 of its 32nd parts.
-        check(self.image_size >= 256, 'image_size', self.image_size, '256 or more')
+        check(min(self.size) >= 256, 'image_size', self.image_size, '256 or more')
         check(self.batch_size == 1, 'batch_size', self.batch_size, '1, as in the paper')
         check(self.model_size in SIZES, 'model_size', self.model_size, ' or '.join(SIZES))
         check(self.steps >= 2, 'steps', self.steps, '2 or more')

@@ -75,7 +75,6 @@ class ReverseDistillationAdapter(Adapter[ReverseDistillationParameters]):
             ConfigError: Anomalib has no decoder for the backbone.
         """
         assert backbone is not None
-        size = (parameters.image_size, parameters.image_size)
         normalise = Normalize(list(backbone.mean), list(backbone.std))
         try:
             module = ReverseDistillation(
@@ -84,7 +83,7 @@ class ReverseDistillationAdapter(Adapter[ReverseDistillationParameters]):
                 anomaly_map_mode=AnomalyMapGenerationMode.ADD,
                 pre_trained=False,
                 # Anomalib takes the size of the maps from the pre-processor.
-                pre_processor=PreProcessor(Compose([Resize(size), normalise])),
+                pre_processor=PreProcessor(Compose([Resize(parameters.size), normalise])),
                 post_processor=False,
                 evaluator=False,
                 visualizer=False,

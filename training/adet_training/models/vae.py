@@ -43,7 +43,7 @@ class VaeParameters(Parameters):
         steps: Optimisation steps, of ``batch_size`` images each.
     """
 
-    image_size: int = 128
+    image_size: int | str = 128
     latent: int = 64
     width: int = 16
     kl_weight: float = 1.0
@@ -53,9 +53,8 @@ class VaeParameters(Parameters):
     def __post_init__(self) -> None:
         """Check ranges."""
         super().__post_init__()
-        size = self.image_size
-        fits = size % 32 == 0 and size <= 1024
-        check(fits, 'image_size', size, 'a multiple of 32, up to 1024')
+        fits = all(edge % 32 == 0 and edge <= 1024 for edge in self.size)
+        check(fits, 'image_size', self.image_size, 'a multiple of 32, up to 1024')
         check(1 <= self.latent <= 4096, 'latent', self.latent, '1 to 4096')
         check(1 <= self.width <= 256, 'width', self.width, '1 to 256')
         check(self.kl_weight >= 0, 'kl_weight', self.kl_weight, '0 or more')
@@ -126,7 +125,7 @@ class VaeAdapter(Adapter[VaeParameters]):
         known: dict[str, Any] = {
             name: values[name] for name in ('latent', 'width') if name in values
         }
-        size = manifest.image.height
+        size = f'{manifest.image.width}x{manifest.image.height}'
         network = _network(make_parameters(VaeParameters, {**known, 'image_size': size}))
         load_into(network, weights, 'model.pth')
         return Graph(VaeGraph(network))
@@ -190,7 +189,7 @@ class VaeGraph(nn.Module):
 
 
 def _network(parameters: VaeParameters) -> VaeNetwork:
-    return VaeNetwork(parameters.image_size, latent=parameters.latent, width=parameters.width)
+    return VaeNetwork(parameters.size, latent=parameters.latent, width=parameters.width)
 
 
 def _batches(images: Sequence[LabelledImage], size: int) -> Iterator[torch.Tensor]:

@@ -12,7 +12,7 @@ CVPR 2021, https://arxiv.org/abs/2104.04015
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,8 @@ _PATCH_AREA = (0.02, 0.15)
 _SCAR_WIDTH, _SCAR_LENGTH = (0.01, 0.06), (0.05, 0.12)
 _ASPECT = (0.3, 3.3)
 _JITTER = 0.1
+# Of a place that is allowed.
+_TRIES = 100
 
 
 class MadeUpDefects(NamedTuple):
@@ -92,19 +94,46 @@ class MadeUpDefects(NamedTuple):
             raise ValueError(msg)
 
 
-def draw_defects(normals: int, size: tuple[int, int], *, seed: int = 0) -> MadeUpDefects:
+class PastedDefects(Sequence[ImageArray]):
+    """Normal images with defects on them, each made when it is asked for."""
+
+    def __init__(self, defects: MadeUpDefects, normals: Images) -> None:
+        """Take the images that the defects' indices refer to."""
+        self._defects, self._normals = defects, normals
+
+    def __len__(self) -> int:
+        """How many defects there are."""
+        return len(self._defects.normal)
+
+    def __getitem__(self, index: Any) -> Any:
+        """The image with this defect, uint8 ``(H, W, 3)``."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self._defects.pasted(self._normals, index)
+
+
+def draw_defects(
+    normals: int,
+    size: tuple[int, int],
+    *,
+    piece: tuple[int, int] | None = None,
+    allowed: npt.NDArray[np.bool_] | None = None,
+    seed: int = 0,
+) -> MadeUpDefects:
     """Draw `PER_STRENGTH` defects of each strength for each normal image.
 
     Args:
         normals: How many images there are.
         size: Height and width of the images, in pixels.
+        piece: Height and width of the part that a defect is a share of; None: the image.
+        allowed: bool of the images' size, where the middle of a defect may lie; None: anywhere.
         seed: The same seed draws the same defects.
     """
     rng = np.random.default_rng(seed)
     strengths = np.tile(np.repeat(np.arange(len(STRENGTHS)), PER_STRENGTH), normals)
     levels = np.array(list(STRENGTHS.values()))[strengths]
     signs = rng.choice([-1.0, 1.0], strengths.size)
-    boxes = [_draw_box(size, rng) for _ in strengths]
+    boxes = [_draw_allowed(size, piece or size, allowed, rng) for _ in strengths]
     return MadeUpDefects(
         normal=np.repeat(np.arange(normals), len(STRENGTHS) * PER_STRENGTH).astype(np.int32),
         box=np.array(boxes, np.int32).reshape(-1, 6),
@@ -123,13 +152,34 @@ def cut_paste(image: ImageArray, rng: np.random.Generator) -> ImageArray:
     Returns:
         uint8 ``(H, W, 3)``.
     """
-    box = _draw_box(image.shape[:2], rng)
+    size = image.shape[:2]
+    box = _draw_box(size, size, rng)
     return _paste(image, np.array(box), rng.uniform(1 - _JITTER, 1 + _JITTER, 3))
 
 
-def _draw_box(size: tuple[int, ...], rng: np.random.Generator) -> list[int]:
-    """Top, left, height, width of a piece, and top, left of where it goes."""
-    height, width = size
+def _draw_allowed(
+    size: tuple[int, int],
+    piece: tuple[int, int],
+    allowed: npt.NDArray[np.bool_] | None,
+    rng: np.random.Generator,
+) -> list[int]:
+    """As `_draw_box`; the last of some tries where none goes where it may."""
+    for _ in range(_TRIES):
+        box = _draw_box(size, piece, rng)
+        _, _, tall, wide, top, left = box
+        if allowed is None or allowed[top + tall // 2, left + wide // 2]:
+            break
+    return box
+
+
+def _draw_box(
+    size: tuple[int, ...], piece: tuple[int, ...], rng: np.random.Generator
+) -> list[int]:
+    """Top, left, height, width of a piece, and top, left of where it goes.
+
+    Its height and width are shares of ``piece``, which is no larger than the image.
+    """
+    height, width = piece
     if rng.random() < 0.5:
         area, aspect = rng.uniform(*_PATCH_AREA), np.exp(rng.uniform(*np.log(_ASPECT)))
         rows, columns = np.sqrt(area / aspect), np.sqrt(area * aspect)
@@ -138,7 +188,8 @@ def _draw_box(size: tuple[int, ...], rng: np.random.Generator) -> list[int]:
     tall = int(np.clip(rows * height, 1, height))
     wide = int(np.clip(columns * width, 1, width))
     (top, to_top), (left, to_left) = (
-        rng.integers(0, edge - length + 1, 2) for edge, length in ((height, tall), (width, wide))
+        rng.integers(0, edge - length + 1, 2)
+        for edge, length in zip(size, (tall, wide), strict=True)
     )
     return [int(top), int(left), tall, wide, int(to_top), int(to_left)]
 

@@ -244,7 +244,7 @@ def pixel_metrics(
     """Pixel AUROC and AUPRO, exactly: every distinct map value is a threshold.
 
     Args:
-        maps: Anomaly maps ``(H, W)``.
+        maps: Anomaly maps ``(H, W)``; pixels of -inf were not inspected and do not count.
         masks: True where anomalous, each of its map's shape; all False for a normal image.
         limit: False-positive rate at which AUPRO stops.
     """
@@ -252,8 +252,10 @@ def pixel_metrics(
     bad: list[npt.NDArray[np.float32]] = []
     weights: list[npt.NDArray[np.float64]] = []
     for anomaly_map, mask in zip(maps, masks, strict=True):
-        good.append(anomaly_map[~mask])
-        count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+        inspected = np.isfinite(anomaly_map)
+        good.append(anomaly_map[~mask & inspected])
+        marked = (mask & inspected).astype(np.uint8)
+        count, labels = cv2.connectedComponents(marked, connectivity=8)
         for region in range(1, count):
             inside = anomaly_map[labels == region]
             bad.append(inside)

@@ -12,9 +12,10 @@ import time
 import numpy as np
 
 from adet_core.errors import AdetError
+from adet_core.geometry import Mask
 from adet_core.image import Image
 from adet_core.inference.detector import Detector, Inspection
-from adet_core.io.masks import Mask, Masks
+from adet_core.io.masks import Masks
 from adet_core.io.sources import Frame, FrameSource
 from adet_core.metrics import pixel_metrics, PixelMetrics
 from adet_core.progress import ProgressCallback, silent

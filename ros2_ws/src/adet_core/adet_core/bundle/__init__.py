@@ -22,10 +22,10 @@ from adet_core.bundle.engine import (
     write_plan,
 )
 from adet_core.bundle.manifest import (
+    AREA_FILE,
     BackboneSpec,
     DatasetInfo,
     GOLDEN_FILE,
-    ImageSpec,
     KNOWN_IMAGES_FILE,
     MADE_UP_FILE,
     Manifest,
@@ -47,8 +47,10 @@ from adet_core.bundle.retrained import (
 )
 from adet_core.bundle.writer import copy_bundle, write_bundle
 from adet_core.folder import Content, sync_folder, write_atomic
+from adet_core.geometry import ImageSpec
 
 __all__ = [
+    'AREA_FILE',
     'GOLDEN_FILE',
     'GRAPH_FILE',
     'KNOWN_IMAGES_FILE',

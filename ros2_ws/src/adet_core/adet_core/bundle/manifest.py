@@ -7,6 +7,7 @@ History of the schema:
     2  thresholds say their confidence and false_reject_bound, and may have uncertain_from
     3  score_range says the scores of normal images the model was not fitted to
     4  score_range says the scores of known anomalies and of made-up defects, too
+    5  image has fit (called resize before), source, roi and tiles
 
 A reader accepts its own version and older ones; a newer one is refused with the remedy (upgrade
 adet). Whoever changes a field raises `SCHEMA_VERSION` and adds a line above.
@@ -22,8 +23,9 @@ from typing import Any
 
 from adet_core.bundle.decode import decode, parse_json
 from adet_core.folder import Name
+from adet_core.geometry import ImageSpec
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 META_FILE = 'meta.json'
 WEIGHTS_FILE = 'model.pth'
 GOLDEN_FILE = 'golden.npz'
@@ -32,33 +34,10 @@ NORMALS_FILE = 'normals.npz'
 KNOWN_IMAGES_FILE = 'pictures.json'
 # Where to paste made-up defects on those normals, see `adet_core.made_up`.
 MADE_UP_FILE = 'made_up.npz'
+# Where the canvas is inspected, see `adet_core.geometry`; absent where that is everywhere.
+AREA_FILE = 'area.npz'
 # What a model learned that retraining replaces; a bundle has one of them or none.
 STATISTICS_FILES = ('stats.npz', 'memory_bank.npz')
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageSpec:
-    """How an image becomes the graph's input; the graph itself subtracts mean and divides by std.
-
-    Attributes:
-        height: Rows of the graph's input, 32 to 8192.
-        width: Columns of the graph's input, 32 to 8192.
-        mean: Of R, G, B on the 0..1 scale; the graph subtracts it.
-        std: Of R, G, B on the 0..1 scale, positive; the graph divides by it.
-        resize: How images get this size: ``stretch``, the only one, scales both axes.
-    """
-
-    height: int
-    width: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    resize: str = 'stretch'
-
-    def __post_init__(self) -> None:
-        """Refuse sizes and factors no graph can have."""
-        _require(32 <= self.height <= 8192 and 32 <= self.width <= 8192, 'image size', self)
-        _require(all(value > 0 for value in self.std), 'image std', self.std)
-        _require(self.resize == 'stretch', 'image resize', self.resize)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +223,19 @@ class Manifest:
                 'upgrade adet, or train the bundle again'
             )
             raise ValueError(msg)
+        if version < 5:
+            values['image'] = _with_fit(values.get('image'))
         return decode(cls, values)
+
+
+def _with_fit(image: Any) -> Any:
+    """An image before schema 5, whose ``fit`` was called ``resize``."""
+    if not isinstance(image, dict) or 'resize' not in image:
+        return image
+    if image['resize'] != 'stretch' or 'fit' in image:
+        msg = f'impossible image resize: {brief(image["resize"])}'
+        raise ValueError(msg)
+    return {**{key: value for key, value in image.items() if key != 'resize'}, 'fit': 'stretch'}
 
 
 def _require(holds: bool, what: str, value: object) -> None:

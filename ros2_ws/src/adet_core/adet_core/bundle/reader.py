@@ -21,6 +21,7 @@ from adet_core.bundle.arrays import Arrays, read_arrays
 from adet_core.bundle.commit import open_committed
 from adet_core.bundle.decode import decode, parse_json
 from adet_core.bundle.manifest import (
+    AREA_FILE,
     FileEntry,
     GOLDEN_FILE,
     KNOWN_IMAGES_FILE,
@@ -41,6 +42,7 @@ from adet_core.bundle.retrain_report import (
 )
 from adet_core.errors import BundleError
 from adet_core.folder import Folder, open_folder
+from adet_core.geometry import Geometry, Mask
 from adet_core.made_up import draw_defects, MadeUpDefects
 from adet_core.models.names import is_model_name
 from adet_core.prediction import Prediction
@@ -162,6 +164,27 @@ class Bundle:
                 raise self._error(GOLDEN_FILE, msg)
         return Golden(arrays['images'], Prediction(arrays['scores'], arrays['maps']))
 
+    def geometry(self) -> Geometry:
+        """How its images become the graph's inputs, and the maps of these the images'.
+
+        Raises:
+            BundleError: The file of the inspected area is missing, damaged, or does not fit.
+        """
+        image, inspected = self.manifest.image, None
+        if AREA_FILE in self.manifest.files:
+            inspected = self._inspected(image.canvas)
+        try:
+            return Geometry(image, inspected)
+        except ValueError as error:
+            raise self._error(AREA_FILE, str(error)) from None
+
+    def _inspected(self, size: tuple[int, int]) -> Mask:
+        rows, columns = size
+        bits = self._arrays(AREA_FILE, ('inspected',))['inspected']
+        if bits.dtype != np.uint8 or bits.shape != (rows, -(-columns // 8)):
+            raise self._error(AREA_FILE, f"array 'inspected' is {bits.dtype} {bits.shape}")
+        return np.unpackbits(bits, axis=1, count=columns).astype(np.bool_)
+
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
         """Open one file of the bundle after checking its size and sha256.
@@ -197,16 +220,16 @@ class Bundle:
         """Normal images the model was not fitted to, for thresholds of what is learned later.
 
         Returns:
-            uint8 ``(K, H, W, 3)``, RGB, of the graph's size; K is 0 for a bundle without.
+            uint8 ``(K, H, W, 3)``, RGB, of the canvas' size; K is 0 for a bundle without.
 
         Raises:
             BundleError: The file is missing, damaged, or its shape does not fit.
         """
-        image = self.manifest.image
+        shape = (*self.manifest.image.canvas, 3)
         if NORMALS_FILE not in self.manifest.files:
-            return np.empty((0, image.height, image.width, 3), np.uint8)
+            return np.empty((0, *shape), np.uint8)
         images = self._arrays(NORMALS_FILE, ('images',))['images']
-        if images.dtype != np.uint8 or images.shape[1:] != (image.height, image.width, 3):
+        if images.dtype != np.uint8 or images.shape[1:] != shape:
             raise self._error(NORMALS_FILE, f"array 'images' is {images.dtype} {images.shape}")
         return images
 
@@ -216,7 +239,7 @@ class Bundle:
         Raises:
             BundleError: The file is missing, damaged, or does not fit the normal images.
         """
-        size = (self.manifest.image.height, self.manifest.image.width)
+        size = self.manifest.image.canvas
         count = len(self.normals())
         if MADE_UP_FILE not in self.manifest.files:
             return draw_defects(count, size)

@@ -40,6 +40,7 @@ def preprocess(
     image: Image,
     size: tuple[int, int],
     *,
+    part: tuple[slice, slice] | None = None,
     float_range: tuple[float, float] = (0.0, 1.0),
 ) -> ImageArray:
     """Bring an image to the graph's input: RGB, 8 bit, stretched to ``size``.
@@ -50,6 +51,7 @@ def preprocess(
     Args:
         image: What to prepare; it is not changed.
         size: Height and width of the result, in pixels.
+        part: Rows and columns of the image that are taken; None: all of it.
         float_range: 32FC1 only: the values that become 0 and 255; values outside are clipped,
             and not-a-number counts as the lower one.
 
@@ -73,6 +75,8 @@ def preprocess(
     if image.encoding in _WHOLE_TO_RGB:
         _check_pairs(image)
         pixels = cv2.cvtColor(pixels, _WHOLE_TO_RGB[image.encoding])
+    if part is not None:
+        pixels = pixels[part]
     # Colour conversion comes last: it is linear, and cheaper on the small image.
     pixels = _resize(scale_to_8bit(pixels, float_range), size)
     if image.encoding in _TO_RGB:

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from adet_core.bundle import Bundle, open_bundle, read_engine
 from adet_core.errors import BackendError
-from adet_core.image import Image, ImageArray, preprocess, to_bgr
+from adet_core.geometry import BATCH, Placement
+from adet_core.image import Image, ImageArray, to_bgr
 from adet_core.inference.backend import (
     Backend,
     BackendRequest,
@@ -43,7 +44,8 @@ class Inspection:
         is_anomalous: ``score >= threshold``.
         is_uncertain: The score lies below ``threshold`` but in the bundle's uncertain band.
         regions: Anomalous regions, strongest first; empty for a normal image.
-        anomaly_map: float32 ``(H, W)`` of the graph's size, raw.
+        anomaly_map: float32 ``(H, W)``, raw. It covers the whole image, and is -inf where
+            nothing is inspected.
         bundle_id: The bundle that made all this.
         inference_ms: Wall time from the decoded image to this result.
         p_value: How often a good part scores at least so high; not a number where the bundle
@@ -70,6 +72,7 @@ class Detector:
         backend: Where its graph runs.
         backend_reason: Why ``auto`` passed over other backends; empty if it did not.
         graph_sha256: Checksum of the graph, if it was loaded from a folder.
+        geometry: Brings images to the graph, and its maps back.
         threshold: Raw score at or above which an image is anomalous; may be set at any time.
     """
 
@@ -93,7 +96,7 @@ class Detector:
         self.graph_sha256 = ''
         self.threshold = bundle.manifest.image_threshold.value
         self._float_range = float_range
-        self._size = (bundle.manifest.image.height, bundle.manifest.image.width)
+        self.geometry = bundle.geometry()
 
     @classmethod
     def load(
@@ -160,14 +163,26 @@ class Detector:
             ImageError: The image's encoding is not supported.
         """
         start = time.perf_counter()
-        pixels = preprocess(image, self._size, float_range=self._float_range)
-        finish = self.backend.start(pixels[None])
-        return lambda: self._judge(finish(), image, start)
+        canvas, placement = self.geometry.place(image, float_range=self._float_range)
+        finish = self._start(self.geometry.cut(canvas))
+        return lambda: self._judge(self.geometry.join(finish()), placement, start)
 
-    def _judge(self, found: Prediction, image: Image, start: float) -> Inspection:
+    def _start(self, inputs: npt.NDArray[np.uint8]) -> Callable[[], Prediction]:
+        """Begin to predict the inputs of one image, in batches that bound the memory."""
+        first = self.backend.start(inputs[:BATCH])
+        if len(inputs) <= BATCH:
+            return first
+
+        def finish() -> Prediction:
+            rest = (inputs[at : at + BATCH] for at in range(BATCH, len(inputs), BATCH))
+            return Prediction.concatenate([first(), *map(self.backend.run, rest)])
+
+        return finish
+
+    def _judge(self, found: Prediction, placement: Placement, start: float) -> Inspection:
         # Read once: an operator may change it while this image is inspected.
         threshold = self.threshold
-        score, anomaly_map = float(found.scores[0]), found.maps[0]
+        score, anomaly_map = float(found.scores[0]), placement.to_source(found.maps[0])
         if not math.isfinite(score):
             # Compared with any threshold, it would pass as normal.
             msg = f'the graph gave the score {score}; export or deploy the bundle again'
@@ -176,7 +191,8 @@ class Detector:
         is_anomalous = score >= threshold
         uncertain_from = manifest.image_threshold.uncertain_from
         pixel_threshold = manifest.pixel_threshold.value
-        regions = find_regions(anomaly_map, pixel_threshold, image.size) if is_anomalous else ()
+        size = placement.source
+        regions = find_regions(anomaly_map, pixel_threshold, size) if is_anomalous else ()
         return Inspection(
             score=score,
             normalised_score=normalise_score(score, threshold, manifest.score_range.span),
@@ -191,11 +207,14 @@ class Detector:
         )
 
     def run(self, images: Sequence[ImageArray]) -> Prediction:
-        """The graph's raw prediction of images that `adet_core.image.preprocess` made.
+        """The raw prediction of images that `adet_core.geometry.Geometry.place` made.
 
         Raises:
             BackendError: Inference failed.
         """
+        if not self.geometry.is_plain:
+            run = self.backend.run
+            return Prediction.concatenate(self.geometry.predict(run, one) for one in images)
         batch: npt.NDArray[np.uint8] = images[0][None] if len(images) == 1 else np.stack(images)
         return self.backend.run(batch)
 

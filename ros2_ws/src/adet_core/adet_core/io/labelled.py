@@ -12,23 +12,25 @@ from pathlib import Path
 import numpy as np
 
 from adet_core.errors import ImageError
-from adet_core.image import decode_image, Image, ImageArray, preprocess, read_file
+from adet_core.geometry import Geometry, Mask, Placement
+from adet_core.image import decode_image, Image, ImageArray, read_file
 from adet_core.io.feedback import is_feedback
 from adet_core.io.folders import ignore_file, LABELS, OnFile
-from adet_core.io.masks import Mask, Masks
+from adet_core.io.masks import Masks
 
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One image, preprocessed for a graph.
+    """One image on the canvas of a geometry, or one input that was cut from it.
 
     Attributes:
         path: Its file.
-        pixels: uint8 ``(H, W, 3)``, RGB, of the graph's size.
+        pixels: uint8 ``(H, W, 3)``, RGB, of the canvas' size.
         label: ``normal``, ``anomaly``, or empty for one that is only learned from.
-        mask: Of the graph's size; None if nobody marked it.
+        mask: bool, True where it is anomalous, of the canvas' size; None if nobody marked it.
         sha256: Of the file.
         is_marked: An operator marked it while it was inspected.
+        placement: Where the image lies on the canvas; None: it fills the canvas.
     """
 
     path: Path
@@ -37,11 +39,19 @@ class LabelledImage:
     mask: Mask | None = None
     sha256: str = ''
     is_marked: bool = False
+    placement: Placement | None = None
 
     @property
     def is_anomalous(self) -> bool:
         """Whether it is labelled as an anomaly."""
         return self.label == LABELS[1]
+
+    @property
+    def inside(self) -> tuple[slice, slice]:
+        """Rows and columns of the canvas that the image fills."""
+        return (
+            (slice(None), slice(None)) if self.placement is None else self.placement.placed.slices
+        )
 
 
 class LabelledReader:
@@ -52,16 +62,16 @@ class LabelledReader:
         unreadable: One line for each image that was skipped.
     """
 
-    def __init__(self, size: tuple[int, int], *, on_file: OnFile = ignore_file) -> None:
+    def __init__(self, geometry: Geometry, *, on_file: OnFile = ignore_file) -> None:
         """Read nothing yet.
 
         Args:
-            size: Height and width of the graph's input, in pixels.
+            geometry: Brings images and masks to its canvas.
             on_file: Told of each image and mask that was read.
         """
         self.masks = Masks(on_file)
         self.unreadable: list[str] = []
-        self._size, self._on_file = size, on_file
+        self._geometry, self._on_file = geometry, on_file
 
     def read(
         self, path: Path, label: str = '', *, known: Container[str] = ()
@@ -82,17 +92,25 @@ class LabelledReader:
             if sha256 in known:
                 return None
             image = _with_known_range(decode_image(data, str(path)), path)
+            pixels, placement = self._place(image, path)
         except ImageError as error:
             self.unreadable.append(str(error))
             return None
         self._on_file(path, sha256)
         mask: Mask | None = None
         if label == LABELS[0]:
-            mask = np.zeros(self._size, np.bool_)
+            mask = np.zeros(self._geometry.size, np.bool_)
         elif label == LABELS[1]:
-            mask = self.masks.read(path, image.size, self._size)
-        pixels = preprocess(image, self._size)
-        return LabelledImage(path, pixels, label, mask, sha256, is_feedback(path))
+            found = self.masks.read_whole(path, image.size)
+            mask = None if found is None else self._geometry.place_mask(found, placement)
+        return LabelledImage(path, pixels, label, mask, sha256, is_feedback(path), placement)
+
+    def _place(self, image: Image, path: Path) -> tuple[ImageArray, Placement]:
+        try:
+            return self._geometry.place(image)
+        except ImageError as error:
+            msg = f'{path}: {error}'
+            raise ImageError(msg) from None
 
 
 def _with_known_range(image: Image, path: Path) -> Image:

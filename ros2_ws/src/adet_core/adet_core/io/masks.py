@@ -11,16 +11,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import cv2
-import numpy as np
-import numpy.typing as npt
-
 from adet_core.errors import ImageError
+from adet_core.geometry import Mask, scale_mask
 from adet_core.image import decode_pixels, is_jpeg, read_file
 from adet_core.io.folders import ignore_file, LABELS, MASKS_FOLDER, OnFile, walk_images
-
-Mask = npt.NDArray[np.bool_]
-"""bool ``(H, W)``, True where anomalous."""
 
 
 class Masks:
@@ -62,12 +56,25 @@ class Masks:
         return self._homes[home].mask_of(image)
 
     def read(self, image: Path, image_size: tuple[int, int], size: tuple[int, int]) -> Mask | None:
-        """The mask of an image, brought to the size of an anomaly map.
+        """The mask of an image, brought to the size of an anomaly map that covers the image.
 
         Args:
             image: The file of an image.
             image_size: Its height and width, in pixels.
             size: Height and width of the result, in pixels.
+
+        Returns:
+            As `read_whole`.
+        """
+        mask = self.read_whole(image, image_size)
+        return None if mask is None else scale_mask(mask, size)
+
+    def read_whole(self, image: Path, image_size: tuple[int, int]) -> Mask | None:
+        """The mask of an image, True where it is anomalous, in the mask's own size.
+
+        Args:
+            image: The file of an image.
+            image_size: Its height and width, in pixels.
 
         Returns:
             None if there is no mask, or none that fits; then `unfit` says why.
@@ -84,7 +91,7 @@ class Masks:
                 self.unfit.append(line)
             return None
         self._on_file(path, hashlib.sha256(data).hexdigest())
-        return scale_mask(mask, size)
+        return mask
 
 
 class _Pairs:
@@ -148,13 +155,3 @@ def decode_mask(data: bytes, name: str, image_size: tuple[int, int]) -> Mask:
         raise ImageError(msg)
     mask: Mask = pixels > (pixels.max() / 2 if is_jpeg(data) else 0)
     return mask
-
-
-def scale_mask(mask: Mask, size: tuple[int, int]) -> Mask:
-    """Bring a mask to another size, in pixels (height, width)."""
-    # Area averaging keeps a hairline that nearest-neighbour sampling would step over.
-    share: npt.NDArray[np.float32] = cv2.resize(
-        mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA
-    )
-    mostly: Mask = share >= 0.5
-    return mostly if mostly.any() else share > 0

@@ -84,12 +84,11 @@ def collect(
     # Marked ones first: of two equal images the first one counts.
     paths = sorted(list_images(folder), key=lambda path: not is_feedback(path))
     learned, kept_back = bundle.known_images() if incremental else ({}, {})
-    size = (bundle.manifest.image.height, bundle.manifest.image.width)
     found = CollectedImages(normals=list(bundle.normals()) if incremental else [])
     # The bundle's own may also lie in the folder.
     own = {_content(image): index for index, image in enumerate(found.normals)}
     seen: set[bytes] = set()
-    reader = LabelledReader(size)
+    reader = LabelledReader(bundle.geometry())
     for number, path in enumerate(paths, start=1):
         if label_of(path, folder) == LABELS[1]:
             msg = f'{path}: is labelled as an anomaly; only good parts are learned from'
@@ -128,7 +127,7 @@ def collect_test(
     if not folder.is_dir():
         msg = f'{folder}: no such folder; it takes normal/ and anomaly/'
         raise DatasetError(msg)
-    reader = LabelledReader((bundle.manifest.image.height, bundle.manifest.image.width))
+    reader = LabelledReader(bundle.geometry())
     found = []
     paths = labelled_images(folder)
     for number, path in enumerate(paths, start=1):

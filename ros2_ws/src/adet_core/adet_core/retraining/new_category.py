@@ -17,11 +17,13 @@ import hashlib
 from importlib.metadata import version
 import json
 from pathlib import Path
+import shutil
 from typing import Any, IO
 
 import numpy as np
 
 from adet_core.bundle import (
+    AREA_FILE,
     Bundle,
     Content,
     DatasetInfo,
@@ -165,15 +167,22 @@ def learn_category(
 def _questions(
     bundle: Bundle, collected: CollectedImages, test: Sequence[LabelledImage], seed: int
 ) -> Questions:
-    good, image = collected.good, bundle.manifest.image
+    good, geometry = collected.good, bundle.geometry()
     count = len(good)
     return Questions(
+        geometry=geometry,
         good=good,
         marked=[one.pixels for one in collected.marked],
         test=test,
         are_old=np.zeros(count, np.bool_),
         are_fair=np.ones(count, np.bool_),
-        defects=draw_defects(min(count, _NORMALS), (image.height, image.width), seed=seed),
+        defects=draw_defects(
+            min(count, _NORMALS),
+            geometry.size,
+            piece=geometry.spec.size,
+            allowed=geometry.inspected,
+            seed=seed,
+        ),
     )
 
 
@@ -197,9 +206,14 @@ def _thresholds(scores: Scores, questions: Questions, settings: dict[str, Any]) 
 
 def _golden(new: Relearned, questions: Questions) -> Golden:
     """A few good images and made-up defects, with the model's own predictions."""
-    strongest = np.argsort(-questions.defects.strength, kind='stable')[:_GOLDEN_PER_CLASS]
-    pasted = [questions.defects.pasted(questions.good, int(index)) for index in strongest]
-    images = np.stack([*questions.good[:_GOLDEN_PER_CLASS], *pasted])
+    geometry, defects = questions.geometry, questions.defects
+    middle = (geometry.size[0] // 2, geometry.size[1] // 2)
+    inputs = [geometry.input_at(one, middle) for one in questions.good[:_GOLDEN_PER_CLASS]]
+    for index in np.argsort(-defects.strength, kind='stable')[:_GOLDEN_PER_CLASS].tolist():
+        _, _, tall, wide, top, left = defects.box[index].tolist()
+        pasted = defects.pasted(questions.good, index)
+        inputs.append(geometry.input_at(pasted, (top + tall // 2, left + wide // 2)))
+    images = np.stack(inputs)
     return Golden(images, Prediction.concatenate(new.predict(image) for image in images))
 
 
@@ -255,8 +269,13 @@ def _contents(
     def copy_weights(file: IO[bytes]) -> object:
         return file.write(base.weights())
 
+    def copy_area(file: IO[bytes]) -> None:
+        with base.open(AREA_FILE) as source:
+            shutil.copyfileobj(source, file)
+
     return {
         **new.contents,
+        **({AREA_FILE: copy_area} if AREA_FILE in base.manifest.files else {}),
         WEIGHTS_FILE: copy_weights,
         GOLDEN_FILE: partial(write_arrays, arrays=golden.arrays()),
         NORMALS_FILE: partial(write_arrays, arrays={'images': normals}),

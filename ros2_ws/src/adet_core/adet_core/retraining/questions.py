@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adet_core.bundle import Bundle, Figures
+from adet_core.geometry import Geometry
 from adet_core.image import ImageArray
 from adet_core.inference.backend import Backend
 from adet_core.io.labelled import LabelledImage
@@ -30,6 +31,7 @@ class Questions:
     """Images that no retraining may answer worse than before.
 
     Attributes:
+        geometry: Cuts the graph's inputs from the images.
         good: Normal images kept back, uint8 ``(H, W, 3)`` each.
         marked: Images to learn that an operator marked as fine.
         test: Labelled images.
@@ -38,6 +40,7 @@ class Questions:
         defects: Where to paste made-up defects, their indices those of ``good``.
     """
 
+    geometry: Geometry
     good: Sequence[ImageArray]
     marked: Sequence[ImageArray]
     test: Sequence[LabelledImage]
@@ -88,13 +91,15 @@ def make_questions(
     brought = [i not in collected.learned_normals for i in range(len(collected.normals))]
     good = collected.good
     own = {image.tobytes() for image in collected.normals}
+    geometry = bundle.geometry()
     return Questions(
+        geometry=geometry,
         good=good,
         marked=[image.pixels for image in collected.marked],
         test=[one for one in test if one.is_anomalous or one.pixels.tobytes() not in own],
         are_old=_mask(brought, [incremental and one in kept for one in held_out]),
         are_fair=_mask(brought, [one not in learned for one in held_out]),
-        defects=bundle.made_up() if brought else _drawn(bundle, len(good)),
+        defects=bundle.made_up() if brought else _drawn(geometry, len(good)),
     )
 
 
@@ -102,9 +107,13 @@ def _mask(brought: Sequence[bool], others: Sequence[bool]) -> npt.NDArray[np.boo
     return np.array([*brought, *others], np.bool_)
 
 
-def _drawn(bundle: Bundle, normals: int) -> MadeUpDefects:
-    image = bundle.manifest.image
-    return draw_defects(min(normals, _MOST_PASTED_ON), (image.height, image.width))
+def _drawn(geometry: Geometry, normals: int) -> MadeUpDefects:
+    return draw_defects(
+        min(normals, _MOST_PASTED_ON),
+        geometry.size,
+        piece=geometry.spec.size,
+        allowed=geometry.inspected,
+    )
 
 
 def predict_all(
@@ -118,7 +127,7 @@ def predict_all(
     for number in range(count):
         pasted = number - len(plain)
         image = plain[number] if pasted < 0 else defects.pasted(questions.good, pasted)
-        prediction = backend.run(image[None])
+        prediction = questions.geometry.predict(backend.run, image)
         scores[number], peaks[number] = prediction.scores[0], prediction.maps[0].max()
         progress(stage, number + 1, count)
     good = len(questions.good)

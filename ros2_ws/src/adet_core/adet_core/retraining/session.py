@@ -27,6 +27,7 @@ from adet_core.bundle import (
 )
 from adet_core.errors import BackendError
 from adet_core.folder import readable_name
+from adet_core.geometry import Geometry
 from adet_core.inference.backend import Backend
 from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.inference.parity import measure_parity
@@ -193,7 +194,7 @@ class RetrainSession:
             old = self._questions.are_old
             return scores, NormalScores(scores.good[old], scores.peaks[old])
         # Those of the new folder may be of another light; the threshold was chosen on these.
-        return scores, _inspect_normals(present, self._bundle.normals())
+        return scores, _inspect_normals(present, self._questions.geometry, self._bundle.normals())
 
     def _learn(self, statistics: Arrays) -> Relearned:
         bundle, collected, settings = self._bundle, self._collected, self._settings
@@ -318,8 +319,10 @@ class RetrainSession:
         )
 
 
-def _inspect_normals(backend: Backend, images: npt.NDArray[np.uint8]) -> NormalScores:
-    predictions = [backend.run(image[None]) for image in images]
+def _inspect_normals(
+    backend: Backend, geometry: Geometry, images: npt.NDArray[np.uint8]
+) -> NormalScores:
+    predictions = [geometry.predict(backend.run, image) for image in images]
     return NormalScores(
         np.array([one.scores[0] for one in predictions], np.float32),
         np.array([one.maps.max() for one in predictions], np.float32),

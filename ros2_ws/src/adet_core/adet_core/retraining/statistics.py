@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -61,13 +62,17 @@ def relearn_statistics(
     extractor = OnnxRuntimeBackend(read_features(bundle), threads=threads)
     backend = OnnxRuntimeBackend(read_engine(bundle), threads=threads)
     before = bundle.report.total if bundle.report else bundle.manifest.dataset.train
-    learner = model.learner(settings, old, before)
+    geometry = bundle.geometry()
+    # To a learner every input of the graph is an image.
+    learner = model.learner(settings, old, before * geometry.inputs)
     del old
-    for first in range(0, len(collected.learn), _BATCH):
-        batch = collected.learn[first : first + _BATCH]
-        features = extractor.features(np.stack([one.pixels for one in batch]))
-        learner.add(features, [one.is_marked for one in batch])
-        progress('extract', first + len(batch), len(collected.learn))
+    inputs = ((view, one) for one in collected.learn for view in geometry.views(one.pixels))
+    count = len(collected.learn) * geometry.inputs
+    for first in range(0, count, _BATCH):
+        batch = list(islice(inputs, _BATCH))
+        features = extractor.features(np.stack([view for view, _ in batch]))
+        learner.add(features, [one.is_marked for _, one in batch])
+        progress('extract', first + len(batch), count)
     made = learner.statistics(progress)
     backend.bind(made)
     size = (bundle.manifest.image.height, bundle.manifest.image.width)
@@ -79,5 +84,5 @@ def relearn_statistics(
         contents={model.file: partial(write_arrays, arrays=made)},
         backend=backend,
         predict=predict,
-        images=learner.images,
+        images=learner.images // geometry.inputs,
     )
