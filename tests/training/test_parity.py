@@ -21,13 +21,13 @@ from adet_core.image import preprocess, read_image
 from adet_core.inference.detector import Detector
 from adet_core.io.folders import list_images
 from adet_core.models.names import model_folder
-from adet_training.models import known_models, load_adapter
+from adet_training.models import load_adapter, own_models
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = pytest.mark.training
-each_model = pytest.mark.parametrize('model', known_models())
+each_model = pytest.mark.parametrize('model', own_models())
 
 
 @pytest.fixture(scope='module')
@@ -189,7 +189,7 @@ MONOTONOUS: dict[str, Callable[[Path], None]] = {
 
 CASES = [
     (model, what, labelled)
-    for model in known_models()
+    for model in own_models()
     for what in MONOTONOUS
     for labelled in (True, False)
     # Each training of EfficientAD takes its time; test_efficientad.py has some.

@@ -10,7 +10,7 @@ from optuna.trial import FixedTrial
 import pytest
 
 from adet_core.errors import ConfigError
-from adet_training.models import known_models, load_adapter
+from adet_training.models import load_adapter, own_models
 from adet_training.parameters import parse_settings, read_settings, read_yaml
 from adet_training.search_space import default_search_space, read_search_space, suggest
 
@@ -23,7 +23,7 @@ def read(tmp_path: Path, text: str) -> dict[str, object]:
     return dict(read_search_space(path, load_adapter('padim').parameters))
 
 
-@pytest.mark.parametrize('model', known_models())
+@pytest.mark.parametrize('model', own_models())
 def test_every_model_comes_with_a_search_space_that_fits_it(model: str) -> None:
     path = default_search_space(model)
     assert read_search_space(path, load_adapter(model).parameters)

@@ -11,7 +11,7 @@ from typing import Any
 from docs_sources import entries_of
 import pytest
 
-from adet_training.models import known_models, load_adapter
+from adet_training.models import load_adapter, own_models
 from adet_training.parameters import Parameters
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ def text(value: Any) -> str:
     return ','.join(value) if isinstance(value, tuple) else str(value)
 
 
-@pytest.mark.parametrize('model', ['Every model', *known_models()])
+@pytest.mark.parametrize('model', ['Every model', *own_models()])
 def test_the_table_of_a_models_parameters_is_there_and_right(model: str) -> None:
     kind = Parameters if model == 'Every model' else load_adapter(model).parameters
     assert f'### {model}\n\n<!-- table: parameters {kind.__name__} -->' in PAGE

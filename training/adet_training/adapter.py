@@ -23,7 +23,6 @@ from adet_core.progress import ProgressCallback
 from adet_training.backbone import Backbone, Channels, Weights
 from adet_training.fit import fit
 from adet_training.parameters import Parameters
-from adet_training.proposal import Cost
 
 
 class StatisticsGraph(nn.Module, ABC):
@@ -79,6 +78,8 @@ class Graph:
             range; 0: as little as the score.
         exact: Makes a slower graph for bundles where the map of this one is farther off; None:
             there is none.
+        may_take_one_image: Whether a graph for one image at a time will do where none can be made
+            that takes any number.
     """
 
     module: nn.Module
@@ -87,6 +88,7 @@ class Graph:
     transform: NamedTransform | None = None
     map_tolerance: float = 0.0
     exact: Callable[[], Graph] | None = None
+    may_take_one_image: bool = False
 
     def inputs(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, torch.Tensor]:
         """The module's inputs other than the image, in order, made from statistics."""
@@ -148,10 +150,6 @@ class Adapter(ABC, Generic[P]):
         Raises:
             adet_core.errors.ConfigError: The weights cannot be used.
         """
-
-    def cost(self, parameters: P) -> Cost:
-        """What an input takes; by default inputs are only compared, as nothing was measured."""
-        return Cost(ms=1.0, edge=type(parameters)().size[0], is_measured=False)
 
     def normalisation(self, backbone: Backbone | None) -> tuple[Channels, Channels]:
         """Mean and standard deviation that the graph normalises images with, on the 0..1 scale."""

@@ -10,7 +10,6 @@ from dataclasses import fields
 import hashlib
 from pathlib import Path
 import re
-import time
 from typing import Any, IO, NamedTuple
 
 import timm
@@ -19,6 +18,7 @@ from torch import nn
 
 from adet_core.bundle import BackboneSpec, Manifest
 from adet_core.errors import ConfigError
+from adet_training.networks import Make
 from adet_training.parameters import BACKBONES, Parameters
 from adet_training.pretrained import hub_answers, PACKAGES, read_package
 
@@ -92,37 +92,56 @@ def load_backbone(name: str, layers: Sequence[str], weights: str, *, seed: int) 
     Raises:
         ConfigError: The name, a layer or the weights cannot be used; says what to do.
     """
-    kind = 'imagenet'
-    if weights == 'auto':
-        network, source = _hub_or_package(name, layers)
-    elif weights == 'imagenet':
-        network, source = _from_hub(name, layers)
-    else:
-        torch.manual_seed(seed)
-        network, kind, source = make_network(name, layers), 'random', f'seed {seed}'
-        if weights != 'random':
-            kind, source = 'file', Path(weights).name
-            load_into(network, read_weights(Path(weights)), weights)
-    sha256 = hash_file(Path(weights)) if kind == 'file' else _hash_tensors(network)
-    config = timm.get_pretrained_cfg(name)
-    mean = tuple(config.mean) if config else MEAN
-    std = tuple(config.std) if config else STD
+    try:
+        network, kind, source = fill_network(
+            name, lambda wanted: make_network(name, layers, pretrained=wanted), weights, seed=seed
+        )
+    except _NoDownloadError as error:
+        if weights != 'auto':
+            raise
+        msg = f'{error}; or take one whose weights are installed: --set backbone='
+        raise ConfigError(msg + ', '.join(PACKAGES)) from None
+    sha256 = hash_file(Path(weights)) if kind == 'file' else hash_tensors(network)
+    mean, std = channels_of(name)
     spec = BackboneSpec(
         name=name, layers=tuple(layers), weights=kind, source=source, sha256=sha256
     )
     return Backbone(spec, network, mean, std)
 
 
-def time_network(network: nn.Module, edge: int = 256) -> float:
-    """Milliseconds that an image of some edge takes; the best of three, as others may compute."""
-    image = torch.zeros(1, 3, edge, edge)
-    taken = []
-    with torch.inference_mode():
-        for _ in range(4):
-            start = time.perf_counter()
-            network(image)
-            taken.append(time.perf_counter() - start)
-    return 1e3 * min(taken[1:])
+def fill_network(name: str, make: Make, weights: str, *, seed: int) -> tuple[nn.Module, str, str]:
+    """Make a network with the weights that a user chose.
+
+    Args:
+        name: timm's name of it.
+        make: Makes it.
+        weights: As of `load_backbone`.
+        seed: For ``random``.
+
+    Returns:
+        The network, the kind of its weights (``imagenet``, ``random`` or ``file``), their source.
+
+    Raises:
+        ConfigError: The weights cannot be used.
+    """
+    if weights == 'auto':
+        network, source = _hub_or_package(name, make)
+        return network, 'imagenet', source
+    if weights == 'imagenet':
+        network, source = _from_hub(name, make)
+        return network, 'imagenet', source
+    torch.manual_seed(seed)
+    network = make(False)
+    if weights == 'random':
+        return network, 'random', f'seed {seed}'
+    load_into(network, read_weights(Path(weights)), weights)
+    return network, 'file', Path(weights).name
+
+
+def channels_of(name: str) -> tuple[Channels, Channels]:
+    """Mean and deviation that the images of a network of timm's are normalised with."""
+    config = timm.get_pretrained_cfg(name)
+    return (tuple(config.mean), tuple(config.std)) if config else (MEAN, STD)
 
 
 def read_weights(path: Path, *, remedy: str = 'give auto, imagenet, random or a file') -> Weights:
@@ -277,27 +296,26 @@ class _NoDownloadError(ConfigError):
     """The hub does not answer, or has no such weights."""
 
 
-def _hub_or_package(name: str, layers: Sequence[str]) -> tuple[nn.Module, str]:
+def _hub_or_package(name: str, make: Make) -> tuple[nn.Module, str]:
     """A network with the hub's weights; where that fails, with those of an installed package."""
     try:
-        return _from_hub(name, layers)
-    except _NoDownloadError as error:
+        return _from_hub(name, make)
+    except _NoDownloadError:
         if name not in PACKAGES:
-            msg = f'{error}; or take one whose weights are installed: --set backbone='
-            raise ConfigError(msg + ', '.join(PACKAGES)) from None
-    network = make_network(name, layers)
+            raise
+    network = make(False)
     tensors, source = read_package(name)
     load_into(network, tensors, source)
     return network, source
 
 
-def _from_hub(name: str, layers: Sequence[str]) -> tuple[nn.Module, str]:
+def _from_hub(name: str, make: Make) -> tuple[nn.Module, str]:
     """A network with the weights that timm finds in its cache or on the hub; and their name."""
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
         with _hub_or_its_cache():
-            network = make_network(name, layers, pretrained=True)
+            network = make(True)
     except ConfigError:
         raise
     except Exception as error:  # noqa: BLE001 - the hub's client raises many kinds
@@ -333,7 +351,8 @@ def hash_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _hash_tensors(network: nn.Module) -> str:
+def hash_tensors(network: nn.Module) -> str:
+    """The sha256 of a network's weights, in hexadecimal."""
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())

@@ -49,9 +49,11 @@ def fine_tune(
     values = {k: v for k, v in manifest.hyper_parameters.items() if k in known}
     # Files that the training used may not be on this machine.
     values = {k: v for k, v in values.items() if k not in {'teacher', 'natural_images'}}
-    steps = settings['steps'] or adapter.retrain_steps
+    if adapter.retrain_steps:
+        # Else `resume` says that it cannot be trained further.
+        values['steps'] = settings['steps'] or adapter.retrain_steps
     with quiet_libraries(), tempfile.TemporaryDirectory(prefix='adet_retrain_') as scratch:
-        parameters = make_parameters(adapter.parameters, {**values, 'steps': steps})
+        parameters = make_parameters(adapter.parameters, values)
         module = adapter.resume(parameters, manifest, load_weights(bundle))
         seed_everything(settings['seed'], verbose=False)
         geometry = bundle.geometry()

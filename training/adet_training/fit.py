@@ -10,7 +10,7 @@ import signal
 from typing import Any
 
 from anomalib.data import ImageBatch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 import numpy as np
@@ -56,7 +56,9 @@ def fit(
         shuffle=True,
         collate_fn=_collate,
     )
-    length = {'max_steps': steps, 'max_epochs': -1} if steps else {}
+    # Schedules of learning rates ask for one or the other.
+    epochs = -(-(steps or 0) // len(loader))
+    length = {'max_steps': steps, 'max_epochs': epochs} if steps else {}
     trainer = Trainer(
         **{**module.trainer_arguments, **length},
         accelerator='auto',
@@ -74,7 +76,7 @@ def fit(
     )
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(module, loader)
+        trainer.fit(module, datamodule=_Images(loader))
     except SystemExit as error:
         if not isinstance(error.__context__, KeyboardInterrupt):
             raise
@@ -123,13 +125,26 @@ def each_prediction(
             with torch.inference_mode():
                 found = module.model(module.pre_processor(to_tensor(one)[None].to(device)))
             scores.append(float(found.pred_score))
-            maps.append(found.anomaly_map[0, 0].cpu().numpy())
+            # Some of Anomalib's models leave out the axis of the channel.
+            maps.append(found.anomaly_map.reshape(found.anomaly_map.shape[-2:]).cpu().numpy())
         return Prediction(np.array(scores, np.float32), np.stack(maps))
 
     for number, image in enumerate(images, start=1):
         yield geometry.predict(run, image) if geometry else run(image[None])
         progress(stage, number, len(images))
     module.cpu()
+
+
+class _Images(LightningDataModule):
+    """What some models ask their trainer for the number of batches."""
+
+    def __init__(self, loader: DataLoader[LabelledImage]) -> None:
+        super().__init__()
+        self._loader = loader
+
+    def train_dataloader(self) -> DataLoader[LabelledImage]:
+        """The images to learn from."""
+        return self._loader
 
 
 class _ReportSteps(Callback):
@@ -144,7 +159,13 @@ class _ReportSteps(Callback):
 
 
 def _collate(images: Sequence[LabelledImage]) -> ImageBatch:
-    return ImageBatch(image=torch.stack([to_tensor(labelled.pixels) for labelled in images]))
+    stacked = torch.stack([to_tensor(labelled.pixels) for labelled in images])
+    count, _, height, width = stacked.shape
+    return ImageBatch(
+        image=stacked,
+        gt_label=torch.zeros(count, dtype=torch.bool),
+        gt_mask=torch.zeros(count, height, width, dtype=torch.bool),
+    )
 
 
 def to_tensor(image: ImageArray) -> torch.Tensor:

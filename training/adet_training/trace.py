@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from adet_core.bundle import ExportedGraph, Manifest, TransformRecord
+from adet_core.errors import ExportError
 from adet_core.inference.onnx_graph import OnnxGraph
 from adet_core.models.statistics_model import NamedTransform
 from adet_training.adapter import Graph, StatisticsGraph
@@ -40,11 +41,14 @@ def to_onnx(graph: Graph, manifest: Manifest) -> Traced:
 
     The number of images stays free, and so does the length of statistics that grow; the size of
     the images is fixed.
+
+    Raises:
+        ExportError: A model of Anomalib cannot be exported.
     """
     length = torch.export.Dim('length')
     inputs = graph.inputs(graph.statistics)
     lengths = [{graph.growing[name]: length} if name in graph.growing else None for name in inputs]
-    onnx_bytes, features = _trace(graph.module, manifest, inputs, lengths), None
+    onnx_bytes, features = _trace_any_number(graph, manifest, inputs, lengths), None
     if isinstance(graph.module, StatisticsGraph):
         both = Extractor(onnx.load_from_string(onnx_bytes))
         onnx_bytes = _extract(both, ['image', *inputs], _OUTPUTS)
@@ -69,14 +73,46 @@ def transform_record(
     )
 
 
+def _trace_any_number(
+    graph: Graph,
+    manifest: Manifest,
+    statistics: Mapping[str, torch.Tensor],
+    lengths: Sequence[Any],
+) -> bytes:
+    """Trace a graph for any number of images; for one at a time if it takes no other."""
+    if not graph.may_take_one_image:
+        return _trace(graph.module, manifest, statistics, lengths)
+    try:
+        onnx_bytes = _trace(graph.module, manifest, statistics, lengths)
+    except torch.onnx.OnnxExporterError:
+        pass
+    else:
+        # torch.export takes the number for a constant where the module's code looks at it.
+        image = onnx.load_from_string(onnx_bytes).graph.input[0]
+        if image.type.tensor_type.shape.dim[0].dim_param:
+            return onnx_bytes
+    try:
+        return _trace(graph.module, manifest, statistics, lengths, 1)
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        msg = f'{manifest.model} cannot be exported ({reason:.200}); take another model'
+        raise ExportError(msg) from None
+
+
 def _trace(
     module: nn.Module,
     manifest: Manifest,
     statistics: Mapping[str, torch.Tensor],
     lengths: Sequence[Any],
+    images: int = 2,
 ) -> bytes:
-    """Trace a module once, to an ONNX model that gives its features, too, if it has some."""
-    example = torch.zeros(2, manifest.image.height, manifest.image.width, 3, dtype=torch.uint8)
+    """Trace a module once, to an ONNX model that gives its features, too, if it has some.
+
+    With an example of 1 image it takes one at a time, else any number.
+    """
+    size = (manifest.image.height, manifest.image.width)
+    example = torch.zeros(images, *size, 3, dtype=torch.uint8)
+    number = {0: torch.export.Dim('N')} if images > 1 else None
     function: Callable[..., Any] = module
     outputs = _OUTPUTS
     if isinstance(module, StatisticsGraph):
@@ -86,7 +122,7 @@ def _trace(
         (example, *statistics.values()),
         input_names=['image', *statistics],
         output_names=outputs,
-        dynamic_shapes=(({0: torch.export.Dim('N')}, *lengths),),
+        dynamic_shapes=((number, *lengths),),
         opset_version=OPSET,
         dynamo=True,
         external_data=False,

@@ -53,6 +53,11 @@ def check_graph(session: onnxruntime.InferenceSession) -> tuple[int, int, int]:
     return shape[0], shape[1], 3
 
 
+def takes_one_image(session: onnxruntime.InferenceSession) -> bool:
+    """Whether a graph takes no more than one image at a time: some could not be exported else."""
+    return any(e.name == IMAGE_INPUT and e.shape[0] == 1 for e in session.get_inputs())
+
+
 def check_outputs(arrays: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> None:
     """Check what a graph gave: its declared shapes may be free, or a lie.
 

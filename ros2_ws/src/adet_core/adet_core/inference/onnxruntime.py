@@ -15,7 +15,7 @@ import onnxruntime
 from adet_core.bundle import ExportedGraph
 from adet_core.errors import BackendError
 from adet_core.inference.backend import BackendRequest, check_images, IMAGE_INPUT
-from adet_core.inference.graph_check import check_graph, check_outputs
+from adet_core.inference.graph_check import check_graph, check_outputs, takes_one_image
 from adet_core.inference.session import CUDA, first_line, has_cuda, open_cuda_session, open_session
 from adet_core.inference.statistics_transform import GraphInputs
 from adet_core.inference.time_limit import time_limit
@@ -49,6 +49,7 @@ class OnnxRuntimeBackend:
         """
         self._session, self._reason = _open(graph.onnx, threads)
         self._image_shape = check_graph(self._session)
+        self._one_by_one = takes_one_image(self._session)
         self._inputs = GraphInputs(graph, threads=threads)
         self._outputs = {entry.name for entry in self._session.get_outputs()}
         self._unbind()
@@ -109,6 +110,9 @@ class OnnxRuntimeBackend:
             msg = f'the graph has no output {sorted(missing)[0]!r}; export the bundle again'
             raise BackendError(msg)
         check_images(images, self._image_shape)
+        if self._one_by_one and len(images) > 1:
+            parts = [self._run(image[None], outputs) for image in images]
+            return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
         contiguous = np.ascontiguousarray(images)
         try:
             self._binding.bind_cpu_input(IMAGE_INPUT, contiguous)

@@ -153,7 +153,8 @@ def _profile(
         one = network.get_input(number)
         free = tuple(one.shape)
         if one.name == IMAGE_INPUT:
-            ranges = [(1, 1, options.max_batch), *((edge,) * 3 for edge in free[1:])]
+            most = options.max_batch if free[0] < 0 else 1
+            ranges = [(1, 1, most), *((edge,) * 3 for edge in free[1:])]
         elif one.name in shapes:
             ranges = [
                 length_range(now) if length < 0 else (now,) * 3
