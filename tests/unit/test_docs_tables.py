@@ -39,6 +39,7 @@ ON_DISK = [
     'MqttSettings',
     'WebhookSettings',
     'OpcUaSettings',
+    'JobGroup',
     'UploadSettings',
 ]
 OPTIONS = [

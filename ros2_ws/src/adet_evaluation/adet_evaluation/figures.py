@@ -131,6 +131,14 @@ class EvaluationFigures:
     drift: tuple[DriftAlarm, ...] | None
 
 
+def first_rows(records: Iterable[Record]) -> list[Record]:
+    """The first row of each stamp."""
+    first: dict[int, Record] = {}
+    for row in records:
+        first.setdefault(row.stamp_ns, row)
+    return list(first.values())
+
+
 def evaluate(
     records: Iterable[Record],
     *,
@@ -154,10 +162,7 @@ def evaluate(
         RecordError: No row has a verdict.
     """
     every = list(records)
-    first: dict[int, Record] = {}
-    for row in every:
-        first.setdefault(row.stamp_ns, row)
-    rows = list(first.values())
+    rows = first_rows(every)
     inspected = [row for row in rows if row.score is not None]
     if not inspected:
         msg = f'none of {len(rows)} rows has a verdict; inspect some images first'

@@ -44,6 +44,7 @@ _ELSEWHERE = {
     'evaluate': _EVALUATION,
     'record': _EVALUATION,
     'synth': _SYNTH,
+    'batch': _TRAINING,
     'train': _TRAINING,
     'tune': _TRAINING,
     'distill': _TRAINING,

@@ -5,12 +5,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 import sys
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from adet_core.cli.arguments import add_max_megapixels, threads
 from adet_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from adet_evaluation.evaluation import Evaluation
 
 HELP = 'turn a bag, images or recorded results into figures and a report'
 EXAMPLE = 'adet evaluate --bag drive.mcap --bundle models/PaDiM --report output/report'
@@ -56,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar='DIR',
         help='folder for report.html and report.json (default: none written)',
+    )
+    parser.add_argument(
+        '--counts',
+        type=Path,
+        metavar='FILE',
+        help='file for how often each score came up; adet batch adds them up',
     )
     parser.add_argument(
         '--backend',
@@ -109,11 +119,24 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 progress=progress,
             )
         result = to_dict(evaluation)
+        if arguments.counts:
+            _write_counts(arguments.counts, evaluation)
         if arguments.report:
             result['report'] = str(write_report(arguments.report, evaluation))
     for warning in evaluation.warnings:
         print(f'warning: {warning}', file=sys.stderr)
     return result
+
+
+def _write_counts(path: Path, evaluation: Evaluation) -> None:
+    from adet_core.folder import write_atomic
+    from adet_evaluation.counts import count_scores
+
+    counts = {
+        model: count_scores(one.rows, missing=one.figures.missing).to_json()
+        for model, one in evaluation.models.items()
+    }
+    write_atomic(path, json.dumps(counts).encode())
 
 
 def show(result: dict[str, Any]) -> None:
