@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 from pathlib import Path
+import re
 import shutil
 import sys
 import threading
@@ -333,3 +334,57 @@ def test_a_search_that_was_killed_goes_on(
     # What the killed process was at is there, and is not mistaken for a result.
     assert len(rows) - len(finished) <= 1
     assert all(row['value'] for row in finished)
+
+
+def trial(number: int, value: float, ms: float, interval: Any = (0.9, 1.0)) -> Any:
+    import optuna
+
+    made = optuna.trial.create_trial(
+        value=value, user_attrs={'predict_ms': ms, 'interval': interval}
+    )
+    made.number = number
+    return made
+
+
+def test_of_equal_trials_the_fastest_wins_and_chance_is_warned_of() -> None:
+    from adet_training.trials import best_of, too_alike
+
+    trials = [trial(0, 0.9612, 30.0), trial(1, 0.9609, 8.0), trial(2, 0.93, 1.0)]
+    assert best_of(trials).number == 1
+    (told,) = too_alike(trials[1], trials)
+    assert told.startswith('2 of 2 other trials lie in the 95% interval of the best (0.900 to 1.')
+    assert too_alike(trial(0, 0.96, 1.0, (0.95, 0.97)), [trial(0, 0.96, 1.0), trials[2]]) == []
+    # Too few images have no interval at all.
+    assert 'may be chance' in too_alike(trial(0, 0.96, 1.0, None), trials)[0]
+    assert too_alike(trial(0, 0.96, 1.0, None), trials[:1]) == []
+
+
+def test_progress_names_the_trial_the_best_one_and_the_end() -> None:
+    from adet_training.trials import TrialProgress
+
+    told: list[str] = []
+    progress = TrialProgress(3, lambda stage, *_: told.append(stage))
+    progress('reading images', 1, 1)
+    with progress.trial([]):
+        progress('testing', 1, 2)
+    with progress.trial([trial(0, 0.91234, 1.0)]):
+        progress('testing', 1, 2)
+    assert told[:2] == ['reading images', 'trial 1 of 3: testing']
+    assert re.fullmatch(
+        r'trial 2 of 3, best so far 0\.9123, end about \d\d:\d\d: testing', told[2]
+    )
+
+
+def test_an_interrupted_search_says_how_to_go_on(
+    few_images: Path, tmp_path: Path, space: Path, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adet_training import tune
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tune, 'tune', interrupt)
+    assert main(words(few_images, tmp_path / 'my models', space)) == 130
+    told = capsys.readouterr().err
+    assert 'finished trials are kept; go on with: adet tune --category plate' in told
+    assert f"--models-root '{tmp_path / 'my models'}'" in told

@@ -30,7 +30,7 @@ from adet_core.errors import AdetError, ConfigError
 from adet_core.geometry import Geometry, ImageSpec
 from adet_core.image import ImageArray
 from adet_core.made_up import cut_paste
-from adet_core.metrics import auroc
+from adet_core.metrics import auroc, auroc_interval
 from adet_core.models.names import model_folder
 from adet_core.progress import ProgressCallback, silent
 from adet_core.run_folders import new_run_folder
@@ -44,6 +44,7 @@ from adet_training.parameters import check, make_parameters, Parameters, plain
 from adet_training.predictor import draft_manifest, Predictor
 from adet_training.search_space import read_search_space, Space, suggest
 from adet_training.train import geometry_of, PARAMETERS_FILE, split, TrainConfig
+from adet_training.trials import best_of, INTERVAL, PREDICT_MS, too_alike, TrialProgress
 
 SEARCH_SPACE_FILE = Path('param', 'search_space.yaml')
 TRIALS_FILE = Path('param', 'trials.csv')
@@ -97,6 +98,7 @@ class Tuned(NamedTuple):
         best_value: The largest found, by all processes.
         best_parameters: What gave it.
         trials: Number of trials by state, in lower case.
+        warnings: What makes the choice doubtful, one line each.
     """
 
     folder: Path
@@ -106,6 +108,7 @@ class Tuned(NamedTuple):
     best_value: float
     best_parameters: dict[str, Any]
     trials: dict[str, int]
+    warnings: Sequence[str] = ()
 
 
 def tune(config: TuneConfig, *, progress: ProgressCallback = silent) -> Tuned:
@@ -126,7 +129,7 @@ def tune(config: TuneConfig, *, progress: ProgressCallback = silent) -> Tuned:
         settings = name_backbone(adapter.parameters, base.settings, base.backbone_weights)
         base = replace(base, settings=settings)
     make_parameters(adapter.parameters, base.settings)
-    trial_of = _Trials(base, adapter, space, progress)
+    trial_of = _Trials(base, adapter, space, TrialProgress(config.trials, progress))
     url, storage = open_storage(config)
     name = config.study or f'{base.model}_{base.category}'
     study = _open_study(name, storage, config, trial_of)
@@ -142,7 +145,7 @@ def tune(config: TuneConfig, *, progress: ProgressCallback = silent) -> Tuned:
         reasons = [trial.user_attrs.get('reason') for trial in trials]
         msg = f'no trial was finished; the last one: {reasons[-1] or trials[-1].state.name}'
         raise AdetError(msg)
-    best = max(finished, key=lambda trial: trial.value or 0.0)
+    best = best_of(finished)
     parameters = make_parameters(
         adapter.parameters, {**base.settings, **_fixed(space), **best.params}
     )
@@ -162,6 +165,7 @@ def tune(config: TuneConfig, *, progress: ProgressCallback = silent) -> Tuned:
         best_value=float(best.value or 0.0),
         best_parameters=plain(parameters),
         trials={state: states.count(state) for state in sorted(set(states))},
+        warnings=too_alike(best, finished),
     )
 
 
@@ -175,7 +179,7 @@ class _Trials:
     """
 
     def __init__(
-        self, base: TrainConfig, adapter: AnyAdapter, space: Space, progress: ProgressCallback
+        self, base: TrainConfig, adapter: AnyAdapter, space: Space, progress: TrialProgress
     ) -> None:
         self._base, self._adapter, self._space, self._progress = base, adapter, space, progress
         self._data: dict[ImageSpec, Category] = {}
@@ -191,7 +195,8 @@ class _Trials:
     def __call__(self, trial: optuna.Trial) -> float:
         """Train with a part, after which a poor trial is given up, then with everything."""
         try:
-            return self._run(trial)
+            with self._progress.trial(trial.study.get_trials(deepcopy=False)):
+                return self._run(trial)
         except AdetError as error:
             # Values that are fine each by itself may not go together: this one is left out.
             trial.set_user_attr('reason', str(error))
@@ -234,11 +239,7 @@ class _Trials:
         to_learn, images, labels = _to_predict(adapter, parameters, data, base.seed)
         backbone = adapter.backbone(parameters, base.backbone_weights, seed=base.seed)
         seed_everything(base.seed, verbose=False)
-        module = adapter.build(parameters, backbone)
-
-        def progress(stage: str, done: int, total: int | None) -> None:
-            self._progress(f'trial {trial.number}: {stage}', done, total)
-
+        module, progress = adapter.build(parameters, backbone), self._progress
         with tempfile.TemporaryDirectory(prefix='adet_tune_') as folder:
             inputs = FitData(*(inputs_of(geometry, part) for part in to_learn))
             adapter.fit(module, inputs, Path(folder), parameters, progress)
@@ -258,7 +259,11 @@ class _Trials:
             count=len(images),
             progress=progress,
         )
+        start = time.perf_counter()
         scores = predictor.scores(images, progress, 'testing')
+        took = time.perf_counter() - start
+        trial.set_user_attr(PREDICT_MS, 1000 * took / len(images))
+        trial.set_user_attr(INTERVAL, auroc_interval(scores, np.array(labels), 0.95))
         value = auroc(scores, np.array(labels))
         assert value is not None
         return value
@@ -368,13 +373,15 @@ def _table(trials: Sequence[FrozenTrial], names: Sequence[str]) -> str:
     """``trials.csv``: one row per trial, in the order they were begun."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(['number', 'state', 'value', 'seconds', *names, 'reason'])
+    writer.writerow(['number', 'state', 'value', 'seconds', PREDICT_MS, *names, 'reason'])
     for trial in trials:
         seconds = trial.duration.total_seconds() if trial.duration else ''
         values = [trial.params.get(name, '') for name in names]
         reason = trial.user_attrs.get('reason', '')
         value = '' if trial.value is None else trial.value
-        writer.writerow([trial.number, trial.state.name.lower(), value, seconds, *values, reason])
+        speed = trial.user_attrs.get(PREDICT_MS, '')
+        state = trial.state.name.lower()
+        writer.writerow([trial.number, state, value, seconds, speed, *values, reason])
     return text.getvalue()
 
 

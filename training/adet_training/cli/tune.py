@@ -7,6 +7,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+import shlex
+import sys
 from typing import Any
 
 from adet_core.cli.next_command import next_command
@@ -65,10 +67,17 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             storage=arguments.storage,
             study=arguments.study,
         )
-        tuned = tune(config, progress=progress)
+        try:
+            tuned = tune(config, progress=progress)
+        except KeyboardInterrupt:
+            again = next_command('tune', carry=arguments)
+            print(f'finished trials are kept; go on with: {again}', file=sys.stderr)
+            raise
         names = {'model': base.model, 'category': base.category}
         result = {**names, **tuned._asdict(), 'run_dir': str(tuned.folder)}
         del result['folder']
+        for line in tuned.warnings:
+            print(f'warning: {line}', file=sys.stderr)
         if arguments.no_train:
             file = tuned.folder / PARAMETERS_FILE
             # All values are in the file.
@@ -77,7 +86,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         best = replace(base, settings=tuned.best_parameters)
         finished = train(best, folder=tuned.folder, progress=progress)
         export(finished.bundle, traced=finished.traced, progress=progress)
-    return {**result, **train_command.summary(finished, arguments)}
+    summary = train_command.summary(finished, arguments)
+    return {**result, **summary, 'warnings': [*tuned.warnings, *summary['warnings']]}
 
 
 def show(result: dict[str, Any]) -> None:
@@ -87,6 +97,8 @@ def show(result: dict[str, Any]) -> None:
     print(f'best {result["objective"]} {result["best_value"]:.4f} with')
     for name, value in result['best_parameters'].items():
         print(f'  {name}: {value}')
+    storage = result['storage'].removeprefix('journal:')
+    print(f'all trials in a browser: optuna-dashboard {shlex.quote(storage)}')
     if 'bundle_id' in result:
         train_command.show(result)
     else:

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 ProgressCallback = Callable[[str, int, int | None], None]
 """Takes the stage's name, how much of it is done, and of how many (None: not known)."""
+
+_FINISHED_SHOWN = 8
 
 
 def silent(stage: str, done: int, total: int | None) -> None:
@@ -45,9 +48,17 @@ def progress_bars() -> Iterator[ProgressCallback]:
 
         def progress(stage: str, done: int, total: int | None) -> None:
             if stage not in tasks:
+                _hide_finished(bars)
                 tasks[stage] = bars.add_task(stage, total=total)
                 if not console.is_terminal:
                     console.print(stage, '...', highlight=False)
             bars.update(tasks[stage], completed=done, total=total)
 
         yield progress
+
+
+def _hide_finished(bars: Any) -> None:
+    """Leave the last few finished stages: what does not fit on the terminal is never redrawn."""
+    finished = [task for task in bars.tasks if task.finished and task.visible]
+    for task in finished[:-_FINISHED_SHOWN]:
+        bars.update(task.id, visible=False)
