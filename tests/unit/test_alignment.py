@@ -14,14 +14,12 @@ import pytest
 
 from adet_core.errors import ImageError
 from adet_core.image import Image
+from adet_core.image.affine import chain, Matrix, warp
 from adet_core.image.alignment import (
     AlignmentError,
     AlignmentReference,
-    chain,
     learn_reference,
-    warp,
 )
-from adet_core.image.polar import Matrix
 from adet_synth import draw_normal
 
 EDGE = 300

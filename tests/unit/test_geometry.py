@@ -256,7 +256,10 @@ def test_a_camera_that_sees_less_detail_is_refused() -> None:
     ('values', 'message'),
     [
         ({'fit': 'zoom'}, "impossible image fit: 'zoom'"),
-        ({'tiles': TileSpec(width=64, overlap=0)}, 'image source beside roi or tiles: None'),
+        (
+            {'tiles': TileSpec(width=64, overlap=0)},
+            'image source beside roi, tiles or align: None',
+        ),
         ({'source': (63, 90), 'tiles': TileSpec(width=64, overlap=0)}, 'larger than the image'),
         ({'source': (90, 63), 'tiles': TileSpec(width=64, overlap=0)}, 'larger than the image'),
         ({'source': (0, 90), 'roi': Box(x=0, y=0, width=1, height=1)}, 'impossible image source'),
@@ -394,7 +397,7 @@ def test_a_manifest_keeps_the_geometry() -> None:
 def test_before_schema_5_fit_was_called_resize() -> None:
     values = json.loads(builders.manifest().to_json())
     values['schema_version'] = 4
-    for name in ('fit', 'source', 'roi', 'tiles'):
+    for name in ('fit', 'source', 'roi', 'tiles', 'align', 'light'):
         del values['image'][name]
     assert Manifest.from_json(json.dumps(values).encode()).image.fit == 'stretch'
     values['image']['resize'] = 'stretch'

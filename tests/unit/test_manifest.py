@@ -70,6 +70,8 @@ MAY_BE_ABSENT = {
     ('image', 'source'),
     ('image', 'roi'),
     ('image', 'tiles'),
+    ('image', 'align'),
+    ('image', 'light'),
     ('image_threshold', 'target_false_reject_rate'),
     ('image_threshold', 'detail'),
     ('pixel_threshold', 'target_false_reject_rate'),
@@ -115,6 +117,8 @@ ALSO_RIGHT: dict[tuple[Any, ...], tuple[Any, ...]] = {
 
 def _suits(value: Any, wrong: Any, place: tuple[Any, ...]) -> bool:
     """Whether ``wrong`` may stand in place of ``value``; checksums have a test of their own."""
+    if place == ('image', 'light') and wrong in NUMBERS and not isinstance(wrong, bool):
+        return 0 < wrong <= 255
     if place in ALSO_RIGHT:
         return wrong in ALSO_RIGHT[place] and not isinstance(wrong, bool)
     if isinstance(value, float):

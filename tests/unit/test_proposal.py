@@ -73,14 +73,22 @@ def test_what_lies_anywhere_is_aligned() -> None:
 
 
 def test_costs_follow_the_pixels_and_the_tiles() -> None:
-    own = Cost(ms=10, mib=50, mib_of_input=20, has_own_tiles=True)
-    tiled = propose(facts(2048, 1536, 8), own).chosen
+    cost = Cost(ms=10, mib=50, mib_of_input=20, mib_of_work=30)
+    tiled = propose(facts(2048, 1536, 8), cost).chosen
     assert tiled.ms == pytest.approx(10 * 63)
-    assert tiled.mib == pytest.approx(50 + 20 * 63)
-    shared = propose(facts(2048, 1536, 8), Cost(ms=10, mib=50, mib_of_input=20)).chosen
-    assert shared.mib == pytest.approx(70)
-    costs = [option.ms for option in propose(facts(2048, 1536), own).options]
+    # Four tiles run at once, and all share what was learned.
+    assert tiled.mib == pytest.approx(50 + 20 + 4 * 30)
+    whole = propose(facts(2048, 1536, 30), cost).chosen
+    assert whole.mib == pytest.approx(50 + 50 * 576 * 448 / 65536)
+    costs = [option.ms for option in propose(facts(2048, 1536), cost).options]
     assert costs == sorted(costs)
+
+
+def test_a_model_has_its_own_sizes() -> None:
+    small = propose(facts(2048, 1536), Cost(ms=1, edge=128)).options
+    assert {option.image_size for option in small} >= {(128, 128), (160, 96)}
+    large = propose(facts(1036, 348), Cost(ms=1, least_edge=256)).chosen
+    assert large.image_size == (768, 256)
 
 
 def test_the_table_shows_every_option_and_how_to_take_it() -> None:
@@ -90,7 +98,9 @@ def test_the_table_shows_every_option_and_how_to_take_it() -> None:
     assert len(lines) == 1 + len(found.options) + 2
     marked = [line for line in lines if line.startswith('->')]
     assert len(marked) == 1
-    assert marked[0].split()[-7:] == ['63', '8', 'px', '2520', 'ms', '100', 'MiB']
+    assert marked[0].split()[-7:] == ['63', '8', 'px', '2520', 'ms,', '100', 'MiB']
     assert lines[-1].endswith(
         '--set tiles=auto, or --set image_size=256 --set tiles=256 --set overlap=0.125'
     )
+    compared = propose(facts(2048, 1536, 8), Cost(ms=1, is_measured=False))
+    assert next(line for line in compared.lines() if 'full' in line).endswith('64.0 x the time')

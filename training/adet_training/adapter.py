@@ -23,6 +23,7 @@ from adet_core.progress import ProgressCallback
 from adet_training.backbone import Backbone, Channels, Weights
 from adet_training.fit import fit
 from adet_training.parameters import Parameters
+from adet_training.proposal import Cost
 
 
 class StatisticsGraph(nn.Module, ABC):
@@ -150,6 +151,10 @@ class Adapter(ABC, Generic[P]):
         Raises:
             adet_core.errors.ConfigError: The weights cannot be used.
         """
+
+    def cost(self, parameters: P) -> Cost:
+        """What an input takes; by default inputs are only compared, as nothing was measured."""
+        return Cost(ms=1.0, edge=type(parameters)().size[0], is_measured=False)
 
     def normalisation(self, backbone: Backbone | None) -> tuple[Channels, Channels]:
         """Mean and standard deviation that the graph normalises images with, on the 0..1 scale."""

@@ -5,17 +5,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
-from adet_core.bundle import AREA_FILE, Content, write_arrays
+from adet_core.bundle import AREA_FILE, Content, REFERENCE_FILE, write_arrays
 from adet_core.errors import ConfigError, ImageError
-from adet_core.geometry import Area, Box, Geometry, ImageSpec, read_area, TileSpec
-from adet_core.image import read_image
+from adet_core.geometry import AlignSpec, Area, Box, Geometry, ImageSpec, read_area, TileSpec
+from adet_core.image import Image, ImageArray, read_image
+from adet_core.image.alignment import AlignmentError, AlignmentReference, learn_reference
+from adet_core.image.light import learn_light
 from adet_core.io.labelled import LabelledImage
 from adet_training.parameters import Parameters
 
@@ -23,6 +26,8 @@ from adet_training.parameters import Parameters
 _ROI_SUFFIXES = ('.roi.json', '.roi.png')
 # Images whose size is looked at; the most frequent one counts.
 _LOOKED_AT = 15
+# Images whose brightness is looked at, and whose mean is what images are aligned to.
+_LIT, _AVERAGED = 30, 40
 
 Channels = tuple[float, float, float]
 
@@ -48,27 +53,84 @@ def make_geometry(
     height, width = parameters.size
     mean, std = channels
     spec = ImageSpec(height=height, width=width, mean=mean, std=std, fit=parameters.fit)
+    reference = _reference(parameters, images, roi)
+    if reference is not None:
+        how = AlignSpec(
+            is_turned=reference.is_turned, scale=reference.scale, least=reference.least
+        )
+        rows, columns = reference.size
+        spec = replace(spec, align=how, source=(columns, rows))
+    elif roi or parameters.tiles:
+        rows, columns = _usual_size(images)
+        spec = replace(spec, source=(columns, rows))
+    geometry = _with_tiles(spec, reference, parameters, roi)
+    if not parameters.light:
+        return geometry
+    level = learn_light(_canvases(geometry, images))
+    spec = replace(geometry.spec, light=max(level, 1.0))
+    return Geometry(spec, geometry.inspected, reference)
+
+
+def _with_tiles(
+    spec: ImageSpec, reference: AlignmentReference | None, parameters: Parameters, roi: str
+) -> Geometry:
+    """The geometry with its region of interest and its tiles, if any."""
     if not roi and not parameters.tiles:
-        return Geometry(spec)
-    source = _usual_size(images)
-    rows, columns = source
+        return Geometry(spec, None, reference)
+    assert spec.source is not None
+    columns, rows = spec.source
     every = Box(x=0, y=0, width=columns, height=rows)
-    area = read_area(roi, source) if roi else Area(every)
+    area = read_area(roi, (rows, columns)) if roi else Area(every)
     tiles = _tiles(parameters, area.box) if parameters.tiles else None
     try:
-        spec = replace(
-            spec,
-            source=(columns, rows),
-            roi=None if area.box == every else area.box,
-            tiles=tiles,
-        )
+        spec = replace(spec, roi=None if area.box == every else area.box, tiles=tiles)
     except ValueError as error:
         raise ConfigError(f'tiles={parameters.tiles}: {error}; give larger tiles') from None
-    geometry = Geometry(spec)
+    geometry = Geometry(spec, None, reference)
     if area.mask is None:
         return geometry
-    inspected = geometry.place_mask(area.mask, geometry.placement(source))
-    return Geometry(spec, None if inspected.all() else inspected)
+    inspected = geometry.place_mask(area.mask, geometry.placement((rows, columns)))
+    return Geometry(spec, None if inspected.all() else inspected, reference)
+
+
+def _reference(
+    parameters: Parameters, images: Sequence[Path], roi: str
+) -> AlignmentReference | None:
+    """What images are aligned to, if they are.
+
+    Raises:
+        ConfigError: They cannot be; says what to do.
+    """
+    if parameters.align == 'off':
+        return None
+    is_turned = parameters.align == 'turn'
+    if roi and is_turned:
+        msg = f'roi {roi}: with align=turn the part is what is inspected; leave the region out'
+        raise ConfigError(msg)
+    try:
+        return learn_reference(_readable(some(images, _AVERAGED)), is_turned=is_turned)
+    except (AlignmentError, ValueError) as error:
+        raise ConfigError(f'align={parameters.align}: {error}; use --set align=off') from None
+
+
+def _canvases(geometry: Geometry, images: Sequence[Path]) -> Iterator[ImageArray]:
+    for image in _readable(some(images, _LIT)):
+        with suppress(ImageError):
+            yield geometry.place(image)[0]
+
+
+def _readable(paths: Iterable[Path]) -> Iterator[Image]:
+    for path in paths:
+        # The training says which images it skips.
+        with suppress(ImageError):
+            yield read_image(path)
+
+
+def some(paths: Sequence[Path], most: int) -> list[Path]:
+    """Evenly spaced ones, at most so many."""
+    if len(paths) <= most:
+        return list(paths)
+    return [paths[int(index)] for index in np.linspace(0, len(paths) - 1, most)]
 
 
 def find_roi(data_root: Path, category: str) -> str:
@@ -81,16 +143,16 @@ def find_roi(data_root: Path, category: str) -> str:
     return next((str(path) for path in paths if path.is_file()), '')
 
 
-def area_contents(geometry: Geometry) -> dict[str, Content]:
-    """The file of a bundle that says where its canvas is inspected, if it needs one."""
-    if geometry.inspected is None:
-        return {}
-    bits = np.packbits(geometry.inspected, axis=1)
-
-    def write(file: IO[bytes]) -> None:
-        write_arrays(file, {'inspected': bits})
-
-    return {AREA_FILE: write}
+def geometry_contents(geometry: Geometry) -> dict[str, Content]:
+    """Files of a bundle: where its canvas is inspected, what images are aligned to."""
+    contents: dict[str, Content] = {}
+    if geometry.inspected is not None:
+        bits = np.packbits(geometry.inspected, axis=1)
+        contents[AREA_FILE] = partial(write_arrays, arrays={'inspected': bits})
+    if geometry.reference is not None:
+        pixels = geometry.reference.pixels
+        contents[REFERENCE_FILE] = partial(write_arrays, arrays={'pixels': pixels})
+    return contents
 
 
 def inputs_of(geometry: Geometry, images: Sequence[LabelledImage]) -> list[LabelledImage]:

@@ -25,6 +25,8 @@ _NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 _SIZE = 'a whole number, or WIDTHxHEIGHT such as 512x256'
 
+ALIGN = ('off', 'shift', 'turn')
+
 SOURCES = ('auto', 'labelled', 'normal')
 
 _RESNET_LAYERS = ('layer1', 'layer2', 'layer3')
@@ -50,6 +52,10 @@ class Parameters:
             ``image_size``, whose proportions it has. 0: the whole image is one input.
         overlap: Share of a tile's edge that neighbours have in common.
         whole: Whether the whole image is inspected, too, on a coarser scale than the tiles.
+        align: How images are brought to lie alike first: ``off``, ``shift`` (they are shifted,
+            and turned by a few degrees at most) or ``turn`` (in any direction, on a plain ground).
+            What is inspected is then the part and a margin around it.
+        light: Whether a gain brings each image to the usual brightness of the normal images.
         batch_size: Images per step while features are computed.
         threshold: Where the thresholds come from: ``labelled`` (the test images, and normal images
             that were kept back), ``normal`` (normal images kept back from fitting) or ``auto``
@@ -77,6 +83,8 @@ class Parameters:
     tiles: int = 0
     overlap: float = 0.125
     whole: bool = False
+    align: str = 'off'
+    light: bool = False
     batch_size: int = 16
     threshold: str = 'auto'
     held_out: float = 0.2
@@ -106,6 +114,7 @@ class Parameters:
         check(0 <= self.overlap <= 0.75, 'overlap', self.overlap, '0 to 0.75')
         tiled = self.tiles > 0 or not self.whole
         check(tiled, 'whole', self.whole, 'false without tiles: then the whole image is the input')
+        check(self.align in ALIGN, 'align', self.align, ' or '.join(ALIGN))
         check(1 <= self.batch_size <= 1024, 'batch_size', self.batch_size, '1 to 1024')
         check(0 < self.held_out < 1, 'held_out', self.held_out, 'between 0 and 1')
         rate = self.false_reject_rate

@@ -17,11 +17,17 @@ EXTENT = 8
 """Pixels of the graph's input that a defect has to cover in length to be seen; see
 docs/small_defects.md for how this was measured."""
 
+PROCESS_MIB, WORK_MIB = 140.0, 28.0
+"""Estimates of memory: a detector without statistics, and an input of 256 x 256 while it runs;
+see the figures for growth in docs/benchmarks.md."""
+
 OFF, SHIFT, TURN = 'off', 'shift', 'turn'
 """How parts lie: alike, shifted, in any direction; the values of the setting ``align``."""
 
 _EDGE = 256
 _PIXELS = _EDGE * _EDGE
+# The graph gets so many inputs at once, see `adet_core.geometry.BATCH`.
+_BATCH = 4
 _OVERLAP = 0.125
 # Of the graph's input: strides of a network up to 32 leave no remainder.
 _STEP = 32
@@ -29,10 +35,8 @@ _STEP = 32
 _SQUARE = 1.25
 # Share of the defects that may be smaller than those an option is chosen for.
 _SMALLEST = 0.1
-# Larger inputs of the graph are worth no proposal: tiles take less memory.
-_MOST_PIXELS = 4 * _PIXELS
-# What `adet_training.parameters` takes.
-_SHORTEST = 64
+# How many times the usual pixels the finer input has; beyond it, tiles take less memory.
+_FINER = 4
 # Extents are rounded, and so is what an option shows.
 _ROUNDED = 1.1
 
@@ -61,16 +65,22 @@ class Cost:
     """What a model takes, estimated from one run.
 
     Attributes:
-        ms: For one input of 256 x 256 pixels.
+        ms: For one input of 256 x 256 pixels; 1 where it was not measured.
         mib: Whatever the size of the images.
         mib_of_input: For the statistics of one input of 256 x 256 pixels.
-        has_own_tiles: Whether each tile has statistics of its own.
+        mib_of_work: While one such input runs.
+        edge: Usual edge of the graph's input, in pixels.
+        least_edge: Least edge that the model takes.
+        is_measured: Whether these are times and sizes; else they can only be compared.
     """
 
     ms: float
-    mib: float
+    mib: float = 0.0
     mib_of_input: float = 0.0
-    has_own_tiles: bool = False
+    mib_of_work: float = 0.0
+    edge: int = _EDGE
+    least_edge: int = 64
+    is_measured: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +95,7 @@ class Option:
         scale: Pixels of the graph's input across one pixel of the image, the lesser of both axes.
         ms: Estimated time of one image.
         mib: Estimated memory.
+        is_measured: See `Cost`.
     """
 
     name: str
@@ -94,6 +105,7 @@ class Option:
     scale: float
     ms: float
     mib: float
+    is_measured: bool = True
 
     @property
     def least_defect(self) -> float:
@@ -131,16 +143,16 @@ class Proposal:
 
     def lines(self) -> Iterator[str]:
         """A table for people, and why an option was chosen."""
-        yield (
-            f'{"":2}{"images as":26}{"graph":>10}{"inputs":>8}{"defects from":>14}'
-            f'{"about":>10}{"memory":>10}'
-        )
+        yield f'{"images as":28}{"graph":>10}{"inputs":>8}{"defects from":>14}{"about":>24}'
         for option in self.options:
             width, height = option.image_size
+            about = f'{option.ms:.0f} ms, {option.mib:.0f} MiB'
+            if not option.is_measured:
+                about = f'{option.ms / self.options[0].ms:.1f} x the time'
             yield (
-                f'{"->" if option is self.chosen else "":2}{option.name:26}'
+                f'{"->" if option is self.chosen else "":3}{option.name:25}'
                 f'{f"{width}x{height}":>10}{option.inputs:>8}{option.least_defect:>11.0f} px'
-                f'{option.ms:>7.0f} ms{option.mib:>6.0f} MiB'
+                f'{about:>24}'
             )
         yield f'proposed: {self.reason}'
         words = ' '.join(f'--set {key}={value}' for key, value in self.settings().items())
@@ -176,19 +188,20 @@ def _plain(facts: Facts, options: Sequence[Option]) -> Option:
 
 
 def _options(facts: Facts, cost: Cost) -> Iterator[Option]:
-    yield _option('stretched', facts, cost, (_EDGE, _EDGE))
+    edge = cost.edge
+    yield _option('stretched', facts, cost, (edge, edge))
     if not facts.has_one_shape:
-        yield _option('stretched, finer', facts, cost, (2 * _EDGE, 2 * _EDGE))
+        yield _option('stretched, finer', facts, cost, (2 * edge, 2 * edge))
         return
-    seen = {(_EDGE, _EDGE)}
-    for name, pixels in (('true proportions', _PIXELS), ('true proportions, finer', _MOST_PIXELS)):
-        size = _true_size(facts, pixels)
+    seen = {(edge, edge)}
+    for name, factor in (('true proportions', 1), ('true proportions, finer', _FINER)):
+        size = _true_size(facts, factor * edge * edge, cost.least_edge)
         if size not in seen:
             seen.add(size)
             yield _option(name, facts, cost, size)
-    for name, tiles in (('tiles at half scale', 2 * _EDGE), ('tiles at full scale', _EDGE)):
+    for name, tiles in (('tiles at half scale', 2 * edge), ('tiles at full scale', edge)):
         if tiles <= min(facts.width, facts.height) and tiles < max(facts.width, facts.height):
-            yield _option(name, facts, cost, (_EDGE, _EDGE), tiles=tiles)
+            yield _option(name, facts, cost, (edge, edge), tiles=tiles)
 
 
 def _option(
@@ -200,7 +213,7 @@ def _option(
         scale = size[0] / tiles
         inputs = math.prod(_count(edge, tiles) for edge in (facts.width, facts.height))
     share = size[0] * size[1] / _PIXELS
-    statistics = cost.mib_of_input * share * (inputs if cost.has_own_tiles else 1)
+    of_size = cost.mib_of_input + cost.mib_of_work * min(inputs, _BATCH)
     return Option(
         name=name,
         image_size=size,
@@ -208,7 +221,8 @@ def _option(
         inputs=inputs,
         scale=scale,
         ms=cost.ms * share * inputs,
-        mib=cost.mib + statistics,
+        mib=cost.mib + of_size * share,
+        is_measured=cost.is_measured,
     )
 
 
@@ -217,11 +231,13 @@ def _count(length: int, tile: int) -> int:
     return 1 + math.ceil((length - tile) / (tile * (1 - _OVERLAP)) - 1e-6)
 
 
-def _true_size(facts: Facts, pixels: int) -> tuple[int, int]:
-    """Width and height with the image's proportions; never larger than the image."""
+def _true_size(facts: Facts, pixels: int, least: int) -> tuple[int, int]:
+    """Width and height with the image's proportions; not larger than the image without need."""
+    shortest = min(facts.width, facts.height)
     scale = min(math.sqrt(pixels / (facts.width * facts.height)), 1.0)
+    scale = max(scale, least / shortest)
     width, height = (
-        max(round(edge * scale / _STEP) * _STEP, _SHORTEST) for edge in (facts.width, facts.height)
+        max(round(edge * scale / _STEP) * _STEP, least) for edge in (facts.width, facts.height)
     )
     return width, height
 

@@ -19,16 +19,18 @@ from adet_core.io.folders import LABELS
 from adet_core.io.masks import Masks
 from adet_core.progress import ProgressCallback, silent
 from adet_training.dataset import list_category
+from adet_training.layout import some
 from adet_training.proposal import Facts, OFF, SHIFT, TURN
 
 # Images and masks that are read at most: enough for a proposal, and quick.
-_IMAGES, _MASKS = 16, 60
+_IMAGES, _MASKS = 12, 40
 # Proportions that differ by less are the same: a pixel is left to rounding.
 _ALIKE = 0.01
-# Aligned images are as similar as this; and more similar than unaligned ones by this much.
-_SIMILAR, _GAIN = 0.8, 0.1
-# Turns in degrees that a shift may have, too.
-_LITTLE = 10
+# Aligned images are as similar as this, and of what unaligned ones lack no more than this is left.
+_SIMILAR, _LEFT = 0.8, 0.5
+# Turns in degrees that a shift may have, too; and shifts that no alignment is needed for, as a
+# share of the longer side.
+_LITTLE, _NEAR = 10, 0.02
 
 
 def survey(data_root: Path, category: str, *, progress: ProgressCallback = silent) -> Facts:
@@ -38,7 +40,7 @@ def survey(data_root: Path, category: str, *, progress: ProgressCallback = silen
         adet_core.errors.DatasetError: There are no images of the category.
     """
     labels = list_category(data_root, category)
-    normal = _some([path for path, label in labels.items() if label != LABELS[1]], _IMAGES)
+    normal = some([path for path, label in labels.items() if label != LABELS[1]], _IMAGES)
     images = []
     for number, path in enumerate(normal):
         progress('looking at the images', number, len(normal))
@@ -78,11 +80,16 @@ def how_parts_lie(images: Sequence[Image]) -> str:
     except AlignmentError:
         return OFF
     similarity = float(np.median([one.similarity for one in found]))
-    if similarity < max(_SIMILAR, _unaligned(images) + _GAIN):
+    if similarity < _SIMILAR or 1 - similarity > _LEFT * (1 - _unaligned(images)):
         return OFF
     turns = np.array([complex(one.matrix[0, 0], one.matrix[1, 0]) for one in found])
-    away = np.abs(np.angle(turns / turns.mean(), deg=True))
-    return TURN if away.max() > _LITTLE else SHIFT
+    if np.abs(np.angle(turns / turns.mean(), deg=True)).max() > _LITTLE:
+        return TURN
+    # Where the middle of the part lies in each image.
+    middle = np.array([reference.size[1] / 2, reference.size[0] / 2, 1])
+    places = np.array([one.inverse @ middle for one in found])
+    away = np.abs(places - np.median(places, axis=0)).max()
+    return SHIFT if away > _NEAR * max(images[0].size) else OFF
 
 
 def _unaligned(images: Sequence[Image]) -> float:
@@ -96,7 +103,7 @@ def defect_extents(anomalies: Sequence[Path]) -> list[float]:
     """Extents of the largest defect that each mask shows, in pixels of the images."""
     masks, extents = Masks(), []
     masked = [path for path in anomalies if masks.find(path) is not None]
-    for path in _some(masked, _MASKS):
+    for path in some(masked, _MASKS):
         try:
             height, width = read_image(path).size
         except ImageError:
@@ -117,10 +124,3 @@ def extent(mask: Mask) -> float:
     largest = regions[1:][regions[1:, cv2.CC_STAT_AREA].argmax()]
     side = max(largest[cv2.CC_STAT_WIDTH], largest[cv2.CC_STAT_HEIGHT])
     return min(float(side), math.sqrt(3 * float(largest[cv2.CC_STAT_AREA])))
-
-
-def _some(paths: Sequence[Path], most: int) -> list[Path]:
-    """Evenly spaced ones."""
-    if len(paths) <= most:
-        return list(paths)
-    return [paths[int(index)] for index in np.linspace(0, len(paths) - 1, most)]

@@ -53,7 +53,7 @@ from adet_training.changes import CHANGES
 from adet_training.dataset import Category, list_category, load_category
 from adet_training.fit import LOGS_FOLDER, predict
 from adet_training.hold_out import hold_out
-from adet_training.layout import area_contents, find_roi, inputs_of, make_geometry
+from adet_training.layout import find_roi, geometry_contents, inputs_of, make_geometry
 from adet_training.models import load_adapter
 from adet_training.parameters import check, make_parameters, Parameters, plain
 from adet_training.predictor import draft_manifest, Predictor
@@ -221,7 +221,7 @@ class _Training:
         assert inspected is not None
         contents: dict[str, Content] = {
             **model_contents(self._adapter, module, _golden(module, self._geometry, inspected)),
-            **area_contents(self._geometry),
+            **geometry_contents(self._geometry),
             NORMALS_FILE: partial(write_arrays, arrays={'images': normals}),
             MADE_UP_FILE: partial(write_arrays, arrays=defects._asdict()),
             KNOWN_IMAGES_FILE: partial(

@@ -34,9 +34,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
     with progress_bars() as progress, quiet_libraries():
         with loading_libraries(progress):
+            from adet_training.choose import choose
             from adet_training.export import export
             from adet_training.train import train
-        finished = train(training_config(arguments, settings), progress=progress)
+        config = training_config(arguments, settings)
+        proposal, config = choose(config, progress=progress)
+        for line in proposal.lines() if proposal else ():
+            print(line, file=sys.stderr)
+        finished = train(config, progress=progress)
         export(finished.bundle, traced=finished.traced, progress=progress)
     return summary(finished, arguments)
 

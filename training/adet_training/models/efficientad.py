@@ -43,6 +43,7 @@ from adet_training.fit import CHECKPOINT_FOLDER, fit, to_tensor
 from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.natural import NaturalImages
 from adet_training.parameters import check, fill_backbone, Parameters
+from adet_training.proposal import Cost
 
 # From the paper: values between these quantiles of normal parts' maps are scaled to 0..0.1.
 _LOW, _HIGH = 0.9, 0.995
@@ -134,6 +135,10 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
             sha256=hash_file(path),
         )
         return Backbone(spec, teacher, MEAN, STD)
+
+    def cost(self, parameters: EfficientAdParameters) -> Cost:  # noqa: ARG002
+        """Not measured: there is no teacher yet."""
+        return Cost(ms=1.0, least_edge=256, is_measured=False)
 
     def normalisation(self, backbone: Backbone | None) -> tuple[Channels, Channels]:  # noqa: ARG002
         """ImageNet's, which the networks themselves apply, whatever the teacher learned from."""

@@ -32,11 +32,14 @@ from adet_training.backbone import (
     extractor_weights,
     fill_extractor,
     load_backbone,
+    make_network,
     network_of,
+    time_network,
     Weights,
 )
 from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.parameters import check, fill_backbone, Parameters
+from adet_training.proposal import Cost, PROCESS_MIB, WORK_MIB
 
 _SIGMA = 4.0
 # Of the backbones that Anomalib has no number for.
@@ -77,6 +80,18 @@ class PadimAdapter(Adapter[PadimParameters]):
     def backbone(self, parameters: PadimParameters, weights: str, *, seed: int) -> Backbone:
         """The feature extractor with its weights."""
         return load_backbone(parameters.backbone, parameters.layers, weights, seed=seed)
+
+    def cost(self, parameters: PadimParameters) -> Cost:
+        """Time of the backbone and a tenth; a Gaussian at every position."""
+        network: Any = make_network(parameters.backbone, parameters.layers)
+        kept = parameters.n_features or _N_FEATURES.get(parameters.backbone, 100)
+        positions = (256 // network.feature_info.reduction()[0]) ** 2
+        return Cost(
+            ms=1.1 * time_network(network),
+            mib=PROCESS_MIB,
+            mib_of_input=4 * positions * kept * (kept + 1) / (1 << 20),
+            mib_of_work=WORK_MIB,
+        )
 
     def build(self, parameters: PadimParameters, backbone: Backbone | None) -> Padim:
         """An untrained Padim; its channels are sorted.

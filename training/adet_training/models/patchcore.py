@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from anomalib.models import Patchcore
 from anomalib.models.image.patchcore.torch_model import PatchcoreModel
@@ -33,11 +34,14 @@ from adet_training.backbone import (
     extractor_weights,
     fill_extractor,
     load_backbone,
+    make_network,
     network_of,
+    time_network,
     Weights,
 )
 from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.parameters import check, fill_backbone, make_parameters, Parameters
+from adet_training.proposal import Cost, PROCESS_MIB, WORK_MIB
 
 _SIGMA = 4.0
 # Distances computed at a time: 128 MiB, whatever the size of the image.
@@ -102,6 +106,19 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
     def backbone(self, parameters: PatchcoreParameters, weights: str, *, seed: int) -> Backbone:
         """The feature extractor with its weights."""
         return load_backbone(parameters.backbone, parameters.layers, weights, seed=seed)
+
+    def cost(self, parameters: PatchcoreParameters) -> Cost:
+        """Time of the backbone and of the product with the bank, which is taken for full."""
+        network: Any = make_network(parameters.backbone, parameters.layers)
+        info = network.feature_info
+        channels, patches = sum(info.channels()), (256 // info.reduction()[0]) ** 2
+        bank = torch.zeros(parameters.search_channels or channels, parameters.max_bank)
+        search = _Product(torch.zeros(patches, len(bank)), bank)
+        return Cost(
+            ms=time_network(network) + time_network(search),
+            mib=PROCESS_MIB + 4 * (channels + len(bank)) * parameters.max_bank / (1 << 20),
+            mib_of_work=WORK_MIB,
+        )
 
     def build(self, parameters: PatchcoreParameters, backbone: Backbone | None) -> _Module:
         """A Patchcore without its bank.
@@ -174,6 +191,19 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
             map_tolerance=0.0 if basis is None else _MAP_TOLERANCE,
             exact=None if basis is None else lambda: self.graph(manifest, _without_basis(weights)),
         )
+
+
+class _Product(nn.Module):
+    """The most of a search in a bank: one matrix product, and the largest of each row."""
+
+    def __init__(self, patches: torch.Tensor, bank: torch.Tensor) -> None:
+        """Args: both factors."""
+        super().__init__()
+        self._patches, self._bank = patches, bank
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        """Search."""
+        return (self._patches @ self._bank).argmax(dim=1)
 
 
 def _without_basis(weights: Weights) -> Weights:

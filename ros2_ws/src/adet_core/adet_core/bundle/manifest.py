@@ -7,7 +7,7 @@ History of the schema:
     2  thresholds say their confidence and false_reject_bound, and may have uncertain_from
     3  score_range says the scores of normal images the model was not fitted to
     4  score_range says the scores of known anomalies and of made-up defects, too
-    5  image has fit (called resize before), source, roi and tiles
+    5  image has fit (called resize before), source, roi, tiles, align and light
 
 A reader accepts its own version and older ones; a newer one is refused with the remedy (upgrade
 adet). Whoever changes a field raises `SCHEMA_VERSION` and adds a line above.
@@ -36,6 +36,8 @@ KNOWN_IMAGES_FILE = 'pictures.json'
 MADE_UP_FILE = 'made_up.npz'
 # Where the canvas is inspected, see `adet_core.geometry`; absent where that is everywhere.
 AREA_FILE = 'area.npz'
+# What images are aligned to, see `adet_core.image.alignment`; absent where they are not.
+REFERENCE_FILE = 'reference.npz'
 # What a model learned that retraining replaces; a bundle has one of them or none.
 STATISTICS_FILES = ('stats.npz', 'memory_bank.npz')
 

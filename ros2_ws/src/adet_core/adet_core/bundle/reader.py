@@ -29,6 +29,7 @@ from adet_core.bundle.manifest import (
     Manifest,
     META_FILE,
     NORMALS_FILE,
+    REFERENCE_FILE,
     STATISTICS_FILES,
     WEIGHTS_FILE,
 )
@@ -42,7 +43,8 @@ from adet_core.bundle.retrain_report import (
 )
 from adet_core.errors import BundleError
 from adet_core.folder import Folder, open_folder
-from adet_core.geometry import Geometry, Mask
+from adet_core.geometry import AlignSpec, Geometry, Mask
+from adet_core.image.alignment import AlignmentReference
 from adet_core.made_up import draw_defects, MadeUpDefects
 from adet_core.models.names import is_model_name
 from adet_core.prediction import Prediction
@@ -168,15 +170,31 @@ class Bundle:
         """How its images become the graph's inputs, and the maps of these the images'.
 
         Raises:
-            BundleError: The file of the inspected area is missing, damaged, or does not fit.
+            BundleError: The file of the inspected area, or that of what images are aligned to, is
+                missing, damaged, or does not fit.
         """
         image, inspected = self.manifest.image, None
         if AREA_FILE in self.manifest.files:
             inspected = self._inspected(image.canvas)
+        reference = None if image.align is None else self._reference(image.align)
         try:
-            return Geometry(image, inspected)
+            return Geometry(image, inspected, reference)
         except ValueError as error:
-            raise self._error(AREA_FILE, str(error)) from None
+            name = AREA_FILE if reference is None else REFERENCE_FILE
+            raise self._error(name, str(error)) from None
+
+    def _reference(self, align: AlignSpec) -> AlignmentReference:
+        if REFERENCE_FILE not in self.manifest.files:
+            raise self._error(REFERENCE_FILE, 'is missing, and image align needs it')
+        pixels = self._arrays(REFERENCE_FILE, ('pixels',))['pixels']
+        edges = (*pixels.shape, 0, 0)[:2]
+        if (
+            pixels.dtype != np.uint8
+            or pixels.ndim != 2
+            or not 8 <= min(edges) <= max(edges) <= 1024
+        ):
+            raise self._error(REFERENCE_FILE, f"array 'pixels' is {pixels.dtype} {pixels.shape}")
+        return AlignmentReference(pixels, align.scale, align.is_turned, align.least)
 
     def _inspected(self, size: tuple[int, int]) -> Mask:
         rows, columns = size

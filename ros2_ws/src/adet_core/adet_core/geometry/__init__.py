@@ -8,11 +8,12 @@ Training, calibration, export checks, nodes, evaluation and retraining all use `
 from adet_core.geometry.area import Area, Mask, parse_box, read_area, scale_mask
 from adet_core.geometry.geometry import BATCH, Geometry, Run
 from adet_core.geometry.placement import Box, Placement
-from adet_core.geometry.spec import FITS, ImageSpec, TileSpec
+from adet_core.geometry.spec import AlignSpec, FITS, ImageSpec, TileSpec
 
 __all__ = [
     'BATCH',
     'FITS',
+    'AlignSpec',
     'Area',
     'Box',
     'Geometry',

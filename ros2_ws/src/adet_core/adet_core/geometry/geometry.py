@@ -23,6 +23,9 @@ from adet_core.geometry.grid import Blend, grid
 from adet_core.geometry.placement import Box, Placement
 from adet_core.geometry.spec import ImageSpec
 from adet_core.image import Image, ImageArray, preprocess
+from adet_core.image.affine import chain, magnification, rescale, warp, warp_image
+from adet_core.image.alignment import AlignmentReference
+from adet_core.image.light import normalise_light
 from adet_core.prediction import Prediction
 from adet_core.scoring import AnomalyMap
 
@@ -45,18 +48,32 @@ class Geometry:
         tiles: The inputs that are cut from the canvas, in their order; without ``tiles`` the
             canvas itself. Only those are here that touch the inspected area.
         inspected: bool ``(H, W)`` of the canvas, where it is inspected; None: everywhere.
+        reference: What images are aligned to; None: they are not.
     """
 
-    def __init__(self, spec: ImageSpec, inspected: Mask | None = None) -> None:
+    def __init__(
+        self,
+        spec: ImageSpec,
+        inspected: Mask | None = None,
+        reference: AlignmentReference | None = None,
+    ) -> None:
         """Lay out the tiles.
 
         Args:
             spec: As the bundle has it.
             inspected: bool of the canvas' size, what ``area.npz`` holds; None: everywhere.
+            reference: What images are aligned to; None where ``spec`` has no ``align``.
 
         Raises:
-            ValueError: It has another size, or nothing is inspected.
+            ValueError: The area has another size, nothing is inspected, or the reference is not
+                that of the ``spec``.
         """
+        if (spec.align is None) != (reference is None):
+            msg = 'an image to align to belongs to image align, and to nothing else'
+            raise ValueError(msg)
+        if reference is not None and reference.size[::-1] != spec.source:
+            msg = f'the reference is made for {reference.size}, image source is {spec.source}'
+            raise ValueError(msg)
         self.spec, self.size = spec, spec.canvas
         if inspected is not None and (inspected.shape != self.size or not inspected.any()):
             msg = f'the inspected area of {inspected.shape} does not fit a canvas of {self.size}'
@@ -69,7 +86,7 @@ class Geometry:
         self._whole = bool(spec.tiles and spec.tiles.whole and len(every) > 1)
         self._is_plain = len(every) == 1 and inspected is None
         self._blend = None if len(every) == 1 else Blend(self.size, self.tiles, overlap)
-        self.inspected = inspected
+        self.inspected, self.reference = inspected, reference
         # What a letterbox is filled with: after normalisation it is 0.
         self._filling = np.rint(np.array(spec.mean) * 255).astype(np.uint8)
 
@@ -94,10 +111,10 @@ class Geometry:
         return len(self.tiles) + self._whole
 
     def placement(self, size: tuple[int, int]) -> Placement:
-        """Where an image lies on the canvas.
+        """Where an image lies on the canvas, or what `place` has aligned.
 
         Args:
-            size: Height and width of the image, in pixels.
+            size: Its height and width, in pixels.
 
         Raises:
             ImageError: Images of that size cannot be inspected; says why.
@@ -134,11 +151,20 @@ class Geometry:
             uint8 ``(H, W, 3)``, RGB, of the canvas' size; and where the image lies on it.
 
         Raises:
-            ImageError: The encoding is not supported, or images of its size cannot be inspected.
+            ImageError: The encoding is not supported, images of its size cannot be inspected, or
+                it cannot be aligned.
         """
-        found = self.placement(image.size)
-        part = None if found.takes_all else found.taken.slices
-        pixels = preprocess(image, found.placed.size, part=part, float_range=float_range)
+        if self.reference is None:
+            found = self.placement(image.size)
+            part = None if found.takes_all else found.taken.slices
+            pixels = preprocess(image, found.placed.size, part=part, float_range=float_range)
+        else:
+            found = self._align(image, self.reference, float_range)
+            assert found.matrix is not None
+            size = found.placed.size
+            pixels = warp_image(image, found.matrix, size, float_range=float_range)
+        if self.spec.light is not None:
+            pixels = normalise_light(pixels, self.spec.light)
         if found.fills:
             return pixels, found
         canvas = np.empty((*self.size, 3), np.uint8)
@@ -156,6 +182,8 @@ class Geometry:
         Returns:
             bool of the canvas' size; False outside of the image.
         """
+        if placement.matrix is not None:
+            return self._align_mask(mask, placement)
         factors = (found / size for found, size in zip(mask.shape, placement.source, strict=True))
         taken = mask if placement.takes_all else mask[placement.taken.scaled(*factors).slices]
         scaled = scale_mask(taken, placement.placed.size)
@@ -163,6 +191,32 @@ class Geometry:
             return scaled
         whole = np.zeros(self.size, np.bool_)
         whole[placement.placed.slices] = scaled
+        return whole
+
+    def _align(
+        self, image: Image, reference: AlignmentReference, float_range: tuple[float, float]
+    ) -> Placement:
+        lies = reference.align(image, float_range=float_range)
+        flat = self.placement(reference.size)
+        corner = np.array([[1.0, 0, -flat.taken.x], [0, 1, -flat.taken.y]])
+        matrix = chain(lies.matrix, corner, rescale(flat.taken.size, flat.placed.size))
+        return flat._replace(source=image.size, matrix=matrix)
+
+    def _align_mask(self, mask: Mask, placement: Placement) -> Mask:
+        assert placement.matrix is not None
+        size = placement.placed.size
+        # As fine as the image, or twice as fine as the canvas: no hairline is stepped over.
+        fineness = min(2 * magnification(placement.matrix), 1.0)
+        shape = (
+            max(round(placement.source[0] * fineness), 1),
+            max(round(placement.source[1] * fineness), 1),
+        )
+        small = scale_mask(mask, shape).astype(np.float32)
+        matrix = chain(rescale(shape, placement.source), placement.matrix)
+        share = warp(small, matrix, size, outside=0.0)
+        mostly: Mask = share >= 0.5
+        whole = np.zeros(self.size, np.bool_)
+        whole[placement.placed.slices] = mostly if mostly.any() else share > 0
         return whole
 
     def cut(self, canvas: ImageArray) -> npt.NDArray[np.uint8]:

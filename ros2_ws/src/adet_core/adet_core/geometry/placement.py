@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adet_core.image.affine import chain, invert, Matrix, rescale, warp
 from adet_core.scoring import AnomalyMap
 
 
@@ -60,20 +61,22 @@ class Placement(NamedTuple):
 
     Attributes:
         source: Height and width of the image, in pixels.
-        taken: The part of the image that is taken, in its pixels.
+        taken: The part of the image that is taken, in its pixels, or in those of the aligned one.
         placed: Where that part lies on the canvas, in pixels of the canvas.
         canvas: Height and width of the canvas, in pixels.
+        matrix: Of an aligned image: from its pixels to those of what is placed; else None.
     """
 
     source: tuple[int, int]
     taken: Box
     placed: Box
     canvas: tuple[int, int]
+    matrix: Matrix | None = None
 
     @property
     def takes_all(self) -> bool:
         """Whether the whole image is taken."""
-        return self.taken.size == self.source
+        return self.matrix is None and self.taken.size == self.source
 
     @property
     def fills(self) -> bool:
@@ -96,9 +99,22 @@ class Placement(NamedTuple):
         vertical = self.placed.height / self.taken.height
         horizontal = self.placed.width / self.taken.width
         height, width = round(self.source[0] * vertical), round(self.source[1] * horizontal)
+        if self.matrix is not None:
+            return self._turned_back(inside, (max(height, 1), max(width, 1)))
         height, width = max(height, self.placed.height), max(width, self.placed.width)
         y = min(round(self.taken.y * vertical), height - self.placed.height)
         x = min(round(self.taken.x * horizontal), width - self.placed.width)
         whole: AnomalyMap = np.full((height, width), -np.inf, np.float32)
         whole[y : y + self.placed.height, x : x + self.placed.width] = inside
         return whole
+
+    def _turned_back(self, inside: AnomalyMap, size: tuple[int, int]) -> AnomalyMap:
+        """What is placed, as it lies in the image, which is brought to a size."""
+        assert self.matrix is not None
+        back = chain(invert(self.matrix), rescale(self.source, size))
+        inspected = np.isfinite(inside)
+        # Nothing finite can be interpolated between a value and minus infinity.
+        found = warp(np.where(inspected, inside, 0), back, size)
+        share = warp(inspected.astype(np.float32), back, size, outside=0.0)
+        turned: AnomalyMap = np.where(share >= 0.5, found, -np.inf).astype(np.float32)
+        return turned

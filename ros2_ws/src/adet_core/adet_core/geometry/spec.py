@@ -41,6 +41,27 @@ class TileSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AlignSpec:
+    """How images are aligned; ``reference.npz`` holds what to. See `adet_core.image.alignment`.
+
+    Attributes:
+        is_turned: Whether parts lie in any direction; else they are shifted, and turned by a few
+            degrees at most.
+        scale: Pixels of the reference across one pixel of an image.
+        least: Similarity to the reference below which an image cannot be inspected, -1 to 1.
+    """
+
+    is_turned: bool
+    scale: float
+    least: float
+
+    def __post_init__(self) -> None:
+        """Refuse impossible numbers."""
+        require(1e-4 <= self.scale <= 1, 'scale of alignment', self.scale)
+        require(-1 <= self.least <= 1, 'similarity of alignment', self.least)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageSpec:
     """How an image becomes the graph's input; the graph itself subtracts mean and divides by std.
 
@@ -52,11 +73,14 @@ class ImageSpec:
         fit: How images get the size of the canvas: ``stretch`` scales each axis by itself,
             ``letterbox`` scales both alike and fills the rest, ``crop`` scales both alike and
             cuts off what is too much. Called ``resize`` before schema 5.
-        source: Width and height of the training's images, to whose pixels ``roi`` and ``tiles``
-            refer; null without them.
+        source: Width and height of the training's images, or of aligned ones, to whose pixels
+            ``roi`` and ``tiles`` refer; null without any of the three.
         roi: The part of the image that is inspected; null: all of it. ``area.npz`` says more of
             its form.
         tiles: The grid of tiles; null: the whole image is one input.
+        align: How images are aligned before anything else; null: they are not.
+        light: Brightness, 0 to 255, that images are brought to by a gain, see
+            `adet_core.image.light`; null: they stay as they are.
     """
 
     height: int
@@ -67,15 +91,18 @@ class ImageSpec:
     source: tuple[int, int] | None = None
     roi: Box | None = None
     tiles: TileSpec | None = None
+    align: AlignSpec | None = None
+    light: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse sizes and factors no graph can have."""
         require(32 <= self.height <= 8192 and 32 <= self.width <= 8192, 'image size', self)
         require(all(value > 0 for value in self.std), 'image std', self.std)
         require(self.fit in FITS, 'image fit', self.fit)
-        if self.roi is None and self.tiles is None:
+        require(self.light is None or 0 < self.light <= 255, 'image light', self.light)
+        if self.roi is None and self.tiles is None and self.align is None:
             return
-        require(self.source is not None, 'image source beside roi or tiles', self.source)
+        require(self.source is not None, 'image source beside roi, tiles or align', self.source)
         assert self.source is not None
         width, height = self.source
         require(0 < width <= 65536 and 0 < height <= 65536, 'image source', self.source)

@@ -14,24 +14,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 import math
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from adet_core.errors import ImageError
+from adet_core.image.affine import chain, invert, Matrix, rescale, warp
 from adet_core.image.pixels import Image, ImageArray
-from adet_core.image.polar import find_part, Matrix, Plane, PolarView
+from adet_core.image.polar import find_part, Plane, PolarView
 from adet_core.image.preprocess import preprocess
-
-Pixels = TypeVar('Pixels', bound=npt.NDArray[Any])
 
 # Longer side of the small copy of the first training image, in pixels.
 _EDGE = 256
 # Least share of the training images' median similarity. Parts with a large defect keep more; an
 # empty image or another part does not.
 _LEAST_SHARE = 0.6
+# Similarity from which a training image counts as aligned.
+_ALIKE = 0.4
 # The fine step: iterations, the change that ends them, and its blur in pixels.
 _ITERATIONS, _EPSILON, _BLUR = 40, 1e-4, 5
 # Ratio of the axes from which a part has a direction.
@@ -60,7 +60,7 @@ class Alignment(NamedTuple):
     @property
     def inverse(self) -> Matrix:
         """From pixels of the reference to pixels of the image."""
-        return _invert(self.matrix)
+        return invert(self.matrix)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ class AlignmentReference:
                 f'{found.similarity:.2f}, less than {self.least:.2f}'
             )
             raise AlignmentError(msg)
-        enlarge = _invert(_scaling(self.scale, self.scale))
+        enlarge = rescale(self.pixels.shape, self.size)
         return Alignment(chain(small.matrix, found.matrix, enlarge), found.similarity)
 
     def match(self, plane: Plane) -> Alignment:
@@ -126,7 +126,7 @@ class AlignmentReference:
         except cv2.error:
             # It found no way to improve: the two have too little in common.
             return Alignment(np.eye(2, 3), 0.0)
-        return Alignment(chain(guesses[best], _invert(rest)), float(similarity))
+        return Alignment(chain(guesses[best], invert(rest)), float(similarity))
 
     def _guesses(self, plane: Plane) -> list[Matrix]:
         """How a small copy may lie."""
@@ -167,7 +167,7 @@ def shrink(image: Image, scale: float, float_range: tuple[float, float] = (0.0, 
     height, width = (max(round(edge * scale), 8) for edge in image.size)
     rgb = preprocess(image, (height, width), float_range=float_range)
     plane = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return Small(plane, _scaling(width / image.size[1], height / image.size[0]))
+    return Small(plane, rescale(image.size, (height, width)))
 
 
 def learn_reference(
@@ -210,7 +210,7 @@ def learn_reference(
     # The first image's place is as good as any, but the mean of all is a better likeness.
     for _ in range(2):
         reference, found = _mean(reference, planes)
-    alike = [one.similarity for one in found if one.similarity > 0]
+    alike = [one.similarity for one in found if one.similarity >= _ALIKE]
     if 2 * len(alike) <= len(planes):
         msg = (
             f'the images cannot be aligned: {len(planes) - len(alike)} of {len(planes)} do not '
@@ -228,7 +228,7 @@ def _mean(
     lie = [
         warp(plane, one.matrix, reference.pixels.shape)
         for plane, one in zip(planes, found, strict=True)
-        if one.similarity > 0
+        if one.similarity >= _ALIKE
     ]
     if not lie:
         return reference, found
@@ -258,45 +258,6 @@ def _level(plane: Plane) -> ImageArray:
     width, height = (math.ceil(edge + 2 * margin) for edge in high - low)
     corner = (low + high) / 2 - np.array([width - 1, height - 1]) / 2
     return _grey(warp(plane, np.column_stack([turn, -turn @ centre - corner]), (height, width)))
-
-
-def warp(
-    pixels: Pixels, matrix: Matrix, size: Sequence[int], *, outside: float | None = None
-) -> Pixels:
-    """Move an image.
-
-    Args:
-        pixels: ``(h, w)`` or ``(h, w, C)``.
-        matrix: From its pixels to those of the result.
-        size: Height and width of the result.
-        outside: Value where the image does not reach; None: its border is repeated.
-    """
-    moved: Pixels = cv2.warpAffine(
-        pixels,
-        matrix,
-        (int(size[1]), int(size[0])),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE if outside is None else cv2.BORDER_CONSTANT,
-        borderValue=(outside or 0.0,) * 4,
-    )
-    return moved
-
-
-def chain(*matrices: Matrix) -> Matrix:
-    """One after another, the first one first."""
-    whole = np.eye(3)
-    for matrix in matrices:
-        whole = np.vstack([matrix, (0.0, 0.0, 1.0)]) @ whole
-    return whole[:2]
-
-
-def _invert(matrix: Matrix) -> Matrix:
-    return np.asarray(cv2.invertAffineTransform(np.asarray(matrix, np.float64)), np.float64)
-
-
-def _scaling(across: float, down: float) -> Matrix:
-    """The middle of a pixel has whole coordinates, and its corner has halves."""
-    return np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2]])
 
 
 def _grey(plane: Plane) -> ImageArray:

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from adet_core.image.affine import Matrix
+
 Plane = npt.NDArray[np.float32]
 """Grey, ``(h, w)``."""
-Matrix = npt.NDArray[np.float64]
-"""``(2, 3)``, from one image's pixels ``(x, y)`` to another's."""
 
 # Radii of the grid, and its directions: 2 degrees apart.
 _RADII, _DIRECTIONS = 32, 180
