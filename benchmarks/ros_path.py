@@ -1,22 +1,23 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""What ROS costs: a detector process beside a loop that does nothing but inspect, in turns.
+"""What ROS costs: detectors beside a loop that does nothing but inspect, in turns.
 
-    python benchmarks/ros_path.py --models-root models --model padim
+    python benchmarks/ros_path.py --models-root models --model padim --size 640x480
 
-Detector and csv_recorder are processes of their own; the images, 640 x 480 in colour, come from
-a third. Per round: seconds from the start of a detector to its first verdict; then, several times
-in turns, frames per second with two images on their way and of the bare loop in another process;
-at five images per second the time from publishing to the row, less the inference in it; the
-detector's resident memory. Writes ros_path.json.
+Detector and csv_recorder are processes of their own; the images, in colour, come from a third.
+Another process has source, detector and recorder, as `adet inspect` does. Per round: seconds from
+the start of a detector to its first verdict; then, several times in turns, frames per second with
+two images on their way, of the one process, and of the bare loop in another; at five images per
+second the time from publishing to the row, less the inference in it; the detector's resident
+memory. Writes ros_path.json.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import contextmanager, ExitStack
 from functools import cache
 import json
 from multiprocessing import get_context
@@ -29,6 +30,7 @@ import time
 from typing import Any
 
 from adet_interfaces.msg import AnomalyResult, Recorded
+from composed import Composed, composed
 from live import DEADLINE_S, kibibytes, running, spinning, until
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--models-root', type=Path, required=True)
     parser.add_argument('--model', default='padim')
+    parser.add_argument('--size', type=_size, default=(480, 640), help='e.g. 2560x1920')
     parser.add_argument('--images', type=int, default=60, help='of each turn')
     parser.add_argument('--turns', type=int, default=6)
     parser.add_argument('--rounds', type=int, default=5)
@@ -66,40 +69,53 @@ def main() -> None:
         bare = stack.enter_context(ProcessPoolExecutor(1, get_context('spawn')))
         node = stack.enter_context(client_node('benchmark', ''))
         stack.enter_context(spinning(node))
-        path = _Path(node, arguments.models_root, arguments.model)
+        images = _images(arguments.size)
+        path = _Path(node, arguments.models_root, arguments.model, images)
         folder = str(deployed_folder(arguments.models_root, arguments.model))
 
         def bare_hz() -> float:
-            return bare.submit(_bare_loop, folder, arguments.images).result()
+            return bare.submit(_bare_loop, folder, arguments.size, arguments.images).result()
 
         for number in range(arguments.rounds):
             row = path.measure(arguments.images, arguments.turns, bare_hz)
-            rounds.append({'round': number, **row})
+            rounds.append({'round': number, 'size': arguments.size, **row})
             print(json.dumps(rounds[-1]), flush=True)
     arguments.out.write_text(
         json.dumps({'cores': os.cpu_count(), 'rounds': rounds}, indent=2) + '\n'
     )
     turns = [turn for row in rounds for turn in row['turns']]
-    shares = [turn['ros_hz'] / turn['bare_hz'] for turn in turns]
     print('| figure | median (quartiles) |\n|---|---|')
-    for name in ('ros_hz', 'bare_hz'):
+    for name in ('ros_hz', 'composed_hz', 'bare_hz'):
         print(f'| {name} | {_quartiles([turn[name] for turn in turns])} |')
-    print(f'| ros_hz / bare_hz | {_quartiles(shares)} |')
+    for name in ('ros_hz', 'composed_hz'):
+        shares = [turn[name] / turn['bare_hz'] for turn in turns]
+        print(f'| {name} / bare_hz | {_quartiles(shares)} |')
     print('| figure | median (range) |\n|---|---|')
     for name in ('overhead_ms', 'first_verdict_s', 'resident_mib'):
         print(f'| {name} | {_range([row[name] for row in rounds])} |')
 
 
-def _images() -> list[Image]:
+def _size(text: str) -> tuple[int, int]:
+    """Height and width from ``640x480``."""
+    width, _, height = text.partition('x')
+    return int(height), int(width)
+
+
+@cache
+def _images(size: tuple[int, int]) -> list[Image]:
     """Textured images, always the same."""
-    coarse = np.random.default_rng(0).integers(0, 255, (8, 60, 80, 3), np.uint8)
+    height, width = size
+    shape = (8, -(-height // 8), -(-width // 8), 3)
+    coarse = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
     block: npt.NDArray[np.uint8] = np.ones((8, 8, 1), np.uint8)
-    return [Image(np.kron(one, block), 'bgr8') for one in coarse]
+    return [
+        Image(np.ascontiguousarray(np.kron(one, block)[:height, :width]), 'bgr8') for one in coarse
+    ]
 
 
-def _bare_loop(folder: str, count: int) -> float:
+def _bare_loop(folder: str, size: tuple[int, int], count: int) -> float:
     """Images per second of a detector and nothing else."""
-    detector, images = _detector(folder), _images()
+    detector, images = _detector(folder), _images(size)
     start = time.perf_counter()
     for number in range(count):
         detector.inspect(images[number % len(images)])
@@ -114,9 +130,8 @@ def _detector(folder: str) -> Detector:
 class _Path:
     """Images go out, rows come back."""
 
-    def __init__(self, node: Any, models_root: Path, model: str) -> None:
-        self._models_root, self._model = models_root, model
-        self._images = _images()
+    def __init__(self, node: Any, models_root: Path, model: str, images: list[Image]) -> None:
+        self._models_root, self._model, self._images = models_root, model, images
         self._publisher = node.create_publisher(
             ImageMessage, 'image_raw', qos.every_frame(_IN_FLIGHT)
         )
@@ -155,9 +170,18 @@ class _Path:
             # A source listens to rows alone.
             self._node.destroy_subscription(verdicts)
             self._wait({first}, 0)
+            together = stack.enter_context(self._composed())
             # Loading is no part of its first turn.
             bare_hz()
-            rates = [{'ros_hz': self._hz(count), 'bare_hz': bare_hz()} for _ in range(turns)]
+            together.hz(1)
+            rates = [
+                {
+                    'ros_hz': self._hz(count),
+                    'composed_hz': together.hz(count),
+                    'bare_hz': bare_hz(),
+                }
+                for _ in range(turns)
+            ]
             slow = set()
             for number in range(_SLOW_IMAGES):
                 slow.add(self._publish(number))
@@ -176,6 +200,23 @@ class _Path:
             'first_verdict_s': first_verdict,
             'resident_mib': resident,
         }
+
+    @contextmanager
+    def _composed(self) -> Iterator[Composed]:
+        """The same in one process, in a namespace of its own."""
+        with tempfile.TemporaryDirectory() as folder:
+            parameters: dict[str, dict[str, Any]] = {
+                'csv_recorder': {'models': self._model, 'output_dir': folder},
+                'detector': {'models_root': str(self._models_root), 'frames': 'every'},
+                'image_source': {
+                    'source': 'memory',
+                    'publish_rate': 0.0,
+                    'wait_for': self._model,
+                    'max_in_flight': _IN_FLIGHT,
+                },
+            }
+            with composed(self._images, self._model, '/composed', parameters) as together:
+                yield together
 
     def _hz(self, count: int) -> float:
         """Images per second, published as soon as there is room."""

@@ -216,6 +216,7 @@ _KINDS = {
 # Whose endpoints a module makes, where that is not the node it is called after.
 _NODES = {
     'detector': '<model>_detector',
+    'bundle_services': '<model>_detector',
     'image_topic': '<model>_detector',
     'inspect_services': '<model>_detector',
     'result_topics': '<model>_detector',

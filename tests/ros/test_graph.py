@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 from dataclasses import fields
+import sys
 
 import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
-from adet.graph import inspection_graph, NodeSpec, prepare_output
+from adet import in_process, runner
+from adet.graph import composition, inspection_graph, NodeSpec, prepare_output
 from adet.in_process import _create
-from adet.options import CameraChoices, EvaluateOptions, InspectOptions
+from adet.launch_options import EvaluateOptions, InspectLaunchOptions, InspectOptions
+from adet.options import CameraChoices
 from adet.parameters import from_texts, options_of
 from adet.params_file import check_params_file
 from adet.replay import replay_graph
@@ -343,3 +346,41 @@ def test_what_can_be_asked_of_a_camera_is_the_same_in_both_places():
     options = {(spec.name, spec.type, spec.default) for spec in options_of(CameraChoices)}
     settings = fields(CameraSettings)
     assert options == {(f'camera_{one.name}', one.type, one.default) for one in settings}
+
+
+def test_all_options_reach_the_process_of_a_composed_launch():
+    given = {
+        'source': 'a, b:=c',
+        'float_range': '-1.5,2.5',
+        'loop': 'true',
+        'threshold': '12.5',
+        'namespace': '/line1',
+    }
+    launched = from_texts(InspectLaunchOptions, {**given, 'compose': 'true'})
+    assert from_texts(InspectOptions, composition(launched)) == options(**given)
+
+
+@pytest.mark.parametrize(('name', 'value'), [('respawn', 'true'), ('autostart', 'false')])
+def test_a_composed_launch_has_no_process_for_each_node(name, value):
+    launched = from_texts(InspectLaunchOptions, {'source': 'images', name: value})
+    with pytest.raises(ConfigError, match=f'{name}:={value} needs a process for each node'):
+        composition(launched)
+
+
+def test_the_process_of_a_composed_launch_takes_its_arguments(monkeypatch):
+    words = {'source': 'images', 'models_root': 'robot'}
+    given = [f'--{name}={value}' for name, value in words.items()]
+    done = []
+    monkeypatch.setattr(in_process, 'inspect', done.append)
+    # The words of ROS 2 are for others.
+    monkeypatch.setattr(sys, 'argv', ['inspection', *given, '--ros-args', '-r', 'a:=b'])
+    monkeypatch.setattr(runner, 'end', lambda: None)
+    assert in_process.main() == 0
+    assert done == [options(**words)]
+
+
+def test_an_unknown_argument_of_a_composed_launch_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['inspection', '--sorce=images'])
+    monkeypatch.setattr(runner, 'end', lambda: None)
+    assert in_process.main() == 1
+    assert "error: unknown option 'sorce'; did you mean source?" in capsys.readouterr().err

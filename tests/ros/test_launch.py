@@ -107,6 +107,7 @@ def rows(folder: Path) -> int:
         ({'source': 'topic:/1cam'}, "topic is '/1cam', expected letters, digits and _"),
         ({'source': 'topic:/cam era'}, "topic is '/cam era', expected letters, digits and _"),
         ({'model': 'vae', 'respawn': 'true'}, 'VAE/meta.json: missing'),
+        ({'compose': 'true', 'respawn': 'true'}, 'respawn:=true needs a process for each node'),
         ({'params_file': '/none.yaml'}, "params_file is '/none.yaml': no such file"),
     ],
 )
@@ -132,6 +133,14 @@ def test_parameters_of_a_file_go_before_the_arguments(start, tmp_path):
     launched = start(params_file=file)
     assert launched.wait() == 0, launched.output
     assert {row.threshold for row in read_records(tmp_path / 'result_padim.csv')} == {0.0}
+
+
+def test_composed_all_nodes_are_in_one_process(start, tmp_path):
+    launched = start(compose='true', publish_rate=2.0)
+    until(lambda: rows(tmp_path) > 1, 'rows')
+    assert list(launched.nodes()) == ['inspection']
+    assert launched.wait() == 0, launched.output
+    assert rows(tmp_path) == 16
 
 
 ROBOT = """

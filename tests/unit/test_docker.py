@@ -362,7 +362,7 @@ def printing(tmp_path) -> dict[str, str]:
 
 
 def test_an_inspection_is_started_with_arguments_that_exist(printing):
-    from adet.options import InspectLaunchOptions
+    from adet.launch_options import InspectLaunchOptions
 
     settings = SETTINGS
     env = {**printing, 'ADET_NAMESPACE': 'line1'}

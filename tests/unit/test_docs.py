@@ -35,8 +35,8 @@ OPTIONS = {
     '<model>_detector': ('adet.options', 'DetectorOptions'),
     'csv_recorder': ('adet.options', 'CsvRecorderOptions'),
     'retrain_server': ('adet.options', 'RetrainServerOptions'),
-    'Launch arguments': ('adet.options', 'InspectLaunchOptions'),
-    'Replay': ('adet.options', 'EvaluateOptions'),
+    'Launch arguments': ('adet.launch_options', 'InspectLaunchOptions'),
+    'Replay': ('adet.launch_options', 'EvaluateOptions'),
 }
 NO_NODES = ('Launch arguments', 'Replay')
 

@@ -39,6 +39,7 @@ setup(
         'console_scripts': [
             'csv_recorder = adet.nodes.csv_recorder:main',
             'image_source = adet.nodes.image_source:main',
+            'inspection = adet.in_process:main',
             'detector = adet.nodes.detector:main',
             'retrain_server = adet.nodes.retrain_server:main',
             *(f'{model}_detector = adet.nodes.detector:main' for model in MODELS),

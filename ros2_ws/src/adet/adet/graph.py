@@ -11,16 +11,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from adet.launch_options import InspectLaunchOptions, InspectOptions, RetrainOptions
 from adet.names import check_namespace, check_topic
-from adet.options import (
-    DetectorChoices,
-    InspectOptions,
-    OutputChoices,
-    RetrainOptions,
-    RetrainServerOptions,
-    SourceChoices,
-)
-from adet.parameters import options_of
+from adet.options import DetectorChoices, OutputChoices, RetrainServerOptions, SourceChoices
+from adet.parameters import options_of, to_text
 from adet_core.bundle import open_bundle
 from adet_core.errors import ConfigError
 from adet_core.io.open_source import is_bag, is_live
@@ -100,6 +94,19 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
         ),
         *([] if topic else [NodeSpec('image_source', 'image_source', source)]),
     ]
+
+
+def composition(options: InspectLaunchOptions) -> dict[str, str]:
+    """What the executable ``inspection`` is given to run all nodes of a launch in one process.
+
+    Raises:
+        ConfigError: Processes of their own are asked for as well.
+    """
+    for name, value in (('respawn', False), ('autostart', True)):
+        if getattr(options, name) != value:
+            msg = f'{name}:={str(not value).lower()} needs a process for each node; leave it out, '
+            raise ConfigError(msg + 'or compose:=true')
+    return {name: to_text(value) for name, value in chosen_of(InspectOptions, options).items()}
 
 
 def managed(specs: Sequence[NodeSpec], *, autostart: bool) -> list[NodeSpec]:

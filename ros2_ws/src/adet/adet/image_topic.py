@@ -17,12 +17,12 @@ from sensor_msgs.msg import Image as ImageMessage
 
 from adet import environment, qos
 from adet.conversions import to_nanoseconds
+from adet.image_stream import ImageStream
 from adet.image_transport import choose_stream, COMPRESSED, RAW, streams_of
 from adet.node import AdetNode, RCLError
 from adet.options import DetectorChoices
 from adet.parameters import checked
 from adet_core.errors import ConfigError
-from adet_core.io.arrivals import Arrivals
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
@@ -36,7 +36,7 @@ _TELL_S = 30.0
 _LISTED = 8
 
 
-class ImageTopic:
+class ImageTopic(ImageStream):
     """Subscribes to a topic of images, with the reliability of whoever publishes them.
 
     A best-effort subscription hears everybody, but loses most images that are larger than the
@@ -47,8 +47,6 @@ class ImageTopic:
     Attributes:
         topic: Its full name, as it was asked for; see also `stream`.
         stream: Where the images come from.
-        lost: Images that the middleware lost on their way here.
-        arrivals: Gaps and silence of the stream.
     """
 
     def __init__(
@@ -70,22 +68,20 @@ class ImageTopic:
                 ``qos_overrides.<topic>.subscription.reliability`` goes before it.
             transport: As the option ``image_transport``.
             every: None may be lost, as of a folder; the publisher waits.
-            timeout_s: See `silence`; 0 for no limit.
+            timeout_s: See `ImageStream`.
 
         Raises:
             ConfigError: The reliability is none, or does not fit ``every``.
         """
+        super().__init__(node, timeout_s=timeout_s)
         self.topic = node.resolve_topic_name('image_raw')
-        self.lost = 0
-        self.arrivals = Arrivals()
-        self._node, self._callback, self._every = node, callback, every
-        self._timeout_s = timeout_s
-        self._told = 0
+        self._callback, self._every = callback, every
         self._chosen = self._override(reliability)
         self._best_effort = self._chosen == 'best_effort'
         self._streams = streams_of(self.topic, transport)
         self.stream = self._streams[0]
         self._subscription: Any = None
+        self._timer: Any = None
         if every:
             # The publisher waits for nobody but who is there.
             self._subscription = self._subscribe()
@@ -96,31 +92,16 @@ class ImageTopic:
         self._timer = node.create_timer(_LOOK_S, self._match, clock=clock)
 
     @property
+    def place(self) -> str:
+        """The topic that is read at the moment."""
+        return self.stream.topic
+
+    @property
     def reliability(self) -> str:
         """What the subscription is at the moment: ``reliable`` or ``best_effort``."""
         return 'best_effort' if self._best_effort else 'reliable'
 
-    def silence(self) -> tuple[str, bool]:
-        """Whether images stay away: what to say of it, and whether it is an error.
-
-        To be called about once a second; the log is told when it changes.
-        """
-        silent_s = self.arrivals.silent_s
-        level = min(int(silent_s / self._timeout_s), 2) if self._timeout_s else 0
-        text = f'no image for {silent_s:.0f} s: {self._reason()}' if level else ''
-        if level != self._told:
-            log = self._node.get_logger()
-            # Apart: rclpy wants one severity of each line of code.
-            if level == 2:
-                log.error(text)
-            elif level == 1:
-                log.warning(text)
-            else:
-                log.info(f'{self.stream.topic}: images come again')
-            self._told = level
-        return text, level == 2
-
-    def _reason(self) -> str:
+    def reason(self) -> str:
         """Why no image comes, as far as the graph of nodes tells."""
         topic = self.stream.topic
         found = self._node.get_publishers_info_by_topic(topic)
@@ -144,6 +125,13 @@ class ImageTopic:
         ]
         listed = ', '.join(sorted(topics)[:_LISTED]) or 'no other topic'
         return f'{reason}; images are on: {listed}'
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
 
     def _override(self, reliability: str) -> str:
         name = f'qos_overrides.{self.topic}.subscription.reliability'
@@ -219,13 +207,7 @@ class ImageTopic:
             self._node.get_logger().info(f'reading {stream.topic} now, {self.reliability}')
 
     def _on_image(self, message: ImageMessage | CompressedImage) -> None:
-        missing = self.arrivals.add(to_nanoseconds(message.header.stamp))
-        if missing:
-            self._node.get_logger().warning(
-                f'{self.stream.topic}: {missing} images are missing before stamp '
-                f'{to_nanoseconds(message.header.stamp)}, by the rate of the others',
-                throttle_duration_sec=_TELL_S,
-            )
+        self.arrive(to_nanoseconds(message.header.stamp))
         self._callback(message)
 
     def _on_lost(self, event: Any) -> None:

@@ -1,13 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""The inspection graph with all its nodes in this process, still talking over DDS."""
+"""The inspection graph with all its nodes in this process; images stay in its memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
 import json
+import sys
 from typing import Any
+
+from rclpy.utilities import remove_ros_args
 
 from adet import environment
 from adet.graph import (
@@ -18,14 +21,17 @@ from adet.graph import (
     NodeSpec,
     prepare_output,
 )
+from adet.hand_over import HandOver
+from adet.launch_options import InspectOptions
+from adet.names import check_known
 from adet.node import AdetNode
 from adet.nodes.csv_recorder import CsvRecorder
 from adet.nodes.detector import DetectorNode
 from adet.nodes.image_source import ImageSource
-from adet.options import InspectOptions
+from adet.parameters import from_texts, options_of
 from adet.params_file import check_params_file
 from adet.run_summary import summarise
-from adet.runner import end, init, run
+from adet.runner import end, init, reported, run
 from adet_core.paths import user_path
 from adet_core.progress import progress_bars
 from adet_core.records import read_records, results_path
@@ -46,8 +52,6 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
     specs = inspection_graph(options)
     check_bundles(options)
     earlier = prepare_output(options)
-    # Unless the user's own environment says otherwise, the images stay on this machine.
-    environment.stay_on_this_machine()
     folder = user_path(options.output_dir, 'output_dir')
     paths = {model: results_path(folder, model) for model in model_names(options)}
     # A camera's rows go on where those of the last run ended; another file was set aside.
@@ -83,10 +87,25 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
     return {**summary, 'earlier_results': [str(path) for path in earlier]}
 
 
+def main() -> int:
+    """Run the inspection that the words ``--name=value`` of the command line describe."""
+    environment.end_with_parent()
+
+    def work() -> None:
+        words = [word.partition('=') for word in remove_ros_args(sys.argv)[1:]]
+        texts = {name.removeprefix('--'): text for name, _, text in words}
+        check_known(list(texts), [spec.name for spec in options_of(InspectOptions)], 'option')
+        inspect(from_texts(InspectOptions, texts))
+
+    return reported(work)
+
+
 def _create_all(specs: Sequence[NodeSpec], namespace: str, params_file: str) -> list[AdetNode]:
     nodes: list[AdetNode] = []
     try:
-        nodes.extend(_create(spec, namespace, params_file) for spec in specs)
+        has_source = any(spec.executable == 'image_source' for spec in specs)
+        hand_over = HandOver() if has_source else None
+        nodes.extend(_create(spec, namespace, params_file, hand_over) for spec in specs)
     except BaseException:
         for node in nodes:
             node.stop()
@@ -94,7 +113,9 @@ def _create_all(specs: Sequence[NodeSpec], namespace: str, params_file: str) -> 
     return nodes
 
 
-def _create(spec: NodeSpec, namespace: str, params_file: str) -> AdetNode:
+def _create(
+    spec: NodeSpec, namespace: str, params_file: str, hand_over: HandOver | None = None
+) -> AdetNode:
     # By words, as `ros2 launch` does it: what a file says goes before them, but not before what
     # rclpy is given as overrides. JSON is YAML, which is what is read there.
     words = [
@@ -107,7 +128,8 @@ def _create(spec: NodeSpec, namespace: str, params_file: str) -> AdetNode:
         *(['--params-file', params_file] if params_file else []),
     ]
     options: dict[str, Any] = {'namespace': namespace, 'cli_args': ['--ros-args', *words]}
-    plain = {'image_source': ImageSource, 'csv_recorder': CsvRecorder}
-    if spec.executable in plain:
-        return plain[spec.executable](**options)
-    return DetectorNode(spec.parameters['model'], **options)
+    if spec.executable == 'csv_recorder':
+        return CsvRecorder(**options)
+    if spec.executable == 'image_source':
+        return ImageSource(hand_over=hand_over, **options)
+    return DetectorNode(spec.parameters['model'], hand_over=hand_over, **options)

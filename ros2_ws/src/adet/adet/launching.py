@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import Field
 import os
 from pathlib import Path
@@ -99,6 +99,23 @@ def start_node(
         respawn_delay=_RESPAWN_DELAY_S,
         # launch does these at every end, also before a process is started again.
         on_exit=None if respawn else on_exit,
+    )
+
+
+def start_composed(texts: Mapping[str, str], on_exit: OnExit) -> Node:
+    """All nodes of an inspection in one process.
+
+    Args:
+        texts: Its options, by name; see `adet.graph.composition`.
+        on_exit: What its end leads to.
+    """
+    return Node(
+        package=PACKAGE,
+        executable='inspection',
+        arguments=[f'--{name}={text}' for name, text in texts.items()],
+        output='screen',
+        additional_env={END_WITH_PARENT: str(os.getpid())},
+        on_exit=on_exit,
     )
 
 

@@ -59,10 +59,14 @@ def default_of(spec: Field[Any]) -> Any:
 def default_text(spec: Field[Any]) -> str | None:
     """An option's default as `from_texts` reads it; None if it is required."""
     default = default_of(spec)
-    if isinstance(default, list):
-        return ','.join(map(str, default))
-    text = str(default)
-    return None if default is None else text.lower() if isinstance(default, bool) else text
+    return None if default is None else to_text(default)
+
+
+def to_text(value: Any) -> str:
+    """An option's value as `from_texts` reads it."""
+    if isinstance(value, list):
+        return ','.join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def from_texts(kind: type[T], texts: Mapping[str, str]) -> T:

@@ -9,7 +9,8 @@ from typing import Any
 
 from adet.graph import chosen_of, inspection_graph, model_names, NodeSpec, TOPIC
 from adet.image_transport import SUFFIX
-from adet.options import BagChoices, EvaluateOptions, InspectOptions, ModelChoices, RunChoices
+from adet.launch_options import EvaluateOptions, InspectOptions
+from adet.options import BagChoices, ModelChoices, RunChoices
 from adet_core.errors import ConfigError
 from adet_core.paths import user_path
 from adet_core.records import results_path

@@ -133,8 +133,21 @@ def guarded(work: Callable[[], object]) -> int:
     Returns:
         As `main`.
     """
-    try:
+
+    def do() -> None:
         init()
+        work()
+
+    return reported(do)
+
+
+def reported(work: Callable[[], object]) -> int:
+    """Do the work of a process, which initialises ROS 2 itself, and end in order.
+
+    Returns:
+        As `main`.
+    """
+    try:
         work()
     except KeyboardInterrupt:
         return 0

@@ -18,8 +18,8 @@ from launch.actions import ExecuteProcess, OpaqueFunction, TimerAction
 from launch.events.process import ProcessExited
 
 from adet.graph import model_names, prepare_output
+from adet.launch_options import EvaluateOptions
 from adet.launching import chosen, declare_arguments, end_launch, OnExit, start_node
-from adet.options import EvaluateOptions
 from adet.replay import Replay, replay_graph
 from adet_core.records import results_path
 from launch import LaunchContext, LaunchDescription

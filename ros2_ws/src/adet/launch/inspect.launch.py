@@ -13,16 +13,23 @@ from __future__ import annotations
 from launch.actions import OpaqueFunction
 from launch_ros.actions import Node
 
-from adet.graph import check_bundles, inspection_graph, managed, prepare_output
+from adet.graph import (
+    check_bundles,
+    composition,
+    inspection_graph,
+    managed,
+    prepare_output,
+)
+from adet.launch_options import InspectLaunchOptions
 from adet.launching import (
     chosen,
     declare_arguments,
     end_launch,
     end_nodes,
     is_launched_itself,
+    start_composed,
     start_node,
 )
-from adet.options import InspectLaunchOptions
 from adet.params_file import check_params_file
 from launch import LaunchContext, LaunchDescription
 
@@ -39,18 +46,22 @@ def _start(context: LaunchContext) -> list[Node]:
     params_file = check_params_file(options.params_file)
     specs = managed(inspection_graph(options), autostart=options.autostart)
     check_bundles(options)
-    prepare_output(options)
     own = options.on_end == 'shutdown' or (
         options.on_end == 'auto' and is_launched_itself(__file__)
     )
     nodes: list[Node] = []
+    on_exit = end_launch if own else end_nodes(nodes)
+    if options.compose:
+        nodes.append(start_composed(composition(options), on_exit))
+        return nodes
+    prepare_output(options)
     # The source's end is the end of the run, and that of a camera that has gone is for whoever
     # started the launch. Any other node's end is a failure: half a graph would only wait.
     nodes.extend(
         start_node(
             spec,
             options.namespace,
-            end_launch if own else end_nodes(nodes),
+            on_exit,
             respawn=options.respawn and spec.executable != 'image_source',
             params_file=params_file,
         )

@@ -11,6 +11,7 @@ from launch.actions import OpaqueFunction
 from launch_ros.actions import Node
 
 from adet.graph import retrain_graph
+from adet.launch_options import RetrainOptions
 from adet.launching import (
     chosen,
     declare_arguments,
@@ -19,7 +20,6 @@ from adet.launching import (
     is_launched_itself,
     start_node,
 )
-from adet.options import RetrainOptions
 from launch import LaunchContext, LaunchDescription
 
 

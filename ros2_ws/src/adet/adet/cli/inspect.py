@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from adet.options import InspectOptions
+from adet.launch_options import InspectOptions
 from adet.parameters import default_text, from_texts, options_of
 from adet.run_summary import fault_of
 from adet_core.cli.next_command import next_command
@@ -42,9 +42,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     given = {spec.name: getattr(arguments, spec.name) for spec in options_of(InspectOptions)}
     texts = {name: text for name, text in given.items() if text is not None}
     options = from_texts(InspectOptions, texts)
+    from adet import environment
     from adet.graph import bundle_folders
     from adet.in_process import inspect
 
+    # Unless the user's own environment says otherwise, the images stay on this machine.
+    environment.stay_on_this_machine()
     done = inspect(options)
     result = {
         **done,

@@ -9,27 +9,27 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from adet_interfaces.srv import LoadBundle, MarkResult
 import cv2
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
-from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
 from adet import runner
+from adet.bundle_services import BundleServices
 from adet.conversions import (
     to_arrived,
-    to_nanoseconds,
 )
 from adet.diagnostics import Health
+from adet.hand_over import Handed, HandedImages, HandOver
+from adet.image_stream import ImageStream
 from adet.image_topic import ImageTopic
 from adet.inspect_services import InspectServices
 from adet.managed import ManagedNode
 from adet.options import DetectorOptions
 from adet.result_topics import ResultTopics
-from adet_core.errors import AdetError, BackendError, ConfigError
-from adet_core.image import set_max_megapixels
+from adet_core.errors import BackendError, ConfigError
+from adet_core.image import in_range, set_max_megapixels
 from adet_core.inference.detector import Detector
 from adet_core.inference.image_queue import Arrived
 from adet_core.inference.inspection_service import InspectionService, Outcome
@@ -39,7 +39,6 @@ from adet_core.models.names import deployed_folder, FOLDERS
 from adet_core.paths import user_path
 
 _SUFFIX = '_detector'
-_UNCONFIGURED = 'the detector is not configured: no bundle is loaded'
 _TELL_S = 5.0
 # What a detector warns of when it happened since the last report.
 _WORTH_SAYING = (
@@ -53,11 +52,15 @@ _WORTH_SAYING = (
 class DetectorNode(ManagedNode):
     """Parameters, topics and services of an `InspectionService`, which has a thread of its own."""
 
-    def __init__(self, model: str = '', **options: Any) -> None:
+    def __init__(
+        self, model: str = '', *, hand_over: HandOver | None = None, **options: Any
+    ) -> None:
         """Load the bundle and begin to inspect, unless a lifecycle manager is to say so.
 
         Args:
             model: The model name, unless the parameter names it.
+            hand_over: Where an `image_source` of this process leaves the images; None reads the
+                topic.
             options: rclpy's own.
 
         Raises:
@@ -78,8 +81,13 @@ class DetectorNode(ManagedNode):
         self._levels = _range('uint16_range', self._options.uint16_range)
         self._reported: dict[str, int] = {}
         self._every = self._options.frames == 'every'
-        self._images: ImageTopic | None = None
-        self._make_services()
+        self._hand_over = hand_over
+        self._images: ImageStream | None = None
+        # They answer in every state, if only with the state.
+        self._bundles = BundleServices(self, self._model)
+        self._inspecting = InspectServices(
+            self, self._model, self._to_arrived, self._publish, frames=self._options.frames
+        )
         self.add_on_set_parameters_callback(self._on_parameters)
         self.begin(autostart=self._options.autostart)
 
@@ -95,27 +103,23 @@ class DetectorNode(ManagedNode):
         self._declare_threshold()
         self._results = ResultTopics(self, self._model)
         self._diagnostics = self.diagnose(self._health, str(self._service.detector.bundle.folder))
+        self._bundles.inspection = self._service
         detector = self._service.detector
-        self._say_backend(
+        self._bundles.say_backend(
             f'bundle {detector.bundle.bundle_id} of {detector.bundle.folder}', detector
         )
 
     def activate(self) -> None:
         """Inspect."""
-        self._images = ImageTopic(
-            self,
-            self._on_image,
-            reliability=self._options.reliability,
-            transport=self._options.image_transport,
-            every=self._every,
-            timeout_s=0.0 if self._every else self._options.image_timeout,
-        )
         self._service.resume()
         self._inspecting.on_demand = OnDemand(self._service)
+        self._images = self._open_images()
         self.start(lambda: self._service.run(self._publish))
 
     def deactivate(self) -> None:
         """Finish the image that is being inspected; those that wait are forgotten."""
+        if self._images is not None:
+            self._images.close()
         if self._inspecting.on_demand is not None:
             self._inspecting.on_demand.stop()
         self._images = self._inspecting.on_demand = None
@@ -128,6 +132,7 @@ class DetectorNode(ManagedNode):
         if self.context.ok():
             # The next bundle has a threshold of its own.
             self.undeclare_parameter('threshold')
+        self._bundles.inspection = None
         del self._service, self._results
 
     def _folder(self) -> Path:
@@ -145,18 +150,17 @@ class DetectorNode(ManagedNode):
             float_range=_range('float_range', chosen.float_range),
         )
 
-    def _make_services(self) -> None:
-        """Offer what answers in every state, if only with the state."""
-        # In a group of its own: while a bundle is being loaded, images and timers go on.
-        self._loading = self.create_service(
-            LoadBundle,
-            f'{self._model}/load_bundle',
-            self._on_load_bundle,
-            callback_group=ReentrantCallbackGroup(),
-        )
-        self._marking = self.create_service(MarkResult, f'{self._model}/mark', self._on_mark)
-        self._inspecting = InspectServices(
-            self, self._model, self._to_arrived, self._publish, frames=self._options.frames
+    def _open_images(self) -> ImageStream:
+        timeout_s = 0.0 if self._every else self._options.image_timeout
+        if self._hand_over is not None:
+            return HandedImages(self, self._hand_over, self._on_handed, timeout_s=timeout_s)
+        return ImageTopic(
+            self,
+            self._on_message,
+            reliability=self._options.reliability,
+            transport=self._options.image_transport,
+            every=self._every,
+            timeout_s=timeout_s,
         )
 
     def _to_arrived(self, message: ImageMessage | CompressedImage) -> Arrived:
@@ -165,8 +169,16 @@ class DetectorNode(ManagedNode):
     def _publish(self, outcome: Outcome) -> None:
         self._results.publish(outcome)
 
-    def _on_image(self, message: ImageMessage | CompressedImage) -> None:
-        arrived = self._to_arrived(message)
+    def _on_message(self, message: ImageMessage | CompressedImage) -> None:
+        self._on_image(self._to_arrived(message))
+
+    def _on_handed(self, handed: Handed) -> None:
+        stamp_ns, header, image = handed
+        self._on_image(
+            Arrived(stamp_ns, header.frame_id, lambda: in_range(image, self._levels), header)
+        )
+
+    def _on_image(self, arrived: Arrived) -> None:
         if self._inspecting.on_demand is not None:
             self._inspecting.on_demand.offer(arrived)
         if self._options.frames != 'on_demand':
@@ -192,10 +204,6 @@ class DetectorNode(ManagedNode):
         text = f'{stage}: {done} of {total}' if total else f'{stage}, which may take minutes'
         self.get_logger().info(text, throttle_duration_sec=_TELL_S)
 
-    def _say_backend(self, what: str, detector: Detector) -> None:
-        reason = f' ({detector.backend_reason})' if detector.backend_reason else ''
-        self.get_logger().info(f'{what} on {detector.backend.name}{reason}')
-
     def _declare_threshold(self) -> None:
         description = 'raw score at or above which an image is anomalous; may be set at any time'
         descriptor = ParameterDescriptor(description=description)
@@ -220,49 +228,6 @@ class DetectorNode(ManagedNode):
             self.get_logger().info(f'threshold: {before:g} -> {now:g}')
         return SetParametersResult(successful=True)
 
-    async def _on_load_bundle(
-        self, request: LoadBundle.Request, response: LoadBundle.Response
-    ) -> LoadBundle.Response:
-        if not self.is_configured:
-            response.message = _UNCONFIGURED
-            return response
-        service = self._service
-
-        def swap() -> tuple[Detector, Detector]:
-            folder = user_path(request.folder, 'folder') if request.folder else None
-            return service.swap(folder)
-
-        try:
-            old, new = await self.in_thread(swap, 'load_bundle')
-        except (AdetError, OSError) as error:
-            response.message = str(error)
-        else:
-            # Unless the node was cleaned up meanwhile.
-            if self.has_parameter('threshold'):
-                self.set_parameters([Parameter('threshold', value=new.threshold)])
-            ids = f'{old.bundle.bundle_id} -> {new.bundle.bundle_id}'
-            self._say_backend(f'bundle swapped: {ids}', new)
-            response.success, response.message = True, f'{new.bundle.folder} is in service'
-        response.bundle_id = service.detector.bundle.bundle_id
-        return response
-
-    def _on_mark(
-        self, request: MarkResult.Request, response: MarkResult.Response
-    ) -> MarkResult.Response:
-        """Store an image that an operator knows more of than the detector."""
-        stamp = to_nanoseconds(request.stamp)
-        try:
-            if not self.is_configured:
-                raise ConfigError(_UNCONFIGURED)
-            path = self._service.recent.mark(stamp, request.verdict, request.note)
-        except (AdetError, OSError) as error:
-            response.message = str(error)
-        else:
-            response.success, response.path = True, str(path)
-            response.message = f'{path} is used by the next retraining'
-            self.get_logger().info(f'marked as {request.verdict}: {path}')
-        return response
-
     def _health(self) -> Health:
         images, service = self._images, self._service
         if images is None:
@@ -277,7 +242,7 @@ class DetectorNode(ManagedNode):
             **service.figures(),
             'lost': images.lost,
             'missing': images.arrivals.missing,
-            'topic': images.stream.topic,
+            'topic': images.place,
             'reliability': images.reliability,
         }
         return Health('; '.join([*filter(None, [silence]), *problems]), values, is_error)

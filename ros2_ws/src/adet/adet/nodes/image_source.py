@@ -13,6 +13,7 @@ from typing import Any
 from adet_interfaces.msg import ImageInfo, Recorded
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image as ImageMessage
+from std_msgs.msg import Header
 
 from adet import qos, runner
 from adet.conversions import (
@@ -23,12 +24,13 @@ from adet.conversions import (
     to_nanoseconds,
 )
 from adet.diagnostics import Health
+from adet.hand_over import Handed, HandOver
 from adet.managed import ManagedNode
 from adet.options import CameraChoices, ImageSourceOptions
 from adet.parameters import options_of
 from adet.run_summary import Sent
 from adet_core.errors import ConfigError
-from adet_core.image import set_max_megapixels
+from adet_core.image import Image, set_max_megapixels
 from adet_core.io.camera import CameraSettings, without_password
 from adet_core.io.folders import readable
 from adet_core.io.open_source import open_source
@@ -45,8 +47,13 @@ class ImageSource(ManagedNode):
         total: Images there are; None if that is not known or there is no end.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, hand_over: HandOver | None = None, **options: Any) -> None:
         """Open the source and begin publishing, unless a lifecycle manager is to say so.
+
+        Args:
+            hand_over: Where detectors of this process get the images; they are published as well
+                while somebody subscribes to them. None: they are always published.
+            options: rclpy's own.
 
         Raises:
             AdetError: A parameter is wrong, or the source cannot be opened.
@@ -54,6 +61,7 @@ class ImageSource(ManagedNode):
         super().__init__('image_source', **options)
         self._options = self.declare(ImageSourceOptions)
         set_max_megapixels(self._options.max_megapixels)
+        self._hand_over = hand_over
         self.recorded = 0
         self.total: int | None = None
         self._published = self._unreadable = 0
@@ -72,6 +80,8 @@ class ImageSource(ManagedNode):
         self._models = frozenset(name.strip() for name in names if name.strip())
         images = qos.newest_only() if live else qos.every_frame(self._options.max_in_flight)
         self._image_publisher = self.create_publisher(ImageMessage, 'image_raw', images)
+        if self._hand_over is not None:
+            self._hand_over.keep(0 if live else self._options.max_in_flight)
         self._info_publisher = self.create_publisher(ImageInfo, 'image_info', qos.every_frame())
         self._clock_publisher = (
             self.create_publisher(Clock, '/clock', qos.newest_only())
@@ -203,8 +213,14 @@ class ImageSource(ManagedNode):
             self._unreadable += 1
             self.get_logger().warning(info.error)
         else:
-            message = to_image_message(frame.image.pixels, frame.image.encoding, header)
-            self._image_publisher.publish(message)
+            self._send(stamp, header, frame.image)
+
+    def _send(self, stamp: int, header: Header, image: Image) -> None:
+        if self._hand_over is not None:
+            self._hand_over.publish(Handed(stamp, header, image))
+            if not self._image_publisher.get_subscription_count():
+                return
+        self._image_publisher.publish(to_image_message(image.pixels, image.encoding, header))
 
     def _stamp(self, frame: Frame) -> int:
         """A frame's own stamp, or one of the clock; stamps join rows, so they have to differ."""

@@ -1,0 +1,79 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""What every stream of images to a detector has: gaps and silence are noticed."""
+
+from __future__ import annotations
+
+from adet.node import AdetNode
+from adet_core.io.arrivals import Arrivals
+
+_TELL_S = 30.0
+
+
+class ImageStream:
+    """A stream of images; a subclass gets them, and calls `arrive` with the stamp of each.
+
+    Attributes:
+        lost: Images that were lost on their way here.
+        arrivals: Gaps and silence of the stream.
+    """
+
+    def __init__(self, node: AdetNode, *, timeout_s: float) -> None:
+        """Begin to listen for silence.
+
+        Args:
+            node: Whose log is told.
+            timeout_s: See `silence`; 0 for no limit.
+        """
+        self.lost = 0
+        self.arrivals = Arrivals()
+        self._node, self._timeout_s = node, timeout_s
+        self._told = 0
+
+    @property
+    def place(self) -> str:
+        """Where the images come from, for people."""
+        raise NotImplementedError
+
+    @property
+    def reliability(self) -> str:
+        """How they come, for people."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Read no more."""
+        raise NotImplementedError
+
+    def arrive(self, stamp_ns: int) -> None:
+        """Count an image."""
+        missing = self.arrivals.add(stamp_ns)
+        if missing:
+            self._node.get_logger().warning(
+                f'{self.place}: {missing} images are missing before stamp {stamp_ns}, by the rate '
+                'of the others',
+                throttle_duration_sec=_TELL_S,
+            )
+
+    def silence(self) -> tuple[str, bool]:
+        """Whether images stay away: what to say of it, and whether it is an error.
+
+        To be called about once a second; the log is told when it changes.
+        """
+        silent_s = self.arrivals.silent_s
+        level = min(int(silent_s / self._timeout_s), 2) if self._timeout_s else 0
+        text = f'no image for {silent_s:.0f} s: {self.reason()}' if level else ''
+        if level != self._told:
+            log = self._node.get_logger()
+            # Apart: rclpy wants one severity of each line of code.
+            if level == 2:
+                log.error(text)
+            elif level == 1:
+                log.warning(text)
+            else:
+                log.info(f'{self.place}: images come again')
+            self._told = level
+        return text, level == 2
+
+    def reason(self) -> str:
+        """Why no image comes, as far as it can be told."""
+        raise NotImplementedError

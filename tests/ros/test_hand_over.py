@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: 2026 The adet authors
+# SPDX-License-Identifier: Apache-2.0
+"""Source and detector in one process: images go from one to the other without a message."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='ROS 2 is not installed')
+
+from sensor_msgs.msg import Image as ImageMessage
+from std_msgs.msg import Header
+
+from adet import qos
+from adet.hand_over import Handed, HandOver
+from adet.nodes import image_source
+from adet.nodes.csv_recorder import CsvRecorder
+from adet.nodes.detector import DetectorNode
+from adet.nodes.image_source import ImageSource
+from adet_core.image import Image, read_image
+from adet_core.inference.detector import Detector
+from adet_core.records import read_records, results_path
+
+pytestmark = pytest.mark.ros
+
+
+def handed(stamp):
+    return Handed(stamp, Header(), Image(np.zeros((1, 1), np.uint8), 'mono8'))
+
+
+@pytest.mark.parametrize(('kept', 'late'), [(0, [4]), (2, [2, 3, 4])])
+def test_who_comes_late_gets_the_last_images_once_more(kept, late):
+    hand_over, first, second = HandOver(), [], []
+    hand_over.keep(kept)
+    hand_over.read(first.append)
+    for stamp in (1, 2, 3):
+        hand_over.publish(handed(stamp))
+    hand_over.read(second.append)
+    hand_over.leave(first.append)
+    hand_over.publish(handed(4))
+    assert [one.stamp_ns for one in first] == [1, 2, 3]
+    assert [one.stamp_ns for one in second] == late
+
+
+@pytest.fixture
+def compose(ros, deployed, tmp_path):
+    """Start recorder, detector and source as one process has them."""
+
+    def start(**parameters):
+        hand_over = HandOver()
+        ros.start(CsvRecorder, output_dir=str(tmp_path))
+        detector = ros.start(
+            lambda **o: DetectorNode('padim', hand_over=hand_over, **o),
+            models_root=str(deployed.models_root),
+            frames='every',
+        )
+        source = ros.start(
+            lambda **o: ImageSource(hand_over=hand_over, **o),
+            source=str(deployed.test_folder),
+            publish_rate=0.0,
+            wait_for='padim',
+            **parameters,
+        )
+        return detector, source
+
+    return start
+
+
+def test_the_rows_are_those_of_a_detector_and_no_message_is_made(
+    ros, deployed, tmp_path, compose, monkeypatch
+):
+    def refuse(*_):
+        raise AssertionError('made for nobody')
+
+    monkeypatch.setattr(image_source, 'to_image_message', refuse)
+    detector, source = compose()
+    ros.until(source.done.done, 'the end')
+    rows = list(read_records(results_path(tmp_path, 'padim')))
+    assert len(rows) == len({row.source for row in rows}) == source.total == 16
+    reference = Detector.load(deployed.bundle)
+    # A row has eight digits of them.
+    scores = [reference.inspect(read_image(row.source)).score for row in rows]
+    assert [row.score for row in rows] == pytest.approx(scores, rel=1e-7)
+    values = detector._health().values
+    assert (values['topic'], values['reliability']) == ('image_source', 'in memory')
+
+
+def test_who_subscribes_gets_the_images_all_the_same(ros, compose):
+    heard = ros.hear(ImageMessage, 'image_raw', qos.every_frame())
+    _, source = compose(loop=True)
+    ros.until(lambda: heard, 'an image')
+    assert heard[0].encoding == 'bgr8'
+    assert source._image_publisher.get_subscription_count() == 1
