@@ -15,7 +15,7 @@ from typing import Any, TYPE_CHECKING
 
 from once import graphs_once, Once
 import pytest
-from tiny_models import Learn, tiny, Train, Trained, weights_of
+from tiny_models import Learn, quickly, tiny, Train, Trained, weights_of
 
 if TYPE_CHECKING:
     from adet_training.train import Run
@@ -65,7 +65,7 @@ def learn(data_root: Path, tmp_path: Path) -> Learn:
             'settings': {**tiny(other.get('model', 'padim')), **(settings or {})},
             'seed': 1,
         }
-        with quiet_libraries():
+        with quiet_libraries(), quickly(other.get('model', 'padim')):
             return train(TrainConfig(**{**values, **other}), progress=progress or silent)
 
     return learn
@@ -154,7 +154,12 @@ def _train(once: Once, data_root: Path, model: str, backbone: str, root: Path) -
         settings={**tiny(model), **({'backbone': backbone} if backbone else {})},
         seed=1,
     )
-    with quiet_libraries(), graphs_once(once), pytest.MonkeyPatch.context() as patch:
+    with (
+        quiet_libraries(),
+        quickly(model),
+        graphs_once(once),
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setattr(adapter, 'build', lambda *a: built.append(build(*a)) or built[-1])
         run = train(config)
         export(copy_bundle(run.bundle, root / 'robot' / model_folder(model)))

@@ -18,7 +18,7 @@ from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel, Eff
 import cv2
 import numpy as np
 import pytest
-from tiny_models import Learn, tiny
+from tiny_models import Learn, quickly, tiny
 import torch
 
 from adet_core.bundle import Bundle
@@ -138,7 +138,7 @@ def taught(
         settings={**tiny('efficientad'), 'teacher': str(teacher_file)},
         seed=1,
     )
-    with quiet_libraries(), pytest.MonkeyPatch.context() as patch:
+    with quiet_libraries(), quickly('efficientad'), pytest.MonkeyPatch.context() as patch:
         _forbid_connections(patch)
         run = train(config, progress=lambda stage, *_: stages.append(stage))
     return Taught(run.bundle, stages)

@@ -90,8 +90,10 @@ def test_cells_are_short(name: str) -> None:
 TRACE_ONCE = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {folders!r}
 from once import graphs_once, Once
+from tiny_models import quickly
+quickly({model!r}).__enter__()
 graphs_once(Once(Path({folder!r}))).__enter__()
 """
 
@@ -119,7 +121,8 @@ def test_it_runs(
     for name, value in environment.items():
         monkeypatch.setenv(name, str(value))
     notebook = read(known.name)
-    first = TRACE_ONCE.format(tests=str(Path(__file__).parents[1]), folder=str(once.root))
+    folders = [str(folder) for folder in Path(__file__).parents[:2]]
+    first = TRACE_ONCE.format(folders=folders, model=known.model, folder=str(once.root))
     notebook.cells.insert(0, nbformat.v4.new_code_cell(first))
     notebook.cells.append(nbformat.v4.new_code_cell('import sys; sys.executable'))
 
