@@ -30,6 +30,8 @@ from typing import Any, NamedTuple
 
 from gpu_report import figures_path, GPU_LOCK, judge, MODELS, tables
 
+from adet_core.errors import AdetError
+
 PRECISIONS = ('fp32', 'fp16', 'int8')
 _TICK_S = 0.05
 # Less is not worth a start.
@@ -222,7 +224,11 @@ def main() -> int:
         # torch and TensorRT are loaded in steps only.
         from gpu_steps import run_step
 
-        run_step(arguments)
+        try:
+            run_step(arguments)
+        except AdetError as error:
+            print(f'error: {error}', file=sys.stderr)
+            return 1
         return 0
 
     def launch(step: Step) -> list[str]:

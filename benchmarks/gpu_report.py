@@ -73,11 +73,9 @@ def tables(result: Mapping[str, Any]) -> str:
     """Everything as tables in Markdown, with columns that are aligned for a terminal, too."""
     figures: Figures = result['figures']
     machine = figures.get('data', {})
-    versions = ', '.join(
-        f'{name} {version}' for name, version in machine.get('versions', {}).items()
-    )
+    versions = [f'{name} {version}' for name, version in machine.get('versions', {}).items()]
     parts = [
-        f'{machine.get("gpu", "no GPU")}; {versions}',
+        '; '.join([machine.get('gpu', 'no GPU'), *([', '.join(versions)] if versions else [])]),
         _table(
             'model|way|p50, ms|p95, ms|times fp16|images/s, batch 16|MiB|build, s|drift|AUROC',
             _ways(figures),

@@ -77,6 +77,25 @@ def test_a_step_that_fails_costs_its_own_figures_alone(run, tmp_path):
     assert 'no GPU' in (tmp_path / 'gpu.md').read_text()
 
 
+def test_a_step_without_a_gpu_says_so_in_a_line(tmp_path, monkeypatch, capsys):
+    import gpu
+    import gpu_report
+    import gpu_steps
+
+    def refuse(_):
+        raise BackendError('no GPU can be used: no NVIDIA driver (libcuda.so.1) is here')
+
+    monkeypatch.setattr(gpu_steps, 'run_step', refuse)
+    monkeypatch.setattr(sys, 'argv', ['gpu.py', '--out', str(tmp_path), '--step', 'data'])
+    assert gpu.main() == 1
+    said = capsys.readouterr().err
+    assert said == 'error: no GPU can be used: no NVIDIA driver (libcuda.so.1) is here\n'
+    outcomes = {'data': {'status': 'failed', 'seconds': 1.0, 'error': said.strip()}}
+    text = gpu_report.tables({'steps': outcomes, 'figures': {}, 'aims': gpu_report.judge({})})
+    assert text.startswith('no GPU\n')
+    assert '| data | 1       | failed error: no GPU can be used' in text
+
+
 def test_a_step_that_hangs_is_ended_and_keeps_what_it_has_found(run, tmp_path):
     from gpu import Step
 
