@@ -250,14 +250,16 @@ class _Training:
 
     def _predictor(self, module: Any, progress: ProgressCallback) -> Predictor:
         """What predicts all images that were not fitted, and the made-up defects."""
-        images = [one.pixels for one in (*self._data.test, *self._to_learn.held_out)]
+        labelled = [*self._data.test, *self._to_learn.held_out]
+        images = [one.pixels for one in labelled]
+        normals = min(sum(not one.is_anomalous for one in labelled), _NORMALS)
         return Predictor(
             self._adapter,
             module,
             self._draft(),
             images,
             geometry=self._geometry,
-            count=len(images) + _NORMALS * DEFECTS_PER_IMAGE,
+            count=len(images) + normals * DEFECTS_PER_IMAGE,
             progress=progress,
         )
 
