@@ -20,6 +20,18 @@ from adet_core.bundle import open_bundle
 from adet_core.image import read_image
 from adet_core.inference.detector import Detector
 
+# What camera_calibration writes.
+CALIBRATION = """
+image_width: 64
+image_height: 48
+camera_name: left
+camera_matrix: {rows: 3, cols: 3, data: [50, 0, 32, 0, 51.5, 24, 0, 0, 1]}
+distortion_model: plumb_bob
+distortion_coefficients: {rows: 1, cols: 5, data: [0.1, -0.2, 0, 0, 0]}
+rectification_matrix: {rows: 3, cols: 3, data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}
+projection_matrix: {rows: 3, cols: 4, data: [50, 0, 32, 0, 0, 51.5, 24, 0, 0, 0, 1, 0]}
+"""
+
 
 class Robot:
     """A deployed PaDiM with its data, and images it does not know yet."""

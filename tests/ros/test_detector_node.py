@@ -221,7 +221,7 @@ def test_diagnostics_tell_rate_latency_drops_bundle_and_backend(ros, deployed, i
     bad.width = 0
     publisher.publish(bad)
     ros.until(lambda: len(results) == 2, 'results')
-    name = node.get_fully_qualified_name()
+    name = f'{node.get_fully_qualified_name()}: inspection'
 
     def status():
         found = [s for array in heard for s in array.status if s.name == name]
@@ -467,7 +467,7 @@ def test_scores_that_drift_are_a_warning_until_a_window_is_as_learned(ros, deplo
     heard = ros.hear(DiagnosticArray, '/diagnostics', 10)
     results = ros.hear(AnomalyResult, 'padim/result')
     publisher = ros.publisher(ImageMessage, 'image_raw')
-    name = node.get_fully_qualified_name()
+    name = f'{node.get_fully_qualified_name()}: inspection'
 
     def told():
         found = [s for array in heard for s in array.status if s.name == name]

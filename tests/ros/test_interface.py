@@ -15,9 +15,11 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from adet_interfaces.msg import AnomalyResult
+from diagnostic_msgs.msg import DiagnosticArray
 from docs_sources import endpoints
 import pytest
 from rclpy.action import get_action_server_names_and_types_by_node
+from robot import CALIBRATION
 from shell_blocks import blocks_of, PAGES, ROOT
 import yaml
 
@@ -36,7 +38,7 @@ NODES = ('image_source', 'padim_detector', 'csv_recorder', 'retrain_server')
 RCLPY_TOPICS = re.compile(r'/rosout|/parameter_events|\w+/transition_event')
 RCLPY_SERVICE = re.compile(
     r'\w+/(\w*parameter\w*|get_type_description|change_state|get_state|get_available_\w+|'
-    r'get_transition_graph)'
+    r'get_transition_graph|[gs]et_logger_levels)'
 )
 # Only where its message package is installed.
 OPTIONAL = set() if HAS_VISION_MSGS else {'padim/detections'}
@@ -105,7 +107,10 @@ def graph(module_ros, deployed, tmp_path_factory):
     ros.detector(deployed, **clocked)
     ros.start(RetrainServer, **roots, **clocked)
     bag = str(folder / 'bag')
-    ros.start(ImageSource, source=bag, clock=True, loop=True, wait_for='padim')
+    calibration = folder / 'camera.yaml'
+    calibration.write_text(CALIBRATION)
+    more = {'camera_info': str(calibration)}
+    ros.start(ImageSource, source=bag, clock=True, loop=True, wait_for='padim', **more)
     made = Graph(ros.client, ros.namespace)
 
     def whole():
@@ -228,7 +233,8 @@ def test_the_security_policy_allows_what_the_nodes_do_and_no_more(graph):
         assert offer.serves <= allowed(profile, 'services', 'reply'), node
         extra = allowed(profile, 'services', 'reply') - offer.serves
         # Humble has no such service, and a node may be told to leave it out.
-        assert extra <= {f'{node}/get_type_description'}, node
+        levels = {f'{node}/get_logger_levels', f'{node}/set_logger_levels'}
+        assert extra <= {f'{node}/get_type_description', *levels}, node
         assert allowed(profile, 'actions', 'execute') == offer.acts, node
 
 
@@ -244,6 +250,28 @@ def test_the_operator_of_the_policy_may_use_what_there_is(graph):
     # And retraining puts its result into service.
     requests = allowed(profiles_of('/adet/robot')['retrain_server'], 'services', 'request')
     assert requests == {'padim/load_bundle'}
+
+
+@pytest.mark.usefixtures('graph')
+def test_an_aggregator_finds_a_place_for_every_node(module_ros):
+    heard = module_ros.hear(DiagnosticArray, '/diagnostics', 10)
+
+    def names():
+        found = {status.name for message in heard for status in message.status}
+        return {name for name in found if name.startswith(f'{module_ros.namespace}/')}
+
+    module_ros.until(lambda: len(names()) == len(NODES), 'a word of every node')
+    # Node and task, by convention.
+    assert {re.sub(r'^/\w+/(\w+): [a-z]+$', r'\1', name) for name in names()} == set(NODES)
+    content = yaml.safe_load((CONFIG / 'diagnostics.yaml').read_text(encoding='utf-8'))
+    analyzers = content['analyzers']['ros__parameters']
+    assert analyzers.pop('path') == 'adet'
+    for analyzer in analyzers.values():
+        assert set(analyzer) == {'type', 'path', 'contains', 'timeout'}
+        assert analyzer['type'] == 'diagnostic_aggregator/GenericAnalyzer'
+    for name in names():
+        places = [a for a in analyzers.values() if any(w in name for w in a['contains'])]
+        assert len(places) == 1, name
 
 
 def strings_in(value):

@@ -66,7 +66,7 @@ def test_a_manager_runs_pauses_and_frees_the_nodes_and_no_image_is_lost(
     assert all(change(node, CONFIGURE) for node in nodes)
     heard = ros.hear(DiagnosticArray, '/diagnostics', 10)
     name = detector.get_fully_qualified_name()
-    held = {name: 'not active: a lifecycle manager holds the node back'}
+    held = {f'{name}: inspection': 'not active: a lifecycle manager holds the node back'}
     ros.until(
         lambda: held.items() <= {(s.name, s.message) for a in heard for s in a.status}, 'its state'
     )

@@ -295,7 +295,7 @@ def test_a_client_whose_answer_is_lost_is_told(ros, monkeypatch):
 
 def test_the_server_reports_on_diagnostics(ros, client):
     heard = ros.hear(DiagnosticArray, '/diagnostics', 10)
-    name = f'{ros.namespace}/retrain_server'
+    name = f'{ros.namespace}/retrain_server: retraining'
 
     def told():
         found = [s for array in heard for s in array.status if s.name == name]

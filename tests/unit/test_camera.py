@@ -34,6 +34,7 @@ class Capture:
         self.fixed: set[int] = set()
         self.refused: set[int] = set()
         self.asked: list[int] = []
+        self.is_released = False
 
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
         return True
@@ -51,6 +52,9 @@ class Capture:
         self._level = self.levels.get(timeout=10)
         self.grabbed.release()
         return self._level is not None
+
+    def release(self) -> None:
+        self.is_released = True
 
     def feed(self, level: int) -> None:
         """Give images until one is decoded."""
@@ -115,6 +119,7 @@ def test_whoever_stops_looking_ends_the_thread(capture: Capture) -> None:
     before = threading.active_count()
     frames.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before - 1
+    assert capture.is_released
 
 
 def test_a_camera_is_asked_for_its_settings_in_the_order_they_depend_on(capture: Capture) -> None:

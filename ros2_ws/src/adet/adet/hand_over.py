@@ -99,9 +99,9 @@ class HandedImages(ImageStream):
         """Read no more."""
         self._hand_over.leave(self._take)
 
-    def reason(self) -> str:
+    def reason(self) -> tuple[str, bool]:
         """See `ImageStream.reason`."""
-        return 'image_source publishes nothing; look at the camera'
+        return 'image_source publishes nothing; look at the camera', True
 
     def _take(self, handed: Handed) -> None:
         self.arrive(handed.stamp_ns)

@@ -4,10 +4,26 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from adet.node import AdetNode
 from adet_core.io.arrivals import Arrivals
 
 _TELL_S = 30.0
+
+
+class Silence(NamedTuple):
+    """How images stay away.
+
+    Attributes:
+        text: What to say of it; empty where they do not.
+        is_error: They do for long.
+        is_stale: So does somebody who should send them.
+    """
+
+    text: str
+    is_error: bool
+    is_stale: bool
 
 
 class ImageStream:
@@ -54,14 +70,12 @@ class ImageStream:
                 throttle_duration_sec=_TELL_S,
             )
 
-    def silence(self) -> tuple[str, bool]:
-        """Whether images stay away: what to say of it, and whether it is an error.
-
-        To be called about once a second; the log is told when it changes.
-        """
+    def silence(self) -> Silence:
+        """Whether images stay away. To be called about once a second: changes go to the log."""
         silent_s = self.arrivals.silent_s
         level = min(int(silent_s / self._timeout_s), 2) if self._timeout_s else 0
-        text = f'no image for {silent_s:.0f} s: {self.reason()}' if level else ''
+        reason, is_published = self.reason() if level else ('', False)
+        text = f'no image for {silent_s:.0f} s: {reason}' if level else ''
         if level != self._told:
             log = self._node.get_logger()
             # Apart: rclpy wants one severity of each line of code.
@@ -72,8 +86,8 @@ class ImageStream:
             else:
                 log.info(f'{self.place}: images come again')
             self._told = level
-        return text, level == 2
+        return Silence(text, level == 2, level == 2 and is_published)
 
-    def reason(self) -> str:
-        """Why no image comes, as far as it can be told."""
+    def reason(self) -> tuple[str, bool]:
+        """Why no image comes, as far as it can be told; and whether somebody should send some."""
         raise NotImplementedError

@@ -101,14 +101,14 @@ class ImageTopic(ImageStream):
         """What the subscription is at the moment: ``reliable`` or ``best_effort``."""
         return 'best_effort' if self._best_effort else 'reliable'
 
-    def reason(self) -> str:
-        """Why no image comes, as far as the graph of nodes tells."""
+    def reason(self) -> tuple[str, bool]:
+        """See `ImageStream.reason`: as far as the graph of nodes tells."""
         topic = self.stream.topic
         found = self._node.get_publishers_info_by_topic(topic)
         others = sorted({one.topic_type for one in found} - {self.stream.type})
         if found and not others:
             names = sorted({f'{one.node_namespace.rstrip("/")}/{one.node_name}' for one in found})
-            return f'{", ".join(names)} publishes nothing on {topic}'
+            return f'{", ".join(names)} publishes nothing on {topic}', True
         reason = f'nobody publishes {topic}'
         if others:
             reason = f'{topic} has {", ".join(others)}, not {self.stream.type}'
@@ -124,7 +124,7 @@ class ImageTopic(ImageStream):
             if not {RAW, COMPRESSED}.isdisjoint(types) and name not in {topic, *mine}
         ]
         listed = ', '.join(sorted(topics)[:_LISTED]) or 'no other topic'
-        return f'{reason}; images are on: {listed}'
+        return f'{reason}; images are on: {listed}', False
 
     def close(self) -> None:
         """Read no more."""

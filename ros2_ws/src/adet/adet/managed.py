@@ -79,14 +79,14 @@ class ManagedNode(LifecycleNodeMixin, WorkerNode):  # type: ignore[misc]  # rclp
             self.clean_up()
         super().stop()
 
-    def diagnose(self, health: Callable[[], Health], hardware_id: str) -> Diagnostics:
+    def diagnose(self, task: str, health: Callable[[], Health], hardware_id: str) -> Diagnostics:
         """Publish a health, which says as well that the node is not active."""
 
         def with_state() -> Health:
             found = health()
             return found if self.is_active else Health(_INACTIVE, found.values)
 
-        return Diagnostics(self, with_state, hardware_id)
+        return Diagnostics(self, task, with_state, hardware_id)
 
     def on_configure(self, _: Any) -> TransitionCallbackReturn:
         """See `configure`."""

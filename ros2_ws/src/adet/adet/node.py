@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 import re
 import threading
 from typing import Any, ClassVar, TypeVar
@@ -34,6 +35,12 @@ _TYPES = {
     'str': Parameter.Type.STRING,
     'list[float]': Parameter.Type.DOUBLE_ARRAY,
 }
+# Services that set the log level at run time; Humble has none.
+_LOG_LEVELS = (
+    {'enable_logger_service': True}
+    if 'enable_logger_service' in signature(Node.__init__).parameters
+    else {}
+)
 _UNBOUNDED = {'int': 2**62, 'float': 1e300}
 
 
@@ -67,7 +74,7 @@ class AdetNode(Node):  # type: ignore[misc]  # rclpy is untyped
             ConfigError: ROS 2 takes no such name, or its security is not set up.
         """
         with ros_errors():
-            super().__init__(name, **options)
+            super().__init__(name, **_LOG_LEVELS, **options)
         self.done: Any = Future()
 
     def declare(self, kind: type[T]) -> T:

@@ -83,6 +83,11 @@ class SourceChoices(CameraChoices, BagChoices):
     frame_id: str = option(
         'frame of the camera, copied to every result; a bag has its own', default='camera'
     )
+    camera_info: str = option(
+        'calibration file of the camera (YAML, as camera_calibration writes it): published on '
+        'camera_info with each image; empty: none',
+        default='',
+    )
     loop: bool = option('start again after the last image', default=False)
     replay_rate: float = option(
         'bags: 1 keeps the times between images, 2 halves them; 0: publish_rate alone counts',

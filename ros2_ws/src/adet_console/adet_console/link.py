@@ -32,6 +32,7 @@ from sensor_msgs.msg import Image as ImageMessage
 
 from adet import qos
 from adet.conversions import to_image, to_nanoseconds, to_stamp
+from adet.diagnostics import INSPECTION, status_name
 from adet.image_transport import COMPRESSED, RAW
 from adet.node import AdetNode
 from adet_console.frames import Frame
@@ -338,7 +339,7 @@ class GraphLink(AdetNode):
         Raises:
             ConfigError: There is no such detector, or it has not told.
         """
-        if told := self._statuses.get(self.find(key).node):
+        if told := self._statuses.get(status_name(self.find(key).node, INSPECTION)):
             values = {entry.key: entry.value for entry in told[1].values}
             return values['bundle_folder'], values['bundle']
         msg = f'{key} has not told yet which bundle it inspects with'

@@ -55,7 +55,7 @@ class FleetAgent(WorkerNode):
             load=self._load,
             config_data={'adet': __version__, 'host': socket.gethostname()},
         )
-        self._diagnostics = Diagnostics(self, self._health, values.server)
+        self._diagnostics = Diagnostics(self, 'updates', self._health, values.server)
         self.start(self._poll)
 
     def _poll(self) -> None:

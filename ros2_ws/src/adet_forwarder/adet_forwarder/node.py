@@ -41,7 +41,7 @@ class ResultForwarder(AdetNode):
         self._recorded = self.create_subscription(
             Recorded, 'recorded', lambda _: self._forwarder.wake(), qos.every_frame()
         )
-        self._diagnostics = Diagnostics(self, self._health, str(output_dir))
+        self._diagnostics = Diagnostics(self, 'forwarding', self._health, str(output_dir))
         self._forwarder.start()
 
     def stop(self) -> None:

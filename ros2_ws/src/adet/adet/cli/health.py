@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     import rclpy
 
     from adet.cli.client import client_node
+    from adet.diagnostics import node_of
 
     models = [name.strip() for name in arguments.model.split(',')]
     place = '/'.join(part for part in ('', *arguments.namespace.split('/')) if part)
@@ -50,7 +51,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     heard: dict[str, Any] = {}
 
     def hear(message: Any) -> None:
-        heard.update({one.name: one for one in message.status if one.name in expected})
+        told = {node_of(one.name): one for one in message.status}
+        heard.update({name: one for name, one in told.items() if name in expected})
 
     with client_node('health', arguments.namespace) as node:
         node.create_subscription(DiagnosticArray, '/diagnostics', hear, 10)

@@ -69,7 +69,7 @@ class CsvRecorder(ManagedNode):
             model: OrderedDict() for model in self._models
         }
         self._recorded = self.create_publisher(Recorded, 'recorded', qos.every_frame())
-        self._diagnostics = self.diagnose(self._health, str(self._folder))
+        self._diagnostics = self.diagnose('recording', self._health, str(self._folder))
         self._timer = self.create_timer(1.0, self._every_second)
 
     def activate(self) -> None:

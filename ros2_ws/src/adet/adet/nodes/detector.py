@@ -10,7 +10,12 @@ import sys
 from typing import Any
 
 import cv2
-from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+import numpy as np
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
@@ -20,7 +25,7 @@ from adet.bundle_services import BundleServices
 from adet.conversions import (
     to_arrived,
 )
-from adet.diagnostics import Health
+from adet.diagnostics import Health, INSPECTION
 from adet.hand_over import Handed, HandedImages, HandOver
 from adet.image_stream import ImageStream
 from adet.image_topic import ImageTopic
@@ -102,7 +107,9 @@ class DetectorNode(ManagedNode):
         )
         self._declare_threshold()
         self._results = ResultTopics(self, self._model)
-        self._diagnostics = self.diagnose(self._health, str(self._service.detector.bundle.folder))
+        self._diagnostics = self.diagnose(
+            INSPECTION, self._health, str(self._service.detector.bundle.folder)
+        )
         self._bundles.inspection = self._service
         detector = self._service.detector
         self._bundles.say_backend(
@@ -206,7 +213,12 @@ class DetectorNode(ManagedNode):
 
     def _declare_threshold(self) -> None:
         description = 'raw score at or above which an image is anomalous; may be set at any time'
-        descriptor = ParameterDescriptor(description=description)
+        # Those of a score, which a graph gives in 32 bits.
+        most = float(np.finfo(np.float32).max)
+        descriptor = ParameterDescriptor(
+            description=description,
+            floating_point_range=[FloatingPointRange(from_value=-most, to_value=most)],
+        )
         value = self.declare_one('threshold', self._service.threshold, descriptor)
         try:
             self._service.set_threshold(value)
@@ -237,7 +249,7 @@ class DetectorNode(ManagedNode):
         problems = [text for text, count in counts.items() if count > self._reported.get(text, 0)]
         self._reported = counts
         problems += [f'drift: {line}' for line in service.drift.alarms]
-        silence, is_error = images.silence()
+        silence = images.silence()
         values = {
             **service.figures(),
             'lost': images.lost,
@@ -245,7 +257,8 @@ class DetectorNode(ManagedNode):
             'topic': images.place,
             'reliability': images.reliability,
         }
-        return Health('; '.join([*filter(None, [silence]), *problems]), values, is_error)
+        text = '; '.join([*filter(None, [silence.text]), *problems])
+        return Health(text, values, silence.is_error, silence.is_stale)
 
 
 def _range(name: str, values: Sequence[float]) -> tuple[float, float]:

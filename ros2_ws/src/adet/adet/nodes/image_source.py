@@ -12,10 +12,12 @@ from typing import Any
 
 from adet_interfaces.msg import ImageInfo, Recorded
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
 from adet import qos, runner
+from adet.camera_info import read_camera_info
 from adet.conversions import (
     to_clock,
     to_header,
@@ -35,8 +37,10 @@ from adet_core.io.camera import CameraSettings, without_password
 from adet_core.io.folders import readable
 from adet_core.io.open_source import open_source
 from adet_core.io.sources import Frame, FrameSource
+from adet_core.paths import user_path
 
 _KNOWN = 4096
+_TELL_S = 30.0
 
 
 class ImageSource(ManagedNode):
@@ -82,6 +86,9 @@ class ImageSource(ManagedNode):
         self._image_publisher = self.create_publisher(ImageMessage, 'image_raw', images)
         if self._hand_over is not None:
             self._hand_over.keep(0 if live else self._options.max_in_flight)
+        self._calibration, self._calibrations = self._read_calibration(), None
+        if self._calibration is not None:
+            self._calibrations = self.create_publisher(CameraInfo, 'camera_info', images)
         self._info_publisher = self.create_publisher(ImageInfo, 'image_info', qos.every_frame())
         self._clock_publisher = (
             self.create_publisher(Clock, '/clock', qos.newest_only())
@@ -91,7 +98,9 @@ class ImageSource(ManagedNode):
         self._subscription = self.create_subscription(
             Recorded, 'recorded', self._on_recorded, qos.every_frame()
         )
-        self._diagnostics = self.diagnose(self._health, without_password(self._options.source))
+        self._diagnostics = self.diagnose(
+            'images', self._health, without_password(self._options.source)
+        )
         self._started_ns = self._last_ns = int(self.get_clock().now().nanoseconds)
         self._in_flight.clear()
 
@@ -112,6 +121,10 @@ class ImageSource(ManagedNode):
     def clean_up(self) -> None:
         """Close the source; what begins next begins at its first image."""
         self.halt()
+
+    def _read_calibration(self) -> CameraInfo | None:
+        path = self._options.camera_info
+        return read_camera_info(user_path(path, 'camera_info')) if path else None
 
     def _open(self) -> FrameSource:
         chosen = self._options
@@ -213,6 +226,7 @@ class ImageSource(ManagedNode):
             self._unreadable += 1
             self.get_logger().warning(info.error)
         else:
+            self._publish_calibration(header, frame.image.size)
             self._send(stamp, header, frame.image)
 
     def _send(self, stamp: int, header: Header, image: Image) -> None:
@@ -221,6 +235,20 @@ class ImageSource(ManagedNode):
             if not self._image_publisher.get_subscription_count():
                 return
         self._image_publisher.publish(to_image_message(image.pixels, image.encoding, header))
+
+    def _publish_calibration(self, header: Header, size: tuple[int, int]) -> None:
+        """Say with an image how its camera sees, as drivers do."""
+        told = self._calibration
+        if told is None or self._calibrations is None:
+            return
+        if (told.height, told.width) != size:
+            self.get_logger().warning(
+                f'camera_info is of {told.width}x{told.height} pixels, the image has '
+                f'{size[1]}x{size[0]}',
+                throttle_duration_sec=_TELL_S,
+            )
+        told.header = header
+        self._calibrations.publish(told)
 
     def _stamp(self, frame: Frame) -> int:
         """A frame's own stamp, or one of the clock; stamps join rows, so they have to differ."""

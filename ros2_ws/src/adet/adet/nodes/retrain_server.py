@@ -69,7 +69,9 @@ class RetrainServer(AdetNode):
             cancel_callback=self._on_cancel,
             callback_group=self._group,
         )
-        self._diagnostics = Diagnostics(self, self._health, str(self._places.models_root))
+        self._diagnostics = Diagnostics(
+            self, 'retraining', self._health, str(self._places.models_root)
+        )
 
     def stop(self) -> None:
         """End a retraining that runs; what is in service stays."""

@@ -116,6 +116,8 @@ class CameraSource(PlainSource):
             with self._changed:
                 self._is_over = True
             thread.join()
+            # It can be opened once: now somebody else may.
+            self._capture.release()
         msg = f'{self._name}: no more frames; {self._end}?'
         raise DatasetError(msg)
 
