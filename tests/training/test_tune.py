@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 import csv
 import json
@@ -12,6 +13,8 @@ import os
 from pathlib import Path
 import re
 import shutil
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -259,26 +262,14 @@ def test_what_cannot_be_is_one_line(
     assert expected in error(capsys, words(few_images, tmp_path / 'models', space, *more))
 
 
-def test_a_new_storage_is_opened_by_many_at_once(
-    few_images: Path, tmp_path: Path, space: Path
-) -> None:
-    from adet_training.train import TrainConfig
-    from adet_training.tune import open_storage, TuneConfig
+def test_a_new_storage_is_opened_by_many_at_once(tmp_path: Path) -> None:
+    from adet_training.tune_storage import open_storage
 
-    base = TrainConfig(
-        model='padim',
-        category='plate',
-        data_root=few_images,
-        models_root=tmp_path,
-        backbone_weights='random',
-        settings={},
-    )
     together = threading.Barrier(4)
 
     def open_one(storage: str) -> str:
-        config = TuneConfig(base=base, search_space=space, trials=1, storage=storage)
         together.wait()
-        return open_storage(config)[0]
+        return open_storage(storage, tmp_path)[0]
 
     for number in range(3):
         url = f'sqlite:///{tmp_path}/{number}.db'
@@ -286,15 +277,44 @@ def test_a_new_storage_is_opened_by_many_at_once(
             assert list(pool.map(open_one, [url] * 4)) == [url] * 4
 
 
-@pytest.mark.parametrize('storage', ['sqlite:///{}/study.db', 'journal:{}/study.log'])
+PROXY = """
+import sys
+from optuna.storages import get_storage, run_grpc_proxy_server
+run_grpc_proxy_server(get_storage(sys.argv[1]), host='127.0.0.1', port=int(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A storage of that kind."""
+    if request.param != 'grpc':
+        yield request.param.format(tmp_path)
+        return
+    pytest.importorskip('grpc', reason='grpcio is not installed')
+    with socket.socket() as found:
+        found.bind(('127.0.0.1', 0))
+        port = found.getsockname()[1]
+    # As the documentation has it.
+    line = [sys.executable, '-W', 'ignore', '-c', PROXY, f'sqlite:///{tmp_path}/study.db']
+    with subprocess.Popen([*line, str(port)], stderr=subprocess.DEVNULL) as proxy:
+        yield f'grpc://127.0.0.1:{port}'
+        proxy.kill()
+
+
+@pytest.mark.parametrize(
+    'url', ['sqlite:///{}/study.db', 'journal:{}/study.log', 'grpc'], indirect=True
+)
 def test_two_processes_share_one_study(
-    storage: str, few_images: Path, tmp_path: Path, space: Path
+    url: str, few_images: Path, tmp_path: Path, space: Path
 ) -> None:
-    url = storage.format(tmp_path)
     outs = [tmp_path / 'out0', tmp_path / 'out1']
     processes = [
         start(
-            words(few_images, tmp_path / f'models{n}', space, '--storage', url, '--no-train'),
+            words(
+                few_images,
+                *(tmp_path / f'models{n}', space),
+                *('--storage', url, '--no-train', '--report'),
+            ),
             out,
             out.with_suffix('.err'),
         )
@@ -311,6 +331,47 @@ def test_two_processes_share_one_study(
     assert [int(row['number']) for row in rows] == [0, 1, 2, 3]
     assert {row['state'] for row in rows} <= {'complete', 'pruned'}
     assert last['best_value'] == max(float(row['value']) for row in rows if row['value'])
+    page = Path(last['report']).read_text()
+    assert 'Search padim_plate' in page
+    assert page.count('class="plotly-graph-div"') >= 2
+    assert '<script src=' not in page
+
+
+def test_the_trial_of_a_process_that_died_fails(tmp_path: Path) -> None:
+    import optuna
+
+    from adet_training import tune_storage
+
+    url = f'journal:{tmp_path}/study.log'
+    storage = tune_storage.open_storage(url, tmp_path)[1]
+    study = optuna.create_study(storage=storage)
+    dead, fresh = study.ask(), study.ask()
+    beats: list[float] = []
+
+    def objective(trial: optuna.Trial) -> float:
+        while not beats:
+            told = study.get_trials(deepcopy=False)[trial.number].user_attrs
+            beats.extend(value for key, value in told.items() if key == tune_storage.HEARTBEAT)
+        return 1.0
+
+    study.optimize(tune_storage.with_heartbeat(objective, storage), 1)
+    assert abs(time.time() - beats[0]) < 60
+    long_ago = time.time() - 61
+    storage.set_trial_user_attr(dead._trial_id, tune_storage.HEARTBEAT, long_ago)
+    storage.set_trial_user_attr(fresh._trial_id, tune_storage.HEARTBEAT, time.time())
+    assert tune_storage.fail_dead_trials(study, storage) == 1
+    assert [trial.state.name for trial in study.trials] == ['FAIL', 'RUNNING', 'COMPLETE']
+    assert study.trials[0].user_attrs['reason'] == 'its process died'
+    assert tune_storage.fail_dead_trials(study, storage) == 0
+
+
+def test_a_proxy_that_is_away_is_one_line(
+    few_images: Path, tmp_path: Path, space: Path, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip('grpc', reason='grpcio is not installed')
+    monkeypatch.setattr('adet_training.tune_storage._PROXY_S', 0.1)
+    command = words(few_images, tmp_path, space, '--storage', 'grpc://127.0.0.1:9')
+    assert 'storage grpc://127.0.0.1:9 cannot be opened (GRPC' in error(capsys, command)
 
 
 def test_a_search_that_was_killed_goes_on(

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import contextlib
 import csv
 from dataclasses import dataclass, fields, replace
 import hashlib
@@ -20,8 +19,7 @@ from typing import Any, NamedTuple
 from lightning.pytorch import seed_everything
 import numpy as np
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 import yaml
 
@@ -45,18 +43,22 @@ from adet_training.predictor import draft_manifest, Predictor
 from adet_training.search_space import read_search_space, Space, suggest
 from adet_training.train import geometry_of, PARAMETERS_FILE, split, TrainConfig
 from adet_training.trials import best_of, INTERVAL, PREDICT_MS, too_alike, TrialProgress
+from adet_training.tune_report import write_search_report
+from adet_training.tune_storage import (
+    fail_dead_trials,
+    first_line,
+    open_storage,
+    storage_errors,
+    with_heartbeat,
+)
 
 SEARCH_SPACE_FILE = Path('param', 'search_space.yaml')
 TRIALS_FILE = Path('param', 'trials.csv')
-JOURNAL = 'journal:'
+REPORT_FILE = Path('param', 'report.html')
 # Of the images or steps: a trial that does badly with so few is given up.
 _FIRST_LOOK = 0.25
 # Trials that are never given up, so that there is something to compare with.
 _STARTUP = 4
-# A trial whose process has not been heard of for twice as long is taken for dead.
-_HEARTBEAT_S = 30
-_OPEN_TRIES = 5
-_OPEN_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +69,10 @@ class TuneConfig:
         base: What every trial is trained on; its settings are those that are not searched.
         search_space: A file, see `adet_training.search_space`.
         trials: How many to run in this process.
-        storage: Where the study is kept: an Optuna URL, ``journal:FILE``, or empty for a SQLite
-            file beside the runs.
+        storage: Where the study is kept: an Optuna URL, ``journal:FILE``, ``grpc://HOST:PORT``, or
+            empty for a SQLite file beside the runs.
         study: Its name; empty for ``<model>_<category>``.
+        report: Whether to draw the search.
     """
 
     base: TrainConfig
@@ -77,6 +80,7 @@ class TuneConfig:
     trials: int
     storage: str = ''
     study: str = ''
+    report: bool = False
 
     def __post_init__(self) -> None:
         """Check the number of trials.
@@ -99,6 +103,7 @@ class Tuned(NamedTuple):
         best_parameters: What gave it.
         trials: Number of trials by state, in lower case.
         warnings: What makes the choice doubtful, one line each.
+        report: HTML file of the search; None: not asked for.
     """
 
     folder: Path
@@ -109,6 +114,7 @@ class Tuned(NamedTuple):
     best_parameters: dict[str, Any]
     trials: dict[str, int]
     warnings: Sequence[str] = ()
+    report: str | None = None
 
 
 def tune(config: TuneConfig, *, progress: ProgressCallback = silent) -> Tuned:
@@ -130,13 +136,17 @@ def tune(config: TuneConfig, *, progress: ProgressCallback = silent) -> Tuned:
         base = replace(base, settings=settings)
     make_parameters(adapter.parameters, base.settings)
     trial_of = _Trials(base, adapter, space, TrialProgress(config.trials, progress))
-    url, storage = open_storage(config)
+    home = base.models_root / model_folder(base.model) / base.category
+    url, storage = open_storage(config.storage, home)
     name = config.study or f'{base.model}_{base.category}'
     study = _open_study(name, storage, config, trial_of)
     try:
-        study.optimize(trial_of, config.trials, catch=(AdetError,), gc_after_trial=True)
-    except optuna.exceptions.StorageInternalError as error:
-        msg = f'storage {url}: {_first_line(error)}; what was finished is kept: run it again'
+        fail_dead_trials(study, storage)
+        objective = with_heartbeat(trial_of, storage)
+        study.optimize(objective, config.trials, catch=(AdetError,), gc_after_trial=True)
+        fail_dead_trials(study, storage)
+    except storage_errors() as error:
+        msg = f'storage {url}: {first_line(error)}; what was finished is kept: run it again'
         raise AdetError(msg) from None
 
     trials = study.get_trials(deepcopy=False)
@@ -156,6 +166,8 @@ def tune(config: TuneConfig, *, progress: ProgressCallback = silent) -> Tuned:
         folder / TRIALS_FILE,
         _table(trials, sorted({name for trial in trials for name in trial.params})),
     )
+    if config.report:
+        write_search_report(folder / REPORT_FILE, study, trial_of.objective)
     states = [trial.state.name.lower() for trial in trials]
     return Tuned(
         folder=folder,
@@ -166,6 +178,7 @@ def tune(config: TuneConfig, *, progress: ProgressCallback = silent) -> Tuned:
         best_parameters=plain(parameters),
         trials={state: states.count(state) for state in sorted(set(states))},
         warnings=too_alike(best, finished),
+        report=str(folder / REPORT_FILE) if config.report else None,
     )
 
 
@@ -296,40 +309,6 @@ def _part(parameters: Parameters, data: Category) -> tuple[Parameters, Category]
     if len(data.train) * _FIRST_LOOK < 4:
         return parameters, data
     return parameters, replace(data, train=hold_out(data.train, share, 0)[0])
-
-
-def open_storage(config: TuneConfig) -> tuple[str, BaseStorage]:
-    """Open the storage of a study; returns its URL, too.
-
-    Raises:
-        ConfigError: It cannot be opened.
-    """
-    url = config.storage
-    if not url:
-        base = config.base
-        folder = (base.models_root / model_folder(base.model) / base.category).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
-        url = f'sqlite:///{folder / "tune.db"}'
-    for _ in range(_OPEN_TRIES - 1):
-        # Two that open a new database at once both make its tables, and one of them fails.
-        with contextlib.suppress(Exception):
-            return url, _open_url(url)
-        time.sleep(_OPEN_PAUSE_S)
-    try:
-        return url, _open_url(url)
-    except Exception as error:  # noqa: BLE001 - each database raises its own
-        msg = f'storage {url} cannot be opened ({_first_line(error)}); e.g. sqlite:///FILE can'
-        raise ConfigError(msg) from None
-
-
-def _open_url(url: str) -> BaseStorage:
-    if url.startswith(JOURNAL):
-        return JournalStorage(JournalFileBackend(url[len(JOURNAL) :]))
-    return RDBStorage(url, heartbeat_interval=_HEARTBEAT_S)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200]
 
 
 def _open_study(

@@ -38,10 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default='',
         metavar='URL',
         help='where the study is kept, e.g. postgresql://HOST/DB, or journal:FILE on a network '
-        'folder, to share it with other machines (default: a SQLite file beside the runs)',
+        'folder, or grpc://HOST:PORT of a proxy, to share it with other machines (default: a '
+        'SQLite file beside the runs)',
     )
     parser.add_argument(
         '--study', default='', metavar='NAME', help='its name (default: <model>_<category>)'
+    )
+    parser.add_argument(
+        '--report', action='store_true', help='draw the search in param/report.html of the run'
     )
     parser.add_argument(
         '--no-train', action='store_true', help='only search, e.g. on all machines but one'
@@ -66,6 +70,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             trials=arguments.trials,
             storage=arguments.storage,
             study=arguments.study,
+            report=arguments.report,
         )
         try:
             tuned = tune(config, progress=progress)
@@ -97,8 +102,12 @@ def show(result: dict[str, Any]) -> None:
     print(f'best {result["objective"]} {result["best_value"]:.4f} with')
     for name, value in result['best_parameters'].items():
         print(f'  {name}: {value}')
+    if result['report']:
+        print(f'report: {result["report"]}')
     storage = result['storage'].removeprefix('journal:')
-    print(f'all trials in a browser: optuna-dashboard {shlex.quote(storage)}')
+    # The dashboard reads what is behind a proxy, not the proxy.
+    if not storage.startswith('grpc://'):
+        print(f'all trials in a browser: optuna-dashboard {shlex.quote(storage)}')
     if 'bundle_id' in result:
         train_command.show(result)
     else:
