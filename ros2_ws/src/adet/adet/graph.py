@@ -14,7 +14,7 @@ from typing import Any
 from adet.launch_options import InspectLaunchOptions, InspectOptions, RetrainOptions
 from adet.names import check_namespace, check_topic
 from adet.options import DetectorChoices, OutputChoices, RetrainServerOptions, SourceChoices
-from adet.parameters import options_of, to_text
+from adet.parameters import default_of, options_of, to_text
 from adet_core.bundle import open_bundle
 from adet_core.errors import ConfigError
 from adet_core.io.open_source import is_bag, is_live
@@ -106,7 +106,8 @@ def composition(options: InspectLaunchOptions) -> dict[str, str]:
         if getattr(options, name) != value:
             msg = f'{name}:={str(not value).lower()} needs a process for each node; leave it out, '
             raise ConfigError(msg + 'or compose:=true')
-    return {name: to_text(value) for name, value in chosen_of(InspectOptions, options).items()}
+    chosen = [(spec, getattr(options, spec.name)) for spec in options_of(InspectOptions)]
+    return {spec.name: to_text(value) for spec, value in chosen if value != default_of(spec)}
 
 
 def managed(specs: Sequence[NodeSpec], *, autostart: bool) -> list[NodeSpec]:
