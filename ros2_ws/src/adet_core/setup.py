@@ -34,11 +34,5 @@ setup(
     zip_safe=False,
     entry_points={
         'console_scripts': ['adet = adet_core.cli:main'],
-        'adet.commands': [
-            'deploy = adet_core.cli.deploy',
-            'learn = adet_core.cli.learn',
-            'retrain = adet_core.cli.retrain',
-            'threshold = adet_core.cli.threshold',
-        ],
     },
 )

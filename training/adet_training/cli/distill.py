@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--model-size',
         choices=['small', 'medium'],
         default='small',
-        help='of the EfficientAD it is for (default: %(default)s)',
+        help='size of the EfficientAD it is for (default: %(default)s)',
     )
     parser.add_argument(
         '--backbone',
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--layers',
         default='',
         metavar='A,B',
-        help='its layers, finest first (default: its usual ones at strides 8 and 16)',
+        help='layers of the backbone, finest first (default: its usual ones at strides 8 and 16)',
     )
     add_backbone_weights(parser)
     parser.add_argument(
@@ -53,10 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=512,
         metavar='N',
-        help='of images that its last layer is solved with (default: %(default)s)',
+        help='image pieces that the last layer is solved with (default: %(default)s)',
     )
     parser.add_argument(
-        '--steps', type=count, default=2000, metavar='N', help='of training (default: %(default)s)'
+        '--steps',
+        type=count,
+        default=2000,
+        metavar='N',
+        help='training steps (default: %(default)s)',
     )
     add_seed(parser)
     add_max_megapixels(parser)

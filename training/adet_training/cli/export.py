@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--precision',
         choices=list(BANDS),
         default='fp32',
-        help='of the graph (default: %(default)s)',
+        help='precision of the graph (default: %(default)s)',
     )
     parser.add_argument(
         '--data-root',

@@ -37,10 +37,11 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--set',
-        action='append',
+        action=_Set,
         default=[],
         metavar='KEY=VALUE',
-        help='a hyper-parameter, e.g. --set image_size=320; may be repeated',
+        help='a hyper-parameter, e.g. --set image_size=320; may be repeated; --set help lists '
+        'those of the model named before it',
     )
     parser.add_argument(
         '--roi',
@@ -51,6 +52,26 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     )
     add_seed(parser)
     add_max_megapixels(parser)
+
+
+class _Set(argparse._AppendAction):  # noqa: SLF001 - the class has no other name
+    """Collects ``KEY=VALUE``; ``help`` lists the hyper-parameters of the model and ends."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """See `argparse.Action`."""
+        if values != 'help':
+            super().__call__(parser, namespace, values, option_string)
+            return
+        from adet_training.cli import models
+
+        models.show(models.run(argparse.Namespace(model=namespace.model)))
+        parser.exit()
 
 
 def add_backbone_weights(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +88,7 @@ def add_backbone_weights(parser: argparse.ArgumentParser) -> None:
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """Declare ``--seed``."""
     parser.add_argument(
-        '--seed', type=count, default=0, metavar='S', help='of all chance (default: %(default)s)'
+        '--seed', type=count, default=0, metavar='S', help='random seed (default: %(default)s)'
     )
 
 

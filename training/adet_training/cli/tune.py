@@ -28,10 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--search-space',
         type=Path,
         metavar='FILE',
-        help='what to try (default: training/search_space/<model>.yaml)',
+        help='hyper-parameters to try (default: training/search_space/<model>.yaml)',
     )
     parser.add_argument(
-        '--trials', type=int, default=20, metavar='N', help='to run here (default: %(default)s)'
+        '--trials',
+        type=int,
+        default=20,
+        metavar='N',
+        help='how many trials to run (default: %(default)s)',
     )
     parser.add_argument(
         '--storage',
@@ -42,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'SQLite file beside the runs)',
     )
     parser.add_argument(
-        '--study', default='', metavar='NAME', help='its name (default: <model>_<category>)'
+        '--study',
+        default='',
+        metavar='NAME',
+        help='name of the Optuna study (default: <model>_<category>)',
     )
     parser.add_argument(
         '--report', action='store_true', help='draw the search in param/report.html of the run'

@@ -21,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument('out', type=Path, metavar='OUT', help='folder to draw into')
     parser.add_argument(
-        '--category', default='synth_plate', metavar='C', help='its name (default: %(default)s)'
+        '--category',
+        default='synth_plate',
+        metavar='C',
+        help='name of the category (default: %(default)s)',
     )
     for name, default, what in (
         ('--train', 60, 'normal images to learn from'),

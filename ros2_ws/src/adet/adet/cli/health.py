@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--model', default='padim', help='as for the inspection (default: %(default)s)'
     )
-    parser.add_argument('--namespace', default='', help='of the inspection')
+    parser.add_argument('--namespace', default='', help='namespace of the inspection')
     parser.add_argument(
         '--within',
         type=float,

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--test-dir', default='', metavar='DIR', help='labelled images')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
-    parser.add_argument('--namespace', default='', help='of the server')
+    parser.add_argument('--namespace', default='', help='namespace of the server')
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command ``adet``: finds its subcommands among the installed packages and runs one.
 
-A subcommand is a module in the entry-point group ``adet.commands`` with
+A subcommand is a module of this package, or one in the entry-point group ``adet.commands``, with
 
     HELP: str                                     one line for the list of commands
     EXAMPLE: str                                  one command line that works
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, EntryPoint
 import io
 import json
 import os
@@ -26,6 +26,7 @@ import sys
 from typing import Any, cast, Protocol
 
 from adet_core import __version__
+from adet_core.cli.config_file import use_config
 from adet_core.errors import (
     AdetError,
     describe,
@@ -39,6 +40,9 @@ _EVALUATION = 'the evaluation package: pip install ./ros2_ws/src/adet_evaluation
 _SYNTH = 'the renderer: pip install ./training/adet_synth'
 _FLEET = 'the fleet package: pip install ./ros2_ws/src/adet_fleet'
 _ROS = 'the ROS packages: build ros2_ws with colcon and source it'
+_GROUP = 'adet.commands'
+# Commands of this package.
+_OWN = ('deploy', 'doctor', 'learn', 'list', 'retrain', 'threshold')
 # Commands of the packages that may be absent, and what to install then.
 _ELSEWHERE = {
     'evaluate': _EVALUATION,
@@ -56,6 +60,7 @@ _ELSEWHERE = {
     'health': _ROS,
     'inspect': _ROS,
     'mark': _ROS,
+    'models': _TRAINING,
     'retrain-goal': _ROS,
 }
 
@@ -89,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         Exception: An unexpected one, if ADET_DEBUG=1 or ``--debug`` asks for its traceback.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    # Not list(), which is a subcommand's module here.
+    words = [*(sys.argv[1:] if argv is None else argv)]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A file may be called what the terminal cannot show.
@@ -141,7 +147,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
         parser.error(f'unknown command {chosen!r}{similar}')
     parser.add_argument('--version', action='version', version=f'adet {__version__}')
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
-    usages = {}
+    parsers = {}
     for name in sorted(found):
         try:
             command = _load(name, found[name])
@@ -162,16 +168,44 @@ def _parse(words: list[str]) -> argparse.Namespace:
         )
         subparser.set_defaults(command=command)
         command.add_arguments(subparser)
-        usages[name] = subparser.format_usage()
+        parsers[name] = subparser
+    _complete(parser)
     if not words:
         parser.print_help(sys.stderr)
         parser.exit(2)
+    use_config(parsers, _ELSEWHERE)
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
-        known = re.findall(r'--[\w-]+', usages[chosen or ''])
+        known = re.findall(r'--[\w-]+', parsers[chosen or ''].format_usage())
         flag = unknown[0].partition('=')[0]
         parser.error(f'unrecognized arguments: {" ".join(unknown)}{did_you_mean(flag, known)}')
     return arguments
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Answer a shell that asks what a word may be, and end; else do nothing."""
+    if '_ARGCOMPLETE' not in os.environ:
+        return
+    try:
+        import argcomplete
+    except ModuleNotFoundError:
+        return
+    argcomplete.autocomplete(parser)
+
+
+def installed_commands() -> list[str]:
+    """The names of the subcommands that are installed, sorted."""
+    return sorted(_installed())
+
+
+def missing_commands() -> dict[str, list[str]]:
+    """What would have to be installed, and which subcommands that brings."""
+    found = _installed()
+    missing: dict[str, list[str]] = {}
+    for name, needs in _ELSEWHERE.items():
+        if name not in found:
+            missing.setdefault(needs, []).append(name)
+    return missing
 
 
 def load_command(name: str) -> Command:
@@ -188,7 +222,8 @@ def load_command(name: str) -> Command:
 
 
 def _installed() -> dict[str, Any]:
-    return {entry.name: entry for entry in entry_points(group='adet.commands')}
+    own = [EntryPoint(name, f'{__name__}.{name}', _GROUP) for name in _OWN]
+    return {entry.name: entry for entry in (*own, *entry_points(group=_GROUP))}
 
 
 def _load(name: str, entry: Any) -> Command:

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='a setting that differs from that of the base, e.g. false_reject_rate=0.02',
     )
     parser.add_argument(
-        '--threads', type=threads, default=0, help='of the computation (default 0: one per core)'
+        '--threads', type=threads, default=0, help='number of threads (default 0: one per core)'
     )
     add_max_megapixels(parser)
     child.add_option(parser)

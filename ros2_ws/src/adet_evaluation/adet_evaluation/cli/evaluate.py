@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'without a row are counted',
     )
     parser.add_argument(
-        '--topic', default='', metavar='T', help='images of the bag (default: the only topic)'
+        '--topic', default='', metavar='T', help='image topic of the bag (default: the only one)'
     )
     parser.add_argument(
         '--report',
@@ -74,7 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='what runs the graphs: auto, onnxruntime, tensorrt',
     )
     parser.add_argument(
-        '--threads', type=threads, default=0, metavar='N', help='of an inference; 0: one per core'
+        '--threads',
+        type=threads,
+        default=0,
+        metavar='N',
+        help='threads per inference; 0: one per core',
     )
     add_max_megapixels(parser)
 
