@@ -217,13 +217,47 @@ def test_tiles_of_a_memory_bank_work_from_training_to_retraining(
     assert again.inspect(read_image(anomaly)).score <= before.score * (1 + 1e-4)
 
 
-@pytest.mark.parametrize('model', ['padim', 'vae'])
-def test_tiles_share_what_was_learned(learn: Learn, own_few: Path, model: str) -> None:
-    run = learn({'tiles': 64, 'image_size': '64x96'}, model=model, data_root=own_few)
-    image = run.bundle.manifest.image
-    assert image.canvas == (128, 128)
-    detector = robot_of(run.bundle)
-    path = list_images(own_few / 'test' / 'plate' / 'anomaly')[0]
-    found = detector.inspect(read_image(path))
-    assert np.isfinite(found.score)
-    assert found.anomaly_map.shape == (128, 128)
+def test_each_tile_has_gaussians_of_its_own_from_training_to_retraining(
+    learn: Learn, own_few: Path, new_images: Path
+) -> None:
+    run = learn({'tiles': 64, 'overlap': 0.0}, data_root=own_few)
+    bundle, geometry = run.bundle, run.bundle.geometry()
+    assert geometry.inputs == 4
+    own = bundle.input_statistics()
+    assert len(own) == 4
+    first = bundle.statistics()
+    assert all(np.array_equal(first[name], own[0][name]) for name in first)
+    # Tiles see different parts of the same images.
+    assert not np.allclose(own[0]['mean'], own[3]['mean'], atol=0.1)
+    detector = robot_of(bundle)
+    paths = list_images(own_few / 'test' / 'plate')
+    rows = (run.folder / 'test_result' / 'predictions.csv').read_text().splitlines()[1:]
+    trained = {row.split(',')[0]: float(row.split(',')[2]) for row in rows}
+    for path in paths[::3]:
+        found = detector.inspect(read_image(path))
+        assert found.score == pytest.approx(trained[str(path)], rel=1e-3)
+        assert (
+            detector.run([detector.geometry.place(read_image(path))[0]]).scores[0] == found.score
+        )
+    outcome = retrain(bundle.folder, new_images, overrides=['max_auroc_loss=1'], threads=1)
+    assert not outcome.fault
+    assert outcome.report.total == 6 + outcome.report.pictures
+    new = open_bundle(bundle.folder, in_service=True).input_statistics()
+    assert [one['mean'].shape for one in new] == [one['mean'].shape for one in own]
+    assert not np.allclose(new[3]['mean'], own[3]['mean'], atol=1e-3)
+
+
+def test_gaussians_of_too_many_tiles_are_refused_before_the_training(learn: Learn) -> None:
+    with pytest.raises(ConfigError, match=r'of 9 tiles take .* MiB, more than 1024; take --set'):
+        learn({'tiles': 64, 'overlap': 0.25, 'image_size': 512, 'n_features': 60})
+
+
+@pytest.mark.parametrize(('model', 'settings'), [('padim', {'tiles_share': True}), ('vae', {})])
+def test_tiles_share_what_was_learned(
+    learn: Learn, own_few: Path, model: str, settings: dict[str, Any]
+) -> None:
+    run = learn({'tiles': 64, 'image_size': '64x96', **settings}, model=model, data_root=own_few)
+    bundle = run.bundle
+    assert bundle.manifest.image.canvas == (128, 128)
+    assert len(bundle.input_statistics()) == 1
+    assert bundle.golden().images.shape[1:] == (96, 64, 3)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import tracemalloc
 from typing import NamedTuple
 
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from adet_core.models.coreset import cover_radius, select_coreset
+from adet_core.models import coreset
+from adet_core.models.coreset import cover_radius, PatchStore, select_coreset
+from adet_core.progress import silent
 
 
 def _features(count: int, length: int, seed: int, clusters: int = 0) -> np.ndarray:
@@ -217,3 +220,54 @@ def test_memory_stays_far_below_that_of_all_distances() -> None:
     # All distances are 160 MB; the features are 5 MB, and a copy of them is centred.
     assert peak < 6 * features.nbytes
     assert second < 6 * features.nbytes
+
+
+# ---- patches that come bit by bit
+
+
+def _normal(count: int, seed: int) -> np.ndarray:
+    return _features(count, 8, seed)
+
+
+def _store(parts: Sequence[np.ndarray], keep: int, given: np.ndarray | None = None) -> PatchStore:
+    store = PatchStore(keep, given=given)
+    for part in parts:
+        store.add(part)
+    return store
+
+
+def test_what_fits_in_memory_is_chosen_from_as_a_whole() -> None:
+    parts = [_normal(50, seed) for seed in range(6)]
+    every = np.concatenate(parts)
+    found = _store(parts, 40).select(30, seed=2, is_given=False, progress=silent)
+    np.testing.assert_array_equal(found, every[select_coreset(every, 30, seed=2)])
+
+
+def test_a_store_that_is_full_keeps_a_coreset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It covers all patches nearly as well as a choice among all of them."""
+    parts = [_normal(200, seed) for seed in range(20)]
+    every, keep = np.concatenate(parts), 60
+    monkeypatch.setattr(coreset, 'STORE_BYTES', 600 * every.shape[1] * 4)
+    store = _store(parts, keep)
+    assert store.count == len(every)
+    assert store._rows <= 600
+    found = store.select(keep, seed=0, is_given=False, progress=silent)
+    assert found.shape == (keep, every.shape[1])
+    # Each is one of those that came.
+    assert all((every == one).all(axis=1).any() for one in found)
+
+    def radius(chosen: np.ndarray) -> float:
+        together = np.concatenate([chosen, every])
+        return cover_radius(together, np.arange(len(chosen)))
+
+    assert radius(found) <= 1.3 * radius(every[select_coreset(every, keep, seed=0)])
+
+
+def test_a_store_that_is_full_keeps_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, parts = _normal(20, 99), [_normal(100, seed) for seed in range(10)]
+    monkeypatch.setattr(coreset, 'STORE_BYTES', 300 * given.shape[1] * 4)
+    found = _store(parts, 50, given).select(30, seed=0, is_given=True, progress=silent)
+    np.testing.assert_array_equal(found[:20], given)
+    # More than is kept: then they count like all others.
+    found = _store(parts, 15, given).select(15, seed=0, is_given=False, progress=silent)
+    assert len(found) == 15

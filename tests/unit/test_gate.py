@@ -102,7 +102,7 @@ def test_every_image_is_inspected_in_its_place() -> None:
         defects=draw_defects(2, (SIZE, SIZE)),
     )
     calls: list[Any] = []
-    found = predict_all(Model(), asked, stage='s', progress=lambda *call: calls.append(call))
+    found = predict_all(Model().run, asked, stage='s', progress=lambda *call: calls.append(call))
     assert found.good.tolist() == [1, 2]
     assert found.peaks.tolist() == [0.5, 1]
     assert (found.marked.tolist(), found.test.tolist()) == ([5], [7])

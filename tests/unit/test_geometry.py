@@ -458,3 +458,42 @@ def test_an_area_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         with pytest.raises(BundleError, match=message):
             bundle.geometry()
     assert open_bundle(tmp_path).manifest.image == image
+
+
+def own_tiles() -> ImageSpec:
+    tiles = TileSpec(width=128, overlap=0.0, own_statistics=True)
+    return spec(source=(256, 128), tiles=tiles)
+
+
+def test_each_tile_is_compared_with_its_own_statistics(tmp_path: Path) -> None:
+    """A part whose left half is dark and whose right half is bright."""
+    of_halves = [builders.flat_statistics(level) for level in (30.0, 220.0)]
+    arrays = {name: np.stack([half[name] for half in of_halves]) for name in of_halves[0]}
+    bundle = builders.make_bundle(
+        tmp_path,
+        arrays=of_halves[0],
+        image=own_tiles(),
+        more={builders.STATISTICS_FILE: arrays},
+    )
+    builders.make_engine(bundle)
+    assert [one['mean'].flat[0] for one in bundle.input_statistics()] == [30, 220]
+    assert bundle.statistics()['mean'].flat[0] == 30
+    detector = Detector.load(tmp_path, backend='onnxruntime', threads=1)
+    part = np.full((128, 256, 3), 30, np.uint8)
+    part[:, 128:] = 220
+    good = detector.inspect(Image(part, 'bgr8'))
+    assert not good.is_anomalous
+    assert good.score <= 1
+    swapped = detector.inspect(Image(part[:, ::-1].copy(), 'bgr8'))
+    assert swapped.score == pytest.approx(190, abs=1)
+    beside = Detector.load(tmp_path, backend='onnxruntime', threads=1, beside=detector)
+    assert beside.inspect(Image(part, 'bgr8')).score == good.score
+
+
+def test_statistics_of_another_number_of_tiles_are_refused(tmp_path: Path) -> None:
+    arrays = {name: np.stack([one] * 3) for name, one in builders.flat_statistics().items()}
+    bundle = builders.make_bundle(
+        tmp_path, image=own_tiles(), more={builders.STATISTICS_FILE: arrays}
+    )
+    with pytest.raises(BundleError, match=r"stats\.npz: array 'mean' is \(3, .* have 2 tiles; "):
+        bundle.statistics()

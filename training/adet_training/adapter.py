@@ -17,11 +17,13 @@ from torch import nn
 
 from adet_core.bundle import Manifest
 from adet_core.errors import ConfigError
+from adet_core.geometry import Geometry
 from adet_core.io.labelled import LabelledImage
 from adet_core.models.statistics_model import NamedTransform
 from adet_core.progress import ProgressCallback
 from adet_training.backbone import Backbone, Channels, Weights
 from adet_training.fit import fit
+from adet_training.layout import inputs_of
 from adet_training.parameters import Parameters
 from adet_training.proposal import Cost
 
@@ -114,10 +116,17 @@ class FitData(NamedTuple):
     Attributes:
         fit: Normal images to learn from.
         held_out: Normal images kept back; empty unless the model needs them.
+        inputs: How many of them are of one image, one after the other.
     """
 
     fit: Sequence[LabelledImage]
     held_out: Sequence[LabelledImage] = ()
+    inputs: int = 1
+
+    def cut(self, geometry: Geometry) -> FitData:
+        """The inputs of the graph that a geometry makes of the images."""
+        fit, held_out = inputs_of(geometry, self.fit), inputs_of(geometry, self.held_out)
+        return FitData(fit, held_out, geometry.inputs)
 
 
 P = TypeVar('P', bound=Parameters)
@@ -197,6 +206,10 @@ class Adapter(ABC, Generic[P]):
     def statistics(self, module: Any) -> dict[str, npt.NDArray[np.float32]]:  # noqa: ARG002
         """The arrays of the statistics file, by name."""
         return {}
+
+    def input_statistics(self, module: Any) -> list[dict[str, npt.NDArray[np.float32]]]:
+        """The statistics of each input of an image; one entry where they share them."""
+        return [self.statistics(module)]
 
     @abstractmethod
     def graph(self, manifest: Manifest, weights: Weights) -> Graph:

@@ -23,6 +23,7 @@ from adet_core.bundle import (
     write_engine,
 )
 from adet_core.errors import BackendError, BundleError, ConfigError, ExportError
+from adet_core.inference.backend import bind_inputs
 from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.inference.parity import BANDS, measure_parity
 from adet_core.inference.statistics_transform import GraphInputs
@@ -258,10 +259,10 @@ def _accuracy(
 ) -> float:
     """Image AUROC of a graph on labelled images."""
     backend = OnnxRuntimeBackend(exported)
-    backend.bind(bundle.statistics())
+    runs = bind_inputs(backend, bundle.input_statistics())
     scores, geometry = np.empty(len(images), np.float32), bundle.geometry()
     for number, labelled in enumerate(images):
-        scores[number] = geometry.predict(backend.run, labelled.pixels).scores[0]
+        scores[number] = geometry.predict(runs, labelled.pixels).scores[0]
         progress(stage, number + 1, len(images))
     found = auroc(scores, np.array([labelled.is_anomalous for labelled in images]))
     assert found is not None

@@ -20,7 +20,6 @@ from adet_core.retraining.relearned import Relearned
 from adet_training.adapter import FitData
 from adet_training.export import load_weights
 from adet_training.fit import predict
-from adet_training.layout import inputs_of
 from adet_training.models import load_adapter
 from adet_training.parameters import make_parameters
 from adet_training.quiet import quiet_libraries
@@ -58,7 +57,7 @@ def fine_tune(
         seed_everything(settings['seed'], verbose=False)
         geometry = bundle.geometry()
         learn = [*collected.learn, *collected.known]
-        data = FitData(*(inputs_of(geometry, part) for part in (learn, _good(collected))))
+        data = FitData(learn, _good(collected)).cut(geometry)
 
         def tell(stage: str, done: int, total: int | None) -> None:
             progress('fit' if stage == 'training' else stage, done, total)
@@ -68,10 +67,12 @@ def fine_tune(
         prediction = predict(module, list(images), progress, 'validate')
         contents = model_contents(adapter, module, Golden(images, prediction))
         exported, _ = to_onnx(adapter.graph(manifest, adapter.weights(module)), manifest)
+        backend = OnnxRuntimeBackend(exported)
 
     return Relearned(
         contents={**contents, GRAPH_FILE: lambda file: file.write(exported.onnx)},
-        backend=OnnxRuntimeBackend(exported),
+        backend=backend,
+        runs=backend.run,
         predict=lambda image: predict(module, [image], silent, 'validate'),
         images=len(learn),
     )

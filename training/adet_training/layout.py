@@ -180,7 +180,12 @@ def _tiles(parameters: Parameters, region: Box) -> TileSpec:
             'tiles=0 for the whole image'
         )
         raise ConfigError(msg)
-    return TileSpec(width=parameters.tiles, overlap=parameters.overlap, whole=parameters.whole)
+    return TileSpec(
+        width=parameters.tiles,
+        overlap=parameters.overlap,
+        whole=parameters.whole,
+        own_statistics=parameters.own_statistics,
+    )
 
 
 def _usual_size(images: Sequence[Path]) -> tuple[int, int]:

@@ -137,6 +137,11 @@ class Parameters:
             check(self.objective == OBJECTIVES[0], 'objective', self.objective, only)
 
     @property
+    def own_statistics(self) -> bool:
+        """Whether each tile has statistics of its own; else they learn together."""
+        return False
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width of the graph's input, in pixels.
 

@@ -13,9 +13,10 @@ import numpy.typing as npt
 import torch
 
 from adet_core.bundle import DatasetInfo, ImageSpec, Manifest, ScoreRange, Threshold
-from adet_core.errors import AdetError
-from adet_core.geometry import Geometry
+from adet_core.errors import AdetError, ExportError
+from adet_core.geometry import Geometry, Runs
 from adet_core.image import ImageArray
+from adet_core.inference.backend import bind_inputs
 from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.inference.parity import BANDS
 from adet_core.prediction import Prediction
@@ -68,23 +69,29 @@ class Predictor:
             progress: Told the progress.
         """
         self._module, self._geometry = module, geometry
-        self._backend: OnnxRuntimeBackend | None = None
+        self._runs: Runs | None = None
         self.traced: Traced | None = None
         pixels = count * geometry.inputs * manifest.image.height * manifest.image.width
-        if pixels < _WORTH_A_GRAPH or torch.cuda.is_available():
+        is_slow = pixels < _WORTH_A_GRAPH or torch.cuda.is_available()
+        # The module itself has the statistics of the first tile alone.
+        if is_slow and not geometry.has_own_statistics:
             return
         progress(_STAGE, 0, 1)
         self._trace(adapter, manifest, images)
         progress(_STAGE, 1, 1)
+        if geometry.has_own_statistics and self._runs is None:
+            msg = f'no graph of {manifest.model} predicts what the model predicts'
+            raise ExportError(f'{msg}; train again with --set tiles_share=true')
 
     def _trace(
         self, adapter: AnyAdapter, manifest: Manifest, images: Sequence[ImageArray]
     ) -> None:
         module = self._module
         views = self._geometry.views
-        # One input of each image, another one each time.
+        # One input of each image, another one each time; or the first, whose statistics it has.
+        inputs = 1 if self._geometry.has_own_statistics else self._geometry.inputs
         tried = [
-            views(images[number])[turn % self._geometry.inputs]
+            views(images[number])[turn % inputs]
             for turn, number in enumerate(_spread(len(images)))
         ]
         expected = predict(module, tried)
@@ -92,12 +99,12 @@ class Predictor:
             try:
                 traced = to_onnx(graph, manifest)
                 backend = OnnxRuntimeBackend(traced.exported, threads=torch.get_num_threads())
-                backend.bind(adapter.statistics(module))
+                runs = bind_inputs(backend, adapter.input_statistics(module))
                 agrees = _agrees(backend, tried, expected, graph.map_tolerance)
             except AdetError:
                 continue
             if agrees:
-                self._backend = backend
+                self._runs = runs
                 # An export tries the first one, and says so where it takes the exact one.
                 self.traced = None if number else traced
                 return
@@ -123,12 +130,12 @@ class Predictor:
     def _each(
         self, images: Sequence[ImageArray], progress: ProgressCallback, stage: str
     ) -> Iterator[Prediction]:
-        backend, geometry = self._backend, self._geometry
-        if backend is None:
+        runs, geometry = self._runs, self._geometry
+        if runs is None:
             yield from each_prediction(self._module, images, progress, stage, geometry)
             return
         for number, image in enumerate(images, start=1):
-            yield geometry.predict(backend.run, image)
+            yield geometry.predict(runs, image)
             progress(stage, number, len(images))
 
 

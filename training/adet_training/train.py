@@ -53,7 +53,7 @@ from adet_training.changes import CHANGES
 from adet_training.dataset import Category, list_category, load_category
 from adet_training.fit import LOGS_FOLDER, predict
 from adet_training.hold_out import hold_out
-from adet_training.layout import find_roi, geometry_contents, inputs_of, make_geometry
+from adet_training.layout import find_roi, geometry_contents, make_geometry
 from adet_training.models import load_adapter
 from adet_training.parameters import check, make_parameters, Parameters, plain
 from adet_training.predictor import draft_manifest, Predictor
@@ -181,7 +181,7 @@ class _Training:
         used = yaml.safe_dump(plain(self._parameters), sort_keys=False)
         write_atomic(folder / PARAMETERS_FILE, used.encode())
         start = time.perf_counter()
-        inputs = FitData(*(inputs_of(self._geometry, part) for part in self._to_learn))
+        inputs = self._to_learn.cut(self._geometry)
         self._adapter.fit(module, inputs, folder, self._parameters, log.report)
         del inputs
         fit_seconds = time.perf_counter() - start

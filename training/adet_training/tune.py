@@ -36,7 +36,6 @@ from adet_training.adapter import AnyAdapter, FitData
 from adet_training.backbone import hash_file, name_backbone
 from adet_training.dataset import Category, load_category
 from adet_training.hold_out import hold_out
-from adet_training.layout import inputs_of
 from adet_training.models import load_adapter
 from adet_training.parameters import check, make_parameters, Parameters, plain
 from adet_training.predictor import draft_manifest, Predictor
@@ -254,8 +253,7 @@ class _Trials:
         seed_everything(base.seed, verbose=False)
         module, progress = adapter.build(parameters, backbone), self._progress
         with tempfile.TemporaryDirectory(prefix='adet_tune_') as folder:
-            inputs = FitData(*(inputs_of(geometry, part) for part in to_learn))
-            adapter.fit(module, inputs, Path(folder), parameters, progress)
+            adapter.fit(module, to_learn.cut(geometry), Path(folder), parameters, progress)
         predictor = Predictor(
             adapter,
             module,

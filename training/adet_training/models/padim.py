@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, cast
 
 from anomalib.models import Padim
@@ -26,7 +27,8 @@ from adet_core.bundle import Manifest
 from adet_core.errors import ConfigError
 from adet_core.models.gaussian import GaussianModel, RunningGaussians
 from adet_core.models.gaussian_levels import GaussianLevels, Level
-from adet_training.adapter import Adapter, Graph, StatisticsGraph
+from adet_core.progress import ProgressCallback
+from adet_training.adapter import Adapter, FitData, Graph, StatisticsGraph
 from adet_training.backbone import (
     Backbone,
     extractor_weights,
@@ -42,6 +44,8 @@ from adet_training.parameters import check, fill_backbone, Parameters
 from adet_training.proposal import Cost, PROCESS_MIB, WORK_MIB
 
 _SIGMA = 4.0
+# Of the Gaussians of all tiles; a robot holds a fifth of them, and all while a bundle is loaded.
+_MOST_MIB = 1024
 # Of the backbones that Anomalib has no number for.
 _N_FEATURES = {'tf_efficientnet_lite0': 100}
 
@@ -58,17 +62,25 @@ class PadimParameters(Parameters):
         n_features: How many of all their channels are kept, chosen at random with the seed. 0 is
             the paper's number, 100 for resnet18, 550 for wide_resnet50_2; 100 for
             tf_efficientnet_lite0.
+        tiles_share: Whether all tiles share their Gaussians, for a texture that is alike
+            everywhere; else each tile has its own.
     """
 
     backbone: str = ''
     layers: tuple[str, ...] = ()
     n_features: int = 0
+    tiles_share: bool = False
 
     def __post_init__(self) -> None:
         """Name the backbone and check ranges."""
         super().__post_init__()
         fill_backbone(self)
         check(self.n_features >= 0, 'n_features', self.n_features, '0 or more')
+
+    @property
+    def own_statistics(self) -> bool:
+        """See `Parameters.own_statistics`."""
+        return not self.tiles_share
 
 
 class PadimAdapter(Adapter[PadimParameters]):
@@ -121,17 +133,58 @@ class PadimAdapter(Adapter[PadimParameters]):
         module.model.idx = module.model.idx.sort().values
         return module
 
+    def fit(
+        self,
+        module: _Module,
+        data: FitData,
+        folder: Path,
+        parameters: PadimParameters,
+        progress: ProgressCallback,
+    ) -> None:
+        """Learn the Gaussians; those of each tile from its images alone, unless tiles share them.
+
+        Raises:
+            ConfigError: The Gaussians of all tiles take too much memory.
+        """
+        if parameters.tiles_share or data.inputs == 1:
+            super().fit(module, data, folder, parameters, progress)
+            return
+        _check_memory(module, data.inputs, parameters.size)
+        # All but the backbone, which never learns.
+        learning = [part for part in module.modules() if part.training]
+        for number in range(data.inputs):
+            for part in learning:
+                part.training = True
+            own = FitData(data.fit[number :: data.inputs])
+            # Else Anomalib would keep what the tile before learned.
+            module._is_fitted = torch.tensor([False])  # noqa: SLF001 - it has no other way
+            super().fit(module, own, folder, parameters, progress)
+            module.of_inputs.append(_statistics(module))
+        # What predicts golden images is what the first tile learned.
+        first = module.of_inputs[0]
+        module.model.gaussian.mean = torch.from_numpy(first['mean'])
+        module.model.gaussian.inv_covariance = torch.from_numpy(first['inv_covariance'])
+
     def weights(self, module: Padim) -> Weights:
         """The backbone, and which channels are kept."""
         return {**extractor_weights(module.model.feature_extractor), 'idx': module.model.idx}
 
-    def statistics(self, module: Padim) -> dict[str, npt.NDArray[np.float32]]:
-        """``mean`` ``(C, P)`` and ``inv_covariance`` ``(P, C, C)`` over ``P`` positions."""
-        gaussian = module.model.gaussian
+    def statistics(self, module: _Module) -> dict[str, npt.NDArray[np.float32]]:
+        """``mean`` ``(C, P)`` and ``inv_covariance`` ``(P, C, C)`` over ``P`` positions.
+
+        Where each of ``T`` tiles has its own, they have a first axis of that length.
+        """
+        own = self.input_statistics(module)
+        if len(own) == 1:
+            return own[0]
         return {
-            'mean': gaussian.mean.cpu().numpy(),
-            'inv_covariance': gaussian.inv_covariance.cpu().numpy(),
+            'mean': np.stack([one['mean'] for one in own]),
+            'inv_covariance': np.stack([one['inv_covariance'] for one in own]),
         }
+
+    def input_statistics(self, module: _Module) -> list[dict[str, npt.NDArray[np.float32]]]:
+        """See `Adapter.input_statistics`."""
+        return module.of_inputs or [_statistics(module)]
 
     def graph(self, manifest: Manifest, weights: Weights) -> Graph:
         """The whole of PaDiM, with its Gaussians as inputs.
@@ -161,7 +214,16 @@ class PadimAdapter(Adapter[PadimParameters]):
 
 
 class _Module(Padim):  # type: ignore[misc]  # anomalib has no types
-    """Anomalib's module, with running sums instead of a store of all features."""
+    """Anomalib's module, with running sums instead of a store of all features.
+
+    Attributes:
+        of_inputs: The Gaussians of each tile, where they have their own.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Learn nothing yet; the options are Anomalib's."""
+        super().__init__(**options)
+        self.of_inputs: list[dict[str, npt.NDArray[np.float32]]] = []
 
     def training_step(self, batch: Any, *_: Any, **__: Any) -> torch.Tensor:
         """Add a batch to the sums."""
@@ -179,6 +241,30 @@ class _Module(Padim):  # type: ignore[misc]  # anomalib has no types
         found.mean = torch.from_numpy(self.gaussians.mean()).to(self.device)
         inverse = self.gaussians.inverse_covariance()
         found.inv_covariance = torch.from_numpy(inverse).to(self.device)
+
+
+def _statistics(module: _Module) -> dict[str, npt.NDArray[np.float32]]:
+    gaussian = module.model.gaussian
+    return {
+        'mean': gaussian.mean.cpu().numpy(),
+        'inv_covariance': gaussian.inv_covariance.cpu().numpy(),
+    }
+
+
+def _check_memory(module: _Module, tiles: int, size: tuple[int, int]) -> None:
+    """Refuse Gaussians that would fill the memory, before anything is computed."""
+    with torch.no_grad():
+        features = module.model.feature_extractor(torch.zeros(1, 3, *size))
+    rows, columns = next(iter(features.values())).shape[2:]
+    channels = len(module.model.idx)
+    mib = tiles * rows * columns * channels * (channels + 1) * 4 / 2**20
+    if mib > _MOST_MIB:
+        msg = (
+            f'the Gaussians of {tiles} tiles take {mib:.0f} MiB, more than {_MOST_MIB}; take '
+            '--set tiles_share=true where the texture is alike everywhere, a smaller n_features, '
+            'larger tiles or coarser layers (--set layers=blocks.2,blocks.4)'
+        )
+        raise ConfigError(msg)
 
 
 def _check_idx(idx: torch.Tensor, channels: int) -> None:

@@ -8,7 +8,7 @@ Detection, CVPR 2022, https://arxiv.org/abs/2106.08265
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from torchvision.transforms.v2 import Normalize
 
 from adet_core.bundle import Manifest
 from adet_core.errors import ConfigError
-from adet_core.models.coreset import select_coreset
+from adet_core.models.coreset import PatchStore
 from adet_core.models.memory_bank import BankSearch, MemoryBankModel
 from adet_core.progress import ProgressCallback
 from adet_training.adapter import Adapter, FitData, Graph, StatisticsGraph
@@ -216,10 +216,22 @@ class _Module(Patchcore):  # type: ignore[misc]  # anomalib has no types
     Attributes:
         settings: Ratio and cap of the coreset.
         progress: Told the progress of the selection.
+        patches: What the images show.
     """
 
     settings: PatchcoreParameters
     progress: ProgressCallback
+    patches: PatchStore
+
+    def training_step(self, batch: Any, *_: Any, **__: Any) -> torch.Tensor:
+        """Add the patches of a batch."""
+        features = self.model(batch.image)
+        self.model.embedding_store.clear()
+        if self.global_step == 0:
+            self.patches = PatchStore(self.settings.max_bank, progress=self.progress)
+        self.patches.add(features.cpu().numpy())
+        # Lightning wants a loss, Anomalib's PatchCore has none.
+        return torch.tensor(0.0, requires_grad=True, device=self.device)
 
     def fit(self) -> None:
         """Choose the memory bank from the features of all images.
@@ -227,19 +239,13 @@ class _Module(Patchcore):  # type: ignore[misc]  # anomalib has no types
         Raises:
             ConfigError: They are fewer than the neighbours.
         """
-        store: list[torch.Tensor] = self.model.embedding_store
-        rows = np.empty((sum(map(len, store)), store[0].shape[1]), np.float32)
-        first = 0
-        # Each part is freed after its copy: two copies of all would be the peak of memory.
-        for features in _drain(store):
-            rows[first : first + len(features)] = features.cpu().numpy()
-            first += len(features)
+        count = self.patches.count
         least, most = self.settings.num_neighbors, self.settings.max_bank
-        check(least <= len(rows), 'num_neighbors', least, f'at most all {len(rows)} patches')
-        size = min(max(int(len(rows) * self.settings.coreset_ratio), least), most)
+        check(least <= count, 'num_neighbors', least, f'at most all {count} patches')
+        size = min(max(int(count * self.settings.coreset_ratio), least), most)
         seed = int(torch.randint(2**31, (1,)))
-        chosen = select_coreset(rows, size, seed=seed, progress=self.progress)
-        self.model.memory_bank = torch.from_numpy(rows[chosen]).to(self.device)
+        bank = self.patches.select(size, seed=seed, is_given=False, progress=self.progress)
+        self.model.memory_bank = torch.from_numpy(bank).to(self.device)
 
 
 class PatchcoreFeatures(nn.Module):
@@ -424,12 +430,6 @@ def _distances(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 def _length(vectors: torch.Tensor) -> torch.Tensor:
     return (vectors * vectors).sum(dim=2).sqrt()
-
-
-def _drain(store: list[torch.Tensor]) -> Iterator[torch.Tensor]:
-    store.reverse()
-    while store:
-        yield store.pop()
 
 
 ADAPTER = PatchcoreAdapter()

@@ -127,12 +127,36 @@ class Bundle:
         """What retraining replaces, by the name of the graph input it is bound to.
 
         Returns:
-            float32 arrays; none for a model whose weights are all it has learned.
+            float32 arrays; none for a model whose weights are all it has learned. Where each input
+            of an image has its own, those of the first.
 
         Raises:
             BundleError: The file is missing, damaged, or not float32.
         """
-        file = next((name for name in STATISTICS_FILES if name in self.manifest.files), None)
+        return self.input_statistics()[0]
+
+    def input_statistics(self) -> list[Arrays]:
+        """The statistics of each input of an image; one entry where they share them.
+
+        Raises:
+            BundleError: The file is missing, damaged, not float32, or of another number of inputs.
+        """
+        arrays, geometry = self._statistics(), self.geometry()
+        if not arrays or not geometry.has_own_statistics:
+            return [arrays]
+        count = geometry.inputs
+        for name, array in arrays.items():
+            if array.ndim == 0 or len(array) != count:
+                msg = f'array {name!r} is {array.shape}, the images have {count} tiles'
+                raise self._error(self._statistics_file or '', msg)
+        return [{name: array[at] for name, array in arrays.items()} for at in range(count)]
+
+    @property
+    def _statistics_file(self) -> str | None:
+        return next((name for name in STATISTICS_FILES if name in self.manifest.files), None)
+
+    def _statistics(self) -> Arrays:
+        file = self._statistics_file
         if file is None:
             return {}
         arrays = self._arrays(file)

@@ -6,7 +6,7 @@ Training, calibration, export checks, nodes, evaluation and retraining all use `
 """
 
 from adet_core.geometry.area import Area, Mask, parse_box, read_area, scale_mask
-from adet_core.geometry.geometry import BATCH, Geometry, Run
+from adet_core.geometry.geometry import BATCH, Geometry, Run, Runs
 from adet_core.geometry.placement import Box, Placement
 from adet_core.geometry.spec import AlignSpec, FITS, ImageSpec, TileSpec
 
@@ -21,6 +21,7 @@ __all__ = [
     'Mask',
     'Placement',
     'Run',
+    'Runs',
     'TileSpec',
     'parse_box',
     'read_area',

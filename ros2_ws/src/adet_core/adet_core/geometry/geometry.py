@@ -11,7 +11,7 @@ canvases can be kept instead of images.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -37,6 +37,9 @@ _ALIKE = 0.01
 
 Run = Callable[[npt.NDArray[np.uint8]], Prediction]
 """What predicts uint8 ``(N, H, W, 3)``, RGB, of the graph's size."""
+
+Runs = Run | Sequence[Run]
+"""What predicts any input of an image; or one for each input, in the order of `Geometry.cut`."""
 
 
 class Geometry:
@@ -109,6 +112,11 @@ class Geometry:
     def inputs(self) -> int:
         """How many inputs of the graph an image becomes."""
         return len(self.tiles) + self._whole
+
+    @property
+    def has_own_statistics(self) -> bool:
+        """Whether each input of an image has statistics of its own."""
+        return self.inputs > 1 and self.spec.tiles is not None and self.spec.tiles.own_statistics
 
     def placement(self, size: tuple[int, int]) -> Placement:
         """Where an image lies on the canvas, or what `place` has aligned.
@@ -239,7 +247,13 @@ class Geometry:
         return found
 
     def input_at(self, canvas: ImageArray, place: tuple[int, int]) -> ImageArray:
-        """The tile whose middle is nearest to a place (row, column), uint8 ``(h, w, 3)``."""
+        """The tile whose middle is nearest to a place (row, column), uint8 ``(h, w, 3)``.
+
+        Where each tile has statistics of its own it is the first: what is said of one tile alone,
+        such as of golden images, is said with the statistics of that one.
+        """
+        if self.has_own_statistics:
+            return canvas[self.tiles[0].slices]
         y, x = place
         rows, columns = self.spec.size
         tile = min(
@@ -267,7 +281,7 @@ class Geometry:
             joined = np.where(self.inspected, joined, np.float32(-np.inf))
         return Prediction(np.array([joined.max()], np.float32), joined[None])
 
-    def predict(self, run: Run, canvas: ImageArray) -> Prediction:
+    def predict(self, run: Runs, canvas: ImageArray) -> Prediction:
         """Score and map of one image, its inputs in batches of `BATCH`.
 
         Args:
@@ -275,6 +289,9 @@ class Geometry:
             canvas: uint8 ``(H, W, 3)``, as `place` made it.
         """
         inputs = self.cut(canvas)
+        if not callable(run):
+            pairs = zip(run, inputs, strict=True)
+            return self.join(Prediction.concatenate(own(one[None]) for own, one in pairs))
         if len(inputs) <= BATCH:
             return self.join(run(inputs))
         parts = (run(inputs[first : first + BATCH]) for first in range(0, len(inputs), BATCH))

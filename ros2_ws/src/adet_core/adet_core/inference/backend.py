@@ -15,8 +15,9 @@ from typing import Any, cast, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from adet_core.bundle import Bundle, ExportedGraph
+from adet_core.bundle import Arrays, Bundle, ExportedGraph
 from adet_core.errors import BackendError, ConfigError
+from adet_core.geometry import Run, Runs
 from adet_core.inference.trial import try_golden_images
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
@@ -176,6 +177,38 @@ def make_ready(backend: Backend, bundle: Bundle) -> None:
     """
     backend.bind(bundle.statistics())
     try_golden_images(backend.run, bundle)
+
+
+def bind_inputs(backend: Backend, statistics: Sequence[Arrays]) -> Runs:
+    """Bind the statistics of a bundle, those of each input of an image to a fork of the backend.
+
+    Args:
+        backend: The first ones are bound to it.
+        statistics: As `adet_core.bundle.Bundle.input_statistics` gives them.
+
+    Returns:
+        What predicts the inputs of an image.
+
+    Raises:
+        BackendError: They do not fit the graph, or memory is short.
+    """
+    first, *others = statistics
+    backend.bind(first)
+    return [backend.run, *fork_inputs(backend, others)] if others else backend.run
+
+
+def fork_inputs(backend: Backend, statistics: Sequence[Arrays]) -> list[Run]:
+    """Bind the statistics of further inputs of an image, each to a fork of the backend.
+
+    Raises:
+        BackendError: They do not fit the graph, or memory is short.
+    """
+    runs: list[Run] = []
+    for own in statistics:
+        fork = backend.fork()
+        fork.bind(own)
+        runs.append(fork.run)
+    return runs
 
 
 def _load_factory(name: str) -> BackendFactory:

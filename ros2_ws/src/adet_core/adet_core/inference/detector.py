@@ -22,6 +22,7 @@ from adet_core.image import Image, ImageArray, to_bgr
 from adet_core.inference.backend import (
     Backend,
     BackendRequest,
+    fork_inputs,
     make_ready,
     open_backend,
     OpenedBackend,
@@ -87,7 +88,8 @@ class Detector:
 
         Args:
             bundle: A bundle as it is in service.
-            backend: Runs its graph, with its statistics bound.
+            backend: Runs its graph, with its statistics bound; those of further inputs of an image
+                are bound to forks of it.
             float_range: For 32FC1 images, see `adet_core.image.preprocess`.
         """
         self.bundle = bundle
@@ -97,6 +99,8 @@ class Detector:
         self.threshold = bundle.manifest.image_threshold.value
         self._float_range = float_range
         self.geometry = bundle.geometry()
+        others = bundle.input_statistics()[1:] if self.geometry.has_own_statistics else []
+        self._others = fork_inputs(backend, others)
 
     @classmethod
     def load(
@@ -169,6 +173,12 @@ class Detector:
 
     def _start(self, inputs: npt.NDArray[np.uint8]) -> Callable[[], Prediction]:
         """Begin to predict the inputs of one image, in batches that bound the memory."""
+        if self._others:
+            of_first = self.backend.start(inputs[:1])
+            pairs = zip(self._others, inputs[1:], strict=True)
+            return lambda: Prediction.concatenate(
+                [of_first(), *(run(one[None]) for run, one in pairs)]
+            )
         first = self.backend.start(inputs[:BATCH])
         if len(inputs) <= BATCH:
             return first
@@ -213,7 +223,8 @@ class Detector:
             BackendError: Inference failed.
         """
         if not self.geometry.is_plain:
-            run = self.backend.run
+            first = self.backend.run
+            run = [first, *self._others] if self._others else first
             return Prediction.concatenate(self.geometry.predict(run, one) for one in images)
         batch: npt.NDArray[np.uint8] = images[0][None] if len(images) == 1 else np.stack(images)
         return self.backend.run(batch)

@@ -3,7 +3,9 @@
 """The k-centre greedy coreset: which features a memory bank keeps.
 
 Sener, Savarese: Active Learning for Convolutional Neural Networks, a Core-Set Approach, ICLR 2018,
-https://arxiv.org/abs/1708.00489; Roth et al., https://arxiv.org/abs/2106.08265.
+https://arxiv.org/abs/1708.00489; Roth et al., https://arxiv.org/abs/2106.08265. A coreset
+of coresets covers nearly as well: Malkomes et al., Fast Distributed k-Center Clustering with
+Outliers on Massive Data, NIPS 2015.
 """
 
 from __future__ import annotations
@@ -19,6 +21,74 @@ Features = npt.NDArray[np.float32]
 _CANDIDATES = 512
 # Features of one matrix product, so that its result stays in the processor's cache.
 _ROWS = 1024
+
+
+STORE_BYTES = 512 << 20
+"""Features that `PatchStore` holds; choosing among them takes as much again."""
+
+
+class PatchStore:
+    """Features of patches that come bit by bit, in bounded memory.
+
+    They are all kept while they fit. When they do not, a coreset takes their place, which keeps
+    the given ones: each feature that is left out is near one that stays.
+
+    Attributes:
+        count: How many features came, the given ones among them.
+    """
+
+    def __init__(
+        self, keep: int, *, given: Features | None = None, progress: ProgressCallback = silent
+    ) -> None:
+        """Begin.
+
+        Args:
+            keep: Size of a coreset that takes the place of all features; no less than what will be
+                selected.
+            given: float32 ``(K, D)``, features that come first, e.g. an older coreset.
+            progress: Told the progress of coresets that are chosen before the last one.
+        """
+        self._keep, self._progress = keep, progress
+        self._parts = [] if given is None else [given]
+        self._rows = self._given = self.count = 0 if given is None else len(given)
+
+    def add(self, features: Features) -> None:
+        """Take features, float32 ``(N, D)``."""
+        self._parts.append(features)
+        self._rows += len(features)
+        self.count += len(features)
+        if self._rows > 2 * self._keep and self._rows * features.shape[1] * 4 > STORE_BYTES:
+            self._given = self._given if self._given <= self._keep else 0
+            kept = self._select(self._keep, seed=0, given=self._given, progress=self._progress)
+            self._parts, self._rows = [kept], len(kept)
+
+    def select(
+        self, size: int, *, seed: int, is_given: bool, progress: ProgressCallback
+    ) -> Features:
+        """The coreset, float32 ``(size, D)``; the store is empty afterwards.
+
+        Args:
+            size: How many features to choose, no more than ``keep`` and than came.
+            seed: Seed of the first choice.
+            is_given: Whether those given stay for sure, in their order, before all others.
+            progress: Told the progress; an exception that it raises ends the selection.
+        """
+        given = self._given if is_given else 0
+        return self._select(size, seed=seed, given=given, progress=progress)
+
+    def _select(self, size: int, *, seed: int, given: int, progress: ProgressCallback) -> Features:
+        rows = np.empty((self._rows, self._parts[0].shape[1]), np.float32)
+        first = 0
+        # Each part is freed after its copy: two copies of all would be the peak of memory.
+        self._parts.reverse()
+        while self._parts:
+            part = self._parts.pop()
+            rows[first : first + len(part)] = part
+            first += len(part)
+        chosen: Features = rows[
+            select_coreset(rows, size, seed=seed, given=given, progress=progress)
+        ]
+        return chosen
 
 
 def select_coreset(

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from adet_core.errors import ConfigError
-from adet_core.models.coreset import select_coreset
+from adet_core.models.coreset import PatchStore
 from adet_core.models.distance_map import smooth_map
 from adet_core.models.statistics_model import (
     Floats,
@@ -65,7 +65,8 @@ class BankLearner:
     def __init__(self, settings: Mapping[str, Any], old: Statistics, images: int) -> None:
         """Begin; see `StatisticsModel.learner`."""
         self._settings = settings
-        self._patches: list[Floats] = [old[_BANK]] if old else []
+        keep = max(settings['max_bank'], settings['num_neighbors'])
+        self._patches = PatchStore(keep, given=old[_BANK] if old else None)
         self._old = len(old[_BANK]) if old else 0
         self._images = images if old else 0
 
@@ -79,7 +80,7 @@ class BankLearner:
 
         A marked image needs no weight: the coreset takes what is far from the bank anyway.
         """
-        self._patches += list(features)
+        self._patches.add(features.reshape(-1, features.shape[-1]))
         self._images += len(features)
 
     def statistics(self, progress: ProgressCallback) -> dict[str, Floats]:
@@ -89,29 +90,27 @@ class BankLearner:
             ConfigError: There are fewer patches than neighbours.
         """
         least, seed = self._settings['num_neighbors'], self._settings['seed']
-        patches = np.concatenate(self._patches)
-        self._patches.clear()
-        if len(patches) < least:
-            msg = f'{len(patches)} patches are fewer than num_neighbors {least}'
+        count = self._patches.count
+        if count < least:
+            msg = f'{count} patches are fewer than num_neighbors {least}'
             raise ConfigError(f'{msg}; give more images')
-        size, given = self._size(len(patches))
-        chosen = select_coreset(
-            patches,
+        size, is_given = self._size(count)
+        bank = self._patches.select(
             size,
             seed=seed,
-            given=given,
+            is_given=is_given,
             progress=lambda _, done, total: progress('fit', done, total),
         )
-        return {_BANK: patches[chosen]}
+        return {_BANK: bank}
 
-    def _size(self, patches: int) -> tuple[int, int]:
-        """Size of the new bank, and how many of the old bank's patches it keeps for sure."""
+    def _size(self, patches: int) -> tuple[int, bool]:
+        """Size of the new bank, and whether it keeps all the old bank's patches for sure."""
         least, most = self._settings['num_neighbors'], self._settings['max_bank']
         share = int((patches - self._old) * self._settings['coreset_ratio'])
         wanted = self._old + max(share, 1)
         size = min(max(wanted, least), max(most, least), patches)
         # Where there is no room for all old patches, the coreset chooses among all patches.
-        return size, self._old if size >= wanted else 0
+        return size, size >= wanted
 
 
 class BankSearch(NamedTransform):

@@ -136,9 +136,9 @@ def learn_category(
         progress=progress,
     )
     test, unreadable = collect_test(test_dir, bundle, progress)
-    new = relearn_statistics(bundle, collected, settings, {}, threads=threads, progress=progress)
+    new = relearn_statistics(bundle, collected, settings, [], threads=threads, progress=progress)
     questions = _questions(bundle, collected, test, settings['seed'])
-    scores = predict_all(new.backend, questions, stage='calibrate', progress=progress)
+    scores = predict_all(new.runs, questions, stage='calibrate', progress=progress)
     if not all_finite(scores):
         msg = f'{base}: its graph gives scores that are no numbers; export it again'
         raise BackendError(msg)

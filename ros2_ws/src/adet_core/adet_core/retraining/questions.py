@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from adet_core.bundle import Bundle, Figures
-from adet_core.geometry import Geometry
+from adet_core.geometry import Geometry, Runs
 from adet_core.image import ImageArray
-from adet_core.inference.backend import Backend
 from adet_core.io.labelled import LabelledImage
 from adet_core.made_up import draw_defects, MadeUpDefects, STRENGTHS
 from adet_core.metrics import auroc, Labels
@@ -117,7 +116,7 @@ def _drawn(geometry: Geometry, normals: int) -> MadeUpDefects:
 
 
 def predict_all(
-    backend: Backend, questions: Questions, *, stage: str, progress: ProgressCallback
+    runs: Runs, questions: Questions, *, stage: str, progress: ProgressCallback
 ) -> Scores:
     """Let a set inspect all images, one at a time."""
     defects = questions.defects
@@ -127,7 +126,7 @@ def predict_all(
     for number in range(count):
         pasted = number - len(plain)
         image = plain[number] if pasted < 0 else defects.pasted(questions.good, pasted)
-        prediction = questions.geometry.predict(backend.run, image)
+        prediction = questions.geometry.predict(runs, image)
         scores[number], peaks[number] = prediction.scores[0], prediction.maps[0].max()
         progress(stage, number + 1, count)
     good = len(questions.good)

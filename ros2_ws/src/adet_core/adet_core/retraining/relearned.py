@@ -11,6 +11,7 @@ from typing import cast
 
 from adet_core.bundle import Content
 from adet_core.errors import ConfigError
+from adet_core.geometry import Runs
 from adet_core.image import ImageArray
 from adet_core.inference.backend import Backend
 from adet_core.prediction import Prediction
@@ -24,13 +25,16 @@ class Relearned:
 
     Attributes:
         contents: The files that replace files of the bundle, and what writes each of them.
-        backend: Runs its graph with what was learned.
-        predict: The new model's own prediction of one preprocessed image, without the graph.
+        backend: Runs its graph with what was learned; that of the first input of an image, where
+            each has its own.
+        runs: Predict the inputs of an image with what was learned.
+        predict: The new model's own prediction of one input of the graph, without the graph.
         images: How many images are behind the model.
     """
 
     contents: Mapping[str, Content]
     backend: Backend
+    runs: Runs
     predict: Callable[[ImageArray], Prediction]
     images: int
 

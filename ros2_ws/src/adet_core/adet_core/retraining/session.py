@@ -27,8 +27,8 @@ from adet_core.bundle import (
 )
 from adet_core.errors import BackendError
 from adet_core.folder import readable_name
-from adet_core.geometry import Geometry
-from adet_core.inference.backend import Backend
+from adet_core.geometry import Geometry, Runs
+from adet_core.inference.backend import Backend, bind_inputs
 from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.inference.parity import measure_parity
 from adet_core.io.labelled import LabelledImage
@@ -161,13 +161,11 @@ class RetrainSession:
 
     def run(self) -> Outcome:
         """Learn, compare, and put the new set into service or aside."""
-        statistics = self._bundle.statistics()
+        statistics = self._bundle.input_statistics()
         before, known = self._inspect_before(statistics)
-        new = self._learn(statistics if self._incremental else {})
+        new = self._learn(statistics if self._incremental else [])
         del statistics
-        after = predict_all(
-            new.backend, self._questions, stage='calibrate', progress=self._progress
-        )
+        after = predict_all(new.runs, self._questions, stage='calibrate', progress=self._progress)
         if not all_finite(after):
             msg = 'what was learned gives scores that are no numbers; nothing was written'
             raise BackendError(msg)
@@ -183,20 +181,20 @@ class RetrainSession:
         report = self._report(before, after, thresholds, new, fault, notes)
         return self._finish(report, new)
 
-    def _inspect_before(self, statistics: Arrays) -> tuple[Scores, NormalScores]:
+    def _inspect_before(self, statistics: Sequence[Arrays]) -> tuple[Scores, NormalScores]:
         """What the set in service says of all images, and of those the threshold moves by."""
         present = OnnxRuntimeBackend(read_engine(self._bundle), threads=self._threads)
-        present.bind(statistics)
+        runs = bind_inputs(present, statistics)
         scores = predict_all(
-            present, self._questions, stage='inspect as before', progress=self._progress
+            runs, self._questions, stage='inspect as before', progress=self._progress
         )
         if self._incremental:
             old = self._questions.are_old
             return scores, NormalScores(scores.good[old], scores.peaks[old])
         # Those of the new folder may be of another light; the threshold was chosen on these.
-        return scores, _inspect_normals(present, self._questions.geometry, self._bundle.normals())
+        return scores, _inspect_normals(runs, self._questions.geometry, self._bundle.normals())
 
-    def _learn(self, statistics: Arrays) -> Relearned:
+    def _learn(self, statistics: Sequence[Arrays]) -> Relearned:
         bundle, collected, settings = self._bundle, self._collected, self._settings
         if not self._by_statistics:
             tune = fine_tuner(bundle.manifest.model)
@@ -320,9 +318,9 @@ class RetrainSession:
 
 
 def _inspect_normals(
-    backend: Backend, geometry: Geometry, images: npt.NDArray[np.uint8]
+    runs: Runs, geometry: Geometry, images: npt.NDArray[np.uint8]
 ) -> NormalScores:
-    predictions = [geometry.predict(backend.run, image) for image in images]
+    predictions = [geometry.predict(runs, image) for image in images]
     return NormalScores(
         np.array([one.scores[0] for one in predictions], np.float32),
         np.array([one.maps.max() for one in predictions], np.float32),

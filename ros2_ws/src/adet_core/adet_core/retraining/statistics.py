@@ -8,7 +8,7 @@ of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 from adet_core.bundle import Arrays, Bundle, read_engine, read_features, write_arrays
 from adet_core.errors import ConfigError
 from adet_core.image import ImageArray
+from adet_core.inference.backend import bind_inputs
 from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.models.names import statistics_model
 from adet_core.prediction import Prediction
@@ -38,7 +39,7 @@ def relearn_statistics(
     bundle: Bundle,
     collected: CollectedImages,
     settings: Mapping[str, Any],
-    old: Arrays,
+    old: Sequence[Arrays],
     *,
     threads: int,
     progress: ProgressCallback,
@@ -49,7 +50,8 @@ def relearn_statistics(
         bundle: As it is in service.
         collected: The images to learn.
         settings: See `adet_core.retraining.settings`.
-        old: Statistics to go on from; empty to begin anew.
+        old: Statistics to go on from, see `adet_core.bundle.Bundle.input_statistics`; empty to
+            begin anew.
         threads: Threads of the inference; 0: one per core.
         progress: Told the progress.
 
@@ -63,26 +65,37 @@ def relearn_statistics(
     backend = OnnxRuntimeBackend(read_engine(bundle), threads=threads)
     before = bundle.report.total if bundle.report else bundle.manifest.dataset.train
     geometry = bundle.geometry()
-    # To a learner every input of the graph is an image.
-    learner = model.learner(settings, old, before * geometry.inputs)
+    groups = geometry.inputs if geometry.has_own_statistics else 1
+    # To a learner that all inputs share, every input is an image.
+    shared = geometry.inputs // groups
+    learners = [
+        model.learner(settings, own, before * shared) for own in old or [Arrays()] * groups
+    ]
     del old
-    inputs = ((view, one) for one in collected.learn for view in geometry.views(one.pixels))
-    count = len(collected.learn) * geometry.inputs
-    for first in range(0, count, _BATCH):
-        batch = list(islice(inputs, _BATCH))
-        features = extractor.features(np.stack([view for view, _ in batch]))
-        learner.add(features, [one.is_marked for _, one in batch])
-        progress('extract', first + len(batch), count)
-    made = learner.statistics(progress)
-    backend.bind(made)
+    done, total = 0, len(collected.learn) * geometry.inputs
+    for group, learner in enumerate(learners):
+        own = slice(group * shared, (group + 1) * shared)
+        inputs = (
+            (view, one) for one in collected.learn for view in geometry.views(one.pixels)[own]
+        )
+        while batch := list(islice(inputs, _BATCH)):
+            features = extractor.features(np.stack([view for view, _ in batch]))
+            learner.add(features, [one.is_marked for _, one in batch])
+            done += len(batch)
+            progress('extract', done, total)
+    parts = [learner.statistics(progress) for learner in learners]
+    runs = bind_inputs(backend, parts)
+    made = parts[0]
+    every = {name: np.stack([part[name] for part in parts]) for name in made}
     size = (bundle.manifest.image.height, bundle.manifest.image.width)
 
     def predict(image: ImageArray) -> Prediction:
         return model.predict(extractor.features(image[None]), made, settings, size)
 
     return Relearned(
-        contents={model.file: partial(write_arrays, arrays=made)},
+        contents={model.file: partial(write_arrays, arrays=every if groups > 1 else made)},
         backend=backend,
+        runs=runs,
         predict=predict,
-        images=learner.images // geometry.inputs,
+        images=learners[0].images // shared,
     )
