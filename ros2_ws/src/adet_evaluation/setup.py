@@ -37,6 +37,7 @@ setup(
         'adet.commands': [
             'evaluate = adet_evaluation.cli.evaluate',
             'record = adet_evaluation.cli.record',
+            'runs = adet_evaluation.cli.runs',
         ],
         'adet.sources': ['bag = adet_evaluation.bags:BagSource'],
     },

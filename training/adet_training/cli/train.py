@@ -25,6 +25,11 @@ EXAMPLE = 'adet train --model padim --category VisA_pipe_fryum --data-root data'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_training(parser)
+    parser.add_argument(
+        '--track',
+        metavar='URI',
+        help='log parameters, figures and the bundle to MLflow, e.g. sqlite:///runs.db',
+    )
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -36,14 +41,18 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         with loading_libraries(progress):
             from adet_training.choose import choose
             from adet_training.export import export
+            from adet_training.track import check_tracking, track
             from adet_training.train import train
+        if arguments.track:
+            check_tracking()
         config = training_config(arguments, settings)
         proposal, config = choose(config, progress=progress)
         for line in proposal.lines() if proposal else ():
             print(line, file=sys.stderr)
         finished = train(config, progress=progress)
         export(finished.bundle, traced=finished.traced, progress=progress)
-    return summary(finished, arguments)
+        tracked = track(finished, arguments.track) if arguments.track else None
+    return {**summary(finished, arguments), 'mlflow_run': tracked}
 
 
 def summary(finished: Run, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -77,6 +86,7 @@ def summary(finished: Run, arguments: argparse.Namespace) -> dict[str, Any]:
         'unmatched_masks': finished.unmatched_masks,
         'unfit_masks': finished.unfit_masks,
         'warnings': list(finished.warnings),
+        'mlflow_run': None,
         'next': next_command('deploy', finished.folder, carry=arguments),
     }
 
@@ -103,5 +113,7 @@ def show(result: dict[str, Any]) -> None:
     if result['backbone']:
         print(f'{"backbone":12} {result["backbone"]}')
     print(f'{"fit":12} {result["fit_seconds"]:.1f} s')
+    if result['mlflow_run']:
+        print(f'{"MLflow run":12} {result["mlflow_run"]}')
     print(f'bundle {result["bundle_id"]}: {result["bundle_dir"]}')
     print(f'next: {result["next"]}')

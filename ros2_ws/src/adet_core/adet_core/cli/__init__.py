@@ -47,6 +47,7 @@ _OWN = ('deploy', 'doctor', 'learn', 'list', 'retrain', 'threshold')
 _ELSEWHERE = {
     'evaluate': _EVALUATION,
     'record': _EVALUATION,
+    'runs': _EVALUATION,
     'synth': _SYNTH,
     'batch': _TRAINING,
     'train': _TRAINING,
