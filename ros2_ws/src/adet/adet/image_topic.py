@@ -197,7 +197,8 @@ class ImageTopic(ImageStream):
         except RCLError as error:
             # Another node of this process may still read the other type, until it looks.
             self._node.get_logger().warning(
-                f'{stream.topic} is not read yet: {error}', throttle_duration_sec=_TELL_S
+                f'{stream.topic} cannot be read as {stream.type} yet, trying again: {error}',
+                throttle_duration_sec=_TELL_S,
             )
             return
         # The new one first, so that it may be found before the old one is gone.
