@@ -49,6 +49,7 @@ setup(
             'inspect = adet.cli.inspect',
             'mark = adet.cli.mark',
             'retrain-goal = adet.cli.retrain_goal',
+            'serve = adet.cli.serve',
         ],
     },
 )

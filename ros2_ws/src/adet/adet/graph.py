@@ -17,7 +17,7 @@ from adet.options import DetectorChoices, OutputChoices, RetrainServerOptions, S
 from adet.parameters import default_of, options_of, to_text
 from adet_core.bundle import open_bundle
 from adet_core.errors import ConfigError
-from adet_core.io.open_source import is_bag, is_live
+from adet_core.io.open_source import is_bag, is_live, open_source
 from adet_core.models.names import deployed_folder, model_folder
 from adet_core.paths import user_path
 from adet_core.records import RecordWriter, results_path, set_aside
@@ -157,6 +157,17 @@ def retrain_graph(options: RetrainOptions) -> NodeSpec:
     """
     check_namespace(options.namespace)
     return NodeSpec('retrain_server', 'retrain_server', chosen_of(RetrainServerOptions, options))
+
+
+def check_source(options: InspectOptions) -> None:
+    """Find out before any file is made whether the source is there; cameras are not asked.
+
+    Raises:
+        ConfigError: It is no path, or needs a package that is not installed.
+        DatasetError: It does not exist, is empty, or is no source.
+    """
+    if ends(options.source):
+        open_source(options.source, topic=options.bag_topic)
 
 
 def check_bundles(options: InspectOptions) -> None:

@@ -15,6 +15,7 @@ from rclpy.utilities import remove_ros_args
 from adet import environment
 from adet.graph import (
     check_bundles,
+    check_source,
     ends,
     inspection_graph,
     model_names,
@@ -50,6 +51,7 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
     """
     params_file = check_params_file(options.params_file)
     specs = inspection_graph(options)
+    check_source(options)
     check_bundles(options)
     earlier = prepare_output(options)
     folder = user_path(options.output_dir, 'output_dir')

@@ -60,6 +60,10 @@ class InspectOptions(SourceChoices, DetectorChoices, RunChoices):
         default='auto',
         choices=('auto', 'true', 'false'),
     )
+    console: bool = option(
+        'show the inspection in a browser of this machine, at http://127.0.0.1:8765',
+        default=False,
+    )
     params_file: str = option(
         'YAML file with parameters of any of the nodes, as config/inspect.yaml; what it says goes '
         'before the arguments',

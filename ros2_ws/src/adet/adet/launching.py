@@ -17,8 +17,10 @@ from launch.events.process import ProcessExited, ShutdownProcess
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from adet.companions import CONSOLE_PACKAGE, console_parameters
 from adet.environment import END_WITH_PARENT
 from adet.graph import NodeSpec, PACKAGE
+from adet.launch_options import InspectOptions
 from adet.names import check_known
 from adet.parameters import default_text, from_texts, options_of
 from adet_core.errors import AdetError
@@ -84,14 +86,7 @@ def start_node(
         executable=spec.executable,
         name=spec.name,
         namespace=namespace,
-        # Texts stay texts: launch would read a folder called 1e5 as a number.
-        parameters=[
-            {
-                key: ParameterValue(value, value_type=str) if isinstance(value, str) else value
-                for key, value in spec.parameters.items()
-            },
-            *([params_file] if params_file else []),
-        ],
+        parameters=[_texts_kept(spec.parameters), *([params_file] if params_file else [])],
         remappings=list(spec.remappings),
         output='screen',
         additional_env={END_WITH_PARENT: str(os.getpid())},
@@ -99,6 +94,26 @@ def start_node(
         respawn_delay=_RESPAWN_DELAY_S,
         # launch does these at every end, also before a process is started again.
         on_exit=None if respawn else on_exit,
+    )
+
+
+def _texts_kept(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Texts stay texts: launch would read a folder called 1e5 as a number."""
+    return {
+        key: ParameterValue(value, value_type=str) if isinstance(value, str) else value
+        for key, value in parameters.items()
+    }
+
+
+def start_console(options: InspectOptions) -> Node:
+    """The console of an inspection; its end is the end of nothing else."""
+    return Node(
+        package=CONSOLE_PACKAGE,
+        executable='console',
+        namespace=options.namespace,
+        parameters=[_texts_kept(console_parameters(options))],
+        output='screen',
+        additional_env={END_WITH_PARENT: str(os.getpid())},
     )
 
 

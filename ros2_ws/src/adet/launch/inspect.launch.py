@@ -15,6 +15,7 @@ from launch_ros.actions import Node
 
 from adet.graph import (
     check_bundles,
+    check_source,
     composition,
     inspection_graph,
     managed,
@@ -28,6 +29,7 @@ from adet.launching import (
     end_nodes,
     is_launched_itself,
     start_composed,
+    start_console,
     start_node,
 )
 from adet.params_file import check_params_file
@@ -45,11 +47,12 @@ def _start(context: LaunchContext) -> list[Node]:
     options = chosen(InspectLaunchOptions, context, __file__)
     params_file = check_params_file(options.params_file)
     specs = managed(inspection_graph(options), autostart=options.autostart)
+    check_source(options)
     check_bundles(options)
     own = options.on_end == 'shutdown' or (
         options.on_end == 'auto' and is_launched_itself(__file__)
     )
-    nodes: list[Node] = []
+    nodes = [start_console(options)] if options.console else []
     on_exit = end_launch if own else end_nodes(nodes)
     if options.compose:
         nodes.append(start_composed(composition(options), on_exit))

@@ -33,22 +33,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
+def options_from(arguments: argparse.Namespace) -> InspectOptions:
+    """What the command line chose.
+
+    Raises:
+        ConfigError: A value is not one that the option takes.
+    """
+    given = {spec.name: getattr(arguments, spec.name) for spec in options_of(InspectOptions)}
+    return from_texts(InspectOptions, {name: t for name, t in given.items() if t is not None})
+
+
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Inspect; returns what was recorded, per model.
 
     Raises:
         IncompleteError: Images were lost.
     """
-    given = {spec.name: getattr(arguments, spec.name) for spec in options_of(InspectOptions)}
-    texts = {name: text for name, text in given.items() if text is not None}
-    options = from_texts(InspectOptions, texts)
+    options = options_from(arguments)
     from adet import environment
+    from adet.companions import beside, console_of
     from adet.graph import bundle_folders
     from adet.in_process import inspect
 
     # Unless the user's own environment says otherwise, the images stay on this machine.
     environment.stay_on_this_machine()
-    done = inspect(options)
+    with beside([console_of(options)] if options.console else []):
+        done = inspect(options)
     result = {
         **done,
         'next': next_command(

@@ -5,13 +5,29 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime
+import sys
+import time
+from typing import Any, NamedTuple
 
 from adet_core.errors import ConfigError
 
 HELP = 'tell a running detector what a part really was; its image is kept for a retraining'
 EXAMPLE = 'adet mark fine --model padim --note "only dust"'
 _DETECTOR_S = 10.0
+# How long is waited for what was said last, and how much of it is shown.
+_VERDICTS_S, _SHOWN = 1.0, 9
+# 2001: no camera's clock is older.
+_FIRST_CLOCK_NS = 10**18
+
+
+class Verdict(NamedTuple):
+    """What a detector said of an image."""
+
+    stamp_ns: int
+    is_anomalous: bool
+    score: float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,10 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('verdict', choices=('fine', 'bad'))
     parser.add_argument('--model', required=True, help='the model name')
     parser.add_argument(
-        '--stamp', type=int, default=0, help='of the image, in nanoseconds (default: the newest)'
+        '--stamp',
+        type=int,
+        help='stamp of the image, in nanoseconds; 0 is the newest (default: on a terminal one of '
+        'the last verdicts can be chosen, else 0)',
     )
     parser.add_argument('--note', default='', help='kept beside the image')
-    parser.add_argument('--namespace', default='', help='of the detector')
+    parser.add_argument('--namespace', default='', help='namespace of the detector')
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -39,8 +58,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         if not client.wait_for_service(_DETECTOR_S):
             msg = f'no detector offers {name}; start one: ros2 launch adet inspect.launch.py'
             raise ConfigError(msg)
+        stamp = arguments.stamp
+        if stamp is None:
+            stamp = _ask(_last_verdicts(node, arguments.model)) if sys.stdin.isatty() else 0
         request = MarkResult.Request(
-            stamp=to_stamp(arguments.stamp), verdict=arguments.verdict, note=arguments.note
+            stamp=to_stamp(stamp), verdict=arguments.verdict, note=arguments.note
         )
         called = client.call_async(request)
         rclpy.spin_until_future_complete(node, called)
@@ -48,6 +70,55 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if not answer.success:
         raise ConfigError(answer.message)
     return {'path': answer.path, 'message': answer.message}
+
+
+def _last_verdicts(node: Any, model: str) -> list[Verdict]:
+    """What a detector said last, the newest first; it repeats that to whoever joins late."""
+    from adet_interfaces.msg import AnomalyResult
+    import rclpy
+
+    from adet.conversions import to_nanoseconds
+    from adet.qos import every_frame
+
+    found: dict[int, Verdict] = {}
+
+    def keep(result: Any) -> None:
+        stamp = to_nanoseconds(result.header.stamp)
+        found[stamp] = Verdict(stamp, bool(result.is_anomalous), float(result.score))
+
+    node.create_subscription(AnomalyResult, f'{model}/result', keep, every_frame())
+    end = time.monotonic() + _VERDICTS_S
+    while time.monotonic() < end:
+        rclpy.spin_once(node, timeout_sec=0.1)
+    return sorted(found.values(), reverse=True)[:_SHOWN]
+
+
+def _ask(verdicts: Sequence[Verdict]) -> int:
+    """Let somebody at the terminal choose one; returns its stamp.
+
+    Raises:
+        ConfigError: What was typed is none of them.
+    """
+    if not verdicts:
+        return 0
+    for number, one in enumerate(verdicts, start=1):
+        verdict = 'anomalous' if one.is_anomalous else 'normal'
+        print(
+            f'{number:3}  {_clock(one.stamp_ns)}  {verdict:9}  score {one.score:.4g}',
+            file=sys.stderr,
+        )
+    print('which one? [1, the newest] ', end='', file=sys.stderr, flush=True)
+    typed = input().strip() or '1'
+    if not typed.isdecimal() or not 1 <= int(typed) <= len(verdicts):
+        raise ConfigError(f'{typed!r} is none of 1 to {len(verdicts)}')
+    return verdicts[int(typed) - 1].stamp_ns
+
+
+def _clock(stamp_ns: int) -> str:
+    """The time of day; a source without a clock has numbers for stamps."""
+    if stamp_ns < _FIRST_CLOCK_NS:
+        return f'image {stamp_ns}'
+    return f'{datetime.fromtimestamp(stamp_ns / 1e9):%H:%M:%S}'  # noqa: DTZ006 - for people
 
 
 def show(result: dict[str, Any]) -> None:

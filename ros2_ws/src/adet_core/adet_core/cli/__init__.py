@@ -63,6 +63,7 @@ _ELSEWHERE = {
     'mark': _ROS,
     'models': _TRAINING,
     'retrain-goal': _ROS,
+    'serve': _ROS,
 }
 
 
