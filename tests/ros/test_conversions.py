@@ -21,6 +21,7 @@ from adet.conversions import (
     to_detections,
     to_image,
     to_image_message,
+    to_map_message,
     to_result,
 )
 from adet.retrain_conversions import to_retrain_result
@@ -28,6 +29,13 @@ from adet_core.bundle import Figures
 from adet_core.image import ENCODINGS
 from adet_core.inference.detector import Inspection
 from adet_core.scoring import Region
+
+
+def test_what_is_not_inspected_is_0_in_a_map_for_people():
+    found = np.array([[-np.inf, -0.5, 2.5]], np.float32)
+    message = to_map_message(found, Header())
+    assert (message.encoding, message.height, message.width) == ('32FC1', 1, 3)
+    assert np.frombuffer(message.data, np.float32).tolist() == [0, -0.5, 2.5]
 
 
 def test_all_figures_of_a_retraining_are_in_its_result():

@@ -92,11 +92,26 @@ def test_the_parameters_of_one_model_are_unknown_to_another() -> None:
 @pytest.mark.parametrize(
     ('word', 'message'),
     [
-        ('image_size=big', "image_size is 'big', expected a whole number"),
-        ('image_size=64.0', 'image_size is 64.0, expected a whole number'),
-        ('image_size=', 'image_size is None, expected a whole number'),
-        ('image_size=true', 'image_size is True, expected a whole number'),
-        ('image_size=[64]', 'image_size is [64], expected a whole number'),
+        (
+            'image_size=big',
+            "image_size is 'big', expected a whole number, or WIDTHxHEIGHT such as 512x256",
+        ),
+        (
+            'image_size=64.0',
+            'image_size is 64.0, expected a whole number, or WIDTHxHEIGHT such as 512x256',
+        ),
+        (
+            'image_size=',
+            'image_size is None, expected a whole number, or WIDTHxHEIGHT such as 512x256',
+        ),
+        (
+            'image_size=true',
+            'image_size is True, expected a whole number, or WIDTHxHEIGHT such as 512x256',
+        ),
+        (
+            'image_size=[64]',
+            'image_size is [64], expected a whole number, or WIDTHxHEIGHT such as 512x256',
+        ),
         ('held_out=half', "held_out is 'half', expected float"),
         ('held_out=false', 'held_out is False, expected float'),
         ('backbone=18', 'backbone is 18, expected str'),

@@ -34,7 +34,7 @@ from adet_core.inference.inspection_service import Outcome
 from adet_core.io.folders import readable
 from adet_core.io.sources import Frame
 from adet_core.records import Record, with_verdict
-from adet_core.scoring import normalise_score
+from adet_core.scoring import AnomalyMap, normalise_score
 
 _NS = 1_000_000_000
 _JPEG_QUALITY = 90
@@ -142,6 +142,11 @@ def to_image_message(pixels: npt.NDArray[Any], encoding: str, header: Header) ->
     message.is_bigendian = int(sys.byteorder == 'big')
     message.data = _bytes_of(pixels)
     return message
+
+
+def to_map_message(anomaly_map: AnomalyMap, header: Header) -> ImageMessage:
+    """A message from an anomaly map; what was not inspected is 0, as viewers scale no infinity."""
+    return to_image_message(np.where(np.isneginf(anomaly_map), 0, anomaly_map), '32FC1', header)
 
 
 def to_compressed_message(pixels: ImageArray, header: Header) -> CompressedImage:

@@ -16,6 +16,7 @@ from adet.conversions import (
     to_compressed_message,
     to_detections,
     to_image_message,
+    to_map_message,
     to_refusal,
     to_result,
 )
@@ -64,7 +65,7 @@ class ResultTopics:
         assert inspection is not None
         assert outcome.image is not None
         if self._maps.get_subscription_count():
-            self._maps.publish(to_image_message(inspection.anomaly_map, '32FC1', header))
+            self._maps.publish(to_map_message(inspection.anomaly_map, header))
         raw, jpeg = (
             publisher.get_subscription_count() for publisher in (self._overlays, self._jpegs)
         )
