@@ -76,8 +76,8 @@ def capture(monkeypatch: pytest.MonkeyPatch) -> Capture:
     return made
 
 
-@pytest.mark.parametrize('index', [97, 999_999])
-def test_a_camera_that_does_not_exist_says_where_to_look(index: int) -> None:
+@pytest.mark.parametrize('index', ['97', '999999', '/dev/v4l/by-id/none'])
+def test_a_camera_that_does_not_exist_says_where_to_look(index: str) -> None:
     message = rf'^camera:{index}: cannot be opened; see which exist with: ls /dev/video\*'
     with pytest.raises(DatasetError, match=message):
         open_source(f'camera:{index}')

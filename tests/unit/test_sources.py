@@ -312,6 +312,7 @@ def test_a_camera_number_beyond_all_reason_is_a_dataset_error() -> None:
     [
         ('camera:0', True),
         ('camera:12', True),
+        ('camera:/dev/v4l/by-id/usb-a', True),
         ('rtsp://10.0.0.7:554/live', True),
         ('http://10.0.0.7/video.mjpg', True),
         ('gstreamer:videotestsrc ! videoconvert', True),

@@ -17,7 +17,7 @@ from adet_core.errors import ConfigError, DatasetError
 from adet_core.image import Image, ImageArray
 from adet_core.io.sources import Frame, PlainSource
 
-_CAMERA = re.compile(r'camera:(\d{1,6})')
+_CAMERA = re.compile(r'camera:(\d{1,6}|/dev/.+)')
 _STREAM = re.compile(r'(?:rtsps?|https?|rtmp|udp)://.+')
 _PIPELINE = re.compile(r'gstreamer:(.+)', re.DOTALL)
 # A stream that gives nothing for so long is lost.
@@ -50,7 +50,10 @@ class CameraSettings:
 
 
 def is_camera(spec: str) -> bool:
-    """Whether what a user named is live: ``camera:N``, an address, or ``gstreamer:PIPELINE``."""
+    """Whether what a user named is live.
+
+    That is ``camera:N``, ``camera:/dev/...``, an address, or ``gstreamer:PIPELINE``.
+    """
     return any(pattern.fullmatch(spec) for pattern in (_CAMERA, _STREAM, _PIPELINE))
 
 
@@ -83,13 +86,13 @@ class CameraSource(PlainSource):
         """
         self._name = without_password(spec)
         settings = settings or CameraSettings()
-        index = _CAMERA.fullmatch(spec)
-        if index is None and settings != CameraSettings():
+        camera = _CAMERA.fullmatch(spec)
+        if camera is None and settings != CameraSettings():
             msg = f'{self._name}: camera_* parameters are for camera:N; set them at the source'
             raise ConfigError(msg)
-        if index:
+        if camera:
             self._end, advice = 'was it unplugged', 'see which exist with: ls /dev/video*'
-            self._capture = _open_camera(self._name, int(index[1]), settings)
+            self._capture = _open_camera(self._name, camera[1], settings)
         else:
             self._end, advice = 'did the stream end', 'try its address with another player'
             self._capture = _open_stream(spec)
@@ -149,11 +152,11 @@ class CameraSource(PlainSource):
         return bool(taken)
 
 
-def _open_camera(name: str, index: int, settings: CameraSettings) -> cv2.VideoCapture:
-    if settings == CameraSettings():
-        capture = cv2.VideoCapture(index)
-    else:
-        capture = cv2.VideoCapture(index, cv2.CAP_V4L2)
+def _open_camera(name: str, place: str, settings: CameraSettings) -> cv2.VideoCapture:
+    camera: int | str = int(place) if place.isdecimal() else place
+    # Settings, and names of devices, are those of V4L2.
+    is_plain = isinstance(camera, int) and settings == CameraSettings()
+    capture = cv2.VideoCapture(camera, cv2.CAP_ANY if is_plain else cv2.CAP_V4L2)
     # Old frames are of no use to anybody: keep as few as the driver allows.
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     if capture.isOpened():
