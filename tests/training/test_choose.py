@@ -5,17 +5,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+import shutil
 from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
+from tiny_models import Learn
 
-from adet_core.errors import ConfigError
-from adet_core.image import read_image
+from adet_core.bundle import REFERENCE_FILE
+from adet_core.errors import ConfigError, ImageError
+from adet_core.image import Image, read_image
+from adet_core.inference.detector import Detector
 from adet_core.io.folders import list_images
 from adet_synth import draw_normal, write_dataset
 from adet_training.choose import choose
+from adet_training.export import export
 from adet_training.layout import geometry_contents, make_geometry
 from adet_training.models.padim import PadimParameters
 from adet_training.train import TrainConfig
@@ -43,17 +49,23 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def moved(pixels: npt.NDArray[np.uint8], angle: float) -> npt.NDArray[np.uint8]:
+    """A drawn part of 128 x 128 pixels on an empty ground of 200 x 200, turned by degrees."""
+    matrix = cv2.getRotationMatrix2D((64, 64), angle, 1)
+    matrix[:, 2] += 36
+    found: npt.NDArray[np.uint8] = cv2.warpAffine(
+        pixels, matrix, (200, 200), borderValue=(20, 20, 20)
+    )
+    return found
+
+
 @pytest.fixture(scope='module')
 def turned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp('turned')
     folder = root / 'train' / 'p'
     folder.mkdir(parents=True)
     for index in range(6):
-        matrix = cv2.getRotationMatrix2D((64, 64), 75 * index, 1)
-        matrix[:, 2] += 36
-        part = cv2.warpAffine(
-            draw_normal((3, 0, index), 128), matrix, (200, 200), borderValue=(20, 20, 20)
-        )
+        part = moved(draw_normal((3, 0, index), 128), 75 * index)
         cv2.imwrite(str(folder / f'{index}.png'), part[..., ::-1])
     return root
 
@@ -96,7 +108,7 @@ def test_parts_in_any_direction_are_aligned(turned: Path) -> None:
     images = list_images(turned / 'train' / 'p')
     geometry = make_geometry(PadimParameters(align='turn', light=True), CHANNELS, images)
     assert geometry.spec.light
-    assert set(geometry_contents(geometry)) == {'reference.npz'}
+    assert set(geometry_contents(geometry)) == {REFERENCE_FILE}
     canvases = [geometry.place(read_image(path))[0].astype(int) for path in images]
     mean = np.mean(canvases, axis=0)
     assert max(np.abs(one - mean).mean() for one in canvases) < 8
@@ -118,3 +130,28 @@ def test_images_that_cannot_be_aligned_are_refused(turned: Path, tmp_path: Path)
         make_geometry(PadimParameters(align='turn'), CHANNELS, images, roi='0,0,9,9')
     with pytest.raises(ConfigError, match="align is 'sideways'"):
         PadimParameters(align='sideways')
+
+
+def test_aligned_parts_are_judged_in_the_images_own_pixels(
+    learn: Learn, turned: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(turned / 'train' / 'p', tmp_path / 'train' / 'plate')
+    settings = {'align': 'turn', 'light': True, 'image_size': 64, 'threshold': 'normal'}
+    run = learn({**settings, 'held_out': 0.5}, data_root=tmp_path)
+    spec = run.bundle.manifest.image
+    assert spec.align is not None
+    assert spec.align.is_turned
+    assert REFERENCE_FILE in run.bundle.manifest.files
+    export(run.bundle)
+    detector = Detector.load(run.bundle.folder, backend='onnxruntime', threads=1)
+    part = draw_normal((3, 0, 9), 128)
+    cv2.circle(part, (90, 40), 9, (255, 0, 0), -1)
+    for angle in (10, 200):
+        found = detector.inspect(Image(moved(part, angle), 'rgb8'))
+        at = cv2.getRotationMatrix2D((64, 64), angle, 1) @ [90, 40, 1] + 36
+        finite = np.where(np.isfinite(found.anomaly_map), found.anomaly_map, 0)
+        row, column = np.unravel_index(finite.argmax(), finite.shape)
+        peak = np.array([column / finite.shape[1], row / finite.shape[0]]) * 200
+        assert np.abs(peak - at).max() < 14
+    with pytest.raises(ImageError, match='cannot be aligned'):
+        detector.inspect(Image(np.zeros((200, 200), np.uint8), 'mono8'))

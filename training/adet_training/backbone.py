@@ -145,16 +145,31 @@ def channels_of(name: str) -> tuple[Channels, Channels]:
     return (tuple(config.mean), tuple(config.std)) if config else (MEAN, STD)
 
 
+@contextmanager
+def _one_thread() -> Iterator[int]:
+    """Let torch compute with one thread; gives the number that it has otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
 def time_network(network: nn.Module, edge: int = 256) -> float:
-    """Milliseconds that an image of some edge takes; the best of three, as others may compute."""
+    """Milliseconds that an image of some edge takes where nothing else computes.
+
+    It is one thread's processor time, the best of three, divided by torch's threads: what others
+    compute meanwhile does not count, nor does what threads wait for each other.
+    """
     image = torch.zeros(1, 3, edge, edge)
     taken = []
-    with torch.inference_mode():
+    with torch.inference_mode(), _one_thread() as threads:
         for _ in range(4):
-            start = time.perf_counter()
+            start = time.process_time()
             network(image)
-            taken.append(time.perf_counter() - start)
-    return 1e3 * min(taken[1:])
+            taken.append(time.process_time() - start)
+    return 1e3 * min(taken[1:]) / threads
 
 
 def read_weights(path: Path, *, remedy: str = 'give auto, imagenet, random or a file') -> Weights:

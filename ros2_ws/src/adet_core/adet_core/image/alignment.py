@@ -35,7 +35,7 @@ _ALIKE = 0.4
 # The fine step: iterations, the change that ends them, and its blur in pixels.
 _ITERATIONS, _EPSILON, _BLUR = 40, 1e-4, 5
 # Ratio of the axes from which a part has a direction.
-_LONG = 1.3
+_LONG = 1.1
 # Margin around the part in the reference, as a share of its longer side.
 _MARGIN = 0.03
 # Training images that the reference is made of.
