@@ -65,7 +65,10 @@ class Ros:
     def start(self, create: Callable[..., Any], **parameters: Any) -> Any:
         """Create a node with parameters and spin it."""
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-        node = create(namespace=self.namespace, parameter_overrides=overrides)
+        return self.take(create(namespace=self.namespace, parameter_overrides=overrides))
+
+    def take(self, node: Any) -> Any:
+        """Spin a node that somebody else has created."""
         self._nodes.append(node)
         self._executor.add_node(node)
         return node

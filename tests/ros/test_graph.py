@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
 from adet import in_process, runner
-from adet.graph import composition, inspection_graph, NodeSpec, prepare_output
+from adet.graph import cameras, composition, inspection_graph, NodeSpec, prepare_output
 from adet.in_process import _create
 from adet.launch_options import EvaluateOptions, InspectLaunchOptions, InspectOptions
 from adet.options import CameraChoices
@@ -384,3 +384,31 @@ def test_an_unknown_argument_of_a_composed_launch_is_one_line(monkeypatch, capsy
     monkeypatch.setattr(runner, 'end', lambda: None)
     assert in_process.main() == 1
     assert "error: unknown option 'sorce'; did you mean source?" in capsys.readouterr().err
+
+
+def test_several_cameras_have_a_graph_each():
+    first, second = cameras(
+        options(namespace='left, /right', source='camera:0,topic:/b/image_raw', output_dir='out')
+    )
+    assert (first.namespace, first.source, first.output_dir) == ('left', 'camera:0', 'out/left')
+    assert (second.namespace, second.source) == ('/right', 'topic:/b/image_raw')
+    assert second.output_dir == 'out/right'
+    assert cameras(options(source='a,b')) == [options(source='a,b')]
+
+
+@pytest.mark.parametrize(
+    ('namespace', 'source', 'message'),
+    [
+        ('left,right', 'camera:0', 'one source, separated by commas'),
+        ('left,left', 'camera:0,camera:1', 'a namespace of its own'),
+        ('left,right', 'camera:0,images', "source 'images' is no camera or topic"),
+    ],
+)
+def test_cameras_that_do_not_fit_together_are_one_clear_line(namespace, source, message):
+    with pytest.raises(ConfigError, match=message):
+        cameras(options(namespace=namespace, source=source))
+
+
+def test_several_cameras_need_one_process():
+    with pytest.raises(ConfigError, match="'a,b': several need one process"):
+        inspection_graph(options(namespace='a,b', source='camera:0,camera:1'))

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,11 @@ from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
 from adet import qos
+from adet.conversions import to_header, to_image_message
+from adet.graph import cameras, inspection_graph, prepare_output
 from adet.hand_over import Handed, HandOver
+from adet.in_process import _create_all
+from adet.launch_options import InspectOptions
 from adet.nodes import image_source
 from adet.nodes.csv_recorder import CsvRecorder
 from adet.nodes.detector import DetectorNode
@@ -92,3 +98,35 @@ def test_who_subscribes_gets_the_images_all_the_same(ros, compose):
     ros.until(lambda: heard, 'an image')
     assert heard[0].encoding == 'bgr8'
     assert source._image_publisher.get_subscription_count() == 1
+
+
+def test_cameras_of_one_process_share_the_weights(ros, deployed, tmp_path):
+    sides = [f'{ros.namespace}/{side}' for side in ('left', 'right')]
+    options = InspectOptions(
+        namespace=','.join(sides),
+        source=','.join(f'topic:{side}/image_raw' for side in sides),
+        models_root=str(deployed.models_root),
+        output_dir=str(tmp_path),
+    )
+    graphs = [(one, inspection_graph(one)) for one in cameras(options)]
+    for one, _ in graphs:
+        prepare_output(one)
+    nodes = _create_all(graphs, '')
+    for node in nodes:
+        ros.take(node)
+    left, right = (node.in_service for node in nodes if isinstance(node, DetectorNode))
+    assert left.backend._session is right.backend._session
+    assert left.backend._binding is not right.backend._binding
+    for side, label in zip(sides, ('normal', 'anomaly'), strict=True):
+        image = read_image(sorted((deployed.test_folder / label).glob('*.png'))[0])
+        camera = ros.publisher(ImageMessage, f'{side}/image_raw', qos.newest_only())
+        ros.until(camera.get_subscription_count, 'subscription')
+        camera.publish(to_image_message(image.pixels, image.encoding, to_header(1, side)))
+
+    def rows(side):
+        return list(read_records(results_path(Path(one_of[side].output_dir), 'padim')))
+
+    one_of = {one.namespace: one for one, _ in graphs}
+    ros.until(lambda: all(rows(side) for side in sides), 'a row of each')
+    verdicts = [(row.frame_id, row.is_anomalous) for side in sides for row in rows(side)]
+    assert verdicts == list(zip(sides, (False, True), strict=True))

@@ -96,6 +96,37 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
     ]
 
 
+def cameras(options: InspectOptions) -> list[InspectOptions]:
+    """The inspections that are asked for: one, or of several cameras one for each namespace.
+
+    Raises:
+        ConfigError: Namespaces and sources do not belong together.
+    """
+    names = [name.strip() for name in options.namespace.split(',')]
+    if len(names) == 1:
+        return [options]
+    sources = [source.strip() for source in options.source.split(',')]
+    if len(set(names)) != len(names) or len(sources) != len(names):
+        msg = (
+            f'namespace is {options.namespace!r} and source {options.source!r}: give each camera '
+            'a namespace of its own and one source, separated by commas'
+        )
+        raise ConfigError(msg)
+    for source in sources:
+        if ends(source):
+            msg = f'source {source!r} is no camera or topic; inspect it in one namespace'
+            raise ConfigError(msg)
+    return [
+        replace(
+            options,
+            namespace=name,
+            source=source,
+            output_dir=str(Path(options.output_dir, name.strip('/'))),
+        )
+        for name, source in zip(names, sources, strict=True)
+    ]
+
+
 def composition(options: InspectLaunchOptions) -> dict[str, str]:
     """What the executable ``inspection`` is given to run all nodes of a launch in one process.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 import json
+from pathlib import Path
 import sys
 from typing import Any
 
@@ -14,6 +15,7 @@ from rclpy.utilities import remove_ros_args
 
 from adet import environment
 from adet.graph import (
+    cameras,
     check_bundles,
     check_source,
     ends,
@@ -41,31 +43,34 @@ from adet_core.records import read_records, results_path
 def inspect(options: InspectOptions) -> dict[str, Any]:
     """Run a graph until its source ends, or for ever with a camera until interrupted.
 
+    Several cameras have a graph each, and share the weights of the models.
+
     Returns:
         What `adet.run_summary.summarise` says; per model also ``results``, the file; and under
-        ``earlier_results``, what files of earlier runs are called now.
+        ``earlier_results``, what files of earlier runs are called now. With several cameras, a
+        model's name follows the namespace and a slash.
 
     Raises:
         KeyboardInterrupt: A run that has an end was interrupted; its rows so far are kept.
         Exception: What a node failed with.
     """
     params_file = check_params_file(options.params_file)
-    specs = inspection_graph(options)
-    check_source(options)
+    graphs = [(one, inspection_graph(one)) for one in cameras(options)]
+    for one, _ in graphs:
+        check_source(one)
     check_bundles(options)
-    earlier = prepare_output(options)
-    folder = user_path(options.output_dir, 'output_dir')
-    paths = {model: results_path(folder, model) for model in model_names(options)}
+    earlier = [path for one, _ in graphs for path in prepare_output(one)]
+    paths = _results([one for one, _ in graphs])
     # A camera's rows go on where those of the last run ended; another file was set aside.
     before = {
-        model: sum(1 for _ in read_records(path)) if path.exists() else 0
-        for model, path in paths.items()
+        name: sum(1 for _ in read_records(path)) if path.exists() else 0
+        for name, path in paths.items()
     }
     init([])
     try:
         with progress_bars() as progress:
             progress('starting', 0, 1)
-            nodes = _create_all(specs, options.namespace, params_file)
+            nodes = _create_all(graphs, params_file)
             progress('starting', 1, 1)
             source = next((node for node in nodes if isinstance(node, ImageSource)), None)
 
@@ -79,14 +84,24 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
     if not finished and source is not None and source.total is not None:
         raise KeyboardInterrupt
     rows = {
-        model: list(islice(read_records(path), before[model], None))
-        for model, path in paths.items()
+        name: list(islice(read_records(path), before[name], None)) for name, path in paths.items()
     }
     has_end = finished and source is not None and ends(options.source)
     summary = summarise(rows, source.sent if source is not None and has_end else None)
-    for model, path in paths.items():
-        summary['models'][model]['results'] = str(path)
+    for name, path in paths.items():
+        summary['models'][name]['results'] = str(path)
     return {**summary, 'earlier_results': [str(path) for path in earlier]}
+
+
+def _results(inspections: Sequence[InspectOptions]) -> dict[str, Path]:
+    """The result file of each model, by its name, or by namespace and name."""
+    return {
+        f'{one.namespace.strip("/")}/{model}' if len(inspections) > 1 else model: results_path(
+            user_path(one.output_dir, 'output_dir'), model
+        )
+        for one in inspections
+        for model in model_names(one)
+    }
 
 
 def main() -> int:
@@ -102,12 +117,23 @@ def main() -> int:
     return reported(work)
 
 
-def _create_all(specs: Sequence[NodeSpec], namespace: str, params_file: str) -> list[AdetNode]:
+def _create_all(
+    graphs: Sequence[tuple[InspectOptions, Sequence[NodeSpec]]], params_file: str
+) -> list[AdetNode]:
     nodes: list[AdetNode] = []
+    # The first detector of each model has the weights for the others.
+    first: dict[str, DetectorNode] = {}
     try:
-        has_source = any(spec.executable == 'image_source' for spec in specs)
-        hand_over = HandOver() if has_source else None
-        nodes.extend(_create(spec, namespace, params_file, hand_over) for spec in specs)
+        for options, specs in graphs:
+            has_source = any(spec.executable == 'image_source' for spec in specs)
+            hand_over = HandOver() if has_source else None
+            for spec in specs:
+                node = _create(
+                    spec, options.namespace, params_file, hand_over, first.get(spec.name)
+                )
+                nodes.append(node)
+                if isinstance(node, DetectorNode):
+                    first.setdefault(spec.name, node)
     except BaseException:
         for node in nodes:
             node.stop()
@@ -116,7 +142,11 @@ def _create_all(specs: Sequence[NodeSpec], namespace: str, params_file: str) -> 
 
 
 def _create(
-    spec: NodeSpec, namespace: str, params_file: str, hand_over: HandOver | None = None
+    spec: NodeSpec,
+    namespace: str,
+    params_file: str,
+    hand_over: HandOver | None = None,
+    beside: DetectorNode | None = None,
 ) -> AdetNode:
     # By words, as `ros2 launch` does it: what a file says goes before them, but not before what
     # rclpy is given as overrides. JSON is YAML, which is what is read there.
@@ -134,4 +164,4 @@ def _create(
         return CsvRecorder(**options)
     if spec.executable == 'image_source':
         return ImageSource(hand_over=hand_over, **options)
-    return DetectorNode(spec.parameters['model'], hand_over=hand_over, **options)
+    return DetectorNode(spec.parameters['model'], hand_over=hand_over, beside=beside, **options)

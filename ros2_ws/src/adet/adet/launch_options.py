@@ -22,9 +22,15 @@ from adet.parameters import option
 class InspectOptions(SourceChoices, DetectorChoices, RunChoices):
     """What can be chosen for an inspection; launch arguments and command-line options alike."""
 
+    namespace: str = option(
+        'namespace of all nodes and topics; of several cameras in one process one each, separated '
+        'by commas',
+        default='',
+    )
     source: str = option(
         'image folder, image or video file, rosbag, camera:N, address of a stream (rtsp://, '
-        'http://), gstreamer:PIPELINE, or topic:/NAME of images that another node publishes'
+        'http://), gstreamer:PIPELINE, or topic:/NAME of images that another node publishes; of '
+        'several cameras as many as namespaces, separated by commas'
     )
     threshold: str = option("raw score of the verdict; empty: the bundle's own", default='')
     publish_rate: float = option(

@@ -24,6 +24,9 @@ def check_namespace(text: str) -> str:
     Raises:
         ConfigError: ROS 2 does not take it.
     """
+    if ',' in text:
+        msg = f'namespace is {text!r}: several need one process (adet inspect, or compose:=true)'
+        raise ConfigError(msg)
     if text not in ('', '/') and not _NAME.fullmatch(text.removesuffix('/')):
         msg = f'namespace is {text!r}, expected {_RULE} /line1'
         raise ConfigError(msg)

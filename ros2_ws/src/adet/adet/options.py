@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adet.parameters import option
+from adet.parameters import option, options_of
 from adet_core.drift import EXPECTED_DEFECTS
+from adet_core.io.camera import CameraSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,14 @@ class CameraChoices:
         default=0.0,
         minimum=0.0,
         maximum=60_000.0,
+    )
+
+
+def camera_settings(chosen: CameraChoices) -> CameraSettings:
+    """What was chosen, as a camera takes it."""
+    values = {spec.name: getattr(chosen, spec.name) for spec in options_of(CameraChoices)}
+    return CameraSettings(
+        **{name.removeprefix('camera_'): value for name, value in values.items()}
     )
 
 

@@ -14,6 +14,7 @@ from launch.actions import OpaqueFunction
 from launch_ros.actions import Node
 
 from adet.graph import (
+    cameras,
     check_bundles,
     check_source,
     composition,
@@ -46,8 +47,10 @@ def generate_launch_description() -> LaunchDescription:
 def _start(context: LaunchContext) -> list[Node]:
     options = chosen(InspectLaunchOptions, context, __file__)
     params_file = check_params_file(options.params_file)
-    specs = managed(inspection_graph(options), autostart=options.autostart)
-    check_source(options)
+    inspections = cameras(options) if options.compose else [options]
+    graphs = [inspection_graph(one) for one in inspections]
+    for one in inspections:
+        check_source(one)
     check_bundles(options)
     own = options.on_end == 'shutdown' or (
         options.on_end == 'auto' and is_launched_itself(__file__)
@@ -68,6 +71,6 @@ def _start(context: LaunchContext) -> list[Node]:
             respawn=options.respawn and spec.executable != 'image_source',
             params_file=params_file,
         )
-        for spec in specs
+        for spec in managed(graphs[0], autostart=options.autostart)
     )
     return nodes

@@ -58,7 +58,12 @@ class DetectorNode(ManagedNode):
     """Parameters, topics and services of an `InspectionService`, which has a thread of its own."""
 
     def __init__(
-        self, model: str = '', *, hand_over: HandOver | None = None, **options: Any
+        self,
+        model: str = '',
+        *,
+        hand_over: HandOver | None = None,
+        beside: DetectorNode | None = None,
+        **options: Any,
     ) -> None:
         """Load the bundle and begin to inspect, unless a lifecycle manager is to say so.
 
@@ -66,6 +71,7 @@ class DetectorNode(ManagedNode):
             model: The model name, unless the parameter names it.
             hand_over: Where an `image_source` of this process leaves the images; None reads the
                 topic.
+            beside: A detector of this process, whose weights are taken where they are the same.
             options: rclpy's own.
 
         Raises:
@@ -86,7 +92,7 @@ class DetectorNode(ManagedNode):
         self._levels = _range('uint16_range', self._options.uint16_range)
         self._reported: dict[str, int] = {}
         self._every = self._options.frames == 'every'
-        self._hand_over = hand_over
+        self._hand_over, self._beside = hand_over, beside
         self._images: ImageStream | None = None
         # They answer in every state, if only with the state.
         self._bundles = BundleServices(self, self._model)
@@ -95,6 +101,11 @@ class DetectorNode(ManagedNode):
         )
         self.add_on_set_parameters_callback(self._on_parameters)
         self.begin(autostart=self._options.autostart)
+
+    @property
+    def in_service(self) -> Detector | None:
+        """What inspects; None while the node is not configured."""
+        return self._service.detector if self.is_configured else None
 
     def configure(self) -> None:
         """Load the bundle, and offer topics and services."""
@@ -192,6 +203,8 @@ class DetectorNode(ManagedNode):
             self._service.submit(arrived)
 
     def _load(self, folder: Path, beside: Detector | None) -> Detector:
+        if beside is None and self._beside is not None:
+            beside = self._beside.in_service
         return Detector.load(
             folder,
             model=self._model,

@@ -28,12 +28,11 @@ from adet.conversions import (
 from adet.diagnostics import Health
 from adet.hand_over import Handed, HandOver
 from adet.managed import ManagedNode
-from adet.options import CameraChoices, ImageSourceOptions
-from adet.parameters import options_of
+from adet.options import camera_settings, ImageSourceOptions
 from adet.run_summary import Sent
 from adet_core.errors import ConfigError
 from adet_core.image import Image, set_max_megapixels
-from adet_core.io.camera import CameraSettings, without_password
+from adet_core.io.camera import without_password
 from adet_core.io.folders import readable
 from adet_core.io.open_source import open_source
 from adet_core.io.sources import Frame, FrameSource
@@ -90,11 +89,9 @@ class ImageSource(ManagedNode):
         if self._calibration is not None:
             self._calibrations = self.create_publisher(CameraInfo, 'camera_info', images)
         self._info_publisher = self.create_publisher(ImageInfo, 'image_info', qos.every_frame())
-        self._clock_publisher = (
-            self.create_publisher(Clock, '/clock', qos.newest_only())
-            if self._options.clock
-            else None
-        )
+        self._clock_publisher = None
+        if self._options.clock:
+            self._clock_publisher = self.create_publisher(Clock, '/clock', qos.newest_only())
         self._subscription = self.create_subscription(
             Recorded, 'recorded', self._on_recorded, qos.every_frame()
         )
@@ -128,13 +125,7 @@ class ImageSource(ManagedNode):
 
     def _open(self) -> FrameSource:
         chosen = self._options
-        camera = CameraSettings(
-            **{
-                spec.name.removeprefix('camera_'): getattr(chosen, spec.name)
-                for spec in options_of(CameraChoices)
-            }
-        )
-        return open_source(chosen.source, topic=chosen.bag_topic, camera=camera)
+        return open_source(chosen.source, topic=chosen.bag_topic, camera=camera_settings(chosen))
 
     @property
     def sent(self) -> Sent:
