@@ -165,9 +165,18 @@ def test_every_test_image_has_one_overlay_in_the_folder_of_its_label(deployed: A
         assert len(drawn) == count
         stems = {path.stem.partition('_')[2] for path in drawn}
         assert stems == {path.stem for path in (deployed.test_folder / kind).iterdir()}
+        scores = {
+            Path(row['path']).stem: float(row['score'])
+            for row in _rows(deployed.run_dir)
+            if row['label'] == kind
+        }
+        ranked = [scores[path.stem.partition('_')[2]] for path in sorted(drawn)]
+        # The most wrong one comes first.
+        assert ranked == sorted(ranked, reverse=kind == 'normal')
         for path in drawn:
             side_by_side = cv2.imread(str(path))
-            assert side_by_side.shape == (SIZE, 2 * SIZE, 3)
+            # Below a strip with the verdict and the colour scale.
+            assert side_by_side.shape == (SIZE + 24, 2 * SIZE, 3)
             assert side_by_side.std() > 1
 
 
@@ -311,7 +320,9 @@ def test_without_test_images_the_threshold_comes_from_held_out_good_ones(
     peaks = normal_threshold(golden.prediction.maps.max(axis=(1, 2)), 0.01)
     told = f"of the maps' largest values: {peaks.detail}"
     assert manifest.pixel_threshold == replace(peaks, detail=told)
-    assert not (run.folder / 'test_result').exists()
+    shown = run.folder / 'test_result'
+    assert [path.name for path in shown.iterdir()] == ['images']
+    assert len(list((shown / 'images' / 'held_out').iterdir())) == manifest.dataset.held_out
     assert {path.name for path in (run.folder / 'pytorch').iterdir()} == BUNDLE_FILES
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from adet_core.overlay import draw_overlay
+from adet_core.overlay import add_strip, draw_overlay, shown_regions
 from adet_core.scoring import Region
 
 RED = (0, 0, 255)
@@ -85,3 +85,27 @@ def test_boxes_of_large_images_are_thick_enough_to_see() -> None:
     drawn = draw_overlay(large, calm, region, threshold=10, span=20)
     column = drawn[:, 300, 2]
     assert 5 <= (column[:300] == 255).sum() <= 9  # against 1 on small ones
+
+
+def test_boxes_are_for_anomalous_images_and_regions_that_can_be_seen() -> None:
+    large, small = Region(0, 0, 20, 10, 9.0), Region(5, 5, 1, 1, 8.0)
+    size = (100, 200)
+    assert shown_regions([large, small], size, is_anomalous=True) == [large]
+    # A small defect that is all there is is not left out.
+    assert shown_regions([small, small], size, is_anomalous=True) == [small]
+    assert shown_regions([large], size, is_anomalous=False) == []
+    assert shown_regions([], size, is_anomalous=True) == []
+
+
+@pytest.mark.parametrize('width', [80, 600])
+def test_a_strip_has_text_and_the_colour_scale_and_leaves_the_image(width: int) -> None:
+    image = np.full((40, width, 3), 90, np.uint8)
+    drawn = add_strip(image, 'normal, found anomalous WRONG: 12.3, threshold 10.1')
+    assert drawn.shape == (64, width, 3)
+    np.testing.assert_array_equal(drawn[24:], image)
+    bar = min(96, width // 4)
+    assert drawn[:24, : width - bar].max() > 100
+    scale = drawn[12, width - bar :]
+    # Turbo goes from blue to red.
+    assert scale[2, 0] > scale[2, 2]
+    assert scale[-2, 2] > scale[-2, 0]

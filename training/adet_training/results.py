@@ -16,7 +16,7 @@ import numpy as np
 from adet_core.bundle import Manifest, write_atomic
 from adet_core.image import ImageArray
 from adet_core.io.labelled import LabelledImage
-from adet_core.overlay import draw_overlay
+from adet_core.overlay import add_strip, draw_overlay, shown_regions
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback
 from adet_core.records import safe_cell
@@ -51,41 +51,77 @@ def write_test_result(
         progress: Told the progress.
     """
     threshold, span = manifest.image_threshold.value, manifest.score_range.span
-    rows = []
-    for number, (labelled, score) in enumerate(
-        zip(images, prediction.scores.tolist(), strict=True)
-    ):
-        label = 'anomaly' if labelled.is_anomalous else 'normal'
-        rows.append(
-            PredictionRow(
-                safe_cell(str(labelled.path)),
-                label,
-                score,
-                normalise_score(score, threshold, span),
-                int(score >= threshold),
-            )
+    rows = [
+        PredictionRow(
+            safe_cell(str(labelled.path)),
+            _label(labelled),
+            score,
+            normalise_score(score, threshold, span),
+            int(score >= threshold),
         )
-        image = _side_by_side(labelled, prediction.maps[number], manifest)
-        _, data = cv2.imencode('.png', image)
-        # Numbered, as images of several folders may share a name; cut, as names have an end.
-        name = f'{number:04d}_{labelled.path.stem[:50]}.png'
-        path = folder / 'images' / label / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.tobytes())
-        progress('drawing overlays', number + 1, len(images))
+        for labelled, score in zip(images, prediction.scores.tolist(), strict=True)
+    ]
+    for label in ('normal', 'anomaly'):
+        chosen = [n for n, labelled in enumerate(images) if _label(labelled) == label]
+        part = Prediction(prediction.scores[chosen], prediction.maps[chosen])
+        draw_overlays(
+            folder / 'images' / label,
+            [images[number] for number in chosen],
+            part,
+            manifest,
+            progress=progress,
+        )
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerows([PredictionRow._fields, *rows])
     write_atomic(folder / 'predictions.csv', text.getvalue().encode(errors='surrogateescape'))
 
 
+def draw_overlays(
+    folder: Path,
+    images: Sequence[LabelledImage],
+    prediction: Prediction,
+    manifest: Manifest,
+    *,
+    progress: ProgressCallback,
+) -> None:
+    """Draw images of one label, named so that the most wrong one comes first.
+
+    Args:
+        folder: Made if need be.
+        images: All normal, or all anomalous.
+        prediction: Of the images.
+        manifest: Thresholds and score range.
+        progress: Told the progress.
+    """
+    worst = 1 if images and images[0].is_anomalous else -1
+    for rank, index in enumerate(np.argsort(worst * prediction.scores, kind='stable').tolist()):
+        labelled = images[index]
+        score = float(prediction.scores[index])
+        image = _side_by_side(labelled, score, prediction.maps[index], manifest)
+        _, data = cv2.imencode('.png', image)
+        # Numbered, as images of several folders may share a name; cut, as names have an end.
+        path = folder / f'{rank:04d}_{labelled.path.stem[:50]}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.tobytes())
+        progress('drawing overlays', rank + 1, len(images))
+
+
+def _label(labelled: LabelledImage) -> str:
+    return 'anomaly' if labelled.is_anomalous else 'normal'
+
+
 def _side_by_side(
-    labelled: LabelledImage, anomaly_map: AnomalyMap, manifest: Manifest
+    labelled: LabelledImage, score: float, anomaly_map: AnomalyMap, manifest: Manifest
 ) -> ImageArray:
-    """The image, with its true mask outlined, beside its overlay."""
+    """The image, with its true mask outlined, beside its overlay, below what was said of it."""
+    limit = manifest.image_threshold.value
+    is_anomalous = score >= limit
     image = cv2.cvtColor(labelled.pixels, cv2.COLOR_RGB2BGR)
     threshold = manifest.pixel_threshold.value
-    regions = find_regions(anomaly_map, threshold, image.shape[:2])
+    size = (image.shape[0], image.shape[1])
+    found = find_regions(anomaly_map, threshold, size)
+    regions = shown_regions(found, size, is_anomalous=is_anomalous)
     span = manifest.score_range.span
     overlay = draw_overlay(image, anomaly_map, regions, threshold=threshold, span=span)
     if labelled.mask is not None:
@@ -93,4 +129,7 @@ def _side_by_side(
             labelled.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )
         cv2.drawContours(image, outlines, -1, (0, 255, 0), 1)
-    return np.hstack([image, overlay])
+    verdict = 'anomalous' if is_anomalous else 'normal'
+    wrong = '' if is_anomalous == labelled.is_anomalous else ' WRONG'
+    told = f'{_label(labelled)}, found {verdict}{wrong}: {score:.4g}, threshold {limit:.4g}'
+    return add_strip(np.hstack([image, overlay]), told)

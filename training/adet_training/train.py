@@ -57,7 +57,7 @@ from adet_training.layout import find_roi, geometry_contents, make_geometry
 from adet_training.models import load_adapter
 from adet_training.parameters import check, make_parameters, Parameters, plain
 from adet_training.predictor import draft_manifest, Predictor
-from adet_training.results import write_test_result
+from adet_training.results import draw_overlays, write_test_result
 from adet_training.trace import Traced
 
 PARAMETERS_FILE = Path('param', 'best_params.yaml')
@@ -217,6 +217,10 @@ class _Training:
         manifest = self._manifest(thresholds, tested)
         if tested:
             write_test_result(folder / 'test_result', *tested, manifest, progress=log.report)
+        elif held_out:
+            # With nothing else to look at.
+            overlays = folder / 'test_result' / 'images' / 'held_out'
+            draw_overlays(overlays, *held_out, manifest, progress=log.report)
         inspected = tested or held_out
         assert inspected is not None
         contents: dict[str, Content] = {

@@ -16,6 +16,10 @@ _BOX_BGR = (0, 0, 255)
 _TEXT_BGR, _EDGE_BGR = (255, 255, 255), (0, 0, 0)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SMALLEST_FONT = 0.3
+# Share of the image below which a region is noise to the eye.
+_SMALLEST_REGION = 0.0002
+# Edges of the strip above an image, in pixels.
+_STRIP, _BAR = 24, 96
 
 
 def draw_overlay(
@@ -74,3 +78,49 @@ def _write(image: ImageArray, text: str) -> None:
     corner = (x + length + margin, height)
     cv2.rectangle(image, (0, y - above - margin), corner, _EDGE_BGR, cv2.FILLED)
     cv2.putText(image, text, (x, y), _FONT, scale, _TEXT_BGR, thickness, cv2.LINE_AA)
+
+
+def shown_regions(
+    regions: Sequence[Region], image_size: tuple[int, int], *, is_anomalous: bool
+) -> list[Region]:
+    """The regions worth a box for people.
+
+    None on an image whose verdict is normal, and none smaller than 1 in 5000 of the image, unless
+    all are.
+
+    Args:
+        regions: The strongest first.
+        image_size: Height and width of the image.
+        is_anomalous: The verdict of the image.
+    """
+    if not is_anomalous:
+        return []
+    least = _SMALLEST_REGION * image_size[0] * image_size[1]
+    return [one for one in regions if one.width * one.height >= least] or list(regions[:1])
+
+
+def add_strip(image: ImageArray, text: str) -> ImageArray:
+    """Put a line of text and the colour scale above an image.
+
+    Args:
+        image: uint8 ``(H, W, 3)``, BGR.
+        text: ASCII; cut where the image is too narrow.
+
+    Returns:
+        uint8 ``(H + 24, W, 3)``, BGR. The scale goes from half a score range below the pixel
+        threshold to half of one above; its middle is the threshold.
+    """
+    width = image.shape[1]
+    strip = np.zeros((_STRIP, width, 3), np.uint8)
+    bar = min(_BAR, width // 4)
+    levels = np.tile(np.linspace(0, 255, bar).astype(np.uint8), (_STRIP // 2, 1))
+    strip[_STRIP // 4 : _STRIP // 4 + _STRIP // 2, width - bar :] = cv2.applyColorMap(
+        levels, cv2.COLORMAP_TURBO
+    )
+    strip[:, width - bar // 2] = _TEXT_BGR
+    room = width - bar - 8
+    (length, _), _ = cv2.getTextSize(text, _FONT, 1.0, 1)
+    scale = max(_SMALLEST_FONT, min(0.45, room / length))
+    cv2.putText(strip, text, (4, 16), _FONT, scale, _TEXT_BGR, 1, cv2.LINE_AA)
+    strip[:, room + 4 : width - bar] = _EDGE_BGR
+    return np.vstack([strip, image])

@@ -28,7 +28,7 @@ from adet_core.inference.backend import (
     OpenedBackend,
 )
 from adet_core.operating_point import p_value, p_value_text
-from adet_core.overlay import draw_overlay
+from adet_core.overlay import draw_overlay, shown_regions
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 from adet_core.scoring import AnomalyMap, find_regions, normalise_score, Region
@@ -232,10 +232,12 @@ class Detector:
     def overlay(self, image: Image, inspection: Inspection) -> ImageArray:
         """The image as bgr8 with map and regions drawn on it, ``(H, W, 3)``."""
         manifest = self.bundle.manifest
+        drawn = to_bgr(image, float_range=self._float_range)
+        size = (drawn.shape[0], drawn.shape[1])
         return draw_overlay(
-            to_bgr(image, float_range=self._float_range),
+            drawn,
             inspection.anomaly_map,
-            inspection.regions,
+            shown_regions(inspection.regions, size, is_anomalous=inspection.is_anomalous),
             threshold=manifest.pixel_threshold.value,
             span=manifest.score_range.span,
             caption=p_value_text(inspection.p_value),
