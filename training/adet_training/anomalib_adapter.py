@@ -21,7 +21,7 @@ from torch.nn import functional
 from torchvision.transforms.v2 import CenterCrop, Compose, Normalize, Resize
 
 from adet_core.bundle import BackboneSpec, Manifest
-from adet_core.errors import ConfigError
+from adet_core.errors import AdetError, ConfigError
 from adet_core.progress import ProgressCallback
 from adet_training.adapter import Adapter, FitData, Graph
 from adet_training.anomalib_models import check_exportable
@@ -155,7 +155,7 @@ class AnomalibAdapter(Adapter[Parameters]):
         steps = parameters.steps if self._learns else None
         try:
             fit(module, data.fit, folder, parameters.batch_size, progress, steps=steps)
-        except (OSError, MemoryError, torch.cuda.OutOfMemoryError):
+        except (AdetError, OSError, MemoryError, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:
             usual = self._image_size

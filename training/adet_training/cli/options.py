@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
@@ -92,8 +93,12 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+def settings_of(arguments: argparse.Namespace, *, models: Sequence[str] = ()) -> dict[str, Any]:
     """The hyper-parameters given; what is wrong so far is said before torch is imported.
+
+    Args:
+        arguments: The options.
+        models: Names that are taken, too, beside those of models.
 
     Raises:
         adet_core.errors.ConfigError: The model is unknown, or a setting cannot be read.
@@ -103,7 +108,8 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     from adet_training.models import check_model
     from adet_training.parameters import parse_settings, read_settings
 
-    check_model(arguments.model)
+    if arguments.model not in models:
+        check_model(arguments.model)
     read = read_settings(arguments.parameters) if arguments.parameters else {}
     settings = {**read, **parse_settings(arguments.set)}
     list_category(arguments.data_root, arguments.category)

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+import math
 import sys
 from typing import Any, TYPE_CHECKING
 
@@ -16,10 +18,14 @@ from adet_training.cli.outcome import outcome_lines, outcome_of
 
 if TYPE_CHECKING:
     from adet_core.bundle import BackboneSpec
+    from adet_training.contest import Result
     from adet_training.train import Run
 
 HELP = 'fit one model to images of good parts, test it, and write a bundle with its graph'
 EXAMPLE = 'adet train --model padim --category VisA_pipe_fryum --data-root data'
+
+# As `adet_training.contest.AUTO`, which imports torch.
+_AUTO = 'auto'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,15 +36,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='URI',
         help='log parameters, figures and the bundle to MLflow, e.g. sqlite:///runs.db',
     )
+    parser.add_argument(
+        '--max-time',
+        type=_minutes,
+        default=30.0,
+        metavar='MINUTES',
+        help='for --model auto, which trains several models and recommends one: time for all of '
+        'them (default: %(default)g)',
+    )
+
+
+def _minutes(text: str) -> float:
+    """A time above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number of minutes above 0')
+    return value
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train; returns where the run is and its figures."""
-    settings = settings_of(arguments)
+    settings = settings_of(arguments, models=[_AUTO])
     from adet_training.quiet import quiet_libraries
 
+    results = []
     with progress_bars() as progress, quiet_libraries():
         with loading_libraries(progress):
+            from adet_training import contest
             from adet_training.choose import choose
             from adet_training.export import export
             from adet_training.track import check_tracking, track
@@ -46,13 +73,44 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         if arguments.track:
             check_tracking()
         config = training_config(arguments, settings)
-        proposal, config = choose(config, progress=progress)
-        for line in proposal.lines() if proposal else ():
-            print(line, file=sys.stderr)
-        finished = train(config, progress=progress)
-        export(finished.bundle, traced=finished.traced, progress=progress)
-        tracked = track(finished, arguments.track) if arguments.track else None
-    return {**summary(finished, arguments), 'mlflow_run': tracked}
+        if arguments.model == _AUTO:
+            results = contest.hold_contest(
+                config,
+                max_s=60 * arguments.max_time,
+                progress=progress,
+                candidates=contest.CANDIDATES,
+            )
+            best = contest.recommend(results).run
+            assert best is not None
+            finished = best
+        else:
+            proposal, config = choose(config, progress=progress)
+            for line in proposal.lines() if proposal else ():
+                print(line, file=sys.stderr)
+            finished = train(config, progress=progress)
+            export(finished.bundle, traced=finished.traced, progress=progress)
+        trained = [result.run for result in results if result.run] or [finished]
+        tracked = [track(one, arguments.track) for one in trained if arguments.track]
+    return {
+        **summary(finished, arguments),
+        'mlflow_runs': tracked,
+        'candidates': [_row(result) for result in results],
+    }
+
+
+def _row(result: Result) -> dict[str, Any]:
+    """How a candidate of ``--model auto`` did."""
+    run = result.run
+    return {
+        'model': str(result.candidate),
+        'auroc': result.auroc,
+        'aupro': run.bundle.manifest.metrics.get('aupro') if run else None,
+        'labelled': bool(run and run.bundle.manifest.metrics),
+        'ms': result.ms,
+        'seconds': result.seconds,
+        'run_dir': str(run.folder) if run else None,
+        'reason': result.reason,
+    }
 
 
 def summary(finished: Run, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -86,7 +144,8 @@ def summary(finished: Run, arguments: argparse.Namespace) -> dict[str, Any]:
         'unmatched_masks': finished.unmatched_masks,
         'unfit_masks': finished.unfit_masks,
         'warnings': list(finished.warnings),
-        'mlflow_run': None,
+        'mlflow_runs': [],
+        'candidates': [],
         'next': next_command('deploy', finished.folder, carry=arguments),
     }
 
@@ -100,6 +159,8 @@ def backbone_text(backbone: BackboneSpec | None) -> str:
 
 def show(result: dict[str, Any]) -> None:
     """Print the figures and the next step."""
+    for line in _candidate_lines(result['candidates'], result['run_dir']):
+        print(line)
     for name in ('image_auroc', 'pixel_auroc', 'aupro', 'image_f1'):
         value = result[name]
         print(f'{name:12}', 'needs labelled data' if value is None else f'{value:.3f}')
@@ -113,7 +174,34 @@ def show(result: dict[str, Any]) -> None:
     if result['backbone']:
         print(f'{"backbone":12} {result["backbone"]}')
     print(f'{"fit":12} {result["fit_seconds"]:.1f} s')
-    if result['mlflow_run']:
-        print(f'{"MLflow run":12} {result["mlflow_run"]}')
+    for one in result['mlflow_runs']:
+        print(f'{"MLflow run":12} {one}')
     print(f'bundle {result["bundle_id"]}: {result["bundle_dir"]}')
     print(f'next: {result["next"]}')
+
+
+def _candidate_lines(rows: Sequence[dict[str, Any]], recommended: str) -> list[str]:
+    """The table of ``--model auto``."""
+    if not rows:
+        return []
+    on = 'test images' if any(row['labelled'] for row in rows) else 'made-up defects'
+    width = max(len(row['model']) for row in rows)
+    lines = [f'{"model":{width}}  AUROC  AUPRO  ms/image  minutes   (AUROC on {on})']
+    for row in rows:
+        if row['run_dir'] is None:
+            lines.append(f'{row["model"]:{width}}  {row["reason"]}')
+            continue
+        figures = (
+            f'{row[key]:.3f}' if row[key] is not None else '-' for key in ('auroc', 'aupro')
+        )
+        cells = [f'{cell:>5}' for cell in figures]
+        mark = '   recommended' if row['run_dir'] == recommended else ''
+        lines.append(
+            f'{row["model"]:{width}}  {"  ".join(cells)}  {row["ms"]:8.1f}  '
+            f'{row["seconds"] / 60:7.1f}{mark}'
+        )
+    return [*lines, '']
+
+
+def _figure(value: float | None) -> str:
+    return '-' if value is None else f'{value:.3f}'
