@@ -10,7 +10,6 @@ from dataclasses import fields
 import hashlib
 from pathlib import Path
 import re
-import time
 from typing import Any, IO, NamedTuple
 
 import timm
@@ -143,33 +142,6 @@ def channels_of(name: str) -> tuple[Channels, Channels]:
     """Mean and deviation that the images of a network of timm's are normalised with."""
     config = timm.get_pretrained_cfg(name)
     return (tuple(config.mean), tuple(config.std)) if config else (MEAN, STD)
-
-
-@contextmanager
-def _one_thread() -> Iterator[int]:
-    """Let torch compute with one thread; gives the number that it has otherwise."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
-
-
-def time_network(network: nn.Module, edge: int = 256) -> float:
-    """Milliseconds that an image of some edge takes where nothing else computes.
-
-    It is one thread's processor time, the best of three, divided by torch's threads: what others
-    compute meanwhile does not count, nor does what threads wait for each other.
-    """
-    image = torch.zeros(1, 3, edge, edge)
-    taken = []
-    with torch.inference_mode(), _one_thread() as threads:
-        for _ in range(4):
-            start = time.process_time()
-            network(image)
-            taken.append(time.process_time() - start)
-    return 1e3 * min(taken[1:]) / threads
 
 
 def read_weights(path: Path, *, remedy: str = 'give auto, imagenet, random or a file') -> Weights:

@@ -36,12 +36,12 @@ from adet_training.backbone import (
     load_backbone,
     make_network,
     network_of,
-    time_network,
     Weights,
 )
 from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.parameters import check, fill_backbone, make_parameters, Parameters
 from adet_training.proposal import Cost, PROCESS_MIB, WORK_MIB
+from adet_training.timing import time_network
 
 _SIGMA = 4.0
 # Distances computed at a time: 128 MiB, whatever the size of the image.

@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from adet_core.errors import ImageError
+from adet_core.geometry.aligned import place_aligned, place_mask_aligned
 from adet_core.geometry.area import Mask, scale_mask
 from adet_core.geometry.grid import Blend, grid
 from adet_core.geometry.placement import Box, Placement
 from adet_core.geometry.spec import ImageSpec
 from adet_core.image import Image, ImageArray, preprocess
-from adet_core.image.affine import chain, magnification, rescale, warp, warp_image
 from adet_core.image.alignment import AlignmentReference
 from adet_core.image.light import normalise_light
 from adet_core.prediction import Prediction
@@ -167,10 +167,8 @@ class Geometry:
             part = None if found.takes_all else found.taken.slices
             pixels = preprocess(image, found.placed.size, part=part, float_range=float_range)
         else:
-            found = self._align(image, self.reference, float_range)
-            assert found.matrix is not None
-            size = found.placed.size
-            pixels = warp_image(image, found.matrix, size, float_range=float_range)
+            flat = self.placement(self.reference.size)
+            pixels, found = place_aligned(image, self.reference, flat, float_range)
         if self.spec.light is not None:
             pixels = normalise_light(pixels, self.spec.light)
         if found.fills:
@@ -191,7 +189,7 @@ class Geometry:
             bool of the canvas' size; False outside of the image.
         """
         if placement.matrix is not None:
-            return self._align_mask(mask, placement)
+            return place_mask_aligned(mask, placement)
         factors = (found / size for found, size in zip(mask.shape, placement.source, strict=True))
         taken = mask if placement.takes_all else mask[placement.taken.scaled(*factors).slices]
         scaled = scale_mask(taken, placement.placed.size)
@@ -199,32 +197,6 @@ class Geometry:
             return scaled
         whole = np.zeros(self.size, np.bool_)
         whole[placement.placed.slices] = scaled
-        return whole
-
-    def _align(
-        self, image: Image, reference: AlignmentReference, float_range: tuple[float, float]
-    ) -> Placement:
-        lies = reference.align(image, float_range=float_range)
-        flat = self.placement(reference.size)
-        corner = np.array([[1.0, 0, -flat.taken.x], [0, 1, -flat.taken.y]])
-        matrix = chain(lies.matrix, corner, rescale(flat.taken.size, flat.placed.size))
-        return flat._replace(source=image.size, matrix=matrix)
-
-    def _align_mask(self, mask: Mask, placement: Placement) -> Mask:
-        assert placement.matrix is not None
-        size = placement.placed.size
-        # As fine as the image, or twice as fine as the canvas: no hairline is stepped over.
-        fineness = min(2 * magnification(placement.matrix), 1.0)
-        shape = (
-            max(round(placement.source[0] * fineness), 1),
-            max(round(placement.source[1] * fineness), 1),
-        )
-        small = scale_mask(mask, shape).astype(np.float32)
-        matrix = chain(rescale(shape, placement.source), placement.matrix)
-        share = warp(small, matrix, size, outside=0.0)
-        mostly: Mask = share >= 0.5
-        whole = np.zeros(self.size, np.bool_)
-        whole[placement.placed.slices] = mostly if mostly.any() else share > 0
         return whole
 
     def cut(self, canvas: ImageArray) -> npt.NDArray[np.uint8]:
