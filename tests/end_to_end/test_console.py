@@ -22,6 +22,7 @@ playwright = pytest.importorskip('playwright.sync_api', reason='playwright is no
 from ament_index_python.packages import get_package_prefix  # noqa: E402
 
 from adet_core.bundle import open_bundle  # noqa: E402
+from adet_core.geometry import Box  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser'))), None)
 _DEADLINE_MS = 90_000
@@ -227,10 +228,23 @@ def test_a_new_part_goes_from_camera_to_inspection(page: Any, line: Line) -> Non
     page.wait_for_selector('#learn:enabled')
     assert 'good parts would be rejected on average' in page.text_content('#collected')
     kept = line.data_root / 'train' / 'bracket'
+    page.click('#draw-region')
+    box = page.locator('#live .stage').bounding_box()
+    middle = box['x'] + box['width'] / 2, box['y'] + box['height'] / 2
+    page.mouse.move(middle[0] - 60, middle[1] - 60)
+    page.mouse.down()
+    page.mouse.move(middle[0] + 60, middle[1] + 60)
+    page.mouse.up()
+    x, y, width, height = map(int, page.input_value('#roi').split(','))
+    assert x + width <= 128
+    assert width == pytest.approx(height, abs=1)
+    assert x == pytest.approx(64 - width / 2, abs=1)
     page.click('#learn')
     _until_text(page, '#retrain-stage', lambda text: 'images of bracket learned' in text)
     assert len(list(kept.iterdir())) >= 20
-    assert open_bundle(line.models_root / 'PaDiM').manifest.category == 'bracket'
+    learned = open_bundle(line.models_root / 'PaDiM').manifest
+    assert learned.category == 'bracket'
+    assert learned.image.roi == Box(x=x, y=y, width=width, height=height)
     _next_verdict(page)
     # Nothing is lost: what was inspected before can be deployed again.
     assert list((line.models_root / 'PaDiM' / 'plate').glob('*/pytorch/meta.json'))

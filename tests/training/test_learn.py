@@ -17,6 +17,7 @@ from tiny_models import Train
 from adet_core.bundle import open_bundle
 from adet_core.cli import main
 from adet_core.errors import AdetError, ConfigError
+from adet_core.geometry import Box
 from adet_core.image import read_image
 from adet_core.inference.detector import Detector
 from adet_core.progress import silent
@@ -87,6 +88,22 @@ def test_weights_alone_learn_a_new_category_on_a_pc(
     base = trained('vae').robot.folder
     with pytest.raises(ConfigError, match='vae learns a new category with its weights, which ne'):
         learn_category(base, parts / 'train/stripes', category='s', models_root=tmp_path)
+
+
+def test_a_region_is_of_the_new_part(trained: Train, parts: Path, tmp_path: Path) -> None:
+    base, images = trained('padim').robot.folder, parts / 'train' / 'stripes'
+    words = ['learn', str(images), '--base', str(base), '--models-root', str(tmp_path)]
+    assert main([*words, '--roi', '8,16,64,48']) == 0
+    (folder,) = (tmp_path / 'PaDiM' / 'stripes').glob('*/pytorch')
+    spec = open_bundle(folder).manifest.image
+    assert (spec.roi, spec.source) == (Box(x=8, y=16, width=64, height=48), (96, 96))
+    bad = read_image(parts / 'test' / 'stripes' / 'anomaly' / '0.png')
+    assert Detector.load(folder, threads=1).inspect(bad).is_anomalous
+    for roi, reason in (('a.json', "roi is 'a.json', expected x,y"), ('90,0,9,9', 'outside')):
+        with pytest.raises(ConfigError, match=reason):
+            learn_category(
+                base, images, category='s', models_root=tmp_path, overrides=[f'roi={roi}']
+            )
 
 
 @pytest.mark.parametrize('name', ['a/b', '..', ''])

@@ -575,8 +575,9 @@ def test_an_operator_collects_a_new_part_and_lets_it_be_learned(tmp_path: Path) 
         # One of five is kept back: that promises one half.
         assert (ended['count'], ended['false_rejects']) == (5, 0.5)
         assert not graph.collects
-        await post('/api/learn', category='bracket')
-        assert graph.goals == [('new', [], 'bracket')]
+        assert ended['size'] == [9, 8]
+        await post('/api/learn', category='bracket', roi='1,2,4,4')
+        assert graph.goals == [('new', ['roi=1,2,4,4'], 'bracket')]
         odd = await client.post(
             '/api/collect', json={'detector': KEY, 'action': 'x'}, headers=origin(client)
         )

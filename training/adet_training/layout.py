@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +15,7 @@ import numpy as np
 from adet_core.bundle import AREA_FILE, Content, REFERENCE_FILE, write_arrays
 from adet_core.errors import ConfigError, ImageError
 from adet_core.geometry import AlignSpec, Area, Box, Geometry, ImageSpec, read_area, TileSpec
-from adet_core.image import Image, ImageArray, read_image
+from adet_core.image import Image, ImageArray, read_image, usual_size
 from adet_core.image.alignment import AlignmentError, AlignmentReference, learn_reference
 from adet_core.image.light import learn_light
 from adet_core.io.labelled import LabelledImage
@@ -24,8 +23,6 @@ from adet_training.parameters import Parameters
 
 # Beside the folder of the training images, so that it is none of them.
 _ROI_SUFFIXES = ('.roi.json', '.roi.png')
-# Images whose size is looked at; the most frequent one counts.
-_LOOKED_AT = 15
 # Images whose brightness is looked at, and whose mean is what images are aligned to.
 _LIT, _AVERAGED = 30, 40
 
@@ -61,7 +58,7 @@ def make_geometry(
         rows, columns = reference.size
         spec = replace(spec, align=how, source=(columns, rows))
     elif roi or parameters.tiles:
-        rows, columns = _usual_size(images)
+        rows, columns = usual_size(images)
         spec = replace(spec, source=(columns, rows))
     geometry = _with_tiles(spec, reference, parameters, roi)
     if not parameters.light:
@@ -186,21 +183,3 @@ def _tiles(parameters: Parameters, region: Box) -> TileSpec:
         whole=parameters.whole,
         own_statistics=parameters.own_statistics,
     )
-
-
-def _usual_size(images: Sequence[Path]) -> tuple[int, int]:
-    """Height and width that most of the images have.
-
-    Raises:
-        ConfigError: None of those looked at can be read.
-    """
-    found: Counter[tuple[int, int]] = Counter()
-    reason = ''
-    for path in images[:: -(-len(images) // _LOOKED_AT)]:
-        try:
-            found[read_image(path).size] += 1
-        except ImageError as error:
-            reason = str(error)
-    if not found:
-        raise ConfigError(reason)
-    return found.most_common(1)[0][0]

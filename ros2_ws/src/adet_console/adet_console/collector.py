@@ -11,7 +11,7 @@ from typing import Any
 
 from adet_core.errors import AdetError, ConfigError
 from adet_core.folder import check_name, open_folder
-from adet_core.image import Image
+from adet_core.image import Image, usual_size
 from adet_core.io.feedback import encode_png
 from adet_core.io.folders import walk_images
 from adet_core.thresholds import conformal_rank
@@ -32,6 +32,7 @@ class Collection:
         wanted: Images asked for that have not come yet.
         seen: Images since the beginning.
         count: Images in the folder.
+        size: Width and height of its images, as far as known; zeros before the first.
         last: File name of the image that was kept last; empty before the first.
         problem: Why the last one could not be kept; empty if it could.
     """
@@ -41,6 +42,7 @@ class Collection:
     wanted: int = 0
     seen: int = 0
     count: int = 0
+    size: tuple[int, int] = (0, 0)
     last: str = ''
     problem: str = ''
 
@@ -76,6 +78,7 @@ class Collector:
 
         Raises:
             ConfigError: The category cannot be a folder's name, or ``every`` is out of range.
+            ImageError: None of the images that the folder holds can be read.
         """
         try:
             check_name(category)
@@ -85,10 +88,11 @@ class Collector:
             msg = f'every is {every}, expected 0 to {_MOST_EVERY}'
             raise ConfigError(msg)
         folder = self._folder(category)
-        count = len(walk_images(folder)) if folder.is_dir() else 0
+        images = walk_images(folder) if folder.is_dir() else []
+        height, width = usual_size(images) if images else (0, 0)
         with self._lock:
             before = self._collections.get(key)
-            made = Collection(category, every, count=count)
+            made = Collection(category, every, count=len(images), size=(width, height))
             if before is not None and before.category == category:
                 made.last = before.last
             self._collections[key] = made
@@ -157,6 +161,7 @@ class Collector:
             else:
                 found.last, found.problem = name, ''
                 found.count += 1
+                found.size = image.size[1], image.size[0]
             return _told(found)
 
     def _find(self, key: str) -> Collection:

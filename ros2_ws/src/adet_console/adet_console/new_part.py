@@ -71,12 +71,13 @@ class NewPart:
         return state
 
     async def learn(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Learn what was collected, as the category of that name.
+        """Learn what was collected, as the category of that name; ``roi`` is what to inspect.
 
         Raises:
             ConfigError: No server answers, or a retraining is running.
         """
-        overrides = [str(one) for one in body.get('overrides', [])]
+        roi = str(body.get('roi', ''))
+        overrides = [f'roi={roi}'] if roi else []
         await self._graph.retrain(
             str(body['detector']), MODE_NEW, overrides, str(body['category'])
         )

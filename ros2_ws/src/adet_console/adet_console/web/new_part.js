@@ -4,10 +4,12 @@
 import { post } from './api.js';
 import { byId } from './dom.js';
 import { number, t } from './i18n.js';
+import { drawOn } from './region.js';
 
 const FEWEST = 20;
 const ENOUGH = 50;
 let state = null;
+let endDrawing = null;
 
 export function showCollected(event) {
   state = event.action === 'end' ? { ...event, ended: true } : event;
@@ -15,6 +17,7 @@ export function showCollected(event) {
   byId('collect').textContent = t(collects ? 'stopCollecting' : 'collect');
   byId('keep-one').disabled = !collects;
   byId('remove-last').disabled = !collects || !state.last;
+  byId('draw-region').disabled = !state.size[0];
   byId('learn').disabled = state.count < FEWEST;
   byId('part-name').disabled = byId('keep-every').disabled = collects;
   byId('collected').textContent = state.problem || [t('collectedCount', state), hint()].join(' ');
@@ -24,6 +27,19 @@ function hint() {
   if (state.count < FEWEST) return t('tooFew', { fewest: FEWEST });
   const promise = t('promise', { share: `${number(100 * state.false_rejects, 2)} %` });
   return state.count < ENOUGH ? `${promise} ${t('moreAreBetter', { enough: ENOUGH })}` : promise;
+}
+
+// Draws on the live image until it is pressed again.
+function toggleDrawing() {
+  if (endDrawing) {
+    endDrawing();
+    endDrawing = null;
+  } else {
+    endDrawing = drawOn(document.querySelector('#live .stage'), () => state.size, (text) => {
+      byId('roi').value = text;
+    });
+  }
+  byId('draw-region').setAttribute('aria-pressed', String(Boolean(endDrawing)));
 }
 
 export function listen(detector) {
@@ -36,13 +52,15 @@ export function listen(detector) {
     const every = Number(byId('keep-every').value);
     return collect({ action: 'begin', category: byId('part-name').value.trim(), every });
   });
+  byId('draw-region').addEventListener('click', toggleDrawing);
   byId('keep-one').addEventListener('click', () => collect({ action: 'one' }));
   byId('remove-last').addEventListener('click', () => collect({ action: 'remove' }));
   byId('learn').addEventListener('click', async () => {
     byId('retrain-stage').textContent = '';
     try {
       if (!state.ended) await post('/api/collect', { detector: detector(), action: 'end' });
-      await post('/api/learn', { detector: detector(), category: state.category });
+      await post('/api/learn', { detector: detector(), category: state.category, roi: byId('roi').value.trim() });
+      if (endDrawing) toggleDrawing();
     } catch (error) {
       tell(error);
     }

@@ -45,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='labelled images, normal/ and anomaly/, for the figures',
     )
     parser.add_argument(
+        '--roi',
+        default='',
+        metavar='X,Y,W,H',
+        help='the region that is inspected, in pixels (default: all of the image)',
+    )
+    parser.add_argument(
         '--set',
         action='append',
         default=[],
@@ -60,8 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Learn; returns what was made and what it says of images that it does not know."""
-    from adet_core.retraining.new_category import learn_category
+    from adet_core.retraining.new_category import learn_category, REGION
 
+    region = [f'{REGION}{arguments.roi}'] if arguments.roi else []
     with child.progress(arguments) as progress:
         made = learn_category(
             arguments.base,
@@ -69,7 +76,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             category=arguments.category or arguments.images.resolve().name,
             models_root=arguments.models_root,
             test_dir=arguments.test_dir,
-            overrides=arguments.set,
+            overrides=[*arguments.set, *region],
             threads=arguments.threads,
             progress=progress,
         )

@@ -11,6 +11,7 @@ from adet_core.image.files import (
     decode_pixels,
     read_file,
     read_image,
+    usual_size,
 )
 from adet_core.image.header import is_jpeg
 from adet_core.image.limits import check_pixels, max_pixels, set_max_megapixels
@@ -42,4 +43,5 @@ __all__ = [
     'set_max_megapixels',
     'to_bgr',
     'unpack_image',
+    'usual_size',
 ]

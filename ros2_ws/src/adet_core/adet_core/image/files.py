@@ -7,6 +7,8 @@ No path goes to OpenCV as text: a name need not be text, and what it opens need 
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 import os
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ _BYTES_PER_PIXEL = 6
 _ROOM = 2**20
 # What the plugin compressedDepth writes before the file.
 _DEPTH_HEADER = 12
+# Images whose size is looked at; the most frequent one counts.
+_LOOKED_AT = 15
 _ENCODINGS = {'uint8': 'mono8', 'uint16': 'mono16', 'float32': '32FC1'}
 
 
@@ -41,6 +45,27 @@ def read_image(path: Path) -> Image:
         ImageError: The file is missing, too large or cannot be decoded; names it.
     """
     return decode_image(read_file(path), str(path))
+
+
+def usual_size(paths: Sequence[Path]) -> tuple[int, int]:
+    """Height and width that most of the images have, in pixels.
+
+    Args:
+        paths: At least one; of many only some are looked at.
+
+    Raises:
+        ImageError: None of those can be read.
+    """
+    found: Counter[tuple[int, int]] = Counter()
+    reason: ImageError | None = None
+    for path in paths[:: -(-len(paths) // _LOOKED_AT)]:
+        try:
+            found[read_image(path).size] += 1
+        except ImageError as error:
+            reason = error
+    if reason is not None and not found:
+        raise reason
+    return found.most_common(1)[0][0]
 
 
 def read_file(path: Path, *, limit: int | None = None) -> bytes:

@@ -17,7 +17,6 @@ import hashlib
 from importlib.metadata import version
 import json
 from pathlib import Path
-import shutil
 from typing import Any, IO
 
 import numpy as np
@@ -48,7 +47,10 @@ from adet_core.bundle import (
 )
 from adet_core.errors import BackendError, ConfigError
 from adet_core.folder import check_name, readable_name
+from adet_core.geometry import parse_box, read_area
+from adet_core.image import usual_size
 from adet_core.inference.parity import measure_parity
+from adet_core.io.folders import list_images
 from adet_core.io.labelled import LabelledImage
 from adet_core.made_up import draw_defects
 from adet_core.prediction import Prediction
@@ -62,6 +64,7 @@ from adet_core.retraining.statistics import has_statistics, relearn_statistics
 from adet_core.run_folders import BUNDLE_FOLDER, new_run_folder
 from adet_core.thresholds import normal_thresholds, score_range, Thresholds
 
+REGION = 'roi='
 _GOLDEN_PER_CLASS = 2
 # As many normal images as a training keeps for retrainings.
 _NORMALS = 20
@@ -103,15 +106,17 @@ def learn_category(
         category: Its name.
         models_root: Folder of all models.
         test_dir: Labelled images, ``normal`` and ``anomaly``, for the figures.
-        overrides: ``KEY=VALUE`` words, see `adet_core.retraining.settings`.
+        overrides: ``KEY=VALUE`` words, see `adet_core.retraining.settings`; and
+            ``roi=x,y,width,height``, in pixels of the images: what is inspected.
         threads: Of the computation; 0: one per core.
         progress: Told the progress, by stage.
 
     Raises:
         BackendError: The graph cannot be run, or does not predict what the model predicts.
         BundleError: The base or its engine cannot be used.
-        ConfigError: The category cannot be a folder's name, a setting is wrong, or the model has
-            weights alone.
+        ConfigError: The category cannot be a folder's name, a setting is wrong, the region does
+            not fit the images, the base was made for images of one kind, or its model has weights
+            alone.
         DatasetError: A folder is missing, empty or arranged wrongly, or holds too few images.
         OSError: The models root cannot be written.
     """
@@ -119,14 +124,18 @@ def learn_category(
         check_name(category)
     except ValueError as error:
         raise ConfigError(f'category {error}') from None
-    bundle = open_bundle(base)
+    regions = [word for word in overrides if word.startswith(REGION)]
+    roi = regions[-1].removeprefix(REGION) if regions else ''
+    bundle = _with_region(open_bundle(base), images, roi)
     if not has_statistics(bundle):
         msg = (
             f'{base}: {bundle.manifest.model} learns a new category with its weights, which needs '
             'a PC: adet train'
         )
         raise ConfigError(msg)
-    settings = retrain_settings(bundle.manifest, overrides)
+    settings = retrain_settings(
+        bundle.manifest, [word for word in overrides if word not in regions]
+    )
     collected = collect(
         bundle,
         images,
@@ -162,6 +171,34 @@ def learn_category(
     made = _write(folder, manifest, contents, bundle, parity)
     skipped = [*collected.unreadable, *unreadable]
     return LearnedCategory(bundle=made, figures=found, learned=new.images, unreadable=skipped)
+
+
+def _with_region(base: Bundle, images: Path, roi: str) -> Bundle:
+    """The base, inspecting this region of these images instead of its own region of its own.
+
+    Raises:
+        ConfigError: As `learn_category`.
+        DatasetError: There are no images.
+        ImageError: None of them can be read.
+    """
+    spec = base.manifest.image
+    kinds = {'tiles': spec.tiles, 'align': spec.align, 'light': spec.light}
+    if found := [name for name, value in kinds.items() if value is not None]:
+        msg = (
+            f'{base.folder}: was trained with {" and ".join(found)}, made for the images of '
+            f'{base.manifest.category}; take a base without, or learn on a PC: adet train'
+        )
+        raise ConfigError(msg)
+    spec = replace(spec, roi=None, source=None)
+    if roi:
+        if parse_box(roi) is None:
+            msg = f'roi is {roi!r:.60}, expected x,y,width,height; adet train takes files, too'
+            raise ConfigError(msg)
+        height, width = usual_size(list_images(images))
+        area = read_area(roi, (height, width))
+        spec = replace(spec, roi=area.box, source=(width, height))
+    files = {name: entry for name, entry in base.manifest.files.items() if name != AREA_FILE}
+    return Bundle(base.folder, replace(base.manifest, image=spec, files=files), base.meta)
 
 
 def _questions(
@@ -269,13 +306,8 @@ def _contents(
     def copy_weights(file: IO[bytes]) -> object:
         return file.write(base.weights())
 
-    def copy_area(file: IO[bytes]) -> None:
-        with base.open(AREA_FILE) as source:
-            shutil.copyfileobj(source, file)
-
     return {
         **new.contents,
-        **({AREA_FILE: copy_area} if AREA_FILE in base.manifest.files else {}),
         WEIGHTS_FILE: copy_weights,
         GOLDEN_FILE: partial(write_arrays, arrays=golden.arrays()),
         NORMALS_FILE: partial(write_arrays, arrays={'images': normals}),
