@@ -166,6 +166,12 @@ def test_rows_of_another_inspection_are_noticed(ros, folder):
         ({'source': ''}, DatasetError, 'source is empty; give a folder'),
         ({'source': '/nowhere'}, DatasetError, '/nowhere: no such folder, file or camera'),
         ({'source': 'camera:77'}, DatasetError, 'camera:77: cannot be opened'),
+        ({'source': '.', 'camera_width': 9}, ConfigError, r'camera_\* parameters are for camera'),
+        (
+            {'source': '.', 'camera_info': '/none'},
+            ConfigError,
+            'camera_info /none: .*No such',
+        ),
         ({'source': '.', 'publish_rate': -1.0}, ConfigError, 'parameter publish_rate'),
         ({'source': '.', 'max_in_flight': 99}, ConfigError, 'parameter max_in_flight'),
         ({'source': '.', 'loop': 'yes'}, ConfigError, 'parameter loop'),

@@ -24,6 +24,7 @@ from shell_blocks import blocks_of, PAGES, ROOT
 import yaml
 
 from adet.conversions import HAS_VISION_MSGS
+from adet.node import LOG_LEVELS
 from adet.nodes.csv_recorder import CsvRecorder
 from adet.nodes.image_source import ImageSource
 from adet.nodes.retrain_server import RetrainServer
@@ -194,6 +195,8 @@ def test_every_ros2_line_of_the_documentation_names_what_there_is(graph):
     for command in commands:
         name, *words = shlex.split(command, comments=True)
         relative = re.sub(r'^/(?:left/|right/)?', '', name).replace('patchcore', 'padim')
+        if name.endswith('_logger_levels') and not LOG_LEVELS:
+            continue
         assert relative in names, command
         if words and '/' in words[0]:
             given, known = fields_of(words[0], words[1])

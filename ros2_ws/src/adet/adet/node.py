@@ -36,7 +36,7 @@ _TYPES = {
     'list[float]': Parameter.Type.DOUBLE_ARRAY,
 }
 # Services that set the log level at run time; Humble has none.
-_LOG_LEVELS = (
+LOG_LEVELS = (
     {'enable_logger_service': True}
     if 'enable_logger_service' in signature(Node.__init__).parameters
     else {}
@@ -74,7 +74,7 @@ class AdetNode(Node):  # type: ignore[misc]  # rclpy is untyped
             ConfigError: ROS 2 takes no such name, or its security is not set up.
         """
         with ros_errors():
-            super().__init__(name, **_LOG_LEVELS, **options)
+            super().__init__(name, **LOG_LEVELS, **options)
         self.done: Any = Future()
 
     def declare(self, kind: type[T]) -> T:
