@@ -35,10 +35,6 @@ class JobError(AdetError):
         super().__init__(text)
         self.is_final = is_final
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Ray sends it from one process to another."""
-        return JobError, (str(self), self.is_final)
-
 
 def run_job(job: Job) -> dict[str, Any]:
     """Run a job; returns what it printed with ``--json``, ``seconds``, and counts of scores.

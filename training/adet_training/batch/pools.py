@@ -20,11 +20,13 @@ class Ended(NamedTuple):
         job: Which.
         result: What it gave; None if it failed.
         error: Why it failed; empty if it did not.
+        may_work_later: Whether it may be run again.
     """
 
     job: Job
     result: dict[str, Any] | None
     error: str = ''
+    may_work_later: bool = False
 
 
 Pool = Callable[[Sequence[Job], int], Iterator[Ended]]
@@ -49,13 +51,20 @@ def on_this_machine(jobs: Sequence[Job], retries: int, *, workers: int = 1) -> I
 
 
 def _again_and_again(job: Job, retries: int) -> Ended:
-    for tries_left in range(retries, -1, -1):
-        try:
-            return Ended(job, run_job(job))
-        except JobError as error:
-            if not tries_left or error.is_final:
-                return Ended(job, None, str(error))
-    raise AssertionError
+    ended = run_once(job)
+    for _ in range(retries):
+        if not ended.may_work_later:
+            break
+        ended = run_once(job)
+    return ended
+
+
+def run_once(job: Job) -> Ended:
+    """Run a job; what it fails with is told, and not raised."""
+    try:
+        return Ended(job, run_job(job))
+    except JobError as error:
+        return Ended(job, None, str(error), not error.is_final)
 
 
 def on_ray(
@@ -80,7 +89,8 @@ def on_ray(
         raise ConfigError(msg) from None
     try:
         ray.init(
-            address=address or None,
+            # Without an address Ray would join any cluster that it finds here.
+            address=address or 'local',
             num_cpus=None if address else workers or None,
             include_dashboard=False if not address else None,
             log_to_driver=False,
@@ -90,29 +100,30 @@ def on_ray(
         msg = f'Ray at {address or "this machine"}: {error}'
         raise AdetError(msg) from None
     try:
-        task = ray.remote(run_job)
-        running = {
-            task.options(
-                name=job.name,
-                num_cpus=job.cpus,
-                num_gpus=job.gpus,
-                max_retries=retries,
-                retry_exceptions=[JobError],
-            ).remote(job): job
-            for job in jobs
-        }
+        task = ray.remote(run_once)
+
+        def submit(job: Job) -> Any:
+            # Ray runs it again where its worker is lost; one that fails is handed back to us.
+            resources = {'num_cpus': job.cpus, 'num_gpus': job.gpus}
+            return task.options(name=job.name, max_retries=retries, **resources).remote(job)
+
+        running = {submit(job): (job, retries) for job in jobs}
         while running:
             done, _ = ray.wait(list(running), num_returns=1)
-            yield _ended(ray, running.pop(done[0]), done[0])
+            job, tries_left = running.pop(done[0])
+            ended = _ended(ray, job, done[0])
+            if ended.may_work_later and tries_left:
+                running[submit(job)] = (job, tries_left - 1)
+            else:
+                yield ended
     finally:
         ray.shutdown()
 
 
 def _ended(ray: Any, job: Job, reference: Any) -> Ended:
     try:
-        return Ended(job, ray.get(reference))
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause if isinstance(error.cause, JobError) else error
-        return Ended(job, None, str(cause).strip().splitlines()[-1])
+        ended: Ended = ray.get(reference)
     except ray.exceptions.RayError as error:
+        # Its worker was lost more often than Ray runs it again.
         return Ended(job, None, str(error).strip().splitlines()[0])
+    return ended

@@ -92,24 +92,24 @@ def _progress(jobs: list[Job]) -> Iterator[Tell]:
     from rich.table import Table
 
     console = Console(stderr=True, markup=False, emoji=False)
-    states: dict[str, list[str]] = {}
+    states: dict[str, str] = {}
 
     def table() -> Table:
         made = Table('command', 'jobs', 'kept', 'done', 'failed', show_edge=False)
         for command in dict.fromkeys(job.command for job in jobs):
             names = [job.name for job in jobs if job.command == command]
-            ended = [states[name][0] for name in names if name in states]
+            ended = [states[name] for name in names if name in states]
             counts = [str(ended.count(state)) for state in ('kept', 'done', 'failed')]
             made.add_row(command, str(len(names)), *counts)
         return made
 
+    if not console.is_terminal:
+        yield lambda job, state, why: print(f'{state} {job.name} {why}'.rstrip(), file=sys.stderr)
+        return
     with Live(table(), console=console, auto_refresh=False) as live:
 
-        def tell(job: Job, state: str, why: str) -> None:
-            states[job.name] = [state, why]
-            if console.is_terminal:
-                live.update(table(), refresh=True)
-            else:
-                print(f'{state} {job.name} {why}'.rstrip(), file=sys.stderr)
+        def tell(job: Job, state: str, _: str) -> None:
+            states[job.name] = state
+            live.update(table(), refresh=True)
 
         yield tell
