@@ -7,11 +7,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+import sys
 from typing import Any, TYPE_CHECKING
 
 from adet_core.cli.arguments import add_max_megapixels, add_model, add_models_root, count
 
 if TYPE_CHECKING:
+    from adet_core.progress import ProgressCallback
     from adet_training.train import TrainConfig
 
 
@@ -130,3 +132,19 @@ def training_config(arguments: argparse.Namespace, settings: dict[str, Any]) -> 
         seed=arguments.seed,
         roi=arguments.roi,
     )
+
+
+def chosen_config(
+    arguments: argparse.Namespace, settings: dict[str, Any], progress: ProgressCallback
+) -> TrainConfig:
+    """`training_config` after a look at the images: says what suits them, on standard error.
+
+    Raises:
+        adet_core.errors.ConfigError: A setting cannot be used.
+    """
+    from adet_training.choose import choose
+
+    proposal, config = choose(training_config(arguments, settings), progress=progress)
+    for line in proposal.lines() if proposal else ():
+        print(line, file=sys.stderr)
+    return config

@@ -13,7 +13,12 @@ from typing import Any, TYPE_CHECKING
 from adet_core.cli.next_command import next_command
 from adet_core.progress import progress_bars
 from adet_training.cli.loading import loading_libraries
-from adet_training.cli.options import add_training, settings_of, training_config
+from adet_training.cli.options import (
+    add_training,
+    chosen_config,
+    settings_of,
+    training_config,
+)
 from adet_training.cli.outcome import outcome_lines, outcome_of
 
 if TYPE_CHECKING:
@@ -66,16 +71,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with progress_bars() as progress, quiet_libraries():
         with loading_libraries(progress):
             from adet_training import contest
-            from adet_training.choose import choose
             from adet_training.export import export
             from adet_training.track import check_tracking, track
             from adet_training.train import train
         if arguments.track:
             check_tracking()
-        config = training_config(arguments, settings)
         if arguments.model == _AUTO:
             results = contest.hold_contest(
-                config,
+                training_config(arguments, settings),
                 max_s=60 * arguments.max_time,
                 progress=progress,
                 candidates=contest.CANDIDATES,
@@ -84,9 +87,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             assert best is not None
             finished = best
         else:
-            proposal, config = choose(config, progress=progress)
-            for line in proposal.lines() if proposal else ():
-                print(line, file=sys.stderr)
+            config = chosen_config(arguments, settings, progress)
             finished = train(config, progress=progress)
             export(finished.bundle, traced=finished.traced, progress=progress)
         trained = [result.run for result in results if result.run] or [finished]

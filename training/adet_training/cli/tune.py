@@ -15,7 +15,7 @@ from adet_core.cli.next_command import next_command
 from adet_core.progress import progress_bars
 from adet_training.cli import train as train_command
 from adet_training.cli.loading import loading_libraries
-from adet_training.cli.options import add_training, settings_of, training_config
+from adet_training.cli.options import add_training, chosen_config, settings_of
 
 HELP = 'search for good hyper-parameters, then train with the best ones'
 EXAMPLE = 'adet tune --model patchcore --category VisA_pipe_fryum --trials 30'
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             from adet_training.search_space import default_search_space
             from adet_training.train import PARAMETERS_FILE, train
             from adet_training.tune import tune, TuneConfig
-        base = training_config(arguments, settings)
+        base = chosen_config(arguments, settings, progress)
         config = TuneConfig(
             base=base,
             search_space=arguments.search_space or default_search_space(base.model),
