@@ -23,11 +23,15 @@ from adet_core.io.sources import Frame, PlainSource
 
 
 class Composed:
-    """The process, seen from outside."""
+    """The process, seen from outside.
 
-    def __init__(self, connection: Connection) -> None:
+    Attributes:
+        pid: Its number.
+    """
+
+    def __init__(self, connection: Connection, pid: int) -> None:
         """Talk to it by a connection."""
-        self._connection = connection
+        self._connection, self.pid = connection, pid
 
     def hz(self, count: int) -> float:
         """Images per second, from the first that goes out to the last row."""
@@ -51,8 +55,9 @@ def composed(
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, images, model, namespace, parameters))
     process.start()
+    assert process.pid is not None
     try:
-        yield Composed(ours)
+        yield Composed(ours, process.pid)
     finally:
         ours.send(None)
         process.join()

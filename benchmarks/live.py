@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+import os
 from pathlib import Path
 import subprocess
 import threading
@@ -32,6 +33,16 @@ def kibibytes(process_id: int, name: str) -> int:
     """What Linux says of a process's memory, e.g. ``VmRSS``."""
     lines = Path(f'/proc/{process_id}/status').read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f'{name}:'))
+
+
+def cpu_s(*process_ids: int) -> float:
+    """Seconds that processes have computed for so far, on all cores together."""
+    ticks = 0
+    for process_id in process_ids:
+        # The name before it may hold anything.
+        fields = Path(f'/proc/{process_id}/stat').read_text().rpartition(')')[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf('SC_CLK_TCK')
 
 
 @contextmanager

@@ -7,9 +7,10 @@
 Detector and csv_recorder are processes of their own; the images, in colour, come from a third.
 Another process has source, detector and recorder, as `adet inspect` does. Per round: seconds from
 the start of a detector to its first verdict; then, several times in turns, frames per second with
-two images on their way, of the one process, and of the bare loop in another; at five images per
-second the time from publishing to the row, less the inference in it; the detector's resident
-memory. Writes ros_path.json.
+two images on their way, of the one process, and of the bare loop in another, and the CPU time that
+each takes for an image, which other work on the machine changes less; at five images per second
+the time from publishing to the row, less the inference in it; the detector's resident memory.
+Writes ros_path.json.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import Any
 
 from adet_interfaces.msg import AnomalyResult, Recorded
 from composed import Composed, composed
-from live import DEADLINE_S, kibibytes, running, spinning, until
+from live import cpu_s, DEADLINE_S, kibibytes, running, spinning, until
 import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import Image as ImageMessage
@@ -73,11 +74,13 @@ def main() -> None:
         path = _Path(node, arguments.models_root, arguments.model, images)
         folder = str(deployed_folder(arguments.models_root, arguments.model))
 
+        bare_pid = bare.submit(os.getpid).result()
+
         def bare_hz() -> float:
             return bare.submit(_bare_loop, folder, arguments.size, arguments.images).result()
 
         for number in range(arguments.rounds):
-            row = path.measure(arguments.images, arguments.turns, bare_hz)
+            row = path.measure(arguments.images, arguments.turns, bare_hz, bare_pid)
             rounds.append({'round': number, 'size': arguments.size, **row})
             print(json.dumps(rounds[-1]), flush=True)
     arguments.out.write_text(
@@ -87,9 +90,11 @@ def main() -> None:
     print('| figure | median (quartiles) |\n|---|---|')
     for name in ('ros_hz', 'composed_hz', 'bare_hz'):
         print(f'| {name} | {_quartiles([turn[name] for turn in turns])} |')
-    for name in ('ros_hz', 'composed_hz'):
-        shares = [turn[name] / turn['bare_hz'] for turn in turns]
-        print(f'| {name} / bare_hz | {_quartiles(shares)} |')
+    for way in ('ros', 'composed'):
+        shares = [turn[f'{way}_hz'] / turn['bare_hz'] for turn in turns]
+        print(f'| {way}_hz / bare_hz | {_quartiles(shares)} |')
+        shares = [turn['bare_cpu_ms'] / turn[f'{way}_cpu_ms'] for turn in turns]
+        print(f'| bare_cpu_ms / {way}_cpu_ms | {_quartiles(shares)} |')
     print('| figure | median (range) |\n|---|---|')
     for name in ('overhead_ms', 'first_verdict_s', 'resident_mib'):
         print(f'| {name} | {_range([row[name] for row in rounds])} |')
@@ -145,11 +150,13 @@ class _Path:
             self._recorded.add(to_nanoseconds(message.stamp))
             self._changed.notify()
 
-    def measure(self, count: int, turns: int, bare_hz: Callable[[], float]) -> dict[str, Any]:
+    def measure(
+        self, count: int, turns: int, bare_hz: Callable[[], float], bare_pid: int
+    ) -> dict[str, Any]:
         """One round, with processes of its own."""
         with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             recorder = {'models': self._model, 'output_dir': folder, 'expect_info': 'false'}
-            stack.enter_context(running('csv_recorder', recorder))
+            recording = stack.enter_context(running('csv_recorder', recorder))
             inspected: set[int] = set()
             verdicts = self._node.create_subscription(
                 AnomalyResult,
@@ -174,14 +181,17 @@ class _Path:
             # Loading is no part of its first turn.
             bare_hz()
             together.hz(1)
-            rates = [
-                {
-                    'ros_hz': self._hz(count),
-                    'composed_hz': together.hz(count),
-                    'bare_hz': bare_hz(),
-                }
-                for _ in range(turns)
-            ]
+            ways: dict[str, tuple[Callable[[], float], tuple[int, ...]]] = {
+                'ros': (lambda: self._hz(count), (detector.pid, recording.pid, os.getpid())),
+                'composed': (lambda: together.hz(count), (together.pid,)),
+                'bare': (bare_hz, (bare_pid,)),
+            }
+            rates: list[dict[str, float]] = [{} for _ in range(turns)]
+            for turn in rates:
+                for way, (hz, pids) in ways.items():
+                    before = cpu_s(*pids)
+                    turn[f'{way}_hz'] = hz()
+                    turn[f'{way}_cpu_ms'] = (cpu_s(*pids) - before) / count * 1e3
             slow = set()
             for number in range(_SLOW_IMAGES):
                 slow.add(self._publish(number))
