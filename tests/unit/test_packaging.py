@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 from pathlib import Path
 import re
 import shutil
@@ -110,6 +111,15 @@ def test_every_import_is_a_dependency(name):
     assert keys - by_pip() <= declared
     # Nothing is declared that is used nowhere, but the command that reads the launch files.
     assert declared - keys <= {'ros2launch'}
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if (SOURCES / name / 'launch').is_dir()])
+def test_launch_finds_the_nodes_of_a_package(name):
+    """``ros2 launch`` and ``ros2 run`` look for them in the package's own folder of lib/."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(SOURCES / name / 'setup.cfg')
+    assert config['develop']['script_dir'] == f'$base/lib/{name}'
+    assert config['install']['install_scripts'] == f'$base/lib/{name}'
 
 
 def test_rosdep_and_pip_together_give_what_inspection_needs():
