@@ -18,6 +18,7 @@ import pytest
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
 from adet_interfaces.msg import AnomalyResult
+from diagnostic_msgs.msg import DiagnosticStatus
 import rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage
@@ -260,6 +261,7 @@ def test_a_camera_that_is_dead_or_of_another_type_is_told(ros, deployed):
     assert f'{ros.namespace}/padim/' not in missing
     ros.until(lambda: silence_of(node).startswith('no image'), 'ERROR')
     assert any('nobody publishes' in text for text in told)
+    assert node._health().level == DiagnosticStatus.ERROR
     # A participant of its own: one has one type for each topic.
     context = rclpy.Context()
     rclpy.init(args=[], context=context)
@@ -272,6 +274,7 @@ def test_a_camera_that_is_dead_or_of_another_type_is_told(ros, deployed):
     driver = Driver(ros, 'RELIABLE')
     silent = f'{ros.namespace}/client publishes nothing on {topic}'
     ros.until(lambda: silent in silence_of(node), 'the silent driver')
+    assert node._health().level == DiagnosticStatus.STALE
     stamps = iter(range(1, 10_000))
     ros.until(lambda: driver.publish(next(stamps)) or 'no image' not in silence_of(node), 'OK')
 
