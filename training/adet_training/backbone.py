@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import fields
 import hashlib
 from pathlib import Path
@@ -13,6 +14,8 @@ import re
 from typing import Any, IO, NamedTuple
 
 import timm
+from timm.models._features import FeatureGetterNet
+from timm.models.vision_transformer import checkpoint_filter_fn
 import torch
 from torch import nn
 
@@ -54,11 +57,24 @@ class Backbone(NamedTuple):
     std: Channels
 
 
-def make_network(name: str, layers: Sequence[str], *, pretrained: bool = False) -> nn.Module:
+def make_network(
+    name: str,
+    layers: Sequence[str],
+    *,
+    pretrained: bool = False,
+    size: tuple[int, int] | None = None,
+) -> nn.Module:
     """Build timm's feature extractor for some layers of a network.
 
+    Args:
+        name: timm's name of the network.
+        layers: Layers whose features are wanted.
+        pretrained: With timm's weights.
+        size: Height and width of the images, for a transformer; None: its own.
+
     Raises:
-        ConfigError: timm does not know the network, or the network has no such layers.
+        ConfigError: timm does not know the network, the network has no such layers, or it is a
+            transformer and the size no multiple of its patches.
     """
     if not timm.is_model(name):
         similar = timm.list_models(f'{name[:6]}*')[:8]
@@ -69,6 +85,8 @@ def make_network(name: str, layers: Sequence[str], *, pretrained: bool = False) 
         msg = f'backbone {name} has no layer {missing[0]!r}; it has {", ".join(known)}'
         raise ConfigError(msg)
     indices = [known.index(layer) for layer in layers]
+    if is_transformer(name):
+        return _make_transformer(name, indices, pretrained=pretrained, size=size)
     network: nn.Module = _features(
         name, pretrained=pretrained, exportable=True, out_indices=indices
     )
@@ -80,7 +98,37 @@ def make_network(name: str, layers: Sequence[str], *, pretrained: bool = False) 
     return network.eval()
 
 
-def load_backbone(name: str, layers: Sequence[str], weights: str, *, seed: int) -> Backbone:
+def is_transformer(name: str) -> bool:
+    """Whether a network of timm is a vision transformer, by its name as Anomalib does."""
+    return 'vit' in name.lower()
+
+
+def _make_transformer(
+    name: str, indices: Sequence[int], *, pretrained: bool, size: tuple[int, int] | None
+) -> nn.Module:
+    """The tokens of some blocks, normalised as for the last one, as maps.
+
+    Damm et al.: AnomalyDINO, WACV 2025, https://arxiv.org/abs/2405.14529, takes its features so.
+    """
+    options = {} if size is None else {'img_size': size}
+    model = timm.create_model(name, pretrained=pretrained, **options)
+    edge = model.patch_embed.patch_size[0]
+    if size and (size[0] % edge or size[1] % edge):
+        near = round(size[0] / edge) * edge
+        msg = f'{name} takes multiples of {edge} pixels: --set image_size={near}, for example'
+        raise ConfigError(msg)
+    network: nn.Module = FeatureGetterNet(model, out_indices=list(indices), norm=True)
+    return network.eval()
+
+
+def load_backbone(
+    name: str,
+    layers: Sequence[str],
+    weights: str,
+    *,
+    seed: int,
+    size: tuple[int, int] | None = None,
+) -> Backbone:
     """Build a backbone and fill it with weights.
 
     Args:
@@ -88,13 +136,20 @@ def load_backbone(name: str, layers: Sequence[str], weights: str, *, seed: int) 
         layers: Layers whose features are wanted, finest first.
         weights: ``auto``, ``imagenet``, ``random`` or the path of a file.
         seed: For ``random``.
+        size: Height and width of the images, for a transformer; None: it is refused.
 
     Raises:
         ConfigError: The name, a layer or the weights cannot be used; says what to do.
     """
+    if is_transformer(name) and size is None:
+        msg = f'{name} is a transformer, which is a backbone of patchcore alone; take a ResNet'
+        raise ConfigError(msg)
     try:
         network, kind, source = fill_network(
-            name, lambda wanted: make_network(name, layers, pretrained=wanted), weights, seed=seed
+            name,
+            lambda wanted: make_network(name, layers, pretrained=wanted, size=size),
+            weights,
+            seed=seed,
         )
     except _NoDownloadError as error:
         if weights != 'auto':
@@ -131,11 +186,16 @@ def fill_network(name: str, make: Make, weights: str, *, seed: int) -> tuple[nn.
         network, source = _from_hub(name, make)
         return network, 'imagenet', source
     torch.manual_seed(seed)
-    network = make(False)
+    whole = network = make(False)
     if weights == 'random':
-        return network, 'random', f'seed {seed}'
-    load_into(network, read_weights(Path(weights)), weights)
-    return network, 'file', Path(weights).name
+        return whole, 'random', f'seed {seed}'
+    read = read_weights(Path(weights))
+    if isinstance(network, FeatureGetterNet):
+        # Its positions are those of the size that it was trained at.
+        network = network.model
+        read = checkpoint_filter_fn(dict(read), network)
+    load_into(network, read, weights)
+    return whole, 'file', Path(weights).name
 
 
 def channels_of(name: str) -> tuple[Channels, Channels]:
@@ -255,6 +315,12 @@ def fill_extractor(extractor: Any, backbone: Backbone, model: str) -> None:
     Raises:
         ConfigError: Anomalib builds another network of that name.
     """
+    if isinstance(backbone.network, FeatureGetterNet):
+        # Anomalib's reads the same tokens, but of a network for images of any size, whose
+        # positions cannot be exported.
+        extractor.feature_extractor = deepcopy(backbone.network)
+        extractor._uses_intermediates = False  # noqa: SLF001 - it has no switch
+        return
     network = extractor.feature_extractor
     # Its stages behind the last layer, which `make_network` cuts off, keep random weights.
     kept = {key: tensor for key, tensor in network.state_dict().items() if _STAGE.match(key)}
@@ -268,6 +334,8 @@ def fill_extractor(extractor: Any, backbone: Backbone, model: str) -> None:
 def extractor_weights(extractor: Any) -> dict[str, torch.Tensor]:
     """The tensors of Anomalib's TimmFeatureExtractor, as ``model.pth`` names them."""
     tensors = extractor.feature_extractor.state_dict()
+    if isinstance(extractor.feature_extractor, FeatureGetterNet):
+        return {f'{_PREFIX}{name}': tensor for name, tensor in tensors.items()}
     with torch.device('meta'):
         needed = make_network(extractor.backbone, extractor.layers).state_dict()
     return {f'{_PREFIX}{name}': tensors[name] for name in needed}
@@ -283,7 +351,8 @@ def network_of(manifest: Manifest, weights: Weights) -> nn.Module:
     if spec is None:
         msg = 'meta.json names no backbone; train again'
         raise ConfigError(msg)
-    network = make_network(spec.name, spec.layers)
+    size = (manifest.image.height, manifest.image.width)
+    network = make_network(spec.name, spec.layers, size=size)
     load_into(network, {n.removeprefix(_PREFIX): t for n, t in weights.items()}, 'model.pth')
     return network
 

@@ -33,6 +33,7 @@ from adet_training.backbone import (
     Backbone,
     extractor_weights,
     fill_extractor,
+    is_transformer,
     load_backbone,
     make_network,
     network_of,
@@ -61,7 +62,8 @@ class PatchcoreParameters(Parameters):
 
     Attributes:
         backbone: timm's name of the network; empty: ``tf_efficientnet_lite0``, or ``resnet18``
-            with layers of its own. The paper's is ``wide_resnet50_2``.
+            with layers of its own. The paper's is ``wide_resnet50_2``. A vision transformer needs
+            ``layers``, and an ``image_size`` of whole patches.
         layers: Layers whose features are used, finest first; empty: ``blocks.2,blocks.4`` of the
             default backbone, ``layer2,layer3`` of a ResNet.
         coreset_ratio: Share of all patches that the memory bank keeps.
@@ -105,10 +107,14 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
 
     def backbone(self, parameters: PatchcoreParameters, weights: str, *, seed: int) -> Backbone:
         """The feature extractor with its weights."""
-        return load_backbone(parameters.backbone, parameters.layers, weights, seed=seed)
+        name, layers = parameters.backbone, parameters.layers
+        return load_backbone(name, layers, weights, seed=seed, size=parameters.size)
 
     def cost(self, parameters: PatchcoreParameters) -> Cost:
         """Time of the backbone and of the product with the bank, which is taken for full."""
+        if is_transformer(parameters.backbone):
+            # Its size is no multiple of the 256 pixels that networks are timed with.
+            return super().cost(parameters)
         network: Any = make_network(parameters.backbone, parameters.layers)
         info = network.feature_info
         channels, patches = sum(info.channels()), (256 // info.reduction()[0]) ** 2
