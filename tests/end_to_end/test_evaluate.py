@@ -33,6 +33,7 @@ from adet_evaluation.evaluation import (
     evaluate_results,
     evaluate_source,
     Evaluation,
+    group_kinds,
     load_detectors,
 )
 from adet_evaluation.report import to_dict, write_report
@@ -227,17 +228,23 @@ def test_the_report_is_whole_and_safe(evaluation: Evaluation, tmp_path: Path) ->
     assert figures['models']['padim']['images'] == 16
     assert figures['warnings'] == [hostile]
     shown = html.count('src="data:image/jpeg;base64,')
+    assert shown == 16
+    order = [float(one) for one in re.findall(r'data-score="([^"]+)"', html)]
     wrong = [
-        row
+        row.score
         for row in evaluation.models['padim'].rows
         if row.is_anomalous != (row.label != 'normal')
     ]
-    hits = [
-        row
-        for row in evaluation.models['padim'].rows
-        if row.is_anomalous and row.label == 'anomaly'
-    ]
-    assert shown == len(wrong) + min(len(hits), 6)
+    # Mistakes come first.
+    assert set(order[: len(wrong)]) == set(wrong)
+    assert '<dt>threshold</dt><dd>' in html
+
+
+def test_kinds_can_be_grouped_by_an_expression(evaluation: Evaluation) -> None:
+    found = group_kinds(evaluation, r'(scratch|spot)').models['padim'].figures.defect_types
+    assert set(found) <= {'scratch', 'spot', 'other'}
+    with pytest.raises(ConfigError, match=r"kinds is '\(', no regular expression"):
+        group_kinds(evaluation, '(')
 
 
 def test_a_report_of_rows_alone_says_which_images_are_gone(

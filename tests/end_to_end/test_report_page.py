@@ -60,14 +60,22 @@ class Drawer:
     """Stands in for a detector: its bundle keeps four normal scores and two of made-up defects."""
 
     bundle = SimpleNamespace(
+        bundle_id='padim123',
+        report=None,
         manifest=SimpleNamespace(
+            model='padim',
+            category='plate',
+            created='2026-11-27T10:00:00+00:00',
+            backbone=None,
+            dataset=SimpleNamespace(train=9, held_out=4, test_normal=0, test_anomaly=0),
+            hyper_parameters={'image_size': 256, 'layers': ['blocks.1', 'blocks.2'] * 9},
             image_threshold=Threshold(
                 value=3.0, method='normal_quantile', normals=4, anomalies=0, detail='promised'
             ),
             score_range=ScoreRange(
                 minimum=0, maximum=9, normals=(1.0, 2.0, 2.9, 3.1), made_up={'faint': (2.5, 3.5)}
             ),
-        )
+        ),
     )
 
     def inspect(self, image: Image) -> None:
@@ -206,6 +214,26 @@ def test_what_the_bundle_knows_of_a_threshold_is_told_with_intervals(
     assert not known.is_visible()
 
 
+def test_the_images_follow_the_slider_and_can_be_sorted_and_enlarged(
+    look: Any, report: Path
+) -> None:
+    page = look(report)
+    shown = page.page.locator('[data-model="0"] .gallery li:visible')
+    _, rejected, missed, _ = page.cells()
+    assert shown.count() == rejected + missed
+    page.page.select_option('[data-model="0"] .kind', value='normal-1')
+    page.page.locator('#threshold').press('Home')
+    assert shown.count() == 60
+    page.page.select_option('[data-model="0"] .order', value='low')
+    scores = [float(one) for one in shown.locator('strong').all_inner_texts()]
+    assert scores == sorted(scores)
+    assert page.text('auroc') == '0.999'
+    shown.first.locator('button').click()
+    assert page.page.locator('#full img').is_visible()
+    page.page.keyboard.press('Escape')
+    assert not page.page.locator('#full img').is_visible()
+
+
 def test_another_model_is_chosen(look: Any, report: Path) -> None:
     page = look(report)
     shown = page.page.locator('[data-model]:not([hidden])')
@@ -227,12 +255,15 @@ def test_every_plot_is_drawn_and_every_image_shown(look: Any, report: Path) -> N
         'document.querySelectorAll("img").forEach((one) => { one.loading = "eager"; })'
     )
     page.page.wait_for_function('[...document.images].every((one) => one.complete)')
-    widths = page.page.evaluate('[...document.images].map((one) => one.naturalWidth)')
-    assert widths
+    widths = page.page.evaluate(
+        '[...document.querySelectorAll(".gallery img")].map((one) => one.naturalWidth)'
+    )
+    assert len(widths) == 180
     assert set(widths) == {720}
     # A file's name is text, whatever it looks like.
     assert page.page.locator('figcaption i').count() == 0
     assert '<i>long_' in page.page.locator('.gallery').first.inner_text()
+    assert 'learned from' in page.page.locator('.origin').inner_text()
     # The accepted scores are far from those the model learned.
     assert 'drift test fired 1 times' in page.text('drift')
 

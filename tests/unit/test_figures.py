@@ -165,12 +165,23 @@ def test_rates_have_exact_intervals() -> None:
         ('data/test/bottle/anomaly/broken_large/003.png', 'broken_large'),
         ('data/test/x/anomaly/deep/er/1.png', 'deep/er'),
         ('data/test/VisA_pipe_fryum/anomaly/012.JPG', ''),
+        ('data/test/MT_tile/anomaly/blowhole_exp1_num_4944.png', 'blowhole'),
+        ('data/test/x/anomaly/img0007.png', 'img'),
         ('data/test/plate/normal/good_1.png', ''),
         ('camera:0', ''),
     ],
 )
 def test_the_kind_of_defect_is_read_from_the_name(source: str, kind: str) -> None:
     assert defect_type(source) == kind
+
+
+@pytest.mark.parametrize(
+    ('pattern', 'kind'),
+    [(r'_(exp\d+)_', 'exp1'), (r'num_\d', 'num_4'), ('crack', ''), ('(crack)|(blow)', 'blow')],
+)
+def test_an_expression_gives_kinds_of_its_own(pattern: str, kind: str) -> None:
+    source = 'data/test/MT_tile/anomaly/blowhole_exp1_num_4944.png'
+    assert defect_type(source, pattern) == kind
 
 
 def test_kinds_of_defect_have_figures_of_their_own() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from adet_core.bundle import Manifest, write_atomic
 from adet_core.image import ImageArray
 from adet_core.io.labelled import LabelledImage
-from adet_core.overlay import add_strip, draw_overlay, shown_regions
+from adet_core.overlay import add_strip, draw_overlay, MASK_BGR, shown_regions
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback
 from adet_core.records import safe_cell
@@ -128,7 +128,7 @@ def _side_by_side(
         outlines, _ = cv2.findContours(
             labelled.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )
-        cv2.drawContours(image, outlines, -1, (0, 255, 0), 1)
+        cv2.drawContours(image, outlines, -1, MASK_BGR, 1)
     verdict = 'anomalous' if is_anomalous else 'normal'
     wrong = '' if is_anomalous == labelled.is_anomalous else ' WRONG'
     told = f'{_label(labelled)}, found {verdict}{wrong}: {score:.4g}, threshold {limit:.4g}'

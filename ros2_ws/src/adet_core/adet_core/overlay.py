@@ -12,6 +12,9 @@ import numpy as np
 from adet_core.image import ImageArray
 from adet_core.scoring import AnomalyMap, Region
 
+MASK_BGR = (255, 0, 255)
+"""Of the outline of a true mask: magenta, which no colour of a map is."""
+
 _BOX_BGR = (0, 0, 255)
 _TEXT_BGR, _EDGE_BGR = (255, 255, 255), (0, 0, 0)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX

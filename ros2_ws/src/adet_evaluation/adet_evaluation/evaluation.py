@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+import re
 
 from adet_core.errors import BagError, ConfigError, DatasetError, ImageError
 from adet_core.image import Image, read_image
@@ -17,7 +18,7 @@ from adet_core.io.open_source import is_bag
 from adet_core.io.sources import Frame, FrameSource, VideoSource
 from adet_core.progress import ProgressCallback, silent
 from adet_core.records import read_records, Record
-from adet_evaluation.figures import evaluate, EvaluationFigures
+from adet_evaluation.figures import by_defect, evaluate, EvaluationFigures
 from adet_evaluation.offline import find_images, infer_offline, stamped
 from adet_evaluation.rows import join_rows, share_labels
 from adet_evaluation.seen import count_seen, Seen
@@ -225,6 +226,27 @@ def evaluate_results(
 
     warnings += _flattering(models)
     return Evaluation(models, ', '.join(map(str, paths)), find, warnings)
+
+
+def group_kinds(evaluation: Evaluation, pattern: str) -> Evaluation:
+    """The same with kinds of defect by a regular expression.
+
+    Args:
+        evaluation: By the usual rule.
+        pattern: See `adet_evaluation.figures.defect_type`.
+
+    Raises:
+        ConfigError: It is no regular expression.
+    """
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f'kinds is {pattern!r}, no regular expression: {error}') from None
+    models = {
+        name: replace(one, figures=replace(one.figures, defect_types=by_defect(one.rows, pattern)))
+        for name, one in evaluation.models.items()
+    }
+    return replace(evaluation, models=models)
 
 
 def _flattering(models: Mapping[str, ModelEvaluation]) -> list[str]:

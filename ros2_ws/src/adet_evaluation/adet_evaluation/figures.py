@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import itertools
 import math
 from pathlib import PurePath
+import re
 
 import numpy as np
 
@@ -199,7 +200,7 @@ def evaluate(
         false_accept_interval=_interval(rates.false_accept_rate, anomalies),
         pixel_auroc=pixels.auroc if pixels else None,
         aupro=pixels.aupro if pixels else None,
-        defect_types=_by_defect(labelled),
+        defect_types=by_defect(labelled),
         latency_ms={f'p{p}': float(np.percentile(times, p)) for p in (50, 95, 99)},
         images_per_second=_rate(rows, seconds),
         bundles=tuple(dict.fromkeys(row.bundle_id for row in inspected)),
@@ -207,33 +208,54 @@ def evaluate(
     )
 
 
-def defect_type(source: str) -> str:
+def defect_type(source: str, pattern: str = '') -> str:
     """The kind of defect that an image's name gives, or ''.
 
-    The folder below ``anomaly`` (``anomaly/scratch/7.png``), else the file's name without its
-    number (``scratch_0007.png``).
+    The folder below ``anomaly`` (``anomaly/scratch/7.png``), else the words of the file's name
+    before the first with a digit (``scratch_0007.png``, ``blowhole_exp1_num_7.png``).
+
+    Args:
+        source: Path of the image.
+        pattern: A regular expression that is searched in the path below ``anomaly`` instead; the
+            kind is its first group, or all that it matches.
     """
     parts = PurePath(source).parts
     if 'anomaly' not in parts:
         return ''
-    below = parts[len(parts) - parts[::-1].index('anomaly') : -1]
-    return '/'.join(below) or PurePath(source).stem.rstrip('0123456789').rstrip('_- .')
+    below = parts[len(parts) - parts[::-1].index('anomaly') :]
+    if pattern:
+        found = re.search(pattern, '/'.join(below))
+        return next(filter(None, (found.groups() or (found[0],))), '') if found else ''
+    if below[:-1]:
+        return '/'.join(below[:-1])
+    stem = PurePath(source).stem
+    words = list(
+        itertools.takewhile(lambda word: not re.search(r'\d', word), re.split(r'[_\-. ]+', stem))
+    )
+    return '_'.join(filter(None, words)) or re.sub(r'\d.*', '', stem).rstrip('_- .')
 
 
-def _by_defect(labelled: Sequence[Record]) -> dict[str, DefectType]:
+def by_defect(rows: Sequence[Record], pattern: str = '') -> dict[str, DefectType]:
+    """How each kind of defect was found; nothing with a single kind.
+
+    Args:
+        rows: Of one model.
+        pattern: See `defect_type`.
+    """
+    labelled = [row for row in rows if row.score is not None and row.label]
     normal = [row.score for row in labelled if row.label == 'normal']
     kinds: dict[str, list[Record]] = defaultdict(list)
     for row in labelled:
         if row.label == 'anomaly':
-            kinds[defect_type(row.source)].append(row)
+            kinds[defect_type(row.source, pattern)].append(row)
     if len(kinds) < 2:
         return {}
     found = {}
-    for kind, rows in sorted(kinds.items()):
-        scores = np.array([*normal, *(row.score for row in rows)], np.float64)
+    for kind, some in sorted(kinds.items()):
+        scores = np.array([*normal, *(row.score for row in some)], np.float64)
         found[kind or 'other'] = DefectType(
-            images=len(rows),
-            missed=sum(not row.is_anomalous for row in rows),
+            images=len(some),
+            missed=sum(not row.is_anomalous for row in some),
             image_auroc=auroc(scores, np.arange(scores.size) >= len(normal)),
         )
     return found

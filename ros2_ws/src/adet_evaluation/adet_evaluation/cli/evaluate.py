@@ -56,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--topic', default='', metavar='T', help='image topic of the bag (default: the only one)'
     )
     parser.add_argument(
+        '--kinds',
+        default='',
+        metavar='REGEX',
+        help='the kind of a defect: first group of this expression in the path below anomaly/ '
+        '(default: the folder there, else the words of the file name before the first digit)',
+    )
+    parser.add_argument(
         '--report',
         type=Path,
         metavar='DIR',
@@ -92,6 +99,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         evaluate_bag,
         evaluate_results,
         evaluate_source,
+        group_kinds,
         load_detectors,
     )
     from adet_evaluation.report import to_dict, write_report
@@ -122,6 +130,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 replayed=BagSource(replayed, arguments.topic) if replayed else None,
                 progress=progress,
             )
+        if arguments.kinds:
+            evaluation = group_kinds(evaluation, arguments.kinds)
         result = to_dict(evaluation)
         if arguments.counts:
             _write_counts(arguments.counts, evaluation)

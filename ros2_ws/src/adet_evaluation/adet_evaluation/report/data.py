@@ -36,6 +36,29 @@ def to_dict(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def origin_of(one: ModelEvaluation) -> list[tuple[str, str]]:
+    """Where a model and its threshold came from, for people; nothing without its bundle."""
+    if one.detector is None:
+        return []
+    bundle = one.detector.bundle
+    manifest = bundle.manifest
+    data, threshold = manifest.dataset, manifest.image_threshold
+    backbone = manifest.backbone
+    told = {
+        'bundle': f'{bundle.bundle_id}, {manifest.model} for {manifest.category}',
+        'made': manifest.created,
+        'learned from': f'{data.train} normal images; {data.held_out} held out',
+        'tested on': f'{data.test_normal} normal and {data.test_anomaly} anomalous images',
+        'backbone': f'{backbone.name}, {backbone.weights} weights' if backbone else '',
+        'threshold': f'{threshold.value:.4g} ({threshold.detail})',
+        'retrained': bundle.report.created if bundle.report else '',
+        'parameters': ', '.join(
+            f'{name} {value}' for name, value in manifest.hyper_parameters.items()
+        ),
+    }
+    return [(name, text) for name, text in told.items() if text]
+
+
 def script_data(models: Mapping[str, ModelEvaluation]) -> str:
     """What the page's script draws from, as JSON that cannot end the element it stands in."""
     stamps = [row.stamp_ns for one in models.values() for row in one.rows]

@@ -141,6 +141,45 @@ function showKnown() {
   element('known').querySelector('tbody').replaceChildren(...rows);
 }
 
+/* What an image is at a threshold: its label and its verdict. */
+const GALLERIES = {
+  mistakes: 'all mistakes', 'normal-1': 'false rejects', 'anomaly-0': 'misses', 'anomaly-1': 'anomalies that are found',
+  'normal-0': 'good parts that pass', '-1': 'unlabelled, found anomalous', '-0': 'unlabelled, found normal', all: 'all',
+};
+
+function kindAt(item, threshold) { return item.dataset.label + '-' + (Number(item.dataset.score) >= threshold ? 1 : 0); }
+
+function isMistake(kind) { return kind === 'normal-1' || kind === 'anomaly-0'; }
+
+/* The images of the chosen kind at the slider's threshold, in the chosen order. */
+function showGallery() {
+  const section = document.querySelector(`[data-model="${data.models.indexOf(state.model)}"] .images`);
+  if (!section) { return; }
+  const select = section.querySelector('.kind'), list = section.querySelector('.gallery'), items = [...list.children];
+  const kinds = items.map((item) => kindAt(item, state.threshold)), counts = { all: items.length, mistakes: kinds.filter(isMistake).length };
+  kinds.forEach((kind) => { counts[kind] = (counts[kind] || 0) + 1; });
+  const labelled = items.some((item) => item.dataset.label);
+  const chosen = select.value || (labelled ? 'mistakes' : 'all');
+  select.replaceChildren(...Object.keys(GALLERIES).filter((kind) => counts[kind] || kind === chosen).map((kind) => {
+    const option = document.createElement('option');
+    option.value = kind; option.textContent = `${GALLERIES[kind]} (${counts[kind] || 0})`; option.selected = kind === chosen;
+    return option;
+  }));
+  items.forEach((item, i) => { item.hidden = !(chosen === 'all' || chosen === kinds[i] || (chosen === 'mistakes' && isMistake(kinds[i]))); });
+  const score = (item) => Number(item.dataset.score);
+  /* A good part is the more wrong the higher it scores, an anomalous one the lower. */
+  const wrong = (item) => (item.dataset.label === 'anomaly' ? state.threshold - score(item) : score(item) - state.threshold);
+  const orders = { worst: (a, b) => wrong(b) - wrong(a), high: (a, b) => score(b) - score(a), low: (a, b) => score(a) - score(b) };
+  list.append(...items.sort(orders[section.querySelector('.order').value]));
+}
+
+function aurocOf(model) {
+  const curves = curvesOf(model);
+  if (curves === null) { return null; }
+  const { x, y } = curves.roc;
+  return x.slice(1).reduce((sum, right, i) => sum + (right - x[i]) * (y[i + 1] + y[i]) / 2, 0);
+}
+
 function showThreshold() {
   const counts = countAt(state.model, state.threshold), rates = ratesOf(counts);
   element('value').textContent = state.threshold.toPrecision(5);
@@ -153,8 +192,10 @@ function showThreshold() {
   element('unknown-anomalous').textContent = counts[-1][1];
   element('frr').textContent = percent(rates.falseReject);
   element('far').textContent = percent(rates.falseAccept);
+  const auroc = aurocOf(state.model);
+  element('auroc').textContent = auroc === null ? 'needs labels' : auroc.toFixed(3);
   element('f1').textContent = rates.f1 === null ? 'needs labels' : rates.f1.toFixed(3);
-  showKnown();
+  showKnown(); showGallery();
   drawHistogram(); drawCurves(); drawTime();
 }
 
@@ -184,4 +225,10 @@ element('theme').addEventListener('click', () => setTheme(root.dataset.theme ===
 element('threshold').addEventListener('input', () => { state.threshold = fromSlider(); showThreshold(); });
 element('reset').addEventListener('click', () => choose(state.model.threshold));
 if (element('model')) { element('model').addEventListener('change', (event) => show(event.target.value)); }
+document.querySelectorAll('.images select').forEach((select) => select.addEventListener('change', showGallery));
+document.querySelectorAll('.zoom').forEach((button) => button.addEventListener('click', () => {
+  const image = element('full').querySelector('img');
+  image.src = button.firstElementChild.src; image.alt = button.firstElementChild.alt;
+  element('full').showModal();
+}));
 show(0);

@@ -15,9 +15,9 @@ from adet_core.bundle import write_atomic
 from adet_core.errors import ConfigError
 from adet_evaluation.evaluation import Evaluation
 from adet_evaluation.figures import CONFIDENCE
-from adet_evaluation.report.data import script_data, to_dict
-from adet_evaluation.report.galleries import draw_galleries
-from adet_evaluation.report.table import figure_rows, format_figure
+from adet_evaluation.report.data import origin_of, script_data, to_dict
+from adet_evaluation.report.galleries import draw_gallery
+from adet_evaluation.report.table import EXPLAINED, figure_rows, format_figure
 
 JSON_FILE = 'report.json'
 HTML_FILE = 'report.html'
@@ -45,21 +45,28 @@ def write_report(folder: Path, evaluation: Evaluation) -> Path:
         msg = f'the report needs {error.name}, which is not installed: pip install jinja2 plotly'
         raise ConfigError(msg) from None
 
-    galleries = draw_galleries(evaluation)
     shown = [
-        {'name': name, 'defects': one.figures.defect_types, 'galleries': galleries[name]}
+        {
+            'name': name,
+            'defects': one.figures.defect_types,
+            'gallery': draw_gallery(evaluation, name),
+            'inspected': sum(row.score is not None for row in one.rows),
+            'origin': origin_of(one),
+        }
         for name, one in evaluation.models.items()
     ]
+    names = ', '.join(evaluation.models)
     parts = files('adet_evaluation.report')
     page = Environment(autoescape=True).from_string((parts / 'page.html').read_text('utf-8'))
     html = page.render(
-        title=f'Evaluation of {PurePath(evaluation.source).name}',
+        title=f'{names}: evaluation of {PurePath(evaluation.source).name}',
         created=f'{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC',
         source=evaluation.source,
         warnings=evaluation.warnings,
         models=shown,
         table=figure_rows([asdict(one.figures) for one in evaluation.models.values()]),
         figure=format_figure,
+        explained=EXPLAINED,
         version=__version__,
         confidence=f'{CONFIDENCE:.0%}',
         style=_Safe((parts / 'page.css').read_text('utf-8')),

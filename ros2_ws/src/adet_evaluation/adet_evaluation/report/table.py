@@ -9,6 +9,22 @@ from typing import Any
 
 _NO_LABELS = 'needs labels'
 
+EXPLAINED: Mapping[str, str] = {
+    'not inspected': 'images without a verdict',
+    'found anomalous': 'at the threshold of the run',
+    'image AUROC': 'chance that an anomalous image scores above a normal one',
+    'average precision': 'precision, averaged over all recalls',
+    'F1 as inspected': 'harmonic mean of precision and recall, at the threshold of the run',
+    'best F1 (at score)': 'of all thresholds; chosen on these images, so it flatters',
+    'false-reject rate': 'share of normal images that are rejected, with its interval',
+    'false-accept rate': 'share of anomalous images that pass, with its interval',
+    'pixel AUROC': 'chance that an anomalous pixel scores above a normal one',
+    'AUPRO': 'how much of each defect is covered, at up to 30 % false pixels',
+    'drift alarms': 'scores no longer as in the calibration',
+    'inference p50, p95, p99': 'from decoded image to verdict',
+}
+"""One line for each figure that is not clear by its name."""
+
 
 def figure_rows(models: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     """A table of figures for people; what no model has is left out.
