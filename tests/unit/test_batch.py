@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 import shutil
 import signal
+import sys
 from typing import Any
 
 import cv2
@@ -275,10 +276,12 @@ def test_a_command_says_why_it_failed_and_can_be_stopped(tmp_path: Path, bags: s
     assert usage.value.is_final
 
 
-def test_without_ray_the_command_names_the_extra(bags: str, monkeypatch: Any) -> None:
-    monkeypatch.setitem(__import__('sys').modules, 'ray', None)
+def test_without_ray_the_command_names_the_extra(
+    tmp_path: Path, bags: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, 'ray', None)
     with pytest.raises(ConfigError, match=r"pip install 'adet-training\[ray\]'"):
-        run(bags)
+        run(bags, '--output', tmp_path / 'batch')
 
 
 # ---- on a real Ray cluster
