@@ -197,6 +197,10 @@ def test_tiles_of_a_memory_bank_work_from_training_to_retraining(
 ) -> None:
     run = learn({'tiles': 64, 'overlap': 0.25}, model='patchcore', data_root=own_few)
     bundle = run.bundle
+    log = (run.folder / 'logs' / 'train.log').read_text()
+    # 64 patches of 152 channels each; and as much for choosing among them.
+    expected = f'{6 * 9} inputs of the graph, 9 of each image, to learn from; all images take '
+    assert f'{expected}1 MiB of memory, learning up to 4 MiB' in log
     geometry = bundle.geometry()
     assert geometry.size == (128, 128)
     assert geometry.inputs == 9

@@ -184,6 +184,10 @@ class Adapter(ABC, Generic[P]):
         """Train the module; see `adet_training.fit.fit`."""
         fit(module, data.fit, folder, parameters.batch_size, progress)
 
+    def fit_bytes(self, module: Any, data: FitData, parameters: P) -> int:  # noqa: ARG002
+        """Memory that `fit` takes at most, beside the images; 0: it does not grow with them."""
+        return 0
+
     def resume(self, parameters: P, manifest: Manifest, weights: Weights) -> Any:  # noqa: ARG002
         """Make a trained module from a bundle, to train it further.
 

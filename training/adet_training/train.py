@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -130,7 +130,11 @@ class Run:
 
 
 def train(
-    config: TrainConfig, *, folder: Path | None = None, progress: ProgressCallback = silent
+    config: TrainConfig,
+    *,
+    folder: Path | None = None,
+    progress: ProgressCallback = silent,
+    tell: Callable[[str], None] | None = None,
 ) -> Run:
     """Fit a model, find its thresholds, test it, and write the whole PC layout.
 
@@ -140,13 +144,14 @@ def train(
         config: What to train on, and how.
         folder: The run's folder; None makes one named after the time.
         progress: Told the progress.
+        tell: Told the memory that a training with tiles takes, before it starts, in one line.
 
     Raises:
         adet_core.errors.ConfigError: A setting, the model's name or the weights cannot be used.
         adet_core.errors.DatasetError: The images are missing, too few or arranged wrongly.
         OSError: The models root cannot be written.
     """
-    return _Training(config, progress).run(folder)
+    return _Training(config, progress).run(folder, tell)
 
 
 class _Training:
@@ -171,7 +176,7 @@ class _Training:
             *warn_of_alike(self._to_learn, self._parameters.group_by),
         ]
 
-    def run(self, folder: Path | None) -> Run:
+    def run(self, folder: Path | None, tell: Callable[[str], None] | None) -> Run:
         """Train; writes to a new folder if none is given."""
         seed_everything(self._config.seed, verbose=False)
         module = self._adapter.build(self._parameters, self._backbone)
@@ -182,6 +187,9 @@ class _Training:
         write_atomic(folder / PARAMETERS_FILE, used.encode())
         start = time.perf_counter()
         inputs = self._to_learn.cut(self._geometry)
+        log.write(size := self._size_of_fit(module, inputs))
+        if tell and inputs.inputs > 1:
+            tell(size)
         self._adapter.fit(module, inputs, folder, self._parameters, log.report)
         del inputs
         fit_seconds = time.perf_counter() - start
@@ -250,6 +258,16 @@ class _Training:
             [*self._warnings, *doubtful],
             data.learned_tests,
             predictor.traced,
+        )
+
+    def _size_of_fit(self, module: Any, inputs: FitData) -> str:
+        """What is learned from, and the memory that it takes, for people."""
+        images = [*self._data.train, *self._data.test]
+        of_images = sum(one.pixels.nbytes for one in images) / 2**20
+        of_fit = self._adapter.fit_bytes(module, inputs, self._parameters) / 2**20
+        return (
+            f'{len(inputs.fit)} inputs of the graph, {inputs.inputs} of each image, to learn '
+            f'from; all images take {of_images:.0f} MiB of memory, learning up to {of_fit:.0f} MiB'
         )
 
     def _predictor(self, module: Any, progress: ProgressCallback) -> Predictor:

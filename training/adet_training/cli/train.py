@@ -88,7 +88,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             finished = best
         else:
             config = chosen_config(arguments, settings, progress)
-            finished = train(config, progress=progress)
+            finished = train(
+                config, progress=progress, tell=lambda line: print(line, file=sys.stderr)
+            )
             export(finished.bundle, traced=finished.traced, progress=progress)
         trained = [result.run for result in results if result.run] or [finished]
         tracked = [track(one, arguments.track) for one in trained if arguments.track]

@@ -165,6 +165,11 @@ class PadimAdapter(Adapter[PadimParameters]):
         module.model.gaussian.mean = torch.from_numpy(first['mean'])
         module.model.gaussian.inv_covariance = torch.from_numpy(first['inv_covariance'])
 
+    def fit_bytes(self, module: _Module, data: FitData, parameters: PadimParameters) -> int:
+        """See `Adapter.fit_bytes`: the sums and their inverse, and all that is kept."""
+        tiles = 1 if parameters.tiles_share else data.inputs
+        return (2 + tiles) * _gaussian_bytes(module, parameters.size)
+
     def weights(self, module: Padim) -> Weights:
         """The backbone, and which channels are kept."""
         return {**extractor_weights(module.model.feature_extractor), 'idx': module.model.idx}
@@ -251,13 +256,18 @@ def _statistics(module: _Module) -> dict[str, npt.NDArray[np.float32]]:
     }
 
 
-def _check_memory(module: _Module, tiles: int, size: tuple[int, int]) -> None:
-    """Refuse Gaussians that would fill the memory, before anything is computed."""
+def _gaussian_bytes(module: _Module, size: tuple[int, int]) -> int:
+    """Of mean and inverse covariance at every position of one input of the graph."""
     with torch.no_grad():
         features = module.model.feature_extractor(torch.zeros(1, 3, *size))
     rows, columns = next(iter(features.values())).shape[2:]
     channels = len(module.model.idx)
-    mib = tiles * rows * columns * channels * (channels + 1) * 4 / 2**20
+    return int(rows * columns * channels * (channels + 1) * 4)
+
+
+def _check_memory(module: _Module, tiles: int, size: tuple[int, int]) -> None:
+    """Refuse Gaussians that would fill the memory, before anything is computed."""
+    mib = tiles * _gaussian_bytes(module, size) / 2**20
     if mib > _MOST_MIB:
         msg = (
             f'the Gaussians of {tiles} tiles take {mib:.0f} MiB, more than {_MOST_MIB}; take '

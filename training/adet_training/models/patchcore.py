@@ -25,7 +25,7 @@ from torchvision.transforms.v2 import Normalize
 
 from adet_core.bundle import Manifest
 from adet_core.errors import ConfigError
-from adet_core.models.coreset import PatchStore
+from adet_core.models.coreset import PatchStore, STORE_BYTES
 from adet_core.models.memory_bank import BankSearch, MemoryBankModel
 from adet_core.progress import ProgressCallback
 from adet_training.adapter import Adapter, FitData, Graph, StatisticsGraph
@@ -159,6 +159,16 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
         """Fill the memory bank; its selection reports its own progress."""
         module.settings, module.progress = parameters, progress
         super().fit(module, data, folder, parameters, progress)
+
+    def fit_bytes(self, module: _Module, data: FitData, parameters: PatchcoreParameters) -> int:
+        """See `Adapter.fit_bytes`: the patches, and as much for choosing among them."""
+        with torch.no_grad():
+            features = module.model.feature_extractor(torch.zeros(1, 3, *parameters.size))
+        shapes = [one.shape for one in features.values()]
+        of_patch = 4 * sum(shape[1] for shape in shapes)
+        every = len(data.fit) * shapes[0][2] * shapes[0][3] * of_patch
+        most = max(STORE_BYTES, 2 * parameters.max_bank * of_patch)
+        return 2 * min(every, most)
 
     def weights(self, module: _Module) -> Weights:
         """The backbone, and the principal components for the search in a large bank."""
