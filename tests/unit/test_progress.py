@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from types import SimpleNamespace
+
 import pytest
 
 from adet_core.progress import progress_bars, silent
@@ -41,3 +44,22 @@ def test_bars_take_any_name_too(
     with progress_bars() as progress:
         progress('[/b]', 1, 2)
     assert '[/b]' in capsys.readouterr().err
+
+
+def test_a_long_stage_gets_a_line_a_minute_with_its_expected_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = iter(1_795_788_000.0 + 20 * step for step in range(8))
+    monkeypatch.setattr('adet_core.progress.time', SimpleNamespace(time=lambda: next(now)))
+    with progress_bars() as progress:
+        for done in range(8):
+            progress('training', done, 100)
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first == 'training ...'
+    assert [line.partition(',')[0] for line in lines] == [
+        'training: 3 of 100',
+        'training: 6 of 100',
+    ]
+    # 20 s for each of the other 97.
+    end = datetime.fromtimestamp(1_795_788_000 + 60 + 97 * 20)  # noqa: DTZ006 - as people read it
+    assert lines[0].endswith(f', end about {end:%H:%M}')

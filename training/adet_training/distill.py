@@ -94,7 +94,7 @@ def distill(
     std = labelled.std((0, 2, 3), keepdim=True).clamp(min=1e-6)
     teacher.to(device).train().requires_grad_(requires_grad=True)
     examples = ((batch, (features(batch) - mean) / std) for batch in pieces)
-    _solve_last_layer(teacher, islice(examples, solved // _BATCH), progress)
+    _solve_last_layer(teacher, examples, solved // _BATCH, progress)
     optimizer = torch.optim.Adam(teacher.parameters(), lr=_LEARNING_RATE, weight_decay=1e-5)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
     for step, (batch, wanted) in enumerate(islice(examples, steps), start=1):
@@ -105,7 +105,7 @@ def distill(
         schedule.step()
         progress('distilling a teacher', step, steps)
     if steps:
-        _solve_last_layer(teacher, islice(examples, solved // _BATCH), progress)
+        _solve_last_layer(teacher, examples, solved // _BATCH, progress)
     teacher.eval().requires_grad_(requires_grad=False)
     others = islice(examples, _MEASURED // _BATCH)
     errors = [functional.mse_loss(teacher(batch), wanted).item() for batch, wanted in others]
@@ -145,16 +145,17 @@ def distill_file(
 def _solve_last_layer(
     teacher: nn.Module,
     examples: Iterator[tuple[torch.Tensor, torch.Tensor]],
+    count: int,
     progress: ProgressCallback,
 ) -> None:
-    """Ridge regression of the wanted outputs on what the last layer sees."""
+    """Ridge regression of the wanted outputs on what the last layer sees of some examples."""
     last = _convolutions(teacher)[-1]
     seen: list[torch.Tensor] = []
     hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     width = last.weight[0].numel() + 1
     squares = torch.zeros(width, width, device=last.weight.device)
     products = torch.zeros(width, CHANNELS, device=last.weight.device)
-    for number, (batch, wanted) in enumerate(examples, start=1):
+    for number, (batch, wanted) in enumerate(islice(examples, count), start=1):
         teacher(batch)
         rows = functional.unfold(seen.pop(), cast('int', last.kernel_size)).mT.flatten(0, 1)
         # Neighbours are alike: a few outputs of many pieces say more than all of a few.
@@ -162,7 +163,7 @@ def _solve_last_layer(
         rows = functional.pad(rows[some], (0, 1), value=1.0)
         squares += rows.T @ rows
         products += rows.T @ wanted.permute(0, 2, 3, 1).flatten(0, 2)[some]
-        progress('solving the last layer', number, None)
+        progress('solving the last layer', number, count)
     hook.remove()
     ridge = _RIDGE * squares.diagonal()[:-1].mean()
     squares.diagonal().add_(ridge)

@@ -151,6 +151,10 @@ class _ReportSteps(Callback):
     def __init__(self, progress: ProgressCallback) -> None:
         self._progress = progress
 
+    def on_train_start(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        """Tell of all steps before the first: it may take long."""
+        self.on_train_batch_end(trainer)
+
     def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Tell how far the training has come; a model fits its statistics after the last step."""
         total = int(trainer.estimated_stepping_batches) if trainer.max_epochs else None
