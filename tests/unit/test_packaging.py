@@ -38,7 +38,7 @@ KEYS = {
     'prometheus_client': 'prometheus-client',
     'yaml': 'python3-yaml',
 }
-PYTHON_KEYS = ('aiohttp', 'cryptography', 'jinja2', 'rich')
+PYTHON_KEYS = ('aiohttp', 'argcomplete', 'cryptography', 'jinja2', 'rich', 'tomli')
 
 
 def package(name: str) -> Package:
@@ -128,7 +128,7 @@ def test_rosdep_and_pip_together_give_what_inspection_needs():
         for name in ('runtime.in', 'evaluation.in', 'console.in', 'forwarder.in', 'fleet.in')
     ]
     lines = [line for text in texts for line in text.splitlines()]
-    needed = {line for line in lines if line and not line.startswith('#')}
+    needed = {line.partition(' ;')[0] for line in lines if line and not line.startswith('#')}
     assert {'opencv-python-headless', 'numpy', 'pyyaml', *PYTHON_KEYS} | by_pip() == needed
 
 

@@ -18,12 +18,14 @@ setup(
     package_data={PACKAGE: ['py.typed']},
     python_requires='>=3.10',
     install_requires=[
+        'argcomplete>=2',
         'numpy>=1.23',
         'opencv-python-headless>=4.8',
         'onnx>=1.16',
         'onnxruntime>=1.16',
         'rich>=12',
         'threadpoolctl>=3',
+        'tomli>=1.1; python_version < "3.11"',
     ],
     # Bags, figures and reports.
     extras_require={'evaluation': ['adet_evaluation']},
