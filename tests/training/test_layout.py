@@ -86,7 +86,7 @@ def test_settings_become_a_geometry(tmp_path: Path) -> None:
     assert made(images=images).is_plain
     geometry = made('image_size=64', 'tiles=128', 'overlap=0.25', images=images)
     assert geometry.spec.source == (400, 300)
-    assert geometry.spec.tiles == TileSpec(width=128, overlap=0.25)
+    assert geometry.spec.tiles == TileSpec(width=128, overlap=0.25, own_statistics=True)
     assert geometry.size == (150, 200)
     geometry = made('image_size=128x64', images=images, roi='40,30,200,100')
     assert geometry.spec.roi == Box(x=40, y=30, width=200, height=100)
