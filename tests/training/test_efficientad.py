@@ -165,6 +165,7 @@ def test_a_given_teacher_is_used_as_it_is(taught: Taught, teacher_file: Path) ->
         'scaling the maps',
         'calibrating',
         'made-up defects',
+        'drawing overlays',
     ]
     assert (bundle.manifest.dataset.train, bundle.manifest.dataset.held_out) == (2, 1)
     assert not (bundle.folder.parent / 'checkpoint' / 'teacher.pth').exists()
