@@ -554,7 +554,7 @@ def test_progress_is_reported_from_the_first_image_to_the_last(learn: Learn) -> 
     stages = {stage: [call[1:] for call in calls if call[0] == stage] for stage, *_ in calls}
     assert stages == {
         'reading images': [(done, 28) for done in range(1, 29)],
-        'extracting features and fitting': [(done, 3) for done in range(1, 4)],
+        'extracting features and fitting': [(done, 3) for done in range(4)],
         'testing': [(done, 16) for done in range(1, 17)],
         # Nine on each of the 6 normal test images.
         'made-up defects': [(done, 54) for done in range(1, 55)],

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import csv
+from functools import partial
 import io
 from pathlib import Path
 from typing import NamedTuple
@@ -61,6 +62,7 @@ def write_test_result(
         )
         for labelled, score in zip(images, prediction.scores.tolist(), strict=True)
     ]
+    before = 0
     for label in ('normal', 'anomaly'):
         chosen = [n for n, labelled in enumerate(images) if _label(labelled) == label]
         part = Prediction(prediction.scores[chosen], prediction.maps[chosen])
@@ -69,8 +71,9 @@ def write_test_result(
             [images[number] for number in chosen],
             part,
             manifest,
-            progress=progress,
+            progress=partial(_go_on, progress, before, len(images)),
         )
+        before += len(chosen)
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerows([PredictionRow._fields, *rows])
@@ -105,6 +108,13 @@ def draw_overlays(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data.tobytes())
         progress('drawing overlays', rank + 1, len(images))
+
+
+def _go_on(
+    progress: ProgressCallback, before: int, every: int, stage: str, done: int, _: int | None
+) -> None:
+    """Tell of a part of the images as of all of them."""
+    progress(stage, before + done, every)
 
 
 def _label(labelled: LabelledImage) -> str:
