@@ -31,10 +31,10 @@ from adet_training.anomalib_models import anomalib_models, REFUSED
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / 'docs' / 'models.md'
 BEGIN, END = '<!-- made by tools/anomalib_table.py -->', '<!-- end of anomalib_table -->'
-HEAD = [
+HEAD = (
     '| model | trains | agrees in ONNX Runtime | TensorRT for RTX builds |',
     '|---|---|---|---|',
-]
+)
 _LIMIT_S = 900
 _NO = 'no: '
 
@@ -152,7 +152,7 @@ def main() -> int:
     before, begin, rest = PAGE.read_text().partition(BEGIN)
     table, end, after = rest.partition(END)
     rows = dict(re.findall(r'^(?=\| `(\w+)`)(.*)$', table, re.MULTILINE)) | made
-    lines = [begin, '', HEAD, *(rows[name] for name in sorted(rows)), '', end]
+    lines = [begin, '', *HEAD, *(rows[name] for name in sorted(rows)), '', end]
     PAGE.write_text(before + '\n'.join(lines) + after)
     return 0
 
