@@ -60,7 +60,6 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     'super_add': {'backbone': 'vit_small_patch16_dinov3', 'patch_size': 64},
     'supersimplenet': {'image_size': 256},
     'uflow': {'image_size': 256, 'backbone': 'resnet18'},
-    'uninet': {'student_backbone': 'resnet18', 'teacher_backbone': 'resnet18'},
 }
 """What makes a model small; all others have images of 64 pixels, and their own defaults."""
 

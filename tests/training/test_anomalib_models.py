@@ -25,6 +25,7 @@ from adet_core.progress import silent
 from adet_core.retraining.images import CollectedImages
 from adet_core.retraining.relearned import Relearned
 from adet_training.anomalib_models import anomalib_models, REFUSED
+from adet_training.describe import describe_parameters
 from adet_training.export import export, load_weights
 from adet_training.fine_tune import fine_tune
 from adet_training.models import check_model, known_models, load_adapter, own_models
@@ -168,6 +169,13 @@ def test_hyper_parameters_come_from_the_signature() -> None:
         ConfigError, match=r"unknown hyper-parameter 'flow_step'.*mean flow_steps\?"
     ):
         make_parameters(kind, {'flow_step': 4})
+
+
+def test_hyper_parameters_are_described_with_their_types() -> None:
+    told = {one.name: one for one in describe_parameters(load_adapter('dinomaly').parameters)}
+    assert told['decoder_depth'].type == 'whole number'
+    assert told['target_layers'].type == 'YAML'
+    assert told['image_size'][1:3] == ('whole number or text', '392')
 
 
 def test_a_model_that_takes_any_backbone_begins_with_the_installed_one() -> None:

@@ -12,7 +12,16 @@ from typing import Any, get_type_hints, NamedTuple
 
 from adet_training.parameters import Parameters
 
-_WORDS = {int: 'whole number', float: 'number', bool: 'true or false', str: 'text'}
+_WORDS = {
+    int: 'whole number',
+    float: 'number',
+    bool: 'true or false',
+    str: 'text',
+    int | str: 'whole number or text',
+    tuple[str, ...]: 'names separated by commas',
+    # Of a model of Anomalib, which checks it itself.
+    Any: 'YAML',
+}
 
 
 class Described(NamedTuple):
@@ -42,7 +51,7 @@ def describe_parameters(kind: type[Parameters]) -> list[Described]:
     return [
         Described(
             field.name,
-            _WORDS.get(hints[field.name], 'names separated by commas'),
+            _WORDS[hints[field.name]],
             _text(field.default if field.default is not MISSING else ''),
             meanings.get(field.name, ''),
         )
