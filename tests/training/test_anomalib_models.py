@@ -192,7 +192,10 @@ def test_hyper_parameters_that_the_model_refuses_are_named() -> None:
         adapter.backbone(parameters, 'random', seed=0)
 
 
-def test_a_size_that_the_model_fails_at_is_refused_before_the_training() -> None:
+def test_a_size_that_the_model_fails_at_is_refused_before_the_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(REFUSED, 'fre')
     adapter = load_adapter('fre')
     parameters = make_parameters(adapter.parameters, {'image_size': 64})
     with pytest.raises(ConfigError, match=r'fre fails at image_size=64 \(.*\); its own is 256'):

@@ -25,6 +25,7 @@ REFUSED: Mapping[str, str] = {
     'anomalyvfm': _NOT_TRAINED,
     'cfm': 'it needs a depth image beside each colour image',
     'dfkde': _NO_MAP,
+    'fre': 'its graph cannot be exported',
     'ganomaly': _NO_MAP,
     'vlm_ad': 'it asks a language model about each image',
     'winclip': _NOT_TRAINED,
