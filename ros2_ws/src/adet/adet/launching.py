@@ -5,14 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import Field
+from dataclasses import asdict, Field
 import os
 from pathlib import Path
 import sys
 from typing import Any, TypeVar
 
 from launch.action import Action
-from launch.actions import DeclareLaunchArgument, EmitEvent, Shutdown
+from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, Shutdown
 from launch.events.process import ProcessExited, ShutdownProcess
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -24,7 +24,7 @@ from adet.launch_options import InspectOptions
 from adet.names import check_known
 from adet.parameters import default_text, from_texts, options_of
 from adet_core.errors import AdetError
-from launch import LaunchContext
+from launch import LaunchContext, LaunchDescription
 
 T = TypeVar('T')
 # A node that was killed at its start leaves time for the others.
@@ -103,6 +103,34 @@ def _texts_kept(parameters: Mapping[str, Any]) -> dict[str, Any]:
         key: ParameterValue(value, value_type=str) if isinstance(value, str) else value
         for key, value in parameters.items()
     }
+
+
+def describe_alone(
+    kind: type[Any], *, package: str, executable: str, file: str
+) -> LaunchDescription:
+    """A launch file of one node that starts and ends apart from the inspection.
+
+    Args:
+        kind: Dataclass of its options, with ``namespace``; all others are its parameters.
+        package: Of the node.
+        executable: Of the node.
+        file: Path of the launch file.
+    """
+
+    def start(context: LaunchContext) -> list[Node]:
+        values = asdict(chosen(kind, context, file))
+        namespace = values.pop('namespace')
+        return [
+            Node(
+                package=package,
+                executable=executable,
+                namespace=namespace,
+                parameters=[_texts_kept(values)],
+                output='screen',
+            )
+        ]
+
+    return LaunchDescription([*declare_arguments(kind), OpaqueFunction(function=start)])
 
 
 def start_console(options: InspectOptions) -> Node:

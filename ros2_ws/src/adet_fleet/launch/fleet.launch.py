@@ -7,37 +7,13 @@ The agent starts and ends apart from the inspection.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
-from launch.actions import OpaqueFunction
-from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
-
-from adet.launching import declare_arguments
-from adet.parameters import from_texts
+from adet.launching import describe_alone
 from adet_fleet.options import FleetLaunchOptions
-from launch import LaunchContext, LaunchDescription
+from launch import LaunchDescription
 
 
 def generate_launch_description() -> LaunchDescription:
     """Declare every option of the agent, then start it."""
-    return LaunchDescription(
-        [*declare_arguments(FleetLaunchOptions), OpaqueFunction(function=_start)]
+    return describe_alone(
+        FleetLaunchOptions, package='adet_fleet', executable='fleet_agent', file=__file__
     )
-
-
-def _start(context: LaunchContext) -> list[Node]:
-    values = asdict(from_texts(FleetLaunchOptions, context.launch_configurations))
-    namespace = values.pop('namespace')
-    return [
-        Node(
-            package='adet_fleet',
-            executable='fleet_agent',
-            namespace=namespace,
-            # Texts stay texts: launch would read a folder called 1e5 as a number.
-            parameters=[
-                {name: ParameterValue(value, value_type=str) for name, value in values.items()}
-            ],
-            output='screen',
-        )
-    ]

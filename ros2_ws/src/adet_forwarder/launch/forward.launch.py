@@ -7,37 +7,16 @@ The forwarder starts and ends apart from the inspection.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
-from launch.actions import OpaqueFunction
-from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
-
-from adet.launching import declare_arguments
-from adet.parameters import from_texts
+from adet.launching import describe_alone
 from adet_forwarder.options import ForwarderLaunchOptions
-from launch import LaunchContext, LaunchDescription
+from launch import LaunchDescription
 
 
 def generate_launch_description() -> LaunchDescription:
     """Declare every option of the forwarder, then start it."""
-    return LaunchDescription(
-        [*declare_arguments(ForwarderLaunchOptions), OpaqueFunction(function=_start)]
+    return describe_alone(
+        ForwarderLaunchOptions,
+        package='adet_forwarder',
+        executable='result_forwarder',
+        file=__file__,
     )
-
-
-def _start(context: LaunchContext) -> list[Node]:
-    values = asdict(from_texts(ForwarderLaunchOptions, context.launch_configurations))
-    namespace = values.pop('namespace')
-    return [
-        Node(
-            package='adet_forwarder',
-            executable='result_forwarder',
-            namespace=namespace,
-            # Texts stay texts: launch would read a folder called 1e5 as a number.
-            parameters=[
-                {name: ParameterValue(value, value_type=str) for name, value in values.items()}
-            ],
-            output='screen',
-        )
-    ]
