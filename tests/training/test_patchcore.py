@@ -9,7 +9,7 @@ from pathlib import Path
 import re
 from typing import Any, TYPE_CHECKING
 
-from anomalib.models.components import KCenterGreedy
+from anomalib.models.components import KCenterGreedy, TimmFeatureExtractor
 from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ from adet_core.io.folders import list_images
 from adet_core.models.coreset import cover_radius, select_coreset
 from adet_core.models.memory_bank import BankSearch
 from adet_training.adapter import Graph
-from adet_training.backbone import make_network
+from adet_training.backbone import fill_extractor, load_backbone, make_network
 from adet_training.export import export, load_weights
 from adet_training.models.patchcore import (
     ADAPTER,
@@ -372,11 +372,7 @@ def test_pieces_give_the_answer_of_the_whole_in_bounded_memory(
         ({'max_bank': 0, 'num_neighbors': 1}, 'max_bank is 0, expected 1 (num_neighbors) to'),
         ({'layers': ['layer2', 'layer9']}, "backbone resnet18 has no layer 'layer9'; it has act1"),
         ({'backbone': 'resnet19'}, "unknown backbone 'resnet19'; timm has e.g. "),
-        ({'n_features': 3}, "unknown hyper-parameter 'n_features'; known: backbone, "),
-        (
-            {'backbone': 'vit_tiny_patch16_224', 'layers': ['blocks.0']},
-            'backbone vit_tiny_patch16_224 does not fit PatchCore; take a convolutional',
-        ),
+        ({'n_features': 3}, "unknown hyper-parameter 'n_features'; known: align, backbone, "),
     ],
     ids=str,
 )
@@ -386,6 +382,13 @@ def test_an_impossible_setting_is_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=f'^{re.escape(message)}'):
         learn(settings, model='patchcore', backbone_weights='random')
     assert not (tmp_path / 'models').exists()
+
+
+def test_a_network_that_anomalib_builds_otherwise_is_refused() -> None:
+    extractor = TimmFeatureExtractor('resnet18', ['layer1'], pre_trained=False)
+    other = load_backbone('convnext_atto', ('stages.1',), 'random', seed=0)
+    with pytest.raises(ConfigError, match='convnext_atto does not fit PatchCore; take a conv'):
+        fill_extractor(extractor, other, 'PatchCore')
 
 
 def test_fewer_patches_than_neighbours_are_refused(learn: Learn, own_few: Path) -> None:

@@ -480,7 +480,7 @@ def test_a_test_image_without_a_label_is_refused_before_anything_is_written(
             '^n_features is 177: .* 176.*; use --set n_features=N',
         ),
         ({'settings': {'image_size': 63}}, '^image_size is 63, expected 64 to 2048$'),
-        ({'settings': {'sigma': 1}}, "^unknown hyper-parameter 'sigma'; known: backbone, "),
+        ({'settings': {'sigma': 1}}, "^unknown hyper-parameter 'sigma'; known: align, backbone, "),
         (
             {'settings': {'backbone': 'resnet50', 'n_features': 0}, 'backbone_weights': 'random'},
             '^n_features is 0: n_features must be specified for backbone resnet50',
@@ -490,7 +490,7 @@ def test_a_test_image_without_a_label_is_refused_before_anything_is_written(
                 'settings': {'backbone': 'vit_tiny_patch16_224', 'layers': ['blocks.0']},
                 'backbone_weights': 'random',
             },
-            '^backbone vit_tiny_patch16_224 does not fit PaDiM; take a convolutional',
+            '^vit_tiny_patch16_224 is a transformer, which is a backbone of patchcore alone',
         ),
     ],
 )
