@@ -168,6 +168,11 @@ class DetectorChoices(ModelChoices, ImageChoices):
         'a depth camera in millimetres, or 0,4095 of a camera of 12 bits',
         default=[0.0, 65535.0],
     )
+    overlay_rate: float = option(
+        'overlays per second at most, while somebody looks at them; 0: one for every image',
+        default=15.0,
+        minimum=0.0,
+    )
     data_root: str = option(
         'folder of train and test, where images that somebody marked are stored', default='data'
     )

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 from adet_interfaces.msg import AnomalyResult
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
@@ -28,9 +31,18 @@ _TELL_S = 5.0
 class ResultTopics:
     """Publishers of ``<model>/result`` and of all that goes with it."""
 
-    def __init__(self, node: Node, model: str) -> None:
-        """Create the publishers."""
+    def __init__(self, node: Node, model: str, *, overlay_rate: float = 0.0) -> None:
+        """Create the publishers.
+
+        Args:
+            node: The detector.
+            model: The model name.
+            overlay_rate: Overlays per second at most, as the next image waits while one is drawn;
+                0: one for every image.
+        """
         self._node, self._model = node, model
+        self._overlay_s = 1 / overlay_rate if overlay_rate else 0.0
+        self._drawn = -math.inf
         people = qos.newest_only()
         self._results = node.create_publisher(AnomalyResult, f'{model}/result', qos.every_frame())
         # Nothing is kept for who comes late: a verdict on a part that has gone by is no use.
@@ -69,8 +81,10 @@ class ResultTopics:
         raw, jpeg = (
             publisher.get_subscription_count() for publisher in (self._overlays, self._jpegs)
         )
-        if not raw and not jpeg:
+        now = time.monotonic()
+        if (not raw and not jpeg) or now - self._drawn < self._overlay_s:
             return
+        self._drawn = now
         overlay = outcome.detector.overlay(outcome.image, inspection)
         if raw:
             self._overlays.publish(to_image_message(overlay, 'bgr8', header))

@@ -51,6 +51,8 @@ _IMAGE_KINDS = {RAW: ImageMessage, COMPRESSED: CompressedImage}
 _LOOK_S = 1.0
 _STALE_S = 5.0
 _ANSWER_S = 15.0
+# No eye asks for more images, and the detector has need of the processor.
+_FRAME_S = 1 / 15
 # Plain images that wait for the overlay of the same stamp.
 _WAITING = 8
 _LEVELS = {
@@ -73,6 +75,7 @@ class Detector:
         collects: Whether its images are wanted for a new part.
         subscriptions: Of overlay and image, while somebody watches.
         waiting: Plain images by stamp.
+        shown: When the last frame was shown, monotonic (s).
         clients: By what they do.
         shift: Wall-clock time (s) at which the counters began.
     """
@@ -84,6 +87,7 @@ class Detector:
     collects: bool = False
     subscriptions: list[Any] = field(default_factory=list)
     waiting: dict[int, ImageMessage | CompressedImage] = field(default_factory=dict)
+    shown: float = -math.inf
     clients: dict[str, Any] = field(default_factory=dict)
     shift: float = field(default_factory=time.time)
 
@@ -324,7 +328,10 @@ class GraphLink(AdetNode):
 
     def _on_overlay(self, detector: Detector, message: ImageMessage) -> None:
         stamp = to_nanoseconds(message.header.stamp)
-        plain = detector.waiting.pop(stamp, None)
+        plain, now = detector.waiting.pop(stamp, None), time.monotonic()
+        if now - detector.shown < _FRAME_S:
+            return
+        detector.shown = now
         try:
             image = None if plain is None else to_bgr(to_image(plain))
             frame = Frame(stamp, image, to_bgr(to_image(message)))

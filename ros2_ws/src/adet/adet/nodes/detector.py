@@ -117,7 +117,7 @@ class DetectorNode(ManagedNode):
             expected_defects=self._options.expected_defects,
         )
         self._declare_threshold()
-        self._results = ResultTopics(self, self._model)
+        self._results = ResultTopics(self, self._model, overlay_rate=self._options.overlay_rate)
         self._diagnostics = self.diagnose(
             INSPECTION, self._health, str(self._service.detector.bundle.folder)
         )
