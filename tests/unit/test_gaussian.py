@@ -106,3 +106,14 @@ def test_more_positions_than_are_done_at_once() -> None:
         covariance = np.cov(values[:, :, position].astype(np.float64), rowvar=False)
         expected = np.linalg.inv(covariance + 0.01001 * np.eye(3))
         np.testing.assert_allclose(sums.inverse_covariance()[position], expected, rtol=1e-3)
+
+
+def test_an_image_far_from_all_others_leaves_the_matrices_positive_definite() -> None:
+    rng = np.random.default_rng(0)
+    sums = RunningGaussians()
+    sums.add(rng.normal(0, 3, (30, 100, 20)).astype(np.float32))
+    resumed = RunningGaussians.resumed(sums.mean(), sums.inverse_covariance(), 30)
+    resumed.add(rng.normal(0, 40, (1, 100, 20)).astype(np.float32), [10])
+    inverse = resumed.inverse_covariance()
+    np.testing.assert_allclose(inverse, inverse.transpose(0, 2, 1), atol=2e-6 * inverse.max())
+    assert np.linalg.eigvalsh(inverse).min() > 0

@@ -190,7 +190,10 @@ def _invert(matrices: Floats) -> Floats:
     The error of an inverse grows with the condition number. In float32 it would be so large that
     the result is often not positive definite.
     """
-    inverse: Floats = np.linalg.inv(matrices.astype(np.float64)).astype(np.float32)
+    exact = matrices.astype(np.float64)
+    # Products of float32 are symmetric but for their last digits, which the inverse multiplies.
+    exact = (exact + exact.transpose(0, 2, 1)) / 2
+    inverse: Floats = np.linalg.inv(exact).astype(np.float32)
     return inverse
 
 
