@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from adet.node import AdetNode
@@ -17,8 +18,8 @@ class Silence(NamedTuple):
 
     Attributes:
         text: What to say of it; empty where they do not.
-        is_error: They do for long.
-        is_stale: So does somebody who should send them.
+        is_error: For twice the time-out or longer.
+        is_stale: The same, although somebody publishes on the topic.
     """
 
     text: str
@@ -26,7 +27,7 @@ class Silence(NamedTuple):
     is_stale: bool
 
 
-class ImageStream:
+class ImageStream(ABC):
     """A stream of images; a subclass gets them, and calls `arrive` with the stamp of each.
 
     Attributes:
@@ -47,18 +48,18 @@ class ImageStream:
         self._told = 0
 
     @property
+    @abstractmethod
     def place(self) -> str:
         """Where the images come from, for people."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def reliability(self) -> str:
         """How they come, for people."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Read no more."""
-        raise NotImplementedError
 
     def arrive(self, stamp_ns: int) -> None:
         """Count an image."""
@@ -88,6 +89,6 @@ class ImageStream:
             self._told = level
         return Silence(text, level == 2, level == 2 and is_published)
 
+    @abstractmethod
     def reason(self) -> tuple[str, bool]:
         """Why no image comes, as far as it can be told; and whether somebody should send some."""
-        raise NotImplementedError

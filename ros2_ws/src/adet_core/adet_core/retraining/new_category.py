@@ -174,7 +174,7 @@ def learn_category(
 
 
 def _with_region(base: Bundle, images: Path, roi: str) -> Bundle:
-    """The base, inspecting this region of these images instead of its own region of its own.
+    """The base without its own region of interest, with this one where it is given.
 
     Raises:
         ConfigError: As `learn_category`.
