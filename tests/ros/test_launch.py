@@ -109,6 +109,7 @@ def rows(folder: Path) -> int:
         ({'model': 'vae', 'respawn': 'true'}, 'VAE/meta.json: missing'),
         ({'compose': 'true', 'respawn': 'true'}, 'respawn:=true needs a process for each node'),
         ({'params_file': '/none.yaml'}, "params_file is '/none.yaml': no such file"),
+        ({'source': '/nowhere'}, '/nowhere: no such folder, file or camera'),
     ],
 )
 def test_a_mistake_ends_the_launch_at_once_with_one_line(start, arguments, message):
@@ -119,10 +120,12 @@ def test_a_mistake_ends_the_launch_at_once_with_one_line(start, arguments, messa
     assert 'process started' not in launched.output
 
 
-def test_a_node_that_fails_is_the_failure_of_the_launch(start):
-    launched = start(source='/nowhere')
+def test_a_node_that_fails_is_the_failure_of_the_launch(start, tmp_path):
+    file = tmp_path / 'mine.yaml'
+    file.write_text('/**/padim_detector:\n  ros__parameters:\n    expected_defects: 5.0\n')
+    launched = start(params_file=file)
     assert launched.wait() == 1
-    assert 'error: /nowhere: no such folder' in launched.output
+    assert 'error: padim_detector: parameter expected_defects' in launched.output
     assert 'has failed (exit code 1)' in launched.output
     until(lambda: not launched.nodes(), 'the end of all nodes')
 
