@@ -27,7 +27,9 @@ def test_a_teacher_is_written_that_anomalibs_network_takes(
     photographs = str(data_root / 'train')
     command = ['distill', str(out), '--natural-images', photographs, *SMALL, steps, '--json']
     assert main([*command, '--model-size', model_size]) == 0
-    result = json.loads(capsys.readouterr().out)
+    out_text, told = capsys.readouterr()
+    assert 'measuring the backbone ...' in told.splitlines()
+    result = json.loads(out_text)
     assert result['teacher'] == str(out)
     assert 0 < result['error'] < 10
     teacher = make_teacher(model_size)

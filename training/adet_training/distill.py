@@ -89,7 +89,7 @@ def distill(
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     features = _Features(backbone).to(device)
     pieces = _pieces(images, device)
-    labelled = torch.cat([features(batch) for batch in islice(pieces, _MEASURED // _BATCH)])
+    labelled = _measure(features, pieces, progress)
     mean = labelled.mean((0, 2, 3), keepdim=True)
     std = labelled.std((0, 2, 3), keepdim=True).clamp(min=1e-6)
     teacher.to(device).train().requires_grad_(requires_grad=True)
@@ -139,6 +139,20 @@ def distill_file(
     torch.save(teacher.state_dict(), data)
     write_atomic(out, data.getvalue())
     return error
+
+
+def _measure(
+    features: nn.Module, pieces: Iterator[torch.Tensor], progress: ProgressCallback
+) -> torch.Tensor:
+    """The features of some pieces, ``(32, 384, H, W)``."""
+    measured = []
+    count = _MEASURED // _BATCH
+    for number, batch in enumerate(islice(pieces, count)):
+        # Told before the first, which takes longest.
+        progress('measuring the backbone', number, count)
+        measured.append(features(batch))
+    progress('measuring the backbone', count, count)
+    return torch.cat(measured)
 
 
 @torch.no_grad()
