@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 from adet import qos
 from adet.conversions import to_header, to_image_message
 from adet.graph import cameras, inspection_graph, prepare_output
-from adet.hand_over import Handed, HandOver
+from adet.hand_over import Handed, HandedImages, HandOver
 from adet.in_process import _create_all
 from adet.launch_options import InspectOptions
 from adet.nodes import image_source
@@ -47,6 +47,17 @@ def test_who_comes_late_gets_the_last_images_once_more(kept, late):
     hand_over.publish(handed(4))
     assert [one.stamp_ns for one in first] == [1, 2, 3]
     assert [one.stamp_ns for one in second] == late
+
+
+@pytest.mark.parametrize(('every', 'missing'), [(False, 5), (True, 0)])
+def test_a_pause_of_a_source_that_waits_is_no_gap(ros, every, missing):
+    hand_over, taken = HandOver(), []
+    images = HandedImages(ros.client, hand_over, taken.append, timeout_s=0, every=every)
+    stamps = [*range(1, 21), 26]
+    for stamp in stamps:
+        hand_over.publish(handed(stamp * 10**8))
+    assert len(taken) == len(stamps)
+    assert images.arrivals.missing == missing
 
 
 @pytest.fixture

@@ -39,7 +39,6 @@ def test_what_is_none_of_them_is_refused(typed: str, monkeypatch: pytest.MonkeyP
 
 def test_nothing_to_choose_from_is_the_newest() -> None:
     assert mark._ask([]) == 0
-    assert mark._clock(17) == 'image 17'
 
 
 def test_a_detector_repeats_what_it_said_last() -> None:

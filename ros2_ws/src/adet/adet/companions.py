@@ -84,14 +84,23 @@ def retrain_server_of(options: InspectOptions) -> Companion:
 
 
 @contextmanager
-def beside(companions: Sequence[Companion]) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Run processes for the length of the block; one that ends earlier is not started again."""
+def beside(
+    companions: Sequence[Companion], *, stderr: int | None = None
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Run processes for the length of the block; one that ends earlier is not started again.
+
+    Args:
+        companions: What they run.
+        stderr: Their standard error, if it is not that of this process.
+    """
     environment = {**os.environ, END_WITH_PARENT: str(os.getpid())}
     running: list[subprocess.Popen[bytes]] = []
     try:
         # In sessions of their own: Ctrl-C ends them when the inspection has ended.
         running.extend(
-            subprocess.Popen(one.words, env=environment, start_new_session=True)  # noqa: S603
+            subprocess.Popen(  # noqa: S603
+                one.words, env=environment, start_new_session=True, stderr=stderr
+            )
             for one in companions
         )
         yield running

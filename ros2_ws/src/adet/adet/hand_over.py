@@ -71,7 +71,7 @@ class HandedImages(ImageStream):
     """The images of a `HandOver`, as a detector reads those of a topic."""
 
     def __init__(
-        self, node: AdetNode, hand_over: HandOver, take: Take, *, timeout_s: float
+        self, node: AdetNode, hand_over: HandOver, take: Take, *, timeout_s: float, every: bool
     ) -> None:
         """Begin to read.
 
@@ -80,8 +80,9 @@ class HandedImages(ImageStream):
             hand_over: Where from.
             take: Called with each image, in the thread of who publishes it.
             timeout_s: See `ImageStream`.
+            every: See there.
         """
-        super().__init__(node, timeout_s=timeout_s)
+        super().__init__(node, timeout_s=timeout_s, every=every)
         self._hand_over, self._callback = hand_over, take
         hand_over.read(self._take)
 

@@ -35,16 +35,18 @@ class ImageStream(ABC):
         arrivals: Gaps and silence of the stream.
     """
 
-    def __init__(self, node: AdetNode, *, timeout_s: float) -> None:
+    def __init__(self, node: AdetNode, *, timeout_s: float, every: bool) -> None:
         """Begin to listen for silence.
 
         Args:
             node: Whose log is told.
             timeout_s: See `silence`; 0 for no limit.
+            every: None may be lost, as of a folder; the publisher waits, so that its pauses say
+                nothing of what is missing.
         """
         self.lost = 0
         self.arrivals = Arrivals()
-        self._node, self._timeout_s = node, timeout_s
+        self._node, self._timeout_s, self._every = node, timeout_s, every
         self._told = 0
 
     @property
@@ -63,8 +65,9 @@ class ImageStream(ABC):
 
     def arrive(self, stamp_ns: int) -> None:
         """Count an image."""
-        missing = self.arrivals.add(stamp_ns)
-        if missing:
+        if self._every:
+            return
+        if missing := self.arrivals.add(stamp_ns):
             self._node.get_logger().warning(
                 f'{self.place}: {missing} images are missing before stamp {stamp_ns}, by the rate '
                 'of the others',

@@ -67,15 +67,15 @@ class ImageTopic(ImageStream):
             reliability: As the option of that name. A parameter
                 ``qos_overrides.<topic>.subscription.reliability`` goes before it.
             transport: As the option ``image_transport``.
-            every: None may be lost, as of a folder; the publisher waits.
-            timeout_s: See `ImageStream`.
+            every: See `ImageStream`.
+            timeout_s: See there.
 
         Raises:
             ConfigError: The reliability is none, or does not fit ``every``.
         """
-        super().__init__(node, timeout_s=timeout_s)
+        super().__init__(node, timeout_s=timeout_s, every=every)
         self.topic = node.resolve_topic_name('image_raw')
-        self._callback, self._every = callback, every
+        self._callback = callback
         self._chosen = self._override(reliability)
         self._best_effort = self._chosen == 'best_effort'
         self._streams = streams_of(self.topic, transport)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 import json
 from pathlib import Path
@@ -26,6 +27,7 @@ from adet.graph import (
 )
 from adet.hand_over import HandOver
 from adet.launch_options import InspectOptions
+from adet.live_view import LiveView
 from adet.names import check_known
 from adet.node import AdetNode
 from adet.nodes.csv_recorder import CsvRecorder
@@ -37,13 +39,17 @@ from adet.run_summary import summarise
 from adet.runner import end, init, reported, run
 from adet_core.paths import user_path
 from adet_core.progress import progress_bars
-from adet_core.records import read_records, results_path
+from adet_core.records import read_records, Record, results_path
 
 
-def inspect(options: InspectOptions) -> dict[str, Any]:
+def inspect(options: InspectOptions, view: LiveView | None = None) -> dict[str, Any]:
     """Run a graph until its source ends, or for ever with a camera until interrupted.
 
     Several cameras have a graph each, and share the weights of the models.
+
+    Args:
+        options: What is inspected, and how.
+        view: Shows the verdicts on a terminal.
 
     Returns:
         What `adet.run_summary.summarise` says; per model also ``results``, the file; and under
@@ -60,7 +66,7 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
         check_source(one)
     check_bundles(options)
     earlier = [path for one, _ in graphs for path in prepare_output(one)]
-    paths = _results([one for one, _ in graphs])
+    paths = result_paths([one for one, _ in graphs])
     # A camera's rows go on where those of the last run ended; another file was set aside.
     before = {
         name: sum(1 for _ in read_records(path)) if path.exists() else 0
@@ -68,9 +74,9 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
     }
     init([])
     try:
-        with progress_bars() as progress:
+        with progress_bars(view.terminal if view else None, view) as progress:
             progress('starting', 0, 1)
-            nodes = _create_all(graphs, params_file)
+            nodes = _create_all(graphs, params_file, view)
             progress('starting', 1, 1)
             source = next((node for node in nodes if isinstance(node, ImageSource)), None)
 
@@ -93,15 +99,21 @@ def inspect(options: InspectOptions) -> dict[str, Any]:
     return {**summary, 'earlier_results': [str(path) for path in earlier]}
 
 
-def _results(inspections: Sequence[InspectOptions]) -> dict[str, Path]:
+def result_paths(inspections: Sequence[InspectOptions]) -> dict[str, Path]:
     """The result file of each model, by its name, or by namespace and name."""
+    is_one = len(inspections) == 1
     return {
-        f'{one.namespace.strip("/")}/{model}' if len(inspections) > 1 else model: results_path(
+        _shown_name(one, model, is_one=is_one): results_path(
             user_path(one.output_dir, 'output_dir'), model
         )
         for one in inspections
         for model in model_names(one)
     }
+
+
+def _shown_name(inspection: InspectOptions, model: str, *, is_one: bool) -> str:
+    """What a model is called in an inspection, of one camera or of several."""
+    return model if is_one else f'{inspection.namespace.strip("/")}/{model}'
 
 
 def main() -> int:
@@ -118,7 +130,9 @@ def main() -> int:
 
 
 def _create_all(
-    graphs: Sequence[tuple[InspectOptions, Sequence[NodeSpec]]], params_file: str
+    graphs: Sequence[tuple[InspectOptions, Sequence[NodeSpec]]],
+    params_file: str,
+    view: LiveView | None = None,
 ) -> list[AdetNode]:
     nodes: list[AdetNode] = []
     # The first detector of each model has the weights for the others.
@@ -132,6 +146,8 @@ def _create_all(
                     spec, options.namespace, params_file, hand_over, first.get(spec.name)
                 )
                 nodes.append(node)
+                if isinstance(node, CsvRecorder) and view is not None:
+                    node.on_row = partial(_tell, view, options, is_one=len(graphs) == 1)
                 if isinstance(node, DetectorNode):
                     first.setdefault(spec.name, node)
     except BaseException:
@@ -139,6 +155,10 @@ def _create_all(
             node.stop()
         raise
     return nodes
+
+
+def _tell(view: LiveView, inspection: InspectOptions, row: Record, *, is_one: bool) -> None:
+    view.add(_shown_name(inspection, row.model, is_one=is_one), row)
 
 
 def _create(

@@ -5,14 +5,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+import sys
+from typing import Any, TYPE_CHECKING
 
 from adet.launch_options import InspectOptions
 from adet.parameters import default_text, from_texts, options_of
 from adet.run_summary import fault_of
 from adet_core.cli.next_command import next_command
 from adet_core.errors import IncompleteError
+from adet_core.records import read_records
+
+if TYPE_CHECKING:
+    from adet.companions import Companion
 
 HELP = 'inspect images through the ROS graph, in one process'
 EXAMPLE = 'adet inspect --model padim --source data/test/VisA_pipe_fryum --output-dir output'
@@ -43,8 +49,12 @@ def options_from(arguments: argparse.Namespace) -> InspectOptions:
     return from_texts(InspectOptions, {name: t for name, t in given.items() if t is not None})
 
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
+def run(arguments: argparse.Namespace, companions: Sequence[Companion] = ()) -> dict[str, Any]:
     """Inspect; returns what was recorded, per model.
+
+    Args:
+        arguments: Of the command line.
+        companions: What runs beside the inspection, but for the console.
 
     Raises:
         IncompleteError: Images were lost.
@@ -52,25 +62,41 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     options = options_from(arguments)
     from adet import environment
     from adet.companions import beside, console_of
-    from adet.graph import bundle_folders
-    from adet.in_process import inspect
+    from adet.graph import cameras
+    from adet.in_process import inspect, result_paths
+    from adet.live_view import live_view
 
     # Unless the user's own environment says otherwise, the images stay on this machine.
     environment.stay_on_this_machine()
-    with beside([console_of(options)] if options.console else []):
-        done = inspect(options)
-    result = {
-        **done,
-        'next': next_command(
-            'evaluate',
-            results=[figures['results'] for figures in done['models'].values()],
-            bundle=list(bundle_folders(options).values()),
-            report=Path(options.output_dir) / 'report',
-        ),
-    }
+    wanted = [*companions, *([console_of(options)] if options.console else [])]
+    with (
+        live_view(wanted=not arguments.json) as view,
+        beside(wanted, stderr=view.terminal.stderr if view else None),
+    ):
+        try:
+            done = inspect(options, view)
+        except KeyboardInterrupt:
+            paths = [*result_paths(cameras(options)).values()]
+            if any(path.exists() and any(read_records(path)) for path in paths):
+                following = _next(options, paths)
+                print(f'the rows so far are kept; next: {following}', file=sys.stderr)
+            raise
+    paths = [Path(figures['results']) for figures in done['models'].values()]
+    result = {**done, 'next': _next(options, paths)}
     if fault := fault_of(done):
         raise IncompleteError(fault, result)
     return result
+
+
+def _next(options: InspectOptions, results: Sequence[Path]) -> str:
+    from adet.graph import bundle_folders
+
+    return next_command(
+        'evaluate',
+        results=list(results),
+        bundle=list(bundle_folders(options).values()),
+        report=Path(options.output_dir) / 'report',
+    )
 
 
 def show(result: dict[str, Any]) -> None:

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from datetime import datetime
 import sys
 import time
 from typing import Any, NamedTuple
 
+from adet.live_view import time_of_day
 from adet_core.errors import ConfigError
 
 HELP = 'tell a running detector what a part really was; its image is kept for a retraining'
@@ -18,8 +18,6 @@ EXAMPLE = 'adet mark fine --model padim --note "only dust"'
 _DETECTOR_S = 10.0
 # How long is waited for what was said last, and how much of it is shown.
 _VERDICTS_S, _SHOWN = 1.0, 9
-# 2001: no camera's clock is older.
-_FIRST_CLOCK_NS = 10**18
 
 
 class Verdict(NamedTuple):
@@ -104,7 +102,7 @@ def _ask(verdicts: Sequence[Verdict]) -> int:
     for number, one in enumerate(verdicts, start=1):
         verdict = 'anomalous' if one.is_anomalous else 'normal'
         print(
-            f'{number:3}  {_clock(one.stamp_ns)}  {verdict:9}  score {one.score:.4g}',
+            f'{number:3}  {time_of_day(one.stamp_ns)}  {verdict:9}  score {one.score:.4g}',
             file=sys.stderr,
         )
     print('which one? [1, the newest] ', end='', file=sys.stderr, flush=True)
@@ -112,13 +110,6 @@ def _ask(verdicts: Sequence[Verdict]) -> int:
     if not typed.isdecimal() or not 1 <= int(typed) <= len(verdicts):
         raise ConfigError(f'{typed!r} is none of 1 to {len(verdicts)}')
     return verdicts[int(typed) - 1].stamp_ns
-
-
-def _clock(stamp_ns: int) -> str:
-    """The time of day; a source without a clock has numbers for stamps."""
-    if stamp_ns < _FIRST_CLOCK_NS:
-        return f'image {stamp_ns}'
-    return f'{datetime.fromtimestamp(stamp_ns / 1e9):%H:%M:%S}'  # noqa: DTZ006 - for people
 
 
 def show(result: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import argparse
 from typing import Any
 
 from adet.cli import inspect as inspect_command
-from adet.companions import beside, retrain_server_of
+from adet.companions import retrain_server_of
 
 HELP = 'inspect, with retraining and the console in a browser, in one go'
 EXAMPLE = 'adet serve --model padim --source camera:0 --output-dir output'
@@ -31,8 +31,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     arguments.console = None if arguments.no_console else 'true'
     options = inspect_command.options_from(arguments)
-    with beside([] if arguments.no_retrain else [retrain_server_of(options)]):
-        return inspect_command.run(arguments)
+    companions = [] if arguments.no_retrain else [retrain_server_of(options)]
+    return inspect_command.run(arguments, companions)
 
 
 def show(result: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 import sys
 from typing import Any
 
@@ -36,7 +37,13 @@ _Content = tuple[float | None, float | None, str]
 
 
 class CsvRecorder(ManagedNode):
-    """Joins verdicts with what is known of their images, and writes a row for each."""
+    """Joins verdicts with what is known of their images, and writes a row for each.
+
+    Attributes:
+        on_row: Told each row once it is written, if anybody wants to know.
+    """
+
+    on_row: Callable[[Record], None] | None = None
 
     def __init__(self, **options: Any) -> None:
         """Open the files and begin to record, unless a lifecycle manager is to say so.
@@ -120,10 +127,13 @@ class CsvRecorder(ManagedNode):
         record = to_record(result, info, self._latency_ms(result))
         again = self._is_another_image(record)
         try:
-            self._rows += self._writers[result.model].write(record, again=again)
+            is_new = self._writers[result.model].write(record, again=again)
         except OSError as error:
             self.fail(error)
             return
+        self._rows += is_new
+        if is_new and self.on_row is not None:
+            self.on_row(record)
         # When the process is told to stop, the last rows are written with nobody left to tell.
         if self.context.ok():
             self._recorded.publish(to_recorded(result))

@@ -171,7 +171,9 @@ class DetectorNode(ManagedNode):
     def _open_images(self) -> ImageStream:
         timeout_s = 0.0 if self._every else self._options.image_timeout
         if self._hand_over is not None:
-            return HandedImages(self, self._hand_over, self._on_handed, timeout_s=timeout_s)
+            return HandedImages(
+                self, self._hand_over, self._on_handed, timeout_s=timeout_s, every=self._every
+            )
         return ImageTopic(
             self,
             self._on_message,
