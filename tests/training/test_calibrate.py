@@ -304,7 +304,7 @@ def test_the_band_and_its_origin_are_stored(learn: Learn) -> None:
             "objective is 'best', expected false_reject_rate or recall or cost or f1",
         ),
         ({'target_recall': 1}, 'target_recall is 1.0, expected between 0 and 1'),
-        ({'cost_miss': 0}, 'cost_miss is 0.0, expected above 0'),
+        ({'cost_miss': 0}, 'cost_miss is 0.0, expected more than 0'),
         (
             {'objective': 'f1', 'threshold': 'normal'},
             "objective is 'f1', expected false_reject_rate, as threshold=normal takes no labels",

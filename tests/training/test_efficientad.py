@@ -345,7 +345,7 @@ def test_a_file_that_is_no_teacher_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-        ({'image_size': 255}, 'image_size is 255, expected 256 or more'),
+        ({'image_size': 255}, 'image_size is 255, expected 256 to 2048'),
         ({'batch_size': 2}, 'batch_size is 2, expected 1, as in the paper'),
         ({'model_size': 'large'}, "model_size is 'large', expected small or medium"),
         ({'steps': 1}, 'steps is 1, expected 2 or more'),
@@ -353,7 +353,7 @@ def test_a_file_that_is_no_teacher_is_refused_before_anything_is_written(
         ({'weight_decay': -1}, 'weight_decay is -1.0, expected 0 or more'),
         ({'distill_steps': -1}, 'distill_steps is -1, expected 0 or more'),
         ({'distill_pieces': 7}, 'distill_pieces is 7, expected 8 or more'),
-        ({'teacher': 3}, 'teacher is 3, expected str'),
+        ({'teacher': 3}, 'teacher is 3, expected text'),
     ],
     ids=str,
 )

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Annotated
 
 import pytest
 
@@ -12,6 +13,7 @@ pytest.importorskip('adet_training', reason='the training package is not install
 
 from adet_training.cli import models
 from adet_training.describe import describe_parameters, described_lines
+from adet_training.limits import at_least
 from adet_training.parameters import Parameters
 
 
@@ -27,7 +29,7 @@ class Own(Parameters):
     """
 
     image_size: int = 128
-    steps: int = 40
+    steps: Annotated[int, at_least(2)] = 40
     layers: tuple[str, ...] = ('a', 'b')
 
 
@@ -38,16 +40,18 @@ def test_every_hyper_parameter_has_a_type_a_default_and_a_meaning() -> None:
     assert list(found)[:2] == ['steps', 'layers']
     assert found['steps'] == (
         'steps',
-        'whole number',
+        'a whole number',
+        '2 or more',
         '40',
         'Optimisation steps, of batch_size images each.',
     )
-    assert found['layers'][1:3] == ('names separated by commas', 'a,b')
-    assert found['image_size'][2:] == ('128', 'Another default.')
-    assert found['robust'][1:3] == ('true or false', 'false')
+    assert found['layers'][1:4] == ('names separated by commas', '', 'a,b')
+    # Of another default, and so with the range that it had.
+    assert found['image_size'][2:] == ('64 to 2048', '128', 'Another default.')
+    assert found['robust'][1:4] == ('true or false', '', 'false')
     lines = described_lines(list(found.values()))
-    assert lines[0] == 'steps (whole number; default: 40)'
-    assert 'group_by (text; default: empty)' in lines
+    assert lines[0] == 'steps (a whole number, 2 or more; default: 40)'
+    assert 'group_by (text, a regular expression; default: empty)' in lines
 
 
 def test_models_are_listed_those_of_adet_first(capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,3 +74,14 @@ def test_set_help_lists_the_hyper_parameters_of_the_model(
     with pytest.raises(SystemExit) as end:
         main(['train', '--model', 'vae', '--set', 'help'])
     assert (end.value.code, named) == (0, ['vae', 'shown'])
+
+
+@pytest.mark.parametrize('model', ['efficientad', 'padim', 'patchcore', 'vae'])
+def test_every_number_and_word_of_adets_models_has_a_range(model: str) -> None:
+    from adet_training.models import load_adapter
+
+    # Any text: names of a network, and paths.
+    free = {'backbone', 'teacher', 'natural_images'}
+    for one in describe_parameters(load_adapter(model).parameters):
+        has_range = one.type not in ('true or false', 'names separated by commas')
+        assert bool(one.allowed) == (has_range and one.name not in free), one

@@ -11,7 +11,7 @@ import functools
 from importlib import import_module
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from anomalib.models.components import AnomalibModule, MemoryBankMixin
 from anomalib.pre_processing import PreProcessor
@@ -36,8 +36,9 @@ from adet_training.backbone import (
 )
 from adet_training.fit import fit
 from adet_training.layers import NormaliseImage
+from adet_training.limits import at_least
 from adet_training.networks import Make, no_weights, pretrained_networks
-from adet_training.parameters import check, DEFAULT_BACKBONE, make_parameters, Parameters
+from adet_training.parameters import DEFAULT_BACKBONE, make_parameters, Parameters
 from adet_training.signature import parameters_of
 
 # What adet does itself, or takes from its own hyper-parameters.
@@ -61,12 +62,7 @@ class Trained(Parameters):
         steps: Optimisation steps, of ``batch_size`` images each.
     """
 
-    steps: int = 1000
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        super().__post_init__()
-        check(self.steps >= 1, 'steps', self.steps, '1 or more')
+    steps: Annotated[int, at_least(1)] = 1000
 
 
 class AnomalibAdapter(Adapter[Parameters]):

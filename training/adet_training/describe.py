@@ -10,18 +10,8 @@ import inspect
 import re
 from typing import Any, get_type_hints, NamedTuple
 
-from adet_training.parameters import Parameters
-
-_WORDS = {
-    int: 'whole number',
-    float: 'number',
-    bool: 'true or false',
-    str: 'text',
-    int | str: 'whole number or text',
-    tuple[str, ...]: 'names separated by commas',
-    # Of a model of Anomalib, which checks it itself.
-    Any: 'YAML',
-}
+from adet_training.limits import limits_of
+from adet_training.parameters import Parameters, WORDS
 
 
 class Described(NamedTuple):
@@ -30,12 +20,14 @@ class Described(NamedTuple):
     Attributes:
         name: As ``--set`` takes it.
         type: In words.
+        allowed: Which values of that type; empty: all.
         default: As ``--set`` takes it; empty for an empty text or list.
-        meaning: What it is, and its range.
+        meaning: What it is.
     """
 
     name: str
     type: str
+    allowed: str
     default: str
     meaning: str
 
@@ -46,12 +38,13 @@ def describe_parameters(kind: type[Parameters]) -> list[Described]:
     for one in reversed(kind.__mro__):
         meanings.update(_attributes(one.__doc__ or ''))
     shared = {field.name for field in fields(Parameters)}
-    hints = get_type_hints(kind)
+    hints, limits = get_type_hints(kind), limits_of(kind)
     ordered = sorted(fields(kind), key=lambda field: field.name in shared)
     return [
         Described(
             field.name,
-            _WORDS[hints[field.name]],
+            WORDS[hints[field.name]],
+            limits[field.name].text if field.name in limits else '',
             _text(field.default if field.default is not MISSING else ''),
             meanings.get(field.name, ''),
         )
@@ -60,10 +53,11 @@ def describe_parameters(kind: type[Parameters]) -> list[Described]:
 
 
 def described_lines(parameters: Sequence[Described]) -> list[str]:
-    """The same for a terminal: a line with name, type and default, and the meaning below."""
+    """The same for a terminal: name, type, range and default, and the meaning below."""
     lines = []
     for one in parameters:
-        lines.append(f'{one.name} ({one.type}; default: {one.default or "empty"})')
+        values = f'{one.type}, {one.allowed}' if one.allowed else one.type
+        lines.append(f'{one.name} ({values}; default: {one.default or "empty"})')
         lines.append(f'    {one.meaning}')
     return lines
 

@@ -6,10 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-import math
 from pathlib import Path
 import re
-from typing import Any, get_type_hints, TypeVar
+from typing import Annotated, Any, get_type_hints, TypeVar
 
 import yaml
 
@@ -18,12 +17,22 @@ from adet_core.folder import open_regular
 from adet_core.geometry import FITS
 from adet_core.objectives import OBJECTIVES
 from adet_training.hold_out import HELD_OUT_BY
+from adet_training.limits import (
+    above,
+    Allowed,
+    check,
+    edges,
+    edges_of,
+    limits_of,
+    one_of,
+    Share,
+    SIZE,
+    within,
+)
 
 _LARGEST_FILE = 1 << 20
 # What PyYAML fails with: an impossible date is a ValueError, deep nesting a RecursionError.
 _NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
-
-_SIZE = 'a whole number, or WIDTHxHEIGHT such as 512x256'
 
 ALIGN = ('off', 'shift', 'turn')
 
@@ -38,6 +47,19 @@ BACKBONES = {
 """Networks that models begin with, the default first, and their layers at strides 4, 8, 16."""
 
 DEFAULT_BACKBONE = next(iter(BACKBONES))
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
+
+
+_TILES = Allowed('0, or 32 to 65536', lambda tiles: tiles == 0 or 32 <= tiles <= 65536)
+_PATTERN = Allowed('a regular expression', _is_pattern)
+_BAND = Allowed('0, or between 0 and 1', lambda rate: 0 <= rate < 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,26 +100,26 @@ class Parameters:
             the lower end of a band below the threshold. 0 is no band.
     """
 
-    image_size: int | str = 256
-    fit: str = 'stretch'
-    tiles: int = 0
-    overlap: float = 0.125
+    image_size: Annotated[int | str, edges('64 to 2048', lambda edge: 64 <= edge <= 2048)] = 256
+    fit: Annotated[str, one_of(FITS)] = 'stretch'
+    tiles: Annotated[int, _TILES] = 0
+    overlap: Annotated[float, within(0, 0.75)] = 0.125
     whole: bool = False
-    align: str = 'off'
+    align: Annotated[str, one_of(ALIGN)] = 'off'
     light: bool = False
-    batch_size: int = 16
-    threshold: str = 'auto'
-    held_out: float = 0.2
-    held_out_by: str = 'random'
-    group_by: str = ''
+    batch_size: Annotated[int, within(1, 1024)] = 16
+    threshold: Annotated[str, one_of(SOURCES)] = 'auto'
+    held_out: Share = 0.2
+    held_out_by: Annotated[str, one_of(HELD_OUT_BY)] = 'random'
+    group_by: Annotated[str, _PATTERN] = ''
     robust: bool = False
-    objective: str = 'false_reject_rate'
-    false_reject_rate: float = 0.01
-    target_recall: float = 0.95
-    cost_miss: float = 50.0
-    cost_reject: float = 1.0
-    confidence: float = 0.95
-    uncertain_rate: float = 0.0
+    objective: Annotated[str, one_of(OBJECTIVES)] = 'false_reject_rate'
+    false_reject_rate: Share = 0.01
+    target_recall: Share = 0.95
+    cost_miss: Annotated[float, above(0)] = 50.0
+    cost_reject: Annotated[float, above(0)] = 1.0
+    confidence: Share = 0.95
+    uncertain_rate: Annotated[float, _BAND] = 0.0
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -105,33 +127,11 @@ class Parameters:
         Raises:
             ConfigError: A value is out of range; names it.
         """
-        fits = all(64 <= edge <= 2048 for edge in self.size)
-        check(fits, 'image_size', self.image_size, '64 to 2048')
-        check(self.fit in FITS, 'fit', self.fit, ' or '.join(FITS))
-        check(
-            self.tiles == 0 or 32 <= self.tiles <= 65536, 'tiles', self.tiles, '0, or 32 to 65536'
-        )
-        check(0 <= self.overlap <= 0.75, 'overlap', self.overlap, '0 to 0.75')
+        for name, allowed in limits_of(type(self)).items():
+            value = getattr(self, name)
+            check(allowed.holds(value), name, value, allowed.text)
         tiled = self.tiles > 0 or not self.whole
         check(tiled, 'whole', self.whole, 'false without tiles: then the whole image is the input')
-        check(self.align in ALIGN, 'align', self.align, ' or '.join(ALIGN))
-        check(1 <= self.batch_size <= 1024, 'batch_size', self.batch_size, '1 to 1024')
-        check(0 < self.held_out < 1, 'held_out', self.held_out, 'between 0 and 1')
-        rate = self.false_reject_rate
-        check(0 < rate < 1, 'false_reject_rate', rate, 'between 0 and 1')
-        recall = self.target_recall
-        check(0 < recall < 1, 'target_recall', recall, 'between 0 and 1')
-        check(0 < self.cost_miss < math.inf, 'cost_miss', self.cost_miss, 'above 0')
-        check(0 < self.cost_reject < math.inf, 'cost_reject', self.cost_reject, 'above 0')
-        check(0 < self.confidence < 1, 'confidence', self.confidence, 'between 0 and 1')
-        band = self.uncertain_rate
-        check(0 <= band < 1, 'uncertain_rate', band, '0, or between 0 and 1')
-        check(self.threshold in SOURCES, 'threshold', self.threshold, ' or '.join(SOURCES))
-        by = ' or '.join(HELD_OUT_BY)
-        check(self.held_out_by in HELD_OUT_BY, 'held_out_by', self.held_out_by, by)
-        check(_is_pattern(self.group_by), 'group_by', self.group_by, 'a regular expression')
-        kinds = ' or '.join(OBJECTIVES)
-        check(self.objective in OBJECTIVES, 'objective', self.objective, kinds)
         if self.threshold == 'normal':
             only = f'{OBJECTIVES[0]}, as threshold=normal takes no labels'
             check(self.objective == OBJECTIVES[0], 'objective', self.objective, only)
@@ -148,23 +148,22 @@ class Parameters:
         Raises:
             ConfigError: ``image_size`` is neither a number nor WIDTHxHEIGHT.
         """
-        if isinstance(self.image_size, int):
-            return self.image_size, self.image_size
-        found = re.fullmatch(r'(\d{1,5})x(\d{1,5})', self.image_size)
-        if found is None:
-            raise ConfigError(f'image_size is {self.image_size!r}, expected {_SIZE}')
-        return int(found[2]), int(found[1])
-
-
-def _is_pattern(text: str) -> bool:
-    try:
-        re.compile(text)
-    except re.error:
-        return False
-    return True
+        return edges_of(self.image_size)
 
 
 P = TypeVar('P', bound=Parameters)
+
+WORDS = {
+    int: 'a whole number',
+    float: 'a number',
+    bool: 'true or false',
+    str: 'text',
+    int | str: 'a whole number or text',
+    tuple[str, ...]: 'names separated by commas',
+    # Of a model of Anomalib, which checks it itself.
+    Any: 'YAML',
+}
+"""The types of hyper-parameters, for people."""
 
 
 def fill_backbone(parameters: Any, *, first: int = 0) -> None:
@@ -186,17 +185,6 @@ def fill_backbone(parameters: Any, *, first: int = 0) -> None:
 def usual_layers(backbone: str) -> tuple[str, ...]:
     """The layers of a backbone at strides 4, 8 and 16."""
     return BACKBONES.get(backbone, _RESNET_LAYERS)
-
-
-def check(holds: bool, name: str, value: object, expected: str) -> None:
-    """Refuse an impossible value.
-
-    Raises:
-        ConfigError: ``holds`` is false.
-    """
-    if not holds:
-        msg = f'{name} is {value!r}, expected {expected}'
-        raise ConfigError(msg)
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -269,16 +257,18 @@ def make_parameters(kind: type[P], values: Mapping[str, Any]) -> P:
         ConfigError: A key is unknown (the message lists the known ones), or a value is of the
             wrong type or out of range.
     """
-    hints = get_type_hints(kind)
+    hints, limits = get_type_hints(kind), limits_of(kind)
     known = [field.name for field in fields(kind)]
     for key in values:
         if key not in known:
             msg = f'unknown hyper-parameter {key!r}; known: {", ".join(sorted(known))}'
             raise ConfigError(msg + did_you_mean(key, known))
-    return kind(**{key: _typed(key, hints[key], value) for key, value in values.items()})
+    return kind(
+        **{key: _typed(key, hints[key], value, limits.get(key)) for key, value in values.items()}
+    )
 
 
-def _typed(key: str, hint: Any, value: Any) -> Any:
+def _typed(key: str, hint: Any, value: Any, limit: Allowed | None) -> Any:
     if hint is Any:
         # Of a model of Anomalib, which checks it itself.
         return value
@@ -288,12 +278,12 @@ def _typed(key: str, hint: Any, value: Any) -> Any:
         return tuple(name.strip() for name in names)
     if hint == int | str:
         fits = isinstance(value, int | str) and not isinstance(value, bool)
-        check(fits, key, value, _SIZE)
+        check(fits, key, value, SIZE)
         return value
     if hint is float:
         value = _float(value)
     fits = isinstance(value, hint) and isinstance(value, bool) == (hint is bool)
-    check(fits, key, value, 'true or false' if hint is bool else hint.__name__)
+    check(fits, key, value, WORDS[hint] + (f', {limit.text}' if limit else ''))
     return value
 
 

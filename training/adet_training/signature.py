@@ -47,7 +47,7 @@ def parameters_of(
         fields.append((argument.name, hint, field(default=_frozen(default, hint))))
     for key, value in defaults.items():
         if key in base.__dataclass_fields__:
-            fields.append((key, base.__dataclass_fields__[key].type, field(default=value)))
+            fields.append((key, get_type_hints(base)[key], field(default=value)))
     made = make_dataclass(name, fields, bases=(base,), frozen=True, kw_only=True)
     made.__doc__ = _doc(kind, name, [key for key, *_ in fields])
     return made

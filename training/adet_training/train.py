@@ -54,8 +54,9 @@ from adet_training.dataset import Category, list_category, load_category
 from adet_training.fit import LOGS_FOLDER, predict
 from adet_training.hold_out import hold_out
 from adet_training.layout import find_roi, geometry_contents, make_geometry
+from adet_training.limits import check
 from adet_training.models import load_adapter
-from adet_training.parameters import check, make_parameters, Parameters, plain
+from adet_training.parameters import make_parameters, Parameters, plain
 from adet_training.predictor import draft_manifest, Predictor
 from adet_training.results import draw_overlays, write_test_result
 from adet_training.trace import Traced

@@ -36,8 +36,9 @@ from adet_training.adapter import AnyAdapter, FitData
 from adet_training.backbone import hash_file, name_backbone
 from adet_training.dataset import Category, load_category
 from adet_training.hold_out import hold_out
+from adet_training.limits import check
 from adet_training.models import load_adapter
-from adet_training.parameters import check, make_parameters, Parameters, plain
+from adet_training.parameters import make_parameters, Parameters, plain
 from adet_training.predictor import draft_manifest, Predictor
 from adet_training.search_space import read_search_space, Space, suggest
 from adet_training.train import geometry_of, PARAMETERS_FILE, split, TrainConfig

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from anomalib.models import EfficientAd
 from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel, EfficientAdModelSize
@@ -41,8 +41,9 @@ from adet_training.backbone import (
 from adet_training.distill import distill, IMAGE, make_teacher, random_piece, SIZES
 from adet_training.fit import CHECKPOINT_FOLDER, fit, to_tensor
 from adet_training.layers import NormaliseImage, SmoothUpsample
+from adet_training.limits import above, Allowed, at_least, check, edges, one_of
 from adet_training.natural import NaturalImages
-from adet_training.parameters import check, fill_backbone, Parameters
+from adet_training.parameters import fill_backbone, Parameters
 from adet_training.proposal import Cost
 
 # From the paper: values between these quantiles of normal parts' maps are scaled to 0..0.1.
@@ -54,6 +55,10 @@ _BORDER = 4
 _TINY = 1e-12
 # Smallest distance of the quantiles: as a share of the lower one, and if that one is 0.
 _NARROW, _FLAT = 1e-3, 1e-6
+
+
+# The autoencoder's last convolution spans 8 of its 32nd parts.
+_SIZE = edges('256 to 2048', lambda edge: 256 <= edge <= 2048)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,32 +85,23 @@ class EfficientAdParameters(Parameters):
         distill_steps: Steps that all its layers are trained for after that.
     """
 
-    batch_size: int = 1
-    model_size: str = 'small'
-    steps: int = 1000
-    learning_rate: float = 1e-4
-    weight_decay: float = 1e-5
+    image_size: Annotated[int | str, _SIZE] = 256
+    batch_size: Annotated[int, Allowed('1, as in the paper', lambda size: size == 1)] = 1
+    model_size: Annotated[str, one_of(SIZES)] = 'small'
+    steps: Annotated[int, at_least(2)] = 1000
+    learning_rate: Annotated[float, above(0)] = 1e-4
+    weight_decay: Annotated[float, at_least(0)] = 1e-5
     teacher: str = ''
     natural_images: str = ''
     backbone: str = ''
     layers: tuple[str, ...] = ()
-    distill_pieces: int = 512
-    distill_steps: int = 0
+    distill_pieces: Annotated[int, at_least(8)] = 512
+    distill_steps: Annotated[int, at_least(0)] = 0
 
     def __post_init__(self) -> None:
         """Name the backbone and check ranges."""
         super().__post_init__()
         fill_backbone(self, first=1)
-        # The autoencoder's last convolution spans 8 of its 32nd parts.
-        check(min(self.size) >= 256, 'image_size', self.image_size, '256 or more')
-        check(self.batch_size == 1, 'batch_size', self.batch_size, '1, as in the paper')
-        check(self.model_size in SIZES, 'model_size', self.model_size, ' or '.join(SIZES))
-        check(self.steps >= 2, 'steps', self.steps, '2 or more')
-        check(self.learning_rate > 0, 'learning_rate', self.learning_rate, 'more than 0')
-        check(self.weight_decay >= 0, 'weight_decay', self.weight_decay, '0 or more')
-        pieces = self.distill_pieces
-        check(pieces >= 8, 'distill_pieces', pieces, '8 or more')
-        check(self.distill_steps >= 0, 'distill_steps', self.distill_steps, '0 or more')
 
 
 class EfficientAdAdapter(Adapter[EfficientAdParameters]):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from anomalib.models import Padim
 from anomalib.pre_processing import PreProcessor
@@ -39,7 +39,8 @@ from adet_training.backbone import (
     Weights,
 )
 from adet_training.layers import NormaliseImage, SmoothUpsample
-from adet_training.parameters import check, fill_backbone, Parameters
+from adet_training.limits import at_least
+from adet_training.parameters import fill_backbone, Parameters
 from adet_training.proposal import Cost, PROCESS_MIB, WORK_MIB
 from adet_training.timing import time_network
 
@@ -68,14 +69,13 @@ class PadimParameters(Parameters):
 
     backbone: str = ''
     layers: tuple[str, ...] = ()
-    n_features: int = 0
+    n_features: Annotated[int, at_least(0)] = 0
     tiles_share: bool = False
 
     def __post_init__(self) -> None:
         """Name the backbone and check ranges."""
         super().__post_init__()
         fill_backbone(self)
-        check(self.n_features >= 0, 'n_features', self.n_features, '0 or more')
 
     @property
     def own_statistics(self) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from anomalib.models import Patchcore
 from anomalib.models.image.patchcore.torch_model import PatchcoreModel
@@ -40,7 +40,8 @@ from adet_training.backbone import (
     Weights,
 )
 from adet_training.layers import NormaliseImage, SmoothUpsample
-from adet_training.parameters import check, fill_backbone, make_parameters, Parameters
+from adet_training.limits import Allowed, at_least, check, within
+from adet_training.parameters import fill_backbone, make_parameters, Parameters
 from adet_training.proposal import Cost, PROCESS_MIB, WORK_MIB
 from adet_training.timing import time_network
 
@@ -54,6 +55,9 @@ _RECHECKED = 16
 # Tolerance of the map after a search in fewer channels, as a share of the score range.
 _MAP_TOLERANCE = 0.1
 _BASIS = 'search_basis'
+
+
+_RATIO = Allowed('more than 0, at most 1', lambda ratio: 0 < ratio <= 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,26 +81,18 @@ class PatchcoreParameters(Parameters):
 
     backbone: str = ''
     layers: tuple[str, ...] = ()
-    coreset_ratio: float = 0.1
-    max_bank: int = 10_000
-    num_neighbors: int = 9
-    search_channels: int = 127
+    coreset_ratio: Annotated[float, _RATIO] = 0.1
+    max_bank: Annotated[int, within(1, 1_000_000)] = 10_000
+    num_neighbors: Annotated[int, within(1, 64)] = 9
+    search_channels: Annotated[int, at_least(0)] = 127
 
     def __post_init__(self) -> None:
         """Name the backbone and check ranges."""
         super().__post_init__()
         fill_backbone(self, first=1)
-        ratio = self.coreset_ratio
-        check(0 < ratio <= 1, 'coreset_ratio', ratio, 'more than 0, at most 1')
-        check(1 <= self.num_neighbors <= 64, 'num_neighbors', self.num_neighbors, '1 to 64')
         least = self.num_neighbors
-        check(
-            least <= self.max_bank <= 1_000_000,
-            'max_bank',
-            self.max_bank,
-            f'{least} (num_neighbors) to 1000000',
-        )
-        check(self.search_channels >= 0, 'search_channels', self.search_channels, '0 or more')
+        expected = f'{least} (num_neighbors) to 1000000'
+        check(least <= self.max_bank, 'max_bank', self.max_bank, expected)
 
 
 class PatchcoreAdapter(Adapter[PatchcoreParameters]):

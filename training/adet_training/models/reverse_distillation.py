@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from anomalib.models import ReverseDistillation
 from anomalib.models.image.reverse_distillation.anomaly_map import AnomalyMapGenerationMode
@@ -30,7 +30,8 @@ from adet_training.adapter import Adapter, FitData, Graph
 from adet_training.backbone import Backbone, fill_extractor, load_backbone, load_into, Weights
 from adet_training.fit import fit
 from adet_training.layers import NormaliseImage, SmoothUpsample
-from adet_training.parameters import check, Parameters
+from adet_training.limits import at_least
+from adet_training.parameters import Parameters
 
 # Anomalib's bottleneck and decoder are made for these layers of a ResNet.
 _LAYERS = ('layer1', 'layer2', 'layer3')
@@ -47,12 +48,7 @@ class ReverseDistillationParameters(Parameters):
     """
 
     backbone: str = 'resnet18'
-    steps: int = 300
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        super().__post_init__()
-        check(self.steps >= 1, 'steps', self.steps, '1 or more')
+    steps: Annotated[int, at_least(1)] = 300
 
 
 class ReverseDistillationAdapter(Adapter[ReverseDistillationParameters]):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from anomalib.data import InferenceBatch
 from lightning.pytorch import LightningModule
@@ -24,11 +24,15 @@ from adet_training.adapter import Adapter, FitData, Graph
 from adet_training.backbone import Backbone, load_into, Weights
 from adet_training.fit import fit, to_tensor
 from adet_training.layers import NormaliseImage
-from adet_training.parameters import check, make_parameters, Parameters
+from adet_training.limits import above, at_least, edges, within
+from adet_training.parameters import make_parameters, Parameters
 from adet_training.vae import anomaly_map, loss, VaeNetwork
 
 # Share of the steps. Not a tenth: torch divides by 0 where this times the steps is 1.
 _WARM_UP = 0.11
+
+
+_SIZE = edges('a multiple of 32, 64 to 1024', lambda edge: edge % 32 == 0 and 64 <= edge <= 1024)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,23 +47,12 @@ class VaeParameters(Parameters):
         steps: Optimisation steps, of ``batch_size`` images each.
     """
 
-    image_size: int | str = 128
-    latent: int = 64
-    width: int = 16
-    kl_weight: float = 1.0
-    learning_rate: float = 1e-3
-    steps: int = 400
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        super().__post_init__()
-        fits = all(edge % 32 == 0 and edge <= 1024 for edge in self.size)
-        check(fits, 'image_size', self.image_size, 'a multiple of 32, up to 1024')
-        check(1 <= self.latent <= 4096, 'latent', self.latent, '1 to 4096')
-        check(1 <= self.width <= 256, 'width', self.width, '1 to 256')
-        check(self.kl_weight >= 0, 'kl_weight', self.kl_weight, '0 or more')
-        check(self.learning_rate > 0, 'learning_rate', self.learning_rate, 'more than 0')
-        check(self.steps >= 1, 'steps', self.steps, '1 or more')
+    image_size: Annotated[int | str, _SIZE] = 128
+    latent: Annotated[int, within(1, 4096)] = 64
+    width: Annotated[int, within(1, 256)] = 16
+    kl_weight: Annotated[float, at_least(0)] = 1.0
+    learning_rate: Annotated[float, above(0)] = 1e-3
+    steps: Annotated[int, at_least(1)] = 400
 
 
 class VaeAdapter(Adapter[VaeParameters]):
