@@ -113,7 +113,7 @@ def _work(
     hand_over = HandOver()
     try:
         nodes = [
-            CsvRecorder(**options('csv_recorder')),
+            CsvRecorder(hand_over=hand_over, **options('csv_recorder')),
             DetectorNode(model, hand_over=hand_over, **options('detector')),
             _Source(connection, images, hand_over=hand_over, **options('image_source')),
         ]

@@ -14,6 +14,7 @@ pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
 from adet import in_process, runner
 from adet.graph import cameras, composition, inspection_graph, NodeSpec, prepare_output
+from adet.hand_over import HandOver
 from adet.in_process import _create
 from adet.launch_options import EvaluateOptions, InspectLaunchOptions, InspectOptions
 from adet.options import CameraChoices
@@ -331,7 +332,8 @@ def test_in_one_process_too_a_file_goes_before_the_options(tmp_path, namespace):
     }
     nodes = []
     for place, path in ((namespace, ''), ('line1', str(file))):
-        nodes.append(_create(NodeSpec('csv_recorder', 'csv_recorder', given), place, path))
+        spec = NodeSpec('csv_recorder', 'csv_recorder', given)
+        nodes.append(_create(spec, place, path, HandOver()))
     values = [
         [node.get_parameter(name).value for name in ('models', 'output_dir', 'expect_info')]
         for node in nodes

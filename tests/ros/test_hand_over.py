@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 from adet import qos
 from adet.conversions import to_header, to_image_message
 from adet.graph import cameras, inspection_graph, prepare_output
-from adet.hand_over import Handed, HandedImages, HandOver
+from adet.hand_over import Channel, Handed, HandedImages, HandOver
 from adet.in_process import _create_all
 from adet.launch_options import InspectOptions
 from adet.nodes import image_source
@@ -31,31 +31,27 @@ from adet_core.records import read_records, results_path
 pytestmark = pytest.mark.ros
 
 
-def handed(stamp):
-    return Handed(stamp, Header(), Image(np.zeros((1, 1), np.uint8), 'mono8'))
-
-
 @pytest.mark.parametrize(('kept', 'late'), [(0, [4]), (2, [2, 3, 4])])
-def test_who_comes_late_gets_the_last_images_once_more(kept, late):
-    hand_over, first, second = HandOver(), [], []
-    hand_over.keep(kept)
-    hand_over.read(first.append)
-    for stamp in (1, 2, 3):
-        hand_over.publish(handed(stamp))
-    hand_over.read(second.append)
-    hand_over.leave(first.append)
-    hand_over.publish(handed(4))
-    assert [one.stamp_ns for one in first] == [1, 2, 3]
-    assert [one.stamp_ns for one in second] == late
+def test_who_comes_late_gets_the_last_messages_once_more(kept, late):
+    channel, first, second = Channel(), [], []
+    channel.keep(kept)
+    channel.read(first.append)
+    for message in (1, 2, 3):
+        channel.publish(message)
+    channel.read(second.append)
+    for _ in range(2):
+        channel.leave(first.append)
+    channel.publish(4)
+    assert (first, second) == ([1, 2, 3], late)
 
 
 @pytest.mark.parametrize(('every', 'missing'), [(False, 5), (True, 0)])
 def test_a_pause_of_a_source_that_waits_is_no_gap(ros, every, missing):
-    hand_over, taken = HandOver(), []
-    images = HandedImages(ros.client, hand_over, taken.append, timeout_s=0, every=every)
-    stamps = [*range(1, 21), 26]
+    channel, taken = Channel(), []
+    images = HandedImages(ros.client, channel, taken.append, timeout_s=0, every=every)
+    image, stamps = Image(np.zeros((1, 1), np.uint8), 'mono8'), [*range(1, 21), 26]
     for stamp in stamps:
-        hand_over.publish(handed(stamp * 10**8))
+        channel.publish(Handed(stamp * 10**8, Header(), image))
     assert len(taken) == len(stamps)
     assert images.arrivals.missing == missing
 
@@ -66,7 +62,9 @@ def compose(ros, deployed, tmp_path):
 
     def start(**parameters):
         hand_over = HandOver()
-        ros.start(CsvRecorder, output_dir=str(tmp_path))
+        recorder = ros.start(
+            lambda **o: CsvRecorder(hand_over=hand_over, **o), output_dir=str(tmp_path)
+        )
         detector = ros.start(
             lambda **o: DetectorNode('padim', hand_over=hand_over, **o),
             models_root=str(deployed.models_root),
@@ -79,7 +77,7 @@ def compose(ros, deployed, tmp_path):
             wait_for='padim',
             **parameters,
         )
-        return detector, source
+        return recorder, detector, source
 
     return start
 
@@ -91,7 +89,7 @@ def test_the_rows_are_those_of_a_detector_and_no_message_is_made(
         raise AssertionError('made for nobody')
 
     monkeypatch.setattr(image_source, 'to_image_message', refuse)
-    detector, source = compose()
+    _, detector, source = compose()
     ros.until(source.done.done, 'the end')
     rows = list(read_records(results_path(tmp_path, 'padim')))
     assert len(rows) == len({row.source for row in rows}) == source.total == 16
@@ -105,10 +103,30 @@ def test_the_rows_are_those_of_a_detector_and_no_message_is_made(
 
 def test_who_subscribes_gets_the_images_all_the_same(ros, compose):
     heard = ros.hear(ImageMessage, 'image_raw', qos.every_frame())
-    _, source = compose(loop=True)
+    *_, source = compose(loop=True)
     ros.until(lambda: heard, 'an image')
     assert heard[0].encoding == 'bgr8'
     assert source._image_publisher.get_subscription_count() == 1
+
+
+def test_no_node_of_the_process_subscribes_to_another(ros, compose):
+    nodes = compose(loop=True)
+    recorder, *_ = nodes
+    ros.until(lambda: recorder._rows, 'a row')
+    for topic in ('image_raw', 'image_info', 'padim/result', 'recorded'):
+        assert recorder.count_publishers(topic) == 1
+        assert recorder.count_subscribers(topic) == 0
+
+
+def test_a_recorder_that_was_paused_writes_what_it_missed(ros, compose, tmp_path):
+    recorder, _, source = compose(max_in_flight=4)
+    ros.until(lambda: recorder._rows, 'a row')
+    recorder.trigger_deactivate()
+    ros.until(lambda: len(source._in_flight) == 4, 'all that may be in flight')
+    recorder.trigger_activate()
+    ros.until(source.done.done, 'the end')
+    rows = list(read_records(results_path(tmp_path, 'padim')))
+    assert len(rows) == len({row.source for row in rows}) == 16
 
 
 def test_cameras_of_one_process_share_the_weights(ros, deployed, tmp_path):

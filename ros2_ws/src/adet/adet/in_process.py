@@ -140,7 +140,7 @@ def _create_all(
     try:
         for options, specs in graphs:
             has_source = any(spec.executable == 'image_source' for spec in specs)
-            hand_over = HandOver() if has_source else None
+            hand_over = HandOver(images=has_source)
             for spec in specs:
                 node = _create(
                     spec, options.namespace, params_file, hand_over, first.get(spec.name)
@@ -165,7 +165,7 @@ def _create(
     spec: NodeSpec,
     namespace: str,
     params_file: str,
-    hand_over: HandOver | None = None,
+    hand_over: HandOver,
     beside: DetectorNode | None = None,
 ) -> AdetNode:
     # By words, as `ros2 launch` does it: what a file says goes before them, but not before what
@@ -181,7 +181,7 @@ def _create(
     ]
     options: dict[str, Any] = {'namespace': namespace, 'cli_args': ['--ros-args', *words]}
     if spec.executable == 'csv_recorder':
-        return CsvRecorder(**options)
+        return CsvRecorder(hand_over=hand_over, **options)
     if spec.executable == 'image_source':
         return ImageSource(hand_over=hand_over, **options)
     return DetectorNode(spec.parameters['model'], hand_over=hand_over, beside=beside, **options)

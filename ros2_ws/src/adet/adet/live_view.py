@@ -87,7 +87,7 @@ class _Count:
 
 
 class LiveView:
-    """What rich draws above the bars; rows come from one thread, another one draws.
+    """What rich draws above the bars, in another thread than those the rows come from.
 
     Attributes:
         terminal: Where it is drawn.

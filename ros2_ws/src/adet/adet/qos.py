@@ -7,11 +7,11 @@ from __future__ import annotations
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 # More frames than may be in flight, so that nothing is pushed out before it was taken.
-_DEPTH = 16
+DEPTH = 16
 _LIVE_DEPTH = 5
 
 
-def every_frame(depth: int = _DEPTH) -> QoSProfile:
+def every_frame(depth: int = DEPTH) -> QoSProfile:
     """Nothing is lost: not to a slow reader, nor to one that starts (or restarts) late.
 
     The last ``depth`` messages are sent again to whoever joins, so a detector or recorder that was

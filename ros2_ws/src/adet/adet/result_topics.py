@@ -23,6 +23,7 @@ from adet.conversions import (
     to_refusal,
     to_result,
 )
+from adet.hand_over import HandOver
 from adet_core.inference.inspection_service import Outcome
 
 _TELL_S = 5.0
@@ -31,7 +32,14 @@ _TELL_S = 5.0
 class ResultTopics:
     """Publishers of ``<model>/result`` and of all that goes with it."""
 
-    def __init__(self, node: Node, model: str, *, overlay_rate: float = 0.0) -> None:
+    def __init__(
+        self,
+        node: Node,
+        model: str,
+        *,
+        overlay_rate: float = 0.0,
+        hand_over: HandOver | None = None,
+    ) -> None:
         """Create the publishers.
 
         Args:
@@ -39,8 +47,9 @@ class ResultTopics:
             model: The model name.
             overlay_rate: Overlays per second at most, as the next image waits while one is drawn;
                 0: one for every image.
+            hand_over: Where a recorder of this process finds the results.
         """
-        self._node, self._model = node, model
+        self._node, self._model, self._hand_over = node, model, hand_over
         self._overlay_s = 1 / overlay_rate if overlay_rate else 0.0
         self._drawn = -math.inf
         people = qos.newest_only()
@@ -63,13 +72,18 @@ class ResultTopics:
         self._rejects.publish(Bool(data=inspection is None or inspection.is_anomalous))
         if inspection is None:
             self._node.get_logger().error(outcome.error, throttle_duration_sec=_TELL_S)
-            self._results.publish(to_refusal(outcome, self._model, header))
+            self._tell(to_refusal(outcome, self._model, header))
             return
-        self._results.publish(to_result(inspection, self._model, header))
+        self._tell(to_result(inspection, self._model, header))
         if self._detections is not None:
             manifest = outcome.detector.bundle.manifest
             self._detections.publish(to_detections(inspection, manifest, header))
         self._show(outcome)
+
+    def _tell(self, result: AnomalyResult) -> None:
+        self._results.publish(result)
+        if self._hand_over is not None:
+            self._hand_over.results.publish(result)
 
     def _show(self, outcome: Outcome) -> None:
         """Publish what only people look at, if anybody does."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 import sys
+import threading
 from typing import Any
 
 from adet_interfaces.msg import AnomalyResult, ImageInfo, Recorded
@@ -14,6 +15,7 @@ from adet_interfaces.msg import AnomalyResult, ImageInfo, Recorded
 from adet import qos, runner
 from adet.conversions import to_nanoseconds, to_record, to_recorded, to_unreadable
 from adet.diagnostics import Health
+from adet.hand_over import HandOver
 from adet.managed import ManagedNode
 from adet.options import CsvRecorderOptions
 from adet_core.io.stamp_join import StampJoin
@@ -45,8 +47,13 @@ class CsvRecorder(ManagedNode):
 
     on_row: Callable[[Record], None] | None = None
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, hand_over: HandOver | None = None, **options: Any) -> None:
         """Open the files and begin to record, unless a lifecycle manager is to say so.
+
+        Args:
+            hand_over: Where source and detectors of this process leave what is to be recorded;
+                None: they publish it.
+            options: rclpy's own.
 
         Raises:
             AdetError: A parameter is wrong, or a file there is not one of adet's.
@@ -54,6 +61,9 @@ class CsvRecorder(ManagedNode):
         """
         super().__init__('csv_recorder', **options)
         values = self.declare(CsvRecorderOptions)
+        self._hand_over = hand_over
+        # With a hand-over, the threads of source and detectors write rows, too.
+        self._lock = threading.RLock()
         self._models = [name.strip() for name in values.models.split(',')]
         self._folder = user_path(values.output_dir, 'output_dir')
         self._expect_info = values.expect_info
@@ -81,6 +91,10 @@ class CsvRecorder(ManagedNode):
 
     def activate(self) -> None:
         """Record."""
+        if self._hand_over is not None:
+            self._hand_over.infos.read(self._on_info)
+            self._hand_over.results.read(self._on_result)
+            return
         self._info_subscription = self.create_subscription(
             ImageInfo, 'image_info', self._on_info, qos.every_frame()
         )
@@ -91,6 +105,12 @@ class CsvRecorder(ManagedNode):
             for model in self._models
         ]
 
+    def deactivate(self) -> None:
+        """Pause."""
+        if self._hand_over is not None:
+            self._hand_over.infos.leave(self._on_info)
+            self._hand_over.results.leave(self._on_result)
+
     def clean_up(self) -> None:
         """Write what is waiting, flush and close."""
         for _, result in self._unexplained.values():
@@ -100,12 +120,13 @@ class CsvRecorder(ManagedNode):
 
     def _on_info(self, info: ImageInfo) -> None:
         stamp = to_nanoseconds(info.header.stamp)
-        for model in self._writers:
-            if info.error:
-                self._write(to_unreadable(info, model), info)
-            elif waiting := self._unexplained.pop((stamp, model), None):
-                self._write(waiting[1], info)
-        self._infos.tell(stamp, info)
+        with self._lock:
+            for model in self._writers:
+                if info.error:
+                    self._write(to_unreadable(info, model), info)
+                elif waiting := self._unexplained.pop((stamp, model), None):
+                    self._write(waiting[1], info)
+            self._infos.tell(stamp, info)
 
     def _on_result(self, result: AnomalyResult) -> None:
         if result.model not in self._writers:
@@ -117,11 +138,12 @@ class CsvRecorder(ManagedNode):
             )
             return
         stamp = to_nanoseconds(result.header.stamp)
-        info = self._infos.get(stamp)
-        if info is None and self._expect_info:
-            self._unexplained[stamp, result.model] = (self._ticks, result)
-        else:
-            self._write(result, info)
+        with self._lock:
+            info = self._infos.get(stamp)
+            if info is None and self._expect_info:
+                self._unexplained[stamp, result.model] = (self._ticks, result)
+            else:
+                self._write(result, info)
 
     def _write(self, result: AnomalyResult, info: ImageInfo | None) -> None:
         record = to_record(result, info, self._latency_ms(result))
@@ -136,7 +158,10 @@ class CsvRecorder(ManagedNode):
             self.on_row(record)
         # When the process is told to stop, the last rows are written with nobody left to tell.
         if self.context.ok():
-            self._recorded.publish(to_recorded(result))
+            recorded = to_recorded(result)
+            self._recorded.publish(recorded)
+            if self._hand_over is not None:
+                self._hand_over.recorded.publish(recorded)
 
     def _latency_ms(self, result: AnomalyResult) -> float | None:
         """The age of an image; None where its stamp says nothing, or is of another clock."""
@@ -168,10 +193,12 @@ class CsvRecorder(ManagedNode):
     def _every_second(self) -> None:
         self._ticks += 1
         self._look_for_others()
-        for key, (arrival, result) in list(self._unexplained.items()):
-            if self._ticks - arrival > _PATIENCE_TICKS:
-                del self._unexplained[key]
-                self._write(result, None)
+        with self._lock:
+            for key, (arrival, result) in list(self._unexplained.items()):
+                if self._ticks - arrival > _PATIENCE_TICKS:
+                    del self._unexplained[key]
+                    self._write(result, None)
+        # Rows go on meanwhile: a slow disk holds no image up.
         for writer in self._writers.values():
             try:
                 writer.sync()

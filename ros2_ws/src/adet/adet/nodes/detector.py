@@ -69,8 +69,8 @@ class DetectorNode(ManagedNode):
 
         Args:
             model: The model name, unless the parameter names it.
-            hand_over: Where an `image_source` of this process leaves the images; None reads the
-                topic.
+            hand_over: Where an `image_source` of this process leaves the images, and a recorder
+                finds the verdicts; None: by topics.
             beside: A detector of this process, whose weights are taken where they are the same.
             options: rclpy's own.
 
@@ -117,7 +117,12 @@ class DetectorNode(ManagedNode):
             expected_defects=self._options.expected_defects,
         )
         self._declare_threshold()
-        self._results = ResultTopics(self, self._model, overlay_rate=self._options.overlay_rate)
+        self._results = ResultTopics(
+            self,
+            self._model,
+            overlay_rate=self._options.overlay_rate,
+            hand_over=self._hand_over,
+        )
         self._diagnostics = self.diagnose(
             INSPECTION, self._health, str(self._service.detector.bundle.folder)
         )
@@ -170,9 +175,10 @@ class DetectorNode(ManagedNode):
 
     def _open_images(self) -> ImageStream:
         timeout_s = 0.0 if self._every else self._options.image_timeout
-        if self._hand_over is not None:
+        images = self._hand_over.images if self._hand_over is not None else None
+        if images is not None:
             return HandedImages(
-                self, self._hand_over, self._on_handed, timeout_s=timeout_s, every=self._every
+                self, images, self._on_handed, timeout_s=timeout_s, every=self._every
             )
         return ImageTopic(
             self,

@@ -54,8 +54,9 @@ class ImageSource(ManagedNode):
         """Open the source and begin publishing, unless a lifecycle manager is to say so.
 
         Args:
-            hand_over: Where detectors of this process get the images; they are published as well
-                while somebody subscribes to them. None: they are always published.
+            hand_over: Where detectors of this process get the images, which are published as well
+                while somebody subscribes to them, and a recorder says what is recorded. None: by
+                topics.
             options: rclpy's own.
 
         Raises:
@@ -83,8 +84,8 @@ class ImageSource(ManagedNode):
         self._models = frozenset(name.strip() for name in names if name.strip())
         images = qos.newest_only() if live else qos.every_frame(self._options.max_in_flight)
         self._image_publisher = self.create_publisher(ImageMessage, 'image_raw', images)
-        if self._hand_over is not None:
-            self._hand_over.keep(0 if live else self._options.max_in_flight)
+        if self._hand_over is not None and self._hand_over.images is not None:
+            self._hand_over.images.keep(0 if live else self._options.max_in_flight)
         self._calibration, self._calibrations = self._read_calibration(), None
         if self._calibration is not None:
             self._calibrations = self.create_publisher(CameraInfo, 'camera_info', images)
@@ -92,14 +93,17 @@ class ImageSource(ManagedNode):
         self._clock_publisher = None
         if self._options.clock:
             self._clock_publisher = self.create_publisher(Clock, '/clock', qos.newest_only())
-        self._subscription = self.create_subscription(
-            Recorded, 'recorded', self._on_recorded, qos.every_frame()
-        )
         self._diagnostics = self.diagnose(
             'images', self._health, without_password(self._options.source)
         )
         self._started_ns = self._last_ns = int(self.get_clock().now().nanoseconds)
         self._in_flight.clear()
+        if self._hand_over is not None:
+            self._hand_over.recorded.read(self._on_recorded)
+        else:
+            self._subscription = self.create_subscription(
+                Recorded, 'recorded', self._on_recorded, qos.every_frame()
+            )
 
     def activate(self) -> None:
         """Publish, or go on where `deactivate` was called."""
@@ -118,6 +122,8 @@ class ImageSource(ManagedNode):
     def clean_up(self) -> None:
         """Close the source; what begins next begins at its first image."""
         self.halt()
+        if self._hand_over is not None:
+            self._hand_over.recorded.leave(self._on_recorded)
 
     def _read_calibration(self) -> CameraInfo | None:
         path = self._options.camera_info
@@ -213,6 +219,8 @@ class ImageSource(ManagedNode):
         self._published += 1
         info = to_image_info(frame, header)
         self._info_publisher.publish(info)
+        if self._hand_over is not None:
+            self._hand_over.infos.publish(info)
         if frame.image is None:
             self._unreadable += 1
             self.get_logger().warning(info.error)
@@ -221,8 +229,8 @@ class ImageSource(ManagedNode):
             self._send(stamp, header, frame.image)
 
     def _send(self, stamp: int, header: Header, image: Image) -> None:
-        if self._hand_over is not None:
-            self._hand_over.publish(Handed(stamp, header, image))
+        if self._hand_over is not None and self._hand_over.images is not None:
+            self._hand_over.images.publish(Handed(stamp, header, image))
             if not self._image_publisher.get_subscription_count():
                 return
         self._image_publisher.publish(to_image_message(image.pixels, image.encoding, header))
