@@ -21,6 +21,7 @@ from adet_interfaces.srv import LoadBundle
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 from std_msgs.msg import Header
 
@@ -127,11 +128,42 @@ def test_stamp_and_frame_are_copied_to_result_map_and_overlay(ros, deployed, ima
     assert values.max() == pytest.approx(heard[0][0].score)
 
 
-def test_overlay_and_map_are_not_even_made_while_nobody_listens(ros, deployed, image, monkeypatch):
+def test_a_preview_is_a_small_jpeg_of_image_and_overlay(ros, deployed, image, reference):
+    node = ros.detector(deployed, preview_width=64)
+    people = qos.newest_only()
+    topics = ('padim/preview/image/compressed', 'padim/preview/overlay/compressed')
+    heard = [ros.hear(CompressedImage, topic, people) for topic in topics]
+    ros.until(lambda: all(node.count_subscribers(topic) for topic in topics), 'subscriptions')
+    ros.publisher(ImageMessage, 'image_raw').publish(message_of(image, 123_456_789_012, 'lens'))
+    ros.until(lambda: all(heard), 'both previews')
+    plain, overlay = (cv2.imdecode(np.frombuffer(one[0].data, np.uint8), 1) for one in heard)
+    assert to_nanoseconds(heard[0][0].header.stamp) == 123_456_789_012
+    assert heard[1][0].header == heard[0][0].header
+    expected = reference.preview(image, reference.inspect(image), 64)
+    assert plain.shape == overlay.shape == (64, 64, 3)
+    for found, wanted in zip((plain, overlay), expected, strict=True):
+        assert np.abs(found.astype(int) - wanted).mean() < 6
+
+
+def test_previews_are_as_many_as_an_eye_sees(ros, deployed, image):
+    node = ros.detector(deployed, frames='every', preview_rate=0.1)
+    topic = 'padim/preview/overlay/compressed'
+    shown = ros.hear(CompressedImage, topic, qos.newest_only())
+    results = ros.hear(AnomalyResult, 'padim/result')
+    ros.until(lambda: node.count_subscribers(topic), 'a subscription')
+    publisher = ros.publisher(ImageMessage, 'image_raw')
+    for stamp in range(1, 6):
+        publisher.publish(message_of(image, stamp))
+    ros.until(lambda: len(results) == 5 and shown, 'all results and a preview')
+    assert [to_nanoseconds(one.header.stamp) for one in shown] == [1]
+
+
+def test_what_people_see_is_not_even_made_while_nobody_listens(ros, deployed, image, monkeypatch):
     def refuse(*_):
         raise AssertionError('drawn for nobody')
 
     monkeypatch.setattr(Detector, 'overlay', refuse)
+    monkeypatch.setattr(Detector, 'preview', refuse)
     ros.detector(deployed)
     results = ros.hear(AnomalyResult, 'padim/result')
     ros.publisher(ImageMessage, 'image_raw').publish(message_of(image))

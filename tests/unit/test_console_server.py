@@ -31,7 +31,7 @@ from adet_console.security import (  # noqa: E402
     read_passwords,
 )
 from adet_console.server import Console  # noqa: E402
-from adet_core.errors import ConfigError  # noqa: E402
+from adet_core.errors import ConfigError, ImageError  # noqa: E402
 from adet_core.image import Image  # noqa: E402
 from adet_core.records import Record  # noqa: E402
 
@@ -115,13 +115,31 @@ def test_an_image_is_sent_no_wider_than_it_is_shown() -> None:
     assert cv2.imdecode(np.frombuffer(encode(image, 4000), np.uint8), 1).shape == (400, 2000, 3)
 
 
+def test_a_preview_is_passed_on_as_it_is_where_it_fits() -> None:
+    jpeg = encode(np.zeros((100, 200, 3), np.uint8), 200)
+    frame = Frame(7, None, jpeg)
+    assert pack(frame, 200) == (7).to_bytes(8, 'big') + len(jpeg).to_bytes(4, 'big') + jpeg + jpeg
+    smaller = np.frombuffer(pack(frame, 100)[12:], np.uint8)
+    assert cv2.imdecode(smaller, 1).shape == (50, 100, 3)
+
+
+def test_a_preview_that_is_no_jpeg_is_refused_and_not_kept(tmp_path: Path) -> None:
+    broken = Frame(7, None, b'<script>')
+    with pytest.raises(ImageError, match='no JPEG'):
+        pack(broken, 480)
+    store = FrameStore(tmp_path)
+    store.add(KEY, broken)
+    assert store.get(KEY, 7) is None
+
+
 def test_the_store_forgets_the_oldest_and_finds_what_a_detector_stored(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (480, 480, 3), np.uint8)
     store = FrameStore(tmp_path)
-    size = len(pack(Frame(0, noise, noise), 480))
-    count = (48 << 20) // size + 5
+    jpeg = encode(noise, 480)
+    size = len(pack(Frame(0, jpeg, jpeg), 480))
+    count = (96 << 20) // size + 5
     for stamp in range(count):
-        store.add(KEY, Frame(stamp, noise, noise))
+        store.add(KEY, Frame(stamp, jpeg, jpeg))
     assert store.get(KEY, 0) is None
     assert store.get(KEY, count - 1) is not None
     folder = tmp_path / 'review' / 'plate'
@@ -456,7 +474,7 @@ def test_images_come_only_to_those_who_watch_and_the_newest_wins(tmp_path: Path)
         other = await client.ws_connect('/api/live', headers=origin(client))
         while graph.watchers != 1:
             await asyncio.sleep(0.01)
-        image = np.zeros((50, 80, 3), np.uint8)
+        image = encode(np.zeros((50, 80, 3), np.uint8), 80)
         for stamp in range(1, 30):
             console.on_frame(KEY, Frame(stamp, image, image))
         console.on_event({'type': 'health', 'nodes': []})

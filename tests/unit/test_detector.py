@@ -165,6 +165,22 @@ def test_the_overlay_has_the_size_of_the_image_and_marks_the_region(tmp_path: Pa
     np.testing.assert_array_equal(drawn[200:], before[200:])  # far from it
 
 
+def test_a_preview_is_a_small_overlay_beside_the_plain_image(tmp_path: Path) -> None:
+    scale = ScoreRange(minimum=0.0, maximum=80.0)
+    make_engine(make_bundle(tmp_path, arrays=flat_statistics(), score_range=scale))
+    detector = Detector.load(tmp_path)
+    image = _scratched(250, scale=4)
+    found = detector.inspect(image)
+    plain, drawn = detector.preview(image, found, 128)
+    assert plain.shape == drawn.shape == (128, 128, 3)
+    red = (drawn == [0, 0, 255]).all(axis=2)
+    rows, columns = np.flatnonzero(red.any(axis=1)), np.flatnonzero(red.any(axis=0))
+    assert (rows[0], columns[0], columns[-1]) == (16, 40, 63)  # half of where the box lies
+    np.testing.assert_array_equal(drawn[100:], plain[100:])  # far from it
+    whole, _ = detector.preview(image, found, 1000)
+    np.testing.assert_array_equal(whole, image.pixels)
+
+
 def test_an_unknown_encoding_is_a_image_error(detector: Detector) -> None:
     with pytest.raises(ImageError, match="encoding 'yuv411' is not supported"):
         detector.inspect(Image(np.zeros((64, 64, 2), np.uint8), 'yuv411'))

@@ -149,14 +149,17 @@ def to_map_message(anomaly_map: AnomalyMap, header: Header) -> ImageMessage:
     return to_image_message(np.where(np.isneginf(anomaly_map), 0, anomaly_map), '32FC1', header)
 
 
-def to_compressed_message(pixels: ImageArray, header: Header) -> CompressedImage:
+def to_compressed_message(
+    pixels: ImageArray, header: Header, *, quality: int = _JPEG_QUALITY
+) -> CompressedImage:
     """A JPEG for people, as image_transport names and sends it.
 
     Args:
         pixels: uint8 ``(H, W, 3)``, BGR.
         header: Of the image.
+        quality: Of the JPEG, 0 to 100.
     """
-    _, data = cv2.imencode('.jpg', pixels, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))
+    _, data = cv2.imencode('.jpg', pixels, (cv2.IMWRITE_JPEG_QUALITY, quality))
     return CompressedImage(
         header=header, format='bgr8; jpeg compressed bgr8', data=_bytes_of(data)
     )

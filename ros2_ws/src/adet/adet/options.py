@@ -173,6 +173,15 @@ class DetectorChoices(ModelChoices, ImageChoices):
         default=15.0,
         minimum=0.0,
     )
+    preview_rate: float = option(
+        'previews per second at most, while somebody looks at them, as the console does',
+        default=15.0,
+        minimum=0.1,
+        maximum=1000.0,
+    )
+    preview_width: int = option(
+        'pixels of a row of a preview at most', default=1280, minimum=64, maximum=16_384
+    )
     data_root: str = option(
         'folder of train and test, where images that somebody marked are stored', default='data'
     )

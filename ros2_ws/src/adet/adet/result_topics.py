@@ -24,6 +24,7 @@ from adet.conversions import (
     to_result,
 )
 from adet.hand_over import HandOver
+from adet.preview import Preview
 from adet_core.inference.inspection_service import Outcome
 
 _TELL_S = 5.0
@@ -36,6 +37,7 @@ class ResultTopics:
         self,
         node: Node,
         model: str,
+        preview: Preview,
         *,
         overlay_rate: float = 0.0,
         hand_over: HandOver | None = None,
@@ -45,11 +47,13 @@ class ResultTopics:
         Args:
             node: The detector.
             model: The model name.
+            preview: Shown each inspected image.
             overlay_rate: Overlays per second at most, as the next image waits while one is drawn;
                 0: one for every image.
             hand_over: Where a recorder of this process finds the results.
         """
         self._node, self._model, self._hand_over = node, model, hand_over
+        self._preview = preview
         self._overlay_s = 1 / overlay_rate if overlay_rate else 0.0
         self._drawn = -math.inf
         people = qos.newest_only()
@@ -92,6 +96,7 @@ class ResultTopics:
         assert outcome.image is not None
         if self._maps.get_subscription_count():
             self._maps.publish(to_map_message(inspection.anomaly_map, header))
+        self._preview.offer(outcome)
         raw, jpeg = (
             publisher.get_subscription_count() for publisher in (self._overlays, self._jpegs)
         )

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""The images people look at: the newest of each detector, encoded once for all who watch."""
+"""The images people look at: the newest of each detector, scaled once for all who watch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import threading
 
 import cv2
 
-from adet_core.errors import AdetError
-from adet_core.image import ImageArray, read_image, to_bgr
+from adet_core.errors import AdetError, ImageError
+from adet_core.image import decode_pixels, ImageArray, read_image, to_bgr
+from adet_core.image.header import read_header
 
 _WIDTHS = (480, 960, 1920)
 _QUALITY = 80
-_KEPT_BYTES = 48 << 20
+# What the history keeps is scaled down where it is wider.
+_KEPT_WIDTH = 960
+_KEPT_BYTES = 96 << 20
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,13 @@ class Frame:
 
     Attributes:
         stamp: In nanoseconds.
-        image: bgr8 ``(H, W, 3)`` as the camera gave it; None where it was not received.
-        overlay: bgr8 ``(H, W, 3)`` with the anomaly map laid over it.
+        image: JPEG file of the image as the camera gave it; None where it was not received.
+        overlay: JPEG file, with the anomaly map laid over it.
     """
 
     stamp: int
-    image: ImageArray | None
-    overlay: ImageArray
+    image: bytes | None
+    overlay: bytes
 
 
 def width_for(wanted: int) -> int:
@@ -57,14 +60,32 @@ def encode(image: ImageArray, width: int) -> bytes:
     return bytes(data)
 
 
+def scale_down(jpeg: bytes, width: int) -> bytes:
+    """A JPEG file that is not wider than ``width`` pixels; as it is where it is not.
+
+    Raises:
+        ImageError: It is none, or is damaged.
+    """
+    header = read_header(jpeg)
+    if header is None or header.kind != 'jpeg':
+        msg = 'a preview is no JPEG file'
+        raise ImageError(msg)
+    if header.width <= width:
+        return jpeg
+    return encode(decode_pixels(jpeg, 'a preview'), width)
+
+
 def pack(frame: Frame, width: int) -> bytes:
     """A frame as one message: stamp, length of the first JPEG, plain image, overlay.
 
     The stamp has 8 bytes, the length 4, both big-endian. Where there is no plain image, the
     overlay stands for it.
+
+    Raises:
+        ImageError: What the detector sent is no JPEG file.
     """
-    overlay = encode(frame.overlay, width)
-    plain = overlay if frame.image is None else encode(frame.image, width)
+    overlay = scale_down(frame.overlay, width)
+    plain = overlay if frame.image is None else scale_down(frame.image, width)
     return frame.stamp.to_bytes(8, 'big') + len(plain).to_bytes(4, 'big') + plain + overlay
 
 
@@ -86,8 +107,11 @@ class FrameStore:
         self._lock = threading.Lock()
 
     def add(self, detector: str, frame: Frame) -> None:
-        """Keep a frame for the history."""
-        data = pack(frame, _WIDTHS[0])
+        """Keep a frame for the history, unless it is damaged."""
+        try:
+            data = pack(frame, _KEPT_WIDTH)
+        except ImageError:
+            return
         with self._lock:
             key = (detector, frame.stamp)
             self._bytes += len(data) - len(self._kept.pop(key, b''))
@@ -102,10 +126,10 @@ class FrameStore:
                 return found
         for path in self._stored(stamp):
             try:
-                image = to_bgr(read_image(path))
+                image = encode(to_bgr(read_image(path)), _KEPT_WIDTH)
             except AdetError:
                 continue
-            return pack(Frame(stamp, image, image), _WIDTHS[1])
+            return pack(Frame(stamp, image, image), _KEPT_WIDTH)
         return None
 
     def _stored(self, stamp: int) -> list[Path]:

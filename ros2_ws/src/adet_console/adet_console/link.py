@@ -39,7 +39,7 @@ from adet_console.frames import Frame
 from adet_console.history import History, Verdict
 from adet_console.options import ConsoleOptions
 from adet_core.errors import AdetError, ConfigError
-from adet_core.image import Image, to_bgr
+from adet_core.image import Image
 from adet_core.paths import user_path
 from adet_core.records import read_records, results_path
 
@@ -51,10 +51,8 @@ _IMAGE_KINDS = {RAW: ImageMessage, COMPRESSED: CompressedImage}
 _LOOK_S = 1.0
 _STALE_S = 5.0
 _ANSWER_S = 15.0
-# No eye asks for more images, and the detector has need of the processor.
-_FRAME_S = 1 / 15
-# Plain images that wait for the overlay of the same stamp.
-_WAITING = 8
+# Plain previews that wait for the overlay of the same stamp.
+_WAITING = 4
 _LEVELS = {
     DiagnosticStatus.OK: 'ok',
     DiagnosticStatus.WARN: 'warning',
@@ -73,9 +71,8 @@ class Detector:
         history: Its last verdicts.
         watchers: How many viewers want its images.
         collects: Whether its images are wanted for a new part.
-        subscriptions: Of overlay and image, while somebody watches.
-        waiting: Plain images by stamp.
-        shown: When the last frame was shown, monotonic (s).
+        subscriptions: Of previews while somebody watches, of images while they are collected.
+        waiting: JPEG files of plain previews by stamp.
         clients: By what they do.
         shift: Wall-clock time (s) at which the counters began.
     """
@@ -86,8 +83,7 @@ class Detector:
     watchers: int = 0
     collects: bool = False
     subscriptions: list[Any] = field(default_factory=list)
-    waiting: dict[int, ImageMessage | CompressedImage] = field(default_factory=dict)
-    shown: float = -math.inf
+    waiting: dict[int, bytes] = field(default_factory=dict)
     clients: dict[str, Any] = field(default_factory=dict)
     shift: float = field(default_factory=time.time)
 
@@ -270,32 +266,46 @@ class GraphLink(AdetNode):
         if not detector.watchers and not detector.collects:
             return
 
-        def show(message: ImageMessage) -> None:
-            self._on_overlay(detector, message)
+        if detector.watchers:
+            self._watch_previews(detector)
+        # Every image of a camera is much to receive: only who keeps them does.
+        if detector.collects and (stream := self._image_stream(detector)):
+            topic, kind = stream
 
-        def keep(message: ImageMessage | CompressedImage) -> None:
-            stamp = to_nanoseconds(message.header.stamp)
-            if detector.collects:
-                self._offer(detector, stamp, message)
-            detector.waiting[stamp] = message
+            def offer(message: ImageMessage | CompressedImage) -> None:
+                self._offer(detector, message)
+
+            detector.subscriptions.append(
+                self.create_subscription(kind, topic, offer, self._profile(topic))
+            )
+
+    def _watch_previews(self, detector: Detector) -> None:
+        def keep(message: CompressedImage) -> None:
+            detector.waiting[to_nanoseconds(message.header.stamp)] = bytes(message.data)
             while len(detector.waiting) > _WAITING:
                 del detector.waiting[next(iter(detector.waiting))]
 
-        if stream := self._image_stream(detector):
-            topic, kind = stream
-            detector.subscriptions.append(
-                self.create_subscription(kind, topic, keep, self._profile(topic))
+        def show(message: CompressedImage) -> None:
+            stamp = to_nanoseconds(message.header.stamp)
+            frame = Frame(stamp, detector.waiting.pop(stamp, None), bytes(message.data))
+            self.on_frame(detector.key, frame)
+
+        people, preview = qos.newest_only(), f'{detector.key}/preview'
+        detector.subscriptions += [
+            self.create_subscription(kind, topic, heard, people)
+            for kind, topic, heard in (
+                (CompressedImage, f'{preview}/image/compressed', keep),
+                (CompressedImage, f'{preview}/overlay/compressed', show),
             )
-        if detector.watchers:
-            detector.subscriptions.append(
-                self.create_subscription(
-                    ImageMessage, f'{detector.key}/overlay', show, qos.newest_only()
-                )
+        ]
+        if detector.node and not self.count_publishers(f'{preview}/overlay/compressed'):
+            self.get_logger().warning(
+                f'{detector.node} publishes no preview, so its images are not shown; update adet '
+                'where it runs'
             )
 
-    def _offer(
-        self, detector: Detector, stamp: int, message: ImageMessage | CompressedImage
-    ) -> None:
+    def _offer(self, detector: Detector, message: ImageMessage | CompressedImage) -> None:
+        stamp = to_nanoseconds(message.header.stamp)
         try:
             self.on_image(detector.key, stamp, to_image(message))
         except AdetError as error:
@@ -325,20 +335,6 @@ class GraphLink(AdetNode):
         return (
             qos.newest_only() if reliable and all(reliable) else qos.any_camera(best_effort=True)
         )
-
-    def _on_overlay(self, detector: Detector, message: ImageMessage) -> None:
-        stamp = to_nanoseconds(message.header.stamp)
-        plain, now = detector.waiting.pop(stamp, None), time.monotonic()
-        if now - detector.shown < _FRAME_S:
-            return
-        detector.shown = now
-        try:
-            image = None if plain is None else to_bgr(to_image(plain))
-            frame = Frame(stamp, image, to_bgr(to_image(message)))
-        except AdetError as error:
-            self._complain(detector, error)
-            return
-        self.on_frame(detector.key, frame)
 
     def bundle_of(self, key: str) -> tuple[str, str]:
         """Folder and id of the bundle that a detector inspects with, as its diagnostics say.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.resources import files
 import json
@@ -26,7 +27,7 @@ from adet_console.known import known_of_bundle
 from adet_console.metrics import exposition
 from adet_console.new_part import NewPart
 from adet_console.security import Guard, ROLES, Session
-from adet_core.errors import AdetError
+from adet_core.errors import AdetError, ImageError
 
 _COOKIE = 'adet_session'
 _KEY_GUARD = web.AppKey('guard', Guard)
@@ -470,14 +471,16 @@ class Console:
                 for text in events:
                     await socket.send_str(text)
                 if frame is not None:
-                    await socket.send_bytes(await self._pack(frame, viewer.width))
+                    # A damaged one is passed over: the next one comes soon.
+                    with suppress(ImageError):
+                        await socket.send_bytes(await self._pack(frame, viewer.width))
                 if viewer not in self._viewers:
                     await socket.close()
         except (ConnectionError, asyncio.CancelledError):
             return
 
     async def _pack(self, frame: Frame, width: int) -> bytes:
-        """Encode a frame once for all viewers of the same width."""
+        """Scale a frame once for all viewers of the same width."""
         async with self._packing:
             known = self._packed
             if known is None or known[0] is not frame or known[1] != width:

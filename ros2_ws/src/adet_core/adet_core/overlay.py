@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from adet_core.image import ImageArray
 from adet_core.scoring import AnomalyMap, Region
@@ -19,6 +20,8 @@ _BOX_BGR = (0, 0, 255)
 _TEXT_BGR, _EDGE_BGR = (255, 255, 255), (0, 0, 0)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SMALLEST_FONT = 0.3
+# Level of the map from which it shows through, where the pixel threshold is 0.5.
+_FAINTEST = np.float32(0.35)
 # Share of the image below which a region is noise to the eye.
 _SMALLEST_REGION = 0.0002
 # Edges of the strip above an image, in pixels.
@@ -52,11 +55,10 @@ def draw_overlay(
     """
     height, width = image.shape[:2]
     level = np.clip((anomaly_map - threshold) / span + 0.5, 0, 1).astype(np.float32)
-    level = cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR)
-    colours = cv2.applyColorMap((level * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
-    opacity = (np.clip((level - 0.35) / 0.3, 0, 1) * 0.6)[..., None]
-    blended = image * (1 - opacity) + colours * opacity
-    drawn = np.ascontiguousarray(np.rint(blended).astype(np.uint8))
+    level = np.asarray(cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR))
+    drawn: ImageArray = image.copy()
+    if (box := _box_of(level > _FAINTEST)) is not None:
+        drawn[box] = _blend(image[box], level[box])
     thickness = max(1, round(min(height, width) / 200))
     for region in regions:
         corner = (region.x + region.width - 1, region.y + region.height - 1)
@@ -64,6 +66,22 @@ def draw_overlay(
     if caption:
         _write(drawn, caption)
     return drawn
+
+
+def _box_of(shown: npt.NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    """Rows and columns that hold all that is shown; None if nothing is, as on most good parts."""
+    rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return None
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _blend(image: ImageArray, level: AnomalyMap) -> ImageArray:
+    """Lay the colours of a map of levels, 0 to 1, over an image of its size."""
+    colours = cv2.applyColorMap((level * 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    opacity = (np.clip((level - _FAINTEST) / 0.3, 0, 1) * 0.6)[..., None]
+    blended: ImageArray = np.rint(image * (1 - opacity) + colours * opacity).astype(np.uint8)
+    return blended
 
 
 def _write(image: ImageArray, text: str) -> None:

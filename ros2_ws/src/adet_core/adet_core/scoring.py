@@ -34,6 +34,14 @@ class Region(NamedTuple):
     height: int
     score: float
 
+    def scaled(self, factor: float) -> Region:
+        """The box on an image that is so many times as large, at least a pixel in both axes."""
+        if factor == 1:
+            return self
+        x, y = int(self.x * factor), int(self.y * factor)
+        right, bottom = (self.x + self.width) * factor, (self.y + self.height) * factor
+        return Region(x, y, max(round(right) - x, 1), max(round(bottom) - y, 1), self.score)
+
 
 def normalise_score(score: float, threshold: float, span: float) -> float:
     """Map a raw score to 0..1 with the threshold at 0.5, as anomalib's post-processor does.

@@ -32,6 +32,7 @@ from adet.image_topic import ImageTopic
 from adet.inspect_services import InspectServices
 from adet.managed import ManagedNode
 from adet.options import DetectorOptions
+from adet.preview import Preview
 from adet.result_topics import ResultTopics
 from adet_core.errors import BackendError, ConfigError
 from adet_core.image import in_range, set_max_megapixels
@@ -117,10 +118,15 @@ class DetectorNode(ManagedNode):
             expected_defects=self._options.expected_defects,
         )
         self._declare_threshold()
+        chosen = self._options
+        self._preview = Preview(
+            self, self._model, rate=chosen.preview_rate, width=chosen.preview_width
+        )
         self._results = ResultTopics(
             self,
             self._model,
-            overlay_rate=self._options.overlay_rate,
+            self._preview,
+            overlay_rate=chosen.overlay_rate,
             hand_over=self._hand_over,
         )
         self._diagnostics = self.diagnose(
@@ -152,11 +158,12 @@ class DetectorNode(ManagedNode):
     def clean_up(self) -> None:
         """Finish what is being stored, and free the bundle."""
         self._service.close()
+        self._preview.close()
         if self.context.ok():
             # The next bundle has a threshold of its own.
             self.undeclare_parameter('threshold')
         self._bundles.inspection = None
-        del self._service, self._results
+        del self._service, self._results, self._preview
 
     def _folder(self) -> Path:
         own = self._options.bundle

@@ -12,6 +12,7 @@ import math
 from pathlib import Path
 import time
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -231,13 +232,39 @@ class Detector:
 
     def overlay(self, image: Image, inspection: Inspection) -> ImageArray:
         """The image as bgr8 with map and regions drawn on it, ``(H, W, 3)``."""
-        manifest = self.bundle.manifest
         drawn = to_bgr(image, float_range=self._float_range)
-        size = (drawn.shape[0], drawn.shape[1])
+        return self._draw(drawn, inspection, 1.0)
+
+    def preview(
+        self, image: Image, inspection: Inspection, width: int
+    ) -> tuple[ImageArray, ImageArray]:
+        """The image, and the same with map and regions drawn on it, no wider than ``width``.
+
+        Args:
+            image: As it was inspected.
+            inspection: Of it.
+            width: Pixels of a row at most; a smaller image keeps its size.
+
+        Returns:
+            Two of bgr8 ``(H, W, 3)``.
+        """
+        plain = to_bgr(image, float_range=self._float_range)
+        height, own = plain.shape[:2]
+        scale = min(width / own, 1.0)
+        if scale < 1:
+            size = (width, max(round(height * scale), 1))
+            plain = np.asarray(cv2.resize(plain, size, interpolation=cv2.INTER_AREA))
+        return plain, self._draw(plain, inspection, scale)
+
+    def _draw(self, image: ImageArray, inspection: Inspection, scale: float) -> ImageArray:
+        """Draw on an image, bgr8, that is so many times as large as the one inspected."""
+        manifest = self.bundle.manifest
+        size = (round(image.shape[0] / scale), round(image.shape[1] / scale))
+        shown = shown_regions(inspection.regions, size, is_anomalous=inspection.is_anomalous)
         return draw_overlay(
-            drawn,
+            image,
             inspection.anomaly_map,
-            shown_regions(inspection.regions, size, is_anomalous=inspection.is_anomalous),
+            [one.scaled(scale) for one in shown],
             threshold=manifest.pixel_threshold.value,
             span=manifest.score_range.span,
             caption=p_value_text(inspection.p_value),
