@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from adet_core.bundle import open_bundle
 from adet_core.cli import main
 from adet_core.errors import ConfigError
 from adet_core.progress import silent
+from adet_synth import write_dataset
 from adet_training import contest
 from adet_training.contest import Candidate, hold_contest, recommend, Result
 from adet_training.quiet import quiet_libraries
@@ -66,6 +68,29 @@ def test_the_command_prints_the_candidates_and_goes_on_with_the_recommended_one(
     assert lines[0].endswith('(AUROC on test images)')
     assert sum(line.endswith('recommended') for line in lines) == 1
     assert f'adet deploy {result["run_dir"]}' in lines[-1]
+
+
+def test_one_proposal_is_taken_for_all_candidates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = {'train': 4, 'test_normal': 1, 'test_anomaly': 1}
+    data = tmp_path / 'data'
+    write_dataset(data, category='wide', size=(400, 200), seed=0, **counts)
+    # Nothing is known of defects then, and no proportions are lost.
+    shutil.rmtree(data / 'test')
+    monkeypatch.setattr(contest, 'CANDIDATES', (PADIM, PATCHCORE))
+    words = ['train', '--model', 'auto', '--category', 'wide', '--data-root', str(data)]
+    words += ['--models-root', str(tmp_path / 'models'), '--set', 'tiles=auto']
+    assert main([*words, '--backbone-weights', 'random', '--json']) == 0
+    told = capsys.readouterr()
+    assert told.err.count('proposed: ') == 1
+    assert 'for all models; the costs are those of padim:' in told.err
+    sizes = set()
+    for row in json.loads(told.out)['candidates']:
+        image = open_bundle(Path(row['run_dir'], 'pytorch')).manifest.image
+        sizes.add((image.width, image.height))
+    # Not the usual square: twice as wide as high.
+    assert sizes == {(352, 192)}
 
 
 def test_the_time_ends_what_is_not_done_but_never_the_first(config: TrainConfig) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 import sys
 from typing import Any, TYPE_CHECKING
@@ -135,16 +136,31 @@ def training_config(arguments: argparse.Namespace, settings: dict[str, Any]) -> 
 
 
 def chosen_config(
-    arguments: argparse.Namespace, settings: dict[str, Any], progress: ProgressCallback
+    arguments: argparse.Namespace,
+    settings: dict[str, Any],
+    progress: ProgressCallback,
+    *,
+    cost_of: str = '',
 ) -> TrainConfig:
     """`training_config` after a look at the images: says what suits them, on standard error.
+
+    Args:
+        arguments: Of the command.
+        settings: Hyper-parameters that differ from their defaults.
+        progress: Told the progress.
+        cost_of: The model whose costs are told, where several will be trained.
 
     Raises:
         adet_core.errors.ConfigError: A setting cannot be used.
     """
     from adet_training.choose import choose
 
-    proposal, config = choose(training_config(arguments, settings), progress=progress)
+    asked = training_config(arguments, settings)
+    if cost_of:
+        asked = replace(asked, model=cost_of)
+    proposal, config = choose(asked, progress=progress)
+    if proposal and cost_of:
+        print(f'for all models; the costs are those of {cost_of}:', file=sys.stderr)
     for line in proposal.lines() if proposal else ():
         print(line, file=sys.stderr)
     return config

@@ -13,12 +13,7 @@ from typing import Any, TYPE_CHECKING
 from adet_core.cli.next_command import next_command
 from adet_core.progress import progress_bars
 from adet_training.cli.loading import loading_libraries
-from adet_training.cli.options import (
-    add_training,
-    chosen_config,
-    settings_of,
-    training_config,
-)
+from adet_training.cli.options import add_training, chosen_config, settings_of
 from adet_training.cli.outcome import outcome_lines, outcome_of
 
 if TYPE_CHECKING:
@@ -77,8 +72,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         if arguments.track:
             check_tracking()
         if arguments.model == _AUTO:
+            first = contest.CANDIDATES[0].model
             results = contest.hold_contest(
-                training_config(arguments, settings),
+                chosen_config(arguments, settings, progress, cost_of=first),
                 max_s=60 * arguments.max_time,
                 progress=progress,
                 candidates=contest.CANDIDATES,
