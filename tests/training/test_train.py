@@ -558,6 +558,7 @@ def test_progress_is_reported_from_the_first_image_to_the_last(learn: Learn) -> 
         'testing': [(done, 16) for done in range(1, 17)],
         # Nine on each of the 6 normal test images.
         'made-up defects': [(done, 54) for done in range(1, 55)],
+        'computing the figures': [(0, 1), (1, 1)],
         'drawing overlays': [(done, 16) for done in range(1, 17)],
     }
     assert 0 < run.fit_seconds < 60

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+import shutil
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,7 +48,9 @@ def test_little_room_is_a_warning(tmp_path: Path, free: float, state: str) -> No
     assert doctor._shared_memory(tmp_path / 'none').state == 'ok'
 
 
-def test_bundles_and_runs_are_listed_with_what_is_wrong(tmp_path: Path, capsys: Out) -> None:
+def test_what_is_deployed_is_listed_with_its_run_and_what_is_wrong(
+    tmp_path: Path, capsys: Out
+) -> None:
     from adet_core.cli import list as list_command
 
     root = tmp_path / 'models'
@@ -67,12 +70,14 @@ def test_bundles_and_runs_are_listed_with_what_is_wrong(tmp_path: Path, capsys: 
         [],
     )
     assert 'meta.json' in bad['error']
-    assert [Path(one['run_dir']).name for one in result['runs']] == [
-        '20261123_101500',
-        '20261123_101600',
-    ]
-    assert result['runs'][1]['error'] == 'no bundle: the training did not end'
+    assert good['run_dir'] == str(run)
     list_command.show(result)
-    assert f'padim for plate, bundle {bundle.bundle_id}' in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f'padim for plate, bundle {bundle.bundle_id}' in shown
+    assert f' in {run}\n    has no graph yet; next: adet export {root}/PaDiM\n' in shown
+    assert shown.endswith(f'2 trainings are there: adet runs --models-root {root}\n')
+    shutil.rmtree(run)
+    assert main(['list', '--models-root', str(root)]) == 0
+    assert 'in a run that is not here\n' in capsys.readouterr().out
     assert main(['list', '--models-root', str(tmp_path / 'none')]) == 1
     assert 'none: no such folder; adet train makes it' in capsys.readouterr().err

@@ -52,16 +52,13 @@ def test_runs_are_listed_with_where_they_come_from(
 ) -> None:
     old, new = two
     found = ask(tmp_path)
-    listed = [(one['bundle_id'], one['state'], one['parent']) for one in found['runs']]
-    assert listed == [
-        (old.bundle_id, 'run', None),
-        (new.bundle_id, 'run', None),
-        (new.bundle_id, 'deployed', new.bundle_id),
-    ]
+    listed = [(one['bundle_id'], one['service'], one['state']) for one in found['runs']]
+    assert listed == [(old.bundle_id, None, 'run'), (new.bundle_id, 'deployed', 'run')]
     assert found['runs'][0]['data'] == old.manifest.dataset.fingerprint
     command.show(found)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:4] == ['bundle_id', 'state', 'created', 'model']
+    assert lines[0].split()[:4] == ['bundle_id', 'service', 'created', 'model']
+    assert lines.pop() == f'what is deployed: adet list --models-root {tmp_path}'
     assert [line.split()[0] for line in lines[1:]] == [one['bundle_id'] for one in found['runs']]
     assert '0.95' in lines[2]
 
@@ -93,8 +90,17 @@ def test_a_damaged_run_is_named_and_passed_over(
     two: tuple[Bundle, Bundle], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (two[0].folder / 'meta.json').write_text('{')
-    assert len(ask(tmp_path)['runs']) == 2
-    assert f'skipped: {two[0].folder}' in capsys.readouterr().err
+    (tmp_path / 'PaDiM' / 'plate' / '20260103_000000' / 'logs').mkdir(parents=True)
+    assert [one['bundle_id'] for one in ask(tmp_path)['runs']] == [two[1].bundle_id]
+    told = capsys.readouterr().err
+    assert f'skipped: {two[0].folder}' in told
+    assert '20260103_000000: no bundle, the training did not end\n' in told
+
+
+def test_a_run_and_what_it_became_are_compared(two: tuple[Bundle, Bundle], tmp_path: Path) -> None:
+    found = ask(tmp_path, two[0].bundle_id, str(tmp_path / 'PaDiM'))
+    assert [one['bundle_id'] for one in found['runs']] == [one.bundle_id for one in two]
+    assert found['differences']['image_size'] == [256, 320]
 
 
 def test_what_is_not_there_is_refused(two: tuple[Bundle, Bundle], tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from adet_core.image import ImageArray
 from adet_core.io.labelled import LabelledImage
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
+from adet_core.run_folders import LOGS_FOLDER
 
 CHECKPOINT_FOLDER = 'checkpoint'
-LOGS_FOLDER = 'logs'
 
 
 def fit(

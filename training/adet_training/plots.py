@@ -28,10 +28,10 @@ from adet_core.io.labelled import LabelledImage
 from adet_core.metrics import auroc, rates_at
 from adet_core.overlay import draw_overlay
 from adet_core.prediction import Prediction
+from adet_core.run_folders import LOGS_FOLDER
 from adet_core.scoring import find_regions
 from adet_training.calibrate import Tested
 from adet_training.dataset import Category
-from adet_training.fit import LOGS_FOLDER
 
 # Okabe, Ito: Color Universal Design, https://jfly.uni-koeln.de/color/
 _GOOD, _BAD, _BAND = '#0072B2', '#D55E00', '#F0E442'

@@ -42,7 +42,7 @@ from adet_core.io.labelled import LabelledImage
 from adet_core.made_up import DEFECTS_PER_IMAGE, draw_defects, MadeUpDefects, PastedDefects
 from adet_core.operating_point import doubts
 from adet_core.progress import ProgressCallback, silent
-from adet_core.run_folders import BUNDLE_FOLDER, new_run_folder
+from adet_core.run_folders import BUNDLE_FOLDER, LOGS_FOLDER, new_run_folder
 from adet_core.scoring import AnomalyMap
 from adet_core.thresholds import Thresholds
 from adet_training.adapter import AnyAdapter, FitData
@@ -51,7 +51,7 @@ from adet_training.backbone import Backbone, name_backbone
 from adet_training.calibrate import calibrate, normals_to_calibrate, test_metrics, Tested
 from adet_training.changes import CHANGES
 from adet_training.dataset import Category, list_category, load_category
-from adet_training.fit import LOGS_FOLDER, predict
+from adet_training.fit import predict
 from adet_training.hold_out import hold_out
 from adet_training.layout import find_roi, geometry_contents, make_geometry
 from adet_training.limits import check
@@ -223,7 +223,7 @@ class _Training:
         doubtful = doubts(thresholds.image, thresholds.score_range)
         for line in doubtful:
             log.write(f'warning: {line}')
-        manifest = self._manifest(thresholds, tested)
+        manifest = self._manifest(thresholds, _figures(tested, thresholds, log.report))
         if tested:
             write_test_result(folder / 'test_result', *tested, manifest, progress=log.report)
         elif held_out:
@@ -298,14 +298,14 @@ class _Training:
             log.write(f'warning: {line}')
         return log
 
-    def _manifest(self, thresholds: Thresholds, tested: Tested | None) -> Manifest:
+    def _manifest(self, thresholds: Thresholds, metrics: dict[str, float]) -> Manifest:
         return replace(
             self._draft(),
             image_threshold=thresholds.image,
             pixel_threshold=thresholds.pixel,
             score_range=thresholds.score_range,
             dataset=_dataset_info(self._data, self._to_learn),
-            metrics=test_metrics(tested, thresholds.image.value) if tested else {},
+            metrics=metrics,
         )
 
     def _draft(self) -> Manifest:
@@ -438,6 +438,18 @@ def model_contents(adapter: AnyAdapter, module: Any, golden: Golden) -> dict[str
         statistics = adapter.statistics(module)
         contents[adapter.statistics_file] = partial(write_arrays, arrays=statistics)
     return contents
+
+
+def _figures(
+    tested: Tested | None, thresholds: Thresholds, progress: ProgressCallback
+) -> dict[str, float]:
+    """The metrics of the test images, for which the pixels of all maps are sorted."""
+    if not tested:
+        return {}
+    progress('computing the figures', 0, 1)
+    figures = test_metrics(tested, thresholds.image.value)
+    progress('computing the figures', 1, 1)
+    return figures
 
 
 def _normals(tested: Tested | None, held_out: Tested | None) -> npt.NDArray[np.uint8]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from adet_core.bundle import Bundle, copy_bundle, copy_engine, open_bundle
+from adet_core.bundle import Bundle, copy_bundle, copy_engine, META_FILE, open_bundle
 from adet_core.errors import BundleError
 from adet_core.models.names import model_folder
 
-BUNDLE_FOLDER = 'pytorch'
+BUNDLE_FOLDER, LOGS_FOLDER = 'pytorch', 'logs'
 
 
 def new_run_folder(models_root: Path, model: str, category: str) -> Path:
@@ -37,6 +37,22 @@ def new_run_folder(models_root: Path, model: str, category: str) -> Path:
             now += timedelta(seconds=1)
         else:
             return folder
+
+
+def deployed_folders(models_root: Path) -> list[Path]:
+    """The folders of what is deployed, ``models/<Model>``, sorted."""
+    return sorted(meta.parent for meta in models_root.glob(f'*/{META_FILE}'))
+
+
+def run_folders(models_root: Path) -> list[Path]:
+    """The folders of trainings, sorted: those that ended have a `BUNDLE_FOLDER`.
+
+    A search for hyper-parameters is none until it trains.
+    """
+    folders = sorted(models_root.glob('*/*/*'))
+    return [
+        one for one in folders if (one / BUNDLE_FOLDER).is_dir() or (one / LOGS_FOLDER).is_dir()
+    ]
 
 
 def deploy(bundle: Bundle, folder: Path) -> tuple[Bundle, bool]:

@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from adet_core.bundle import Bundle, META_FILE, open_bundle
+from adet_core.bundle import Bundle, open_bundle
 from adet_core.errors import BundleError, ConfigError, did_you_mean
-from adet_core.run_folders import BUNDLE_FOLDER
+from adet_core.run_folders import BUNDLE_FOLDER, deployed_folders, run_folders
 
 FIGURES = ('image_auroc', 'pixel_auroc', 'aupro', 'image_f1')
 """Metrics of a run that are listed, where it has them."""
@@ -80,6 +80,9 @@ def find_runs(
         raise ConfigError(f'{models_root}: no such folder; name the models with --models-root')
     found, damaged = [], []
     for folder, is_deployed in _folders(models_root):
+        if not folder.is_dir():
+            damaged.append(f'{folder.parent}: no bundle, the training did not end')
+            continue
         try:
             bundle = open_bundle(folder)
         except BundleError as error:
@@ -92,10 +95,10 @@ def find_runs(
 
 
 def _folders(models_root: Path) -> Iterator[tuple[Path, bool]]:
-    for meta in sorted(models_root.glob(f'*/{META_FILE}')):
-        yield meta.parent, True
-    for meta in sorted(models_root.glob(f'*/*/*/{BUNDLE_FOLDER}/{META_FILE}')):
-        yield meta.parent, False
+    for folder in deployed_folders(models_root):
+        yield folder, True
+    for folder in run_folders(models_root):
+        yield folder / BUNDLE_FOLDER, False
 
 
 def _describe(bundle: Bundle, is_deployed: bool) -> RunInfo:
@@ -117,6 +120,22 @@ def _describe(bundle: Bundle, is_deployed: bool) -> RunInfo:
         mib=sum(entry.size for entry in manifest.files.values()) / (1 << 20),
         versions=manifest.versions,
     )
+
+
+def trainings(runs: Sequence[RunInfo]) -> list[RunInfo]:
+    """The runs alone, without what is deployed of them."""
+    return [one for one in runs if one.state == 'run']
+
+
+def service_of(run: RunInfo, runs: Sequence[RunInfo]) -> str | None:
+    """Whether a run is ``deployed``, or ``retrained`` since; None where it is not.
+
+    Args:
+        run: One of the runs.
+        runs: All, and what is deployed.
+    """
+    parents = {one.parent: one.state for one in runs if one.state != 'run'}
+    return parents.get(run.bundle_id)
 
 
 def pick(runs: Sequence[RunInfo], name: str) -> RunInfo:

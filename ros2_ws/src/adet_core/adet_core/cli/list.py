@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""``adet list``: which bundles are deployed, which runs there are, and which sets were kept."""
+"""``adet list``: what inspects here, where it comes from, and the sets that are kept of it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from adet_core.cli.arguments import add_models_root
+from adet_core.cli.next_command import next_command
 
-HELP = 'list deployed bundles, the sets kept of each, and the runs of trainings'
+HELP = 'list what is deployed, where it comes from, and the retrained sets that are kept'
 EXAMPLE = 'adet list --models-root models'
 
 
@@ -26,19 +27,37 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         ConfigError: There is no such folder.
     """
     from adet_core.errors import ConfigError
+    from adet_core.run_folders import deployed_folders, run_folders
 
     root = arguments.models_root
     if not root.is_dir():
         raise ConfigError(f'{root}: no such folder; adet train makes it')
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    trained = run_folders(root)
+    runs = _runs(trained)
     return {
         'models_root': str(root),
-        'deployed': [_deployed(path) for path in folders if (path / 'meta.json').is_file()],
-        'runs': [run for path in folders for run in _runs(path)],
+        'deployed': [_deployed(folder, runs) for folder in deployed_folders(root)],
+        'trainings': len(trained),
+        'next': next_command('runs', models_root=root),
     }
 
 
-def _deployed(folder: Path) -> dict[str, Any]:
+def _runs(folders: list[Path]) -> dict[str, Path]:
+    """The folder of each run by the id of its bundle."""
+    from adet_core.bundle import open_bundle
+    from adet_core.errors import BundleError
+    from adet_core.run_folders import BUNDLE_FOLDER
+
+    found = {}
+    for folder in folders:
+        try:
+            found[open_bundle(folder / BUNDLE_FOLDER).bundle_id] = folder
+        except BundleError:
+            continue
+    return found
+
+
+def _deployed(folder: Path, runs: dict[str, Path]) -> dict[str, Any]:
     from adet_core.bundle import kept_sets, open_bundle
     from adet_core.errors import AdetError
 
@@ -47,35 +66,7 @@ def _deployed(folder: Path) -> dict[str, Any]:
         kept = kept_sets(folder)
     except AdetError as error:
         return {'bundle_dir': str(folder), 'error': str(error)}
-    report = bundle.report
-    return {
-        **_described(bundle),
-        'exported': (folder / 'engine' / 'model.onnx').is_file(),
-        'retrained': report.created if report else None,
-        'kept_sets': [{'bundle_id': one.bundle_id, 'created': one.report.created} for one in kept],
-    }
-
-
-def _runs(folder: Path) -> list[dict[str, Any]]:
-    from adet_core.bundle import open_bundle
-    from adet_core.errors import AdetError
-    from adet_core.run_folders import BUNDLE_FOLDER
-
-    found = []
-    for run_dir in sorted(folder.glob('*/*')):
-        # A search has param/ alone until it trains.
-        if not (run_dir / 'logs').is_dir() and not (run_dir / BUNDLE_FOLDER).is_dir():
-            continue
-        try:
-            told = _described(open_bundle(run_dir / BUNDLE_FOLDER))
-        except AdetError:
-            told = {'error': 'no bundle: the training did not end'}
-        found.append({'run_dir': str(run_dir), **told})
-    return found
-
-
-def _described(bundle: Any) -> dict[str, Any]:
-    manifest = bundle.manifest
+    manifest, report = bundle.manifest, bundle.report
     return {
         'bundle_dir': str(bundle.folder),
         'bundle_id': bundle.bundle_id,
@@ -84,25 +75,30 @@ def _described(bundle: Any) -> dict[str, Any]:
         'created': manifest.created,
         'threshold': manifest.image_threshold.value,
         'image_auroc': manifest.metrics.get('image_auroc'),
+        'exported': (folder / 'engine' / 'model.onnx').is_file(),
+        'run_dir': str(runs[bundle.base_id]) if bundle.base_id in runs else None,
+        'retrained': report.created if report else None,
+        'kept_sets': [{'bundle_id': one.bundle_id, 'created': one.report.created} for one in kept],
     }
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print a line for each."""
-    print(f'deployed in {result["models_root"]}:' if result['deployed'] else 'nothing is deployed')
+    """Print a line for each, and what belongs to it below."""
+    root = result['models_root']
+    print(f'deployed in {root}:' if result['deployed'] else f'nothing is deployed in {root}')
     for one in result['deployed']:
-        print(_line(one['bundle_dir'], one))
-        for kept in one.get('kept_sets', ()):
+        if 'error' in one:
+            print(f'  {one["bundle_dir"]}  {one["error"]}')
+            continue
+        value = one['image_auroc']
+        figure = '' if value is None else f', image AUROC {value:.3f} when it was trained'
+        told = f'{one["model"]} for {one["category"]}, bundle {one["bundle_id"]}{figure}'
+        print(f'  {one["bundle_dir"]}  {told}')
+        print(f'    trained {one["created"]} in {one["run_dir"] or "a run that is not here"}')
+        if one['retrained']:
+            print(f'    retrained {one["retrained"]}')
+        for kept in one['kept_sets']:
             print(f'    kept set {kept["bundle_id"]}, made {kept["created"]}')
-    print('runs:' if result['runs'] else 'no runs')
-    for one in result['runs']:
-        print(_line(one['run_dir'], one))
-
-
-def _line(folder: str, one: dict[str, Any]) -> str:
-    if 'error' in one:
-        return f'  {folder}  {one["error"]}'
-    value = one['image_auroc']
-    figure = '' if value is None else f'  image AUROC {value:.3f}'
-    told = f'{one["model"]} for {one["category"]}, bundle {one["bundle_id"]}{figure}'
-    return f'  {folder}  {told}'
+        if not one['exported']:
+            print(f'    has no graph yet; next: {next_command("export", one["bundle_dir"])}')
+    print(f'{result["trainings"]} trainings are there: {result["next"]}')

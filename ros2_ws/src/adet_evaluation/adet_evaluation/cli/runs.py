@@ -10,12 +10,13 @@ import sys
 from typing import Any
 
 from adet_core.cli.arguments import add_models_root
+from adet_core.cli.next_command import next_command
 from adet_core.errors import ConfigError
 
-HELP = 'list what was trained, on which images and with which figures, or compare runs'
+HELP = 'list the trainings, on which images and with which figures, or compare two'
 EXAMPLE = 'adet runs --category VisA_pipe_fryum'
 
-_COLUMNS = ('bundle_id', 'state', 'created', 'model', 'category', 'images', 'data')
+_COLUMNS = ('bundle_id', 'service', 'created', 'model', 'category', 'images', 'data')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,24 +37,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Read the runs; returns them and, of those named, what differs."""
-    from adet_evaluation.runs import differences, find_runs, pick, write_plot
+    from adet_evaluation.runs import (
+        differences,
+        find_runs,
+        pick,
+        service_of,
+        trainings,
+        write_plot,
+    )
 
     found, damaged = find_runs(
         arguments.models_root, model=arguments.model, category=arguments.category
     )
     for line in damaged:
         print(f'skipped: {line}', file=sys.stderr)
-    if not found:
+    if not trainings(found):
         raise ConfigError(f'{arguments.models_root}: no run there; train one: adet train')
     if len(arguments.runs) == 1:
         raise ConfigError(f'name two runs to compare, got {arguments.runs[0]} alone')
-    chosen = [pick(found, name) for name in arguments.runs] or found
+    chosen = [pick(found, name) for name in arguments.runs] or trainings(found)
     if arguments.plot:
         write_plot(chosen, arguments.plot)
     return {
-        'runs': [one.to_json() for one in chosen],
+        'runs': [{**one.to_json(), 'service': service_of(one, found)} for one in chosen],
         'differences': differences(chosen) if arguments.runs else None,
         'plot': str(arguments.plot) if arguments.plot else None,
+        'next': next_command('list', models_root=arguments.models_root),
     }
 
 
@@ -63,7 +72,7 @@ def show(result: dict[str, Any]) -> None:
 
     runs, differing = result['runs'], result['differences']
     if differing is None:
-        columns = [*_COLUMNS, *FIGURES[:1], *FIGURES[2:3], 'mib', 'parent', 'folder']
+        columns = [*_COLUMNS, *FIGURES[:1], *FIGURES[2:3], 'mib', 'folder']
         rows = [[_cell(one, name) for name in columns] for one in runs]
     else:
         columns = ['', *(one['bundle_id'] for one in runs)]
@@ -76,6 +85,8 @@ def show(result: dict[str, Any]) -> None:
         print('the runs have everything in common that is recorded')
     if result['plot']:
         print(f'plot {result["plot"]}')
+    if differing is None:
+        print(f'what is deployed: {result["next"]}')
 
 
 def _cell(one: dict[str, Any], name: str) -> str:
