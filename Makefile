@@ -33,7 +33,7 @@ IN_CHECK := PYTHONPATH=$(SOURCES) PATH="$(CURDIR)/.venv-check/bin:$$PATH"
 IN_FAST := unset PYTHONPATH && PATH="$(CURDIR)/.venv-fast/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check docs lock clean clean-all
+.PHONY: help setup demo test test-fast test-openvino check docs lock clean clean-all
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -50,6 +50,14 @@ test: check setup ## check, then run every test (PYTEST_ARGS='-k bundle' for som
 	$(if $(PYTEST_ARGS),,rm -rf .pytest_cache/d/once)
 	$(IN_ENV) $(if $(PYTEST_ARGS),pytest $(PARALLEL) $(PYTEST_ARGS) tests,pytest $(PARALLEL) --cov --cov-report= --cov-fail-under=0 tests/unit)
 	$(IN_ENV) $(if $(PYTEST_ARGS),true,pytest $(PARALLEL) $(COVERAGE) tests/training tests/ros tests/end_to_end)
+	$(if $(PYTEST_ARGS),true,$(MAKE) test-openvino)
+
+test-openvino: setup .openvino/.installed ## the tests of a backend that no other test may find installed
+	$(IN_ENV) PYTHONPATH="$(CURDIR)/.openvino:$$PYTHONPATH" pytest tests/unit/test_openvino.py tests/unit/test_backends.py
+
+.openvino/.installed: requirements/openvino.in constraints.txt
+	$(IN_ENV) uv pip install --quiet --target .openvino --constraint constraints.txt -r requirements/openvino.in
+	touch $@
 
 test-fast: .venv-fast/.linked ## the tests of the runtime, without torch and ROS
 	$(IN_FAST) pytest $(PARALLEL) $(PYTEST_ARGS) tests/unit
@@ -73,7 +81,7 @@ clean: ## remove builds, caches and the demo's output
 	find . -name '.venv*' -prune -o -name __pycache__ -print0 | xargs -0 rm -rf
 
 clean-all: clean ## the same, and the environments
-	rm -rf .venv .venv-check .venv-fast .venv-docs
+	rm -rf .venv .venv-check .venv-fast .venv-docs .openvino
 
 # An environment holds absolute paths: one that was moved or copied here is made anew.
 ifneq ($(shell cat $(VENV) 2>/dev/null),$(CURDIR))

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 import gc
 from pathlib import Path
+import sys
 from typing import Any
 
 import builders
@@ -27,9 +28,17 @@ def load(graph: bytes, transform: TransformRecord | None = None) -> OnnxRuntimeB
     return OnnxRuntimeBackend(ExportedGraph(graph, transform), threads=1)
 
 
-@pytest.fixture
-def backend() -> Backend:
-    opened = load(make_graph())
+@pytest.fixture(params=['onnxruntime', 'openvino'])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    opened: Backend
+    if request.param == 'openvino':
+        pytest.importorskip('openvino')
+        from adet_core.inference.openvino import compile_graph, OpenVinoBackend
+
+        graph = ExportedGraph(make_graph())
+        opened = OpenVinoBackend(graph, compile_graph(graph, 'f32', 1), threads=1)
+    else:
+        opened = load(make_graph())
     opened.bind(builders.statistics())
     return opened
 
@@ -168,7 +177,9 @@ def request_of(bundle: Bundle) -> BackendRequest:
 
 
 @pytest.fixture
-def bundle(bundle_folder: Path) -> Bundle:
+def bundle(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    # Whatever else is installed; test_choice has the measuring.
+    monkeypatch.setattr('adet_core.inference.backend.MEASURED', ('onnxruntime',))
     return open_bundle(bundle_folder)
 
 
@@ -181,7 +192,7 @@ def test_an_opened_backend_is_ready(bundle: Bundle, name: str) -> None:
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones(bundle: Bundle) -> None:
-    with pytest.raises(ConfigError, match=r"'cuda'; known: auto, tensorrt, onnxruntime$"):
+    with pytest.raises(ConfigError, match=r"'cuda'; known: auto, tensorrt, onnxruntime, "):
         open_backend('cuda', request_of(bundle))
 
 
@@ -191,6 +202,20 @@ def test_a_missing_library_says_how_to_install_it(
     monkeypatch.setitem(BACKENDS, 'onnxruntime', 'adet_core.inference.backend.absent:Backend')
     with pytest.raises(BackendError, match=r'onnxruntime cannot .*absent.*; install it with: pip'):
         open_backend('onnxruntime', request_of(bundle))
+
+
+def test_a_backend_that_is_not_installed_says_so(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adet_core.inference import openvino
+
+    openvino._library.cache_clear()
+    monkeypatch.setitem(sys.modules, 'openvino', None)
+    with pytest.raises(BackendError, match=r'OpenVINO is not installed .* pip install openvino$'):
+        open_backend('openvino', request_of(bundle))
+    monkeypatch.setattr('platform.machine', lambda: 'x86_64')
+    with pytest.raises(BackendError, match=r'this CPU is no Arm with bfloat16$'):
+        open_backend('onnxruntime_bf16', request_of(bundle))
 
 
 def test_auto_takes_the_first_backend_that_works(
@@ -221,7 +246,7 @@ def test_auto_passes_over_a_backend_that_does_not_run(
 
 
 def test_auto_tells_why_nothing_works(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = {'first': 'adet_core.absent:Backend', 'second': BACKENDS['onnxruntime']}
+    broken = {'first': 'adet_core.absent:Backend', 'onnxruntime': BACKENDS['onnxruntime']}
     monkeypatch.setattr('adet_core.inference.backend.BACKENDS', broken)
     request = replace(request_of(bundle), graph=ExportedGraph(b''))
     with pytest.raises(BackendError, match=r'^cannot load the graph.*; not first: first cannot'):

@@ -27,8 +27,12 @@ setup(
         'threadpoolctl>=3',
         'tomli>=1.1; python_version < "3.11"',
     ],
-    # Bags, figures and reports.
-    extras_require={'evaluation': ['adet_evaluation']},
+    extras_require={
+        # Bags, figures and reports.
+        'evaluation': ['adet_evaluation'],
+        # A further backend for CPUs of x86 and Arm.
+        'openvino': ['openvino>=2024.4'],
+    },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),

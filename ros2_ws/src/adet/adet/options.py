@@ -118,13 +118,14 @@ class ModelChoices(ModelsRoot):
     """What can be chosen for the models, wherever they run."""
 
     backend: str = option(
-        'what runs the graph: auto, onnxruntime or tensorrt; auto takes TensorRT where it works, '
-        'and says on what it runs and why',
+        'what runs the graph: auto, tensorrt, onnxruntime, onnxruntime_plain, onnxruntime_bf16, '
+        'openvino or openvino_bf16; auto takes TensorRT where it works, else what it measures as '
+        'quickest on this CPU at the first start, and says so',
         default='auto',
     )
     no_build: bool = option(
         'take no TensorRT engine that would have to be built first, which takes minutes on a '
-        'small board',
+        'small board, and measure no backends',
         default=False,
     )
     threads: int = option(

@@ -21,6 +21,7 @@ from adet_core.bundle.engine import (
     write_engine,
     write_plan,
 )
+from adet_core.bundle.made import is_writable, read_made, write_made
 from adet_core.bundle.manifest import (
     AREA_FILE,
     BackboneSpec,
@@ -83,12 +84,14 @@ __all__ = [
     'TransformRecord',
     'copy_bundle',
     'copy_engine',
+    'is_writable',
     'keep_rejected',
     'kept_sets',
     'only_retraining',
     'open_bundle',
     'read_engine',
     'read_features',
+    'read_made',
     'read_plan',
     'read_precision',
     'read_record',
@@ -98,6 +101,7 @@ __all__ = [
     'write_atomic',
     'write_bundle',
     'write_engine',
+    'write_made',
     'write_plan',
     'write_retrained',
     'write_thresholds',

@@ -96,6 +96,10 @@ def _runtime() -> Iterator[Check]:
         return
     providers = [name.removesuffix('ExecutionProvider') for name in _providers(onnxruntime)]
     yield Check('onnxruntime', 'ok', f'{onnxruntime.__version__} ({", ".join(providers)})')
+    other = _version('openvino')
+    told = f'{other}; backend: auto measures which is quicker' if other else 'not installed'
+    remedy = '' if other else 'pip install openvino, which runs some models quicker on a CPU'
+    yield Check('openvino', 'ok', told, remedy)
 
 
 def _providers(onnxruntime: Any) -> list[str]:

@@ -60,10 +60,12 @@ def _runs(folders: list[Path]) -> dict[str, Path]:
 def _deployed(folder: Path, runs: dict[str, Path]) -> dict[str, Any]:
     from adet_core.bundle import kept_sets, open_bundle
     from adet_core.errors import AdetError
+    from adet_core.inference.choice import last_choice
 
     try:
         bundle = open_bundle(folder, in_service=True)
         kept = kept_sets(folder)
+        choice = last_choice(bundle)
     except AdetError as error:
         return {'bundle_dir': str(folder), 'error': str(error)}
     manifest, report = bundle.manifest, bundle.report
@@ -77,6 +79,9 @@ def _deployed(folder: Path, runs: dict[str, Path]) -> dict[str, Any]:
         'image_auroc': manifest.metrics.get('image_auroc'),
         'exported': (folder / 'engine' / 'model.onnx').is_file(),
         'run_dir': str(runs[bundle.base_id]) if bundle.base_id in runs else None,
+        # What `backend: auto` measured here, in ms.
+        'backend': choice.backend if choice else None,
+        'backend_ms': dict(choice.ms) if choice else None,
         'retrained': report.created if report else None,
         'kept_sets': [{'bundle_id': one.bundle_id, 'created': one.report.created} for one in kept],
     }
@@ -97,6 +102,9 @@ def show(result: dict[str, Any]) -> None:
         print(f'    trained {one["created"]} in {one["run_dir"] or "a run that is not here"}')
         if one['retrained']:
             print(f'    retrained {one["retrained"]}')
+        if one['backend']:
+            times = ', '.join(f'{name} {ms:.3g} ms' for name, ms in one['backend_ms'].items())
+            print(f'    backend: auto is {one["backend"]} here, measured: {times}')
         for kept in one['kept_sets']:
             print(f'    kept set {kept["bundle_id"]}, made {kept["created"]}')
         if not one['exported']:

@@ -100,7 +100,9 @@ class BackendRequest:
         bundle: As it is in service.
         graph: Its verified graph.
         threads: Threads of one inference; 0 leaves it to the library (one per core).
-        build: Whether an engine may be built, which takes minutes on a small board.
+        build: Whether an engine may be built, which takes minutes on a small board, and backends
+            be measured, which takes seconds.
+        prefer: What ``auto`` takes on a CPU without measuring; empty: nothing.
         progress: Told the progress of a build.
     """
 
@@ -108,6 +110,7 @@ class BackendRequest:
     graph: ExportedGraph
     threads: int = 0
     build: bool = True
+    prefer: str = ''
     progress: ProgressCallback = silent
 
 
@@ -116,29 +119,46 @@ class OpenedBackend(NamedTuple):
 
     Attributes:
         backend: With the bundle's statistics bound; it has run once.
-        reason: Why ``auto`` passed over the backends that come before it; empty if there is none.
+        reason: Why ``auto`` took this one; empty if there is nothing to say.
+        choice: Its name in `BACKENDS`.
     """
 
     backend: Backend
     reason: str
+    choice: str
 
 
 BackendFactory = Callable[[BackendRequest], Backend]
 """Opens a backend; raises BackendError where it cannot be used."""
 
 # A factory is imported when it is needed, so a machine needs only the libraries that it uses.
-# ``auto`` takes the first backend that works.
 BACKENDS: Mapping[str, str] = {
     'tensorrt': 'adet_core.inference.tensorrt:open_tensorrt',
     'onnxruntime': 'adet_core.inference.onnxruntime:open_onnxruntime',
+    'onnxruntime_plain': 'adet_core.inference.onnxruntime:open_plain',
+    'onnxruntime_bf16': 'adet_core.inference.onnxruntime_bf16:open_onnxruntime_bf16',
+    'openvino': 'adet_core.inference.openvino:open_openvino',
+    'openvino_bf16': 'adet_core.inference.openvino:open_openvino_bf16',
 }
+MEASURED = ('onnxruntime', 'onnxruntime_plain', 'onnxruntime_bf16', 'openvino', 'openvino_bf16')
+"""Those that ``auto`` chooses from by measurement, if none of the others works; the default first.
+"""
+
+
+def measured() -> list[str]:
+    """Those of `MEASURED` that there are."""
+    return [name for name in MEASURED if name in BACKENDS]
+
+
+_QUICKEST = 'adet_core.inference.choice:open_quickest'
 
 
 def open_backend(name: str, request: BackendRequest) -> OpenedBackend:
     """Open a backend for the graph of a bundle.
 
     Args:
-        name: A key of `BACKENDS`, or ``auto``: the first of them that works.
+        name: A key of `BACKENDS`, or ``auto``: the first that works of those that are not
+            `MEASURED`, else the quickest.
         request: What is to be run.
 
     Raises:
@@ -149,21 +169,40 @@ def open_backend(name: str, request: BackendRequest) -> OpenedBackend:
     if name != 'auto' and name not in BACKENDS:
         msg = f'unknown backend {name!r}; known: auto, {", ".join(BACKENDS)}'
         raise ConfigError(msg)
-    candidates = list(BACKENDS) if name == 'auto' else [name]
+    if name != 'auto':
+        return OpenedBackend(open_ready(name, request), '', name)
     reasons: list[str] = []
-    for candidate in candidates[:-1]:
+    for candidate in BACKENDS:
+        if candidate in MEASURED:
+            continue
         try:
-            return OpenedBackend(_open(candidate, request), '; '.join(reasons))
+            backend = open_ready(candidate, request)
         except BackendError as error:
             reasons.append(f'not {candidate}: {error}')
+        else:
+            return OpenedBackend(backend, '; '.join(reasons), candidate)
     try:
-        return OpenedBackend(_open(candidates[-1], request), '; '.join(reasons))
+        opened = cast('OpenedBackend', _load(_QUICKEST)(request))
     except BackendError as error:
         raise BackendError('; '.join([str(error), *reasons])) from None
+    told = [*reasons, opened.reason] if opened.reason else reasons
+    return opened._replace(reason='; '.join(told))
 
 
-def _open(name: str, request: BackendRequest) -> Backend:
-    backend = _load_factory(name)(request)
+def open_ready(name: str, request: BackendRequest) -> Backend:
+    """Open a backend by its name, bind the bundle's statistics and try golden images.
+
+    Raises:
+        BackendError: It cannot be used.
+        BundleError: A file of the bundle is missing or damaged.
+    """
+    try:
+        factory = cast('BackendFactory', _load(BACKENDS[name]))
+    except ImportError as error:
+        library = name.partition('_')[0]
+        msg = f'{library} cannot be imported ({error}); install it with: pip install {library}'
+        raise BackendError(msg) from None
+    backend = factory(request)
     make_ready(backend, request.bundle)
     return backend
 
@@ -211,13 +250,9 @@ def fork_inputs(backend: Backend, statistics: Sequence[Arrays]) -> list[Run]:
     return runs
 
 
-def _load_factory(name: str) -> BackendFactory:
-    module, _, attribute = BACKENDS[name].partition(':')
-    try:
-        return cast('BackendFactory', getattr(import_module(module), attribute))
-    except ImportError as error:
-        msg = f'{name} cannot be imported ({error}); install it with: pip install {name}'
-        raise BackendError(msg) from None
+def _load(place: str) -> Callable[[BackendRequest], object]:
+    module, _, attribute = place.partition(':')
+    return cast('Callable[[BackendRequest], object]', getattr(import_module(module), attribute))
 
 
 def check_images(images: npt.NDArray[Any], shape: Sequence[Any]) -> None:

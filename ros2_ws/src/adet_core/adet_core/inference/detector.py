@@ -72,7 +72,8 @@ class Detector:
     Attributes:
         bundle: What it inspects with.
         backend: Where its graph runs.
-        backend_reason: Why ``auto`` passed over other backends; empty if it did not.
+        backend_reason: Why ``auto`` took this backend; empty if there is nothing to say.
+        backend_choice: Its name in `adet_core.inference.backend.BACKENDS`, if it was loaded.
         graph_sha256: Checksum of the graph, if it was loaded from a folder.
         geometry: Brings images to the graph, and its maps back.
         threshold: Raw score at or above which an image is anomalous; may be set at any time.
@@ -96,6 +97,7 @@ class Detector:
         self.bundle = bundle
         self.backend = backend
         self.backend_reason = ''
+        self.backend_choice = ''
         self.graph_sha256 = ''
         self.threshold = bundle.manifest.image_threshold.value
         self._float_range = float_range
@@ -121,12 +123,14 @@ class Detector:
         Args:
             folder: A bundle folder that ``adet export`` has been run on.
             model: The model name the caller needs; None takes any.
-            backend: ``tensorrt``, ``onnxruntime``, or ``auto``: TensorRT where it works.
+            backend: A key of `adet_core.inference.backend.BACKENDS`, or ``auto``: TensorRT
+                where it works, else what is quickest on this CPU.
             threads: See `adet_core.inference.backend.BackendRequest`.
             float_range: For 32FC1 images, see `adet_core.image.preprocess`.
             beside: A detector of the same backend: if both have the same graph, it is not loaded
                 a second time.
-            build: Whether TensorRT may build an engine, which takes minutes on a small board.
+            build: Whether TensorRT may build an engine, which takes minutes on a small board, and
+                backends be measured, which takes seconds.
             progress: Told the progress of the build.
 
         Raises:
@@ -139,11 +143,18 @@ class Detector:
         opened = _fork(beside, bundle) if beside and beside.graph_sha256 == checksum else None
         if opened is None:
             request = BackendRequest(
-                bundle=bundle, graph=graph, threads=threads, build=build, progress=progress
+                bundle=bundle,
+                graph=graph,
+                threads=threads,
+                build=build,
+                # Nothing is measured while images are inspected.
+                prefer=beside.backend_choice if beside else '',
+                progress=progress,
             )
             opened = open_backend(backend, request)
         detector = cls(bundle, opened.backend, float_range=float_range)
         detector.graph_sha256, detector.backend_reason = checksum, opened.reason
+        detector.backend_choice = opened.choice
         return detector
 
     def inspect(self, image: Image) -> Inspection:
@@ -279,5 +290,5 @@ def _fork(beside: Detector, bundle: Bundle) -> OpenedBackend | None:
     with suppress(BackendError):
         backend = beside.backend.fork()
         make_ready(backend, bundle)
-        return OpenedBackend(backend, beside.backend_reason)
+        return OpenedBackend(backend, beside.backend_reason, beside.backend_choice)
     return None

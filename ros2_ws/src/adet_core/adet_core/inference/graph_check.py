@@ -9,10 +9,9 @@ checked before a graph is run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import onnxruntime
 
 from adet_core.errors import BackendError
 from adet_core.inference.backend import IMAGE_INPUT
@@ -21,7 +20,17 @@ _FLOAT, _UINT8 = 'tensor(float)', 'tensor(uint8)'
 _OUTPUTS = ('score', 'anomaly_map', 'features')
 
 
-def check_graph(session: onnxruntime.InferenceSession) -> tuple[int, int, int]:
+class LoadedGraph(Protocol):
+    """A graph that a library loaded; its entries have ``name``, ``type`` and ``shape``."""
+
+    def get_inputs(self) -> Sequence[Any]:
+        """Its inputs, with types as ONNX Runtime writes them; free lengths are no int."""
+
+    def get_outputs(self) -> Sequence[Any]:
+        """Its outputs."""
+
+
+def check_graph(session: LoadedGraph) -> tuple[int, int, int]:
     """Check the declared inputs and outputs of a graph.
 
     Args:
@@ -53,7 +62,7 @@ def check_graph(session: onnxruntime.InferenceSession) -> tuple[int, int, int]:
     return shape[0], shape[1], 3
 
 
-def takes_one_image(session: onnxruntime.InferenceSession) -> bool:
+def takes_one_image(session: LoadedGraph) -> bool:
     """Whether a graph takes no more than one image at a time: some could not be exported else."""
     return any(e.name == IMAGE_INPUT and e.shape[0] == 1 for e in session.get_inputs())
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -40,6 +42,11 @@ class OnnxGraph:
             for one in self._model.graph.input
         }
 
+    @property
+    def has_external_data(self) -> bool:
+        """Whether some of it is in other files."""
+        return _is_external(self._model)
+
     def constant(self, name: str) -> npt.NDArray[np.float32]:
         """A float32 initializer.
 
@@ -66,3 +73,15 @@ class OnnxGraph:
                 return str(one.name)
         msg = f'the graph has no constant of shape {array.shape} with the given values'
         raise BackendError(msg)
+
+
+def _is_external(message: Any) -> bool:
+    """Whether any tensor in a message is in another file; a branch or a function may hold it."""
+    if isinstance(message, TensorProto):
+        return bool(message.external_data) or message.data_location == TensorProto.EXTERNAL
+    return any(
+        _is_external(one)
+        for field, value in message.ListFields()
+        if field.message_type is not None
+        for one in ([value] if hasattr(value, 'ListFields') else value)
+    )

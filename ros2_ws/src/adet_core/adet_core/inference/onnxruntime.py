@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-import copy
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -14,66 +14,98 @@ import onnxruntime
 
 from adet_core.bundle import ExportedGraph
 from adet_core.errors import BackendError
-from adet_core.inference.backend import BackendRequest, check_images, IMAGE_INPUT
-from adet_core.inference.graph_check import check_graph, check_outputs, takes_one_image
+from adet_core.inference.backend import BackendRequest, IMAGE_INPUT
+from adet_core.inference.graph_backend import GraphBackend
+from adet_core.inference.kept import keep, Kept, load_kept
 from adet_core.inference.session import CUDA, first_line, has_cuda, open_cuda_session, open_session
-from adet_core.inference.statistics_transform import GraphInputs
 from adet_core.inference.time_limit import time_limit
-from adet_core.prediction import Prediction
+from adet_core.models.statistics_model import Statistics
+
+Rewrite = Callable[[bytes], bytes]
+"""Makes an equivalent graph for a CPU."""
+
+# Counts up when `winograd` writes other nodes.
+_REWRITER = 1
+_KEPT = 'tiled'
 
 
 def open_onnxruntime(request: BackendRequest) -> OnnxRuntimeBackend:
     """See `adet_core.inference.backend.BackendFactory`."""
-    return OnnxRuntimeBackend(request.graph, threads=request.threads)
+    return OnnxRuntimeBackend(
+        request.graph, threads=request.threads, rewrite=lambda _: kept_rewrite(request)
+    )
 
 
-class OnnxRuntimeBackend:
+def open_plain(request: BackendRequest) -> OnnxRuntimeBackend:
+    """The graph as it was exported."""
+    return OnnxRuntimeBackend(request.graph, threads=request.threads, rewrite=lambda graph: graph)
+
+
+def kept_rewrite(request: BackendRequest) -> bytes:
+    """The graph with convolutions in Winograd's form, rewritten once for a machine.
+
+    Returns:
+        The same bytes if there is nothing to rewrite.
+
+    Raises:
+        BackendError: It is no graph.
+    """
+    graph = request.graph.onnx
+    identity = {'graph_sha256': hashlib.sha256(graph).hexdigest(), 'rewriter': _REWRITER}
+    if kept := load_kept(request.bundle, _KEPT, identity):
+        return kept.data or graph
+    rewritten = _with_winograd(graph)
+    try:
+        keep(request.bundle, _KEPT, identity, Kept({}, b'' if rewritten is graph else rewritten))
+    except BackendError:
+        # It only takes a moment longer at each start.
+        return rewritten
+    return rewritten
+
+
+class OnnxRuntimeBackend(GraphBackend):
     """Runs a graph with ONNX Runtime; its statistics stay on the device between images.
 
     Attributes:
-        overlaps: See `adet_core.inference.backend.Backend.overlaps`.
+        detail: Added to the name; empty, or begins with a comma.
     """
 
-    overlaps = False
-
-    def __init__(self, graph: ExportedGraph, *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        graph: ExportedGraph,
+        *,
+        threads: int = 0,
+        rewrite: Rewrite | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         """Load the graph.
 
         Args:
-            graph: With inputs ``image`` (uint8 NHWC) and statistics, and outputs ``score``
-                ``(N, 1)`` and ``anomaly_map`` ``(N, 1, H, W)``, or ``features``.
+            graph: See `adet_core.inference.graph_backend.GraphBackend`.
             threads: Threads of one inference; 0 is one per core.
+            rewrite: What a CPU runs instead; None: convolutions are in Winograd's form.
+            settings: Entries of the session's configuration on a CPU.
 
         Raises:
             BackendError: ONNX Runtime refuses the graph.
         """
-        self._session, self._reason = _open(graph.onnx, threads)
-        self._image_shape = check_graph(self._session)
-        self._one_by_one = takes_one_image(self._session)
-        self._inputs = GraphInputs(graph, threads=threads)
-        self._outputs = {entry.name for entry in self._session.get_outputs()}
+        self._session, self.detail = _open(
+            graph.onnx, threads, rewrite or _with_winograd, settings or {}
+        )
+        super().__init__(graph, self._session, threads)
         self._unbind()
 
     @property
     def name(self) -> str:
         """For people: the library and device."""
         provider = self._session.get_providers()[0].removesuffix('ExecutionProvider')
-        return f'onnxruntime ({provider}{self._reason})'
-
-    def fork(self) -> OnnxRuntimeBackend:
-        """See `adet_core.inference.backend.Backend.fork`."""
-        other = copy.copy(self)
-        other._unbind()  # noqa: SLF001 - same class
-        return other
+        return f'onnxruntime ({provider}{self.detail})'
 
     def _unbind(self) -> None:
         self._binding = self._session.io_binding()
         self._statistics: list[onnxruntime.OrtValue] = []
-        self._bound = not self._inputs.shapes
 
-    def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
-        """See `adet_core.inference.backend.Backend.bind`."""
-        arrays = self._inputs(statistics)
+    def _bind(self, arrays: Statistics) -> None:
         device = 'cuda' if self._session.get_providers()[0] == CUDA else 'cpu'
         values = {
             name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device)
@@ -83,49 +115,15 @@ class OnnxRuntimeBackend:
             self._binding.bind_ortvalue_input(name, value)
         # On the CPU they are the arrays' own memory, which has to outlive the binding.
         self._statistics = list(values.values())
-        self._bound = True
 
-    def run(self, images: npt.NDArray[np.uint8]) -> Prediction:
-        """See `adet_core.inference.backend.Backend.run`."""
-        scores, maps = self._run(images, ('score', 'anomaly_map'))
-        count = len(images)
-        check_outputs((scores, maps), ((count, 1), (count, 1, *self._image_shape[:2])))
-        return Prediction(scores[:, 0], maps[:, 0])
-
-    def start(self, images: npt.NDArray[np.uint8]) -> Callable[[], Prediction]:
-        """See `adet_core.inference.backend.Backend.start`; the prediction is made at once."""
-        prediction = self.run(images)
-        return lambda: prediction
-
-    def features(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """See `adet_core.inference.backend.Backend.features`."""
-        features: npt.NDArray[np.float32] = self._run(images, ('features',))[0]
-        return features
-
-    def _run(self, images: npt.NDArray[np.uint8], outputs: Sequence[str]) -> list[Any]:
-        if not self._bound:
-            msg = f'the graph needs the statistics {sorted(self._inputs.shapes)}: bind them'
-            raise BackendError(msg)
-        if missing := set(outputs) - self._outputs:
-            msg = f'the graph has no output {sorted(missing)[0]!r}; export the bundle again'
-            raise BackendError(msg)
-        check_images(images, self._image_shape)
-        if self._one_by_one and len(images) > 1:
-            parts = [self._run(image[None], outputs) for image in images]
-            return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
-        contiguous = np.ascontiguousarray(images)
-        try:
-            self._binding.bind_cpu_input(IMAGE_INPUT, contiguous)
-            for output in outputs:
-                # Anew each time: a run fixes them to its own number of images.
-                self._binding.bind_output(output)
-            with time_limit.limited() as options:
-                self._session.run_with_iobinding(self._binding, options)
-            arrays: list[Any] = self._binding.copy_outputs_to_cpu()
-        except BackendError:
-            raise
-        except Exception as error:  # noqa: BLE001 - its error types are not importable
-            raise BackendError(f'inference failed: {first_line(error)}') from None
+    def _infer(self, images: npt.NDArray[np.uint8], outputs: Sequence[str]) -> list[Any]:
+        self._binding.bind_cpu_input(IMAGE_INPUT, images)
+        for output in outputs:
+            # Anew each time: a run fixes them to its own number of images.
+            self._binding.bind_output(output)
+        with time_limit.limited() as options:
+            self._session.run_with_iobinding(self._binding, options)
+        arrays: list[Any] = self._binding.copy_outputs_to_cpu()
         return arrays
 
 
@@ -139,7 +137,9 @@ def _with_winograd(graph: bytes) -> bytes:
         raise BackendError(f'cannot load the graph: {first_line(error)}') from None
 
 
-def _open(graph: bytes, threads: int) -> tuple[onnxruntime.InferenceSession, str]:
+def _open(
+    graph: bytes, threads: int, rewrite: Rewrite, settings: Mapping[str, str]
+) -> tuple[onnxruntime.InferenceSession, str]:
     """A session on the GPU if that can be used, otherwise on the CPU, with the reason for it."""
     reason = ''
     if has_cuda():
@@ -148,4 +148,4 @@ def _open(graph: bytes, threads: int) -> tuple[onnxruntime.InferenceSession, str
         except BackendError as error:
             reason = f', {error}'
     # ONNX Runtime has no Winograd convolutions for the CPU, CUDA has its own.
-    return open_session(_with_winograd(graph), threads=threads), reason
+    return open_session(rewrite(graph), threads=threads, settings=settings), reason

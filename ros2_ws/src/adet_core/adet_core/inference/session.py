@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 import functools
 from io import StringIO
@@ -23,7 +23,12 @@ _EXTERNAL_DATA = 'session.model_external_initializers_file_folder_path'
 
 
 def open_session(
-    graph: bytes, *, threads: int, providers: Sequence[Any] = (CPU,), keep_memory: bool = True
+    graph: bytes,
+    *,
+    threads: int,
+    providers: Sequence[Any] = (CPU,),
+    keep_memory: bool = True,
+    settings: Mapping[str, str] | None = None,
 ) -> onnxruntime.InferenceSession:
     """Load a graph.
 
@@ -32,6 +37,7 @@ def open_session(
         threads: Threads of one run; 0 is one per core.
         providers: Execution providers of ONNX Runtime, best first; with options, as pairs.
         keep_memory: Whether the memory of a run is kept for the next one.
+        settings: Further entries of its configuration.
 
     Raises:
         BackendError: ONNX Runtime refuses the graph.
@@ -45,6 +51,8 @@ def open_session(
     options.add_session_config_entry('session.force_spinning_stop', '1')
     # No checksum covers data outside of the graph: it is looked for where there is none.
     options.add_session_config_entry(_EXTERNAL_DATA, os.devnull)
+    for name, value in (settings or {}).items():
+        options.add_session_config_entry(name, value)
     try:
         return onnxruntime.InferenceSession(graph, options, providers=list(providers))
     except Exception as error:  # noqa: BLE001 - its error types are not importable

@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--backend',
         default='auto',
         metavar='NAME',
-        help='what runs the graphs: auto, onnxruntime, tensorrt',
+        help='what runs the graphs: auto, tensorrt, onnxruntime, openvino and others',
     )
     parser.add_argument(
         '--threads',

@@ -12,16 +12,13 @@ from typing import Any, NamedTuple
 from adet_core.bundle import (
     Bundle,
     ExportedGraph,
-    Golden,
-    Parity,
     PlanRecord,
     read_precision,
     read_record,
 )
 from adet_core.errors import BackendError
 from adet_core.inference.backend import BackendRequest
-from adet_core.inference.onnxruntime import OnnxRuntimeBackend
-from adet_core.inference.parity import measure_parity
+from adet_core.inference.first_use import compare, drift
 from adet_core.inference.statistics_transform import GraphInputs
 from adet_core.inference.tensorrt.build import build_plan, length_range
 from adet_core.inference.tensorrt.engine_cache import (
@@ -34,7 +31,6 @@ from adet_core.inference.tensorrt.engine_cache import (
 from adet_core.inference.tensorrt.gpu import find_gpu, Gpu
 from adet_core.inference.tensorrt.library import find_library, is_installed, TensorRtLibrary
 from adet_core.inference.tensorrt.runtime import EngineError, TensorRtBackend
-from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 
 
@@ -67,10 +63,12 @@ def open_tensorrt(request: BackendRequest) -> TensorRtBackend:
         backend = TensorRtBackend(library, gpu, plan, inputs.make)
     parity = record.parity
     if parity is None:
-        parity = _compare(backend, bundle, graph, record.precision)
+        what = f'the {record.precision} engine'
+        remedy = 'export in another precision'
+        parity = compare(backend, bundle, graph, record.precision, what, remedy)
         save_plan(bundle, plan, replace(record, parity=parity))
-    drift = parity.score_difference / bundle.manifest.score_range.span
-    backend.detail = f', {record.precision}, scores within {drift:.2g} of the score range'
+    far = drift(parity, bundle)
+    backend.detail = f', {record.precision}, scores within {far:.2g} of the score range'
     return backend
 
 
@@ -119,51 +117,6 @@ def build_for(
         lengths={axis: length_range(length)[::2] for axis, length in inputs.lengths.items()},
     )
     return plan, record, save_plan(bundle, plan, record)
-
-
-def _compare(
-    backend: TensorRtBackend, bundle: Bundle, graph: ExportedGraph, precision: str
-) -> Parity:
-    """Compare an engine with the trained model on the golden images, before it is used.
-
-    Raises:
-        BackendError: They differ.
-    """
-    statistics = bundle.statistics()
-    backend.bind(statistics)
-    golden = _golden(bundle, graph, statistics)
-    parity = measure_parity(
-        backend,
-        *golden,
-        threshold=bundle.manifest.image_threshold.value,
-        span=bundle.manifest.score_range.span,
-        precision=precision,
-        map_tolerance=read_record(bundle).parity.map_tolerance or 0.0,
-    )
-    if not parity.holds:
-        drift = parity.score_difference / bundle.manifest.score_range.span
-        flips = f' and changes {parity.flips} verdicts' if parity.flips else ''
-        msg = (
-            f'the {precision} engine of {bundle.folder} differs from the trained model by '
-            f'{drift:.2g} of the score range{flips}: it is not used; export in another precision'
-        )
-        raise BackendError(msg)
-    return parity
-
-
-def _golden(bundle: Bundle, graph: ExportedGraph, statistics: Any) -> Golden:
-    """The golden images with the predictions of what is in service."""
-    golden = bundle.golden()
-    if bundle.bundle_id in {bundle.base_id, bundle.graph_id}:
-        return golden
-    # The stored predictions are those of the deployed statistics. New statistics went into
-    # service with ONNX Runtime, so its predictions are the right ones.
-    reference = OnnxRuntimeBackend(graph)
-    reference.bind(statistics)
-    return Golden(
-        golden.images,
-        Prediction.concatenate(reference.run(image[None]) for image in golden.images),
-    )
 
 
 class _Inputs(NamedTuple):

@@ -15,10 +15,7 @@ from dataclasses import asdict, replace
 import hashlib
 import hmac
 import json
-import os
 from pathlib import Path
-import secrets
-import tempfile
 
 from adet_core.bundle import (
     Bundle,
@@ -30,11 +27,9 @@ from adet_core.bundle import (
     write_plan,
 )
 from adet_core.errors import BackendError, BundleError, ConfigError
-from adet_core.paths import user_path
+from adet_core.inference.machine import seal, state_folder
 
 _TIMINGS_FILE = 'timings.bin'
-_KEY_FILE = 'machine.key'
-_KEY_BYTES = 32
 
 
 class StalePlanError(BackendError):
@@ -95,7 +90,7 @@ def load_plan(bundle: Bundle, wanted: Mapping[str, object]) -> tuple[bytes, Plan
 def read_timings() -> bytes:
     """The timing cache of earlier builds on this machine; empty if there is none."""
     try:
-        return (_state_folder() / _TIMINGS_FILE).read_bytes()
+        return (state_folder() / _TIMINGS_FILE).read_bytes()
     except (ConfigError, OSError):
         return b''
 
@@ -103,47 +98,9 @@ def read_timings() -> bytes:
 def save_timings(timings: bytes) -> None:
     """Keep the timing cache for the next build; without it, that only takes longer."""
     with suppress(ConfigError, OSError):
-        write_atomic(_state_folder() / _TIMINGS_FILE, timings)
+        write_atomic(state_folder() / _TIMINGS_FILE, timings)
 
 
 def _seal(record: PlanRecord) -> str:
     text = json.dumps(asdict(replace(record, seal='')), sort_keys=True)
-    return hmac.new(_machine_key(), text.encode(), hashlib.sha256).hexdigest()
-
-
-def _machine_key() -> bytes:
-    """A secret of this machine and user, made when it is first needed.
-
-    Raises:
-        BackendError: It cannot be kept.
-    """
-    try:
-        folder = _state_folder()
-    except ConfigError as error:
-        raise BackendError(str(error)) from None
-    path = folder / _KEY_FILE
-    try:
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # Private from the beginning: mkstemp makes it for its owner alone.
-            descriptor, fresh = tempfile.mkstemp(dir=folder)
-            with os.fdopen(descriptor, 'wb') as file:
-                file.write(secrets.token_bytes(_KEY_BYTES))
-            # Of two that begin at once, both go on with the first one's.
-            with suppress(FileExistsError):
-                os.link(fresh, path)
-            Path(fresh).unlink()
-        return path.read_bytes()
-    except OSError as error:
-        msg = f'{path}: {error.strerror}; set XDG_STATE_HOME to a folder that can be written'
-        raise BackendError(msg) from None
-
-
-def _state_folder() -> Path:
-    """Where this machine's own files are kept.
-
-    Raises:
-        ConfigError: There is no home folder.
-    """
-    home = os.environ.get('XDG_STATE_HOME') or '~/.local/state'
-    return user_path(home, 'XDG_STATE_HOME') / 'adet'
+    return seal(text)
