@@ -9,6 +9,9 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 root=$(pwd -P)
 stamp=.venv/.installed
+# Of an environment without CUDA, which stays one.
+without_cuda=.venv/.without-cuda
+torch_index=${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}
 
 fail() {
   echo "error: $1" >&2
@@ -38,19 +41,30 @@ while read -r name; do
 done < <(sed -n 's/^\([A-Za-z][A-Za-z0-9_-]*\).*/\1/p' requirements/*.in)
 
 if [[ $(cat $stamp 2>/dev/null) != "$root" ]] || ! .venv/bin/python -c ''; then
+  size='about 4 GB to download, 7 GB on disk (with CPU=1 a third: torch without CUDA)'
+  if [[ -n ${CPU:-} ]]; then
+    size='about 1 GB to download, 3 GB on disk'
+    "$python" tools/without_cuda.py "$torch_index" > /dev/null
+  fi
   cat <<PLAN
 Setting adet up in this folder, with Python $version. Nothing outside of it changes; \`make clean-all\` removes it all.
-  1. .venv: $(grep -c '^[a-z]' constraints.txt) packages at most, ROS 2 and torch among them: about 4 GB to download, 7 GB on disk, a minute or two on a quick line
+  1. .venv: $(grep -c '^[a-z]' constraints.txt) packages at most, ROS 2 and torch among them: $size, a minute or two on a quick line
   2. ros2_ws/install: messages and nodes, built with colcon: a minute
 PLAN
   "$python" -m venv --clear .venv
+  if [[ -n ${CPU:-} ]]; then touch $without_cuda; fi
   # Built against the environment that is gone.
   rm -rf ros2_ws/build ros2_ws/install ros2_ws/log
 fi
 rm -f $stamp
 
 # It names every package with its version, so there is nothing to work out.
-.venv/bin/python tools/install.py --no-deps --requirement constraints.txt
+packages=constraints.txt index=()
+if [[ -e $without_cuda ]]; then
+  packages=.venv/constraints-cpu.txt index=(--extra-index-url "$torch_index")
+  .venv/bin/python tools/without_cuda.py "$torch_index" > $packages
+fi
+.venv/bin/python tools/install.py --no-deps "${index[@]}" --requirement $packages
 .venv/bin/python tools/relocate_ros_wheels.py
 # Python compiles what it imports once and keeps that, but not here: each process would spend half a minute on torch
 # and anomalib. Some packages carry templates that are no Python, so that the status says nothing.

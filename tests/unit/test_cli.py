@@ -154,7 +154,8 @@ def test_wrong_usage_exits_with_2(words: list[str], capsys: Out) -> None:
     assert exit_.value.code == 2
     captured = capsys.readouterr()
     assert captured.out == ''
-    assert captured.err.startswith('usage: adet')
+    assert captured.err.startswith('usage: adet ')
+    assert not captured.err.startswith('usage: adet [-h]\n')
 
 
 def test_adet_alone_shows_all_commands(capsys: Out) -> None:

@@ -75,7 +75,7 @@ def test_what_is_deployed_is_listed_with_its_run_and_what_is_wrong(
     shown = capsys.readouterr().out
     assert f'padim for plate, bundle {bundle.bundle_id}' in shown
     assert f' in {run}\n    has no graph yet; next: adet export {root}/PaDiM\n' in shown
-    assert shown.endswith(f'2 trainings are there: adet runs --models-root {root}\n')
+    assert shown.endswith(f'2 trainings: adet runs --models-root {root}\n')
     shutil.rmtree(run)
     assert main(['list', '--models-root', str(root)]) == 0
     assert 'in a run that is not here\n' in capsys.readouterr().out

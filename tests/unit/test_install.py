@@ -4,13 +4,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 import os
 from pathlib import Path
 import sys
+import threading
 
 import install
 import pytest
+import without_cuda
 
 LISTED = """\
 :env:.cert='/home/me/own.pem'
@@ -96,3 +100,32 @@ def test_where_uv_fails_pip_tries_and_says_so(
     assert '/no/such/uv' in log
     assert log.splitlines()[-1].endswith('--requirement some.in')
     assert ('error: pip could not install this either' in said) == bool(code)
+
+
+def test_without_cuda_torch_is_the_build_for_cpus_and_the_rest_stays() -> None:
+    every = without_cuda.CONSTRAINTS.read_text('utf-8')
+    left = without_cuda.without_cuda(every).splitlines()
+    built = [line.partition(' ')[0] for line in left if '+cpu' in line]
+    assert {line.partition('==')[0] for line in built} == {'torch', 'torchvision'}
+    plain = [line.replace('+cpu', '') for line in left]
+    gone = [line for line in every.splitlines() if line not in plain]
+    assert [line for line in every.splitlines() if line not in gone] == plain
+    # Most of its 7 GB are these.
+    assert {line.partition('==')[0] for line in gone} >= {'nvidia-cudnn-cu13', 'triton'}
+    assert all(line.startswith(('nvidia-', 'cuda-', 'triton', 'tensorrt-rtx')) for line in gone)
+
+
+def test_an_index_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / 'torch').mkdir()
+    serve = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(('127.0.0.1', 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f'http://127.0.0.1:{server.server_port}'
+        without_cuda.check_index(url)
+        with pytest.raises(SystemExit, match=r'/none, which does not answer .*: leave CPU=1 out'):
+            without_cuda.check_index(f'{url}/none')
+        server.shutdown()
+    with pytest.raises(SystemExit, match=r'does not answer .*TORCH_INDEX=URL$'):
+        without_cuda.check_index(url)
+    with pytest.raises(SystemExit, match='takes torch from nowhere, which does not answer'):
+        without_cuda.check_index('nowhere')

@@ -15,7 +15,8 @@ from adet_core.errors import ConfigError
 
 HELP = 'tell a running detector what a part really was; its image is kept for a retraining'
 EXAMPLE = 'adet mark fine --model padim --note "only dust"'
-_DETECTOR_S = 10.0
+# How long a detector that is there takes to be found, and how long one may take to come.
+_AT_ONCE_S, _DETECTOR_S = 1.0, 10.0
 # How long is waited for what was said last, and how much of it is shown.
 _VERDICTS_S, _SHOWN = 1.0, 9
 
@@ -53,8 +54,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with client_node('mark', arguments.namespace) as node:
         name = f'{arguments.model}/mark'
         client = node.create_client(MarkResult, name)
+        if not client.wait_for_service(_AT_ONCE_S):
+            print(f'waiting up to {_DETECTOR_S:g} s for {name} ...', file=sys.stderr)
         if not client.wait_for_service(_DETECTOR_S):
-            msg = f'no detector offers {name}; start one: ros2 launch adet inspect.launch.py'
+            start = f'adet serve --model {arguments.model} --source camera:0'
+            msg = f'no detector offers {name} within {_DETECTOR_S:g} s; start one, e.g. {start}'
             raise ConfigError(msg)
         stamp = arguments.stamp
         if stamp is None:

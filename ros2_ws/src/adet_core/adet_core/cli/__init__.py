@@ -144,11 +144,13 @@ def _parse(words: list[str]) -> argparse.Namespace:
     chosen = next((word for word in words if not word.startswith('-')), None)
     if chosen in _ELSEWHERE:
         load_command(chosen)
-    parser = argparse.ArgumentParser(prog='adet', description='Visual inspection on ROS 2.')
+    parser = argparse.ArgumentParser(
+        prog='adet', usage='adet COMMAND ...', description='Visual inspection on ROS 2.'
+    )
     if chosen and chosen not in found and (similar := did_you_mean(chosen, found)):
         parser.error(f'unknown command {chosen!r}{similar}')
     parser.add_argument('--version', action='version', version=f'adet {__version__}')
-    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+    commands = parser.add_subparsers(required=True, metavar='COMMAND', prog='adet')
     parsers = {}
     for name in sorted(found):
         try:

@@ -109,4 +109,5 @@ def show(result: dict[str, Any]) -> None:
             print(f'    kept set {kept["bundle_id"]}, made {kept["created"]}')
         if not one['exported']:
             print(f'    has no graph yet; next: {next_command("export", one["bundle_dir"])}')
-    print(f'{result["trainings"]} trainings are there: {result["next"]}')
+    count = result['trainings']
+    print(f'{count} training{"" if count == 1 else "s"}: {result["next"]}')
