@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import itertools
 import os
 from pathlib import Path
 import shutil
@@ -203,6 +204,51 @@ def test_a_part_is_marked_by_a_key(page: Any, line: Line) -> None:
     stored = list((line.data_root / 'train' / 'plate').glob('frame_*.png'))
     assert len(stored) == 1, page.text_content('#mark-note')
     _until_text(page, '#marked', lambda text: text.startswith('1 '))
+
+
+def test_a_screen_reader_finds_a_name_for_everything(page: Any) -> None:
+    tree = page.context.new_cdp_session(page).send('Accessibility.getFullAXTree')['nodes']
+    found = [
+        (one['role']['value'], one.get('name', {}).get('value', ''))
+        for one in tree
+        if not one['ignored'] and 'role' in one
+    ]
+    controls = {'button', 'link', 'textbox', 'spinbutton', 'slider', 'combobox', 'progressbar'}
+    parts = {'image', 'img', 'navigation', 'region'}
+    named = [(role, name) for role, name in found if role in controls | parts]
+    assert [role for role, name in named if not name.strip()] == []
+    assert {'button', 'textbox', 'spinbutton', 'slider', 'combobox'} <= {role for role, _ in named}
+    images = [name for role, name in named if role in {'image', 'img'}]
+    assert sum(' at or above the threshold' in name for name in images) == 2  # both charts
+    assert 'Newest image with its heat map' in images
+    assert any(name.startswith('Score ') for name in images)
+
+
+def test_a_screen_reader_is_told_of_changes_alone_and_not_of_every_image(page: Any) -> None:
+    page.evaluate("""() => {
+        window.told = [];
+        const region = document.getElementById('say-verdict');
+        const look = () => window.told.push([performance.now(), region.textContent]);
+        new MutationObserver(look).observe(region, { childList: true });
+    }""")
+    assert page.get_attribute('#say-verdict', 'role') == 'status'
+    for _ in range(12):
+        _next_verdict(page)
+    told = page.evaluate('window.told')
+    assert all(after[0] - before[0] > 2900 for before, after in itertools.pairwise(told))
+    assert all(after[1] != before[1] for before, after in itertools.pairwise(told))
+    # What changes with each image is no live region.
+    live = page.evaluate("""() => [...document.querySelectorAll('[aria-live], [role=status]')]
+        .map((one) => one.id)""")
+    assert not {'verdict', 'what-if', 'figures', 'counters', 'collected'} & set(live)
+
+
+def test_who_reads_the_history_by_keyboard_stays_there(page: Any) -> None:
+    page.focus('#verdicts tbody tr:nth-child(3)')
+    stamp = page.evaluate('document.activeElement.dataset.stamp')
+    _next_verdict(page)
+    _next_verdict(page)
+    assert page.evaluate('document.activeElement.dataset.stamp') == stamp
 
 
 def test_a_verdict_of_the_history_is_opened(page: Any) -> None:

@@ -4,7 +4,7 @@
 import uPlot from './vendor/uPlot.esm.js';
 import { get, unpack } from './api.js';
 import { byId, element, kind, show } from './dom.js';
-import { number, rarity, t, time } from './i18n.js';
+import { number, rarity, summary, t, time } from './i18n.js';
 import { mark } from './teach.js';
 
 const ROWS = 200;
@@ -33,14 +33,17 @@ function table() {
   const found = verdicts.filter((one) => matches(one, byId('filter').value, from)).slice(-ROWS).reverse();
   const made = byId('verdicts');
   made.tHead.replaceChildren(element('tr', {}, ...COLUMNS.map((key) => element('th', { scope: 'col' }, t(key)))));
+  const focused = made.contains(document.activeElement) ? document.activeElement.dataset.stamp : '';
   made.tBodies[0].replaceChildren(...found.map(row));
+  // Who reads a row by the keyboard stays there while verdicts come.
+  if (focused) made.querySelector(`tr[data-stamp="${focused}"]`)?.focus({ preventScroll: true });
 }
 
 function row(verdict) {
   const which = kind(verdict);
   const made = element(
     'tr',
-    { tabIndex: 0 },
+    { tabIndex: 0, 'data-stamp': verdict.stamp },
     element('td', {}, time(verdict.stamp)),
     element('td', { 'data-verdict': which }, t(which)),
     element('td', {}, number(verdict.score)),
@@ -62,6 +65,7 @@ function chart() {
   const shown = verdicts.filter((one) => !one.error);
   const data = [shown.map((_, index) => index), shown.map((one) => one.score), shown.map((one) => one.threshold)];
   const box = byId('chart');
+  box.ariaLabel = `${t('chart')}: ${summary(shown, shown.at(-1)?.threshold)}`;
   if (plot) {
     plot.setData(data);
     return;
@@ -83,7 +87,6 @@ function chart() {
     box,
   );
   new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 200 })).observe(box);
-  box.setAttribute('aria-label', t('chart'));
 }
 
 async function open(verdict) {

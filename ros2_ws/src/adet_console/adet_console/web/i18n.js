@@ -17,6 +17,8 @@ export async function choose(wanted) {
   texts = language === 'en' ? fallback : await read(language);
   document.documentElement.lang = language;
   for (const element of document.querySelectorAll('[data-t]')) element.textContent = t(element.dataset.t);
+  for (const element of document.querySelectorAll('[data-label]')) element.ariaLabel = t(element.dataset.label);
+  for (const element of document.querySelectorAll('[data-alt]')) element.alt = t(element.dataset.alt);
 }
 
 export function t(key, values = {}) {
@@ -27,6 +29,15 @@ export function t(key, values = {}) {
 export function number(value, digits = 4) {
   if (value === null || value === undefined || !Number.isFinite(value)) return '–';
   return new Intl.NumberFormat(language, { maximumSignificantDigits: digits }).format(value);
+}
+
+// What a chart shows, for who cannot see it: how many scores, from where to where, and which a threshold rejects.
+export function summary(verdicts, threshold) {
+  const scores = verdicts.filter((one) => !one.error).map((one) => one.score);
+  if (!scores.length) return t('whatIfNone');
+  const [low, high] = [Math.min(...scores), Math.max(...scores)].map((one) => number(one));
+  const over = scores.filter((one) => one >= threshold).length;
+  return t('chartShows', { count: scores.length, low, high, over });
 }
 
 // How many good parts score so high, from a p-value.

@@ -3,6 +3,9 @@
 // The newest image with its heat map, verdict, score and figures.
 import { byId, kind, list, show } from './dom.js';
 import { number, rarity, t } from './i18n.js';
+import { speaker } from './say.js';
+
+const say = speaker('say-verdict');
 
 export function showFrame(frame) {
   show(byId('plain'), frame.plain);
@@ -19,6 +22,7 @@ export function showVerdict(verdict, node) {
   const which = verdict ? kind(verdict) : 'none';
   byId('live').dataset.verdict = which;
   byId('verdict').textContent = verdict ? t(which) : '';
+  say(byId('verdict').textContent);
   const gauge = byId('gauge');
   gauge.querySelector('.score').style.width = `${100 * (verdict?.normalised_score ?? 0)}%`;
   if (!verdict) {

@@ -5,9 +5,11 @@ import { post } from './api.js';
 import { byId } from './dom.js';
 import { number, t } from './i18n.js';
 import { drawOn } from './region.js';
+import { speaker } from './say.js';
 
 const FEWEST = 20;
 const ENOUGH = 50;
+const say = speaker('say-collected');
 let state = null;
 let endDrawing = null;
 
@@ -20,7 +22,12 @@ export function showCollected(event) {
   byId('draw-region').disabled = !state.size[0];
   byId('learn').disabled = state.count < FEWEST;
   byId('part-name').disabled = byId('keep-every').disabled = collects;
-  byId('collected').textContent = state.problem || [t('collectedCount', state), hint()].join(' ');
+  tell(state.problem || [t('collectedCount', state), hint()].join(' '));
+}
+
+function tell(text) {
+  byId('collected').textContent = text;
+  say(text);
 }
 
 function hint() {
@@ -43,10 +50,8 @@ function toggleDrawing() {
 }
 
 export function listen(detector) {
-  const tell = (error) => {
-    byId('collected').textContent = error.message;
-  };
-  const collect = (body) => post('/api/collect', { detector: detector(), ...body }).catch(tell);
+  const complain = (error) => tell(error.message);
+  const collect = (body) => post('/api/collect', { detector: detector(), ...body }).catch(complain);
   byId('collect').addEventListener('click', () => {
     if (state && !state.ended) return collect({ action: 'end' });
     const every = Number(byId('keep-every').value);
@@ -62,7 +67,7 @@ export function listen(detector) {
       await post('/api/learn', { detector: detector(), category: state.category, roi: byId('roi').value.trim() });
       if (endDrawing) toggleDrawing();
     } catch (error) {
-      tell(error);
+      complain(error);
     }
   });
 }

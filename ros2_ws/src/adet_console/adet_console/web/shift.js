@@ -25,7 +25,7 @@ export function showCounters(counters, since) {
 export function showNodes(nodes) {
   byId('nodes').replaceChildren(
     ...nodes.map(({ name, level, message }) =>
-      element('li', { 'data-level': level }, element('b', { 'aria-hidden': 'true' }, '●'), element('span', {}, `${name}: ${message}`)),
+      element('li', { 'data-level': level }, element('b', { 'aria-hidden': 'true' }, '●'), element('span', { className: 'sr' }, `${t(`level_${level}`)}: `), element('span', {}, `${name}: ${message}`)),
     ),
   );
 }

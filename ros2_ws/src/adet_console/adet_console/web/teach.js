@@ -4,8 +4,15 @@
 import { post } from './api.js';
 import { byId, element } from './dom.js';
 import { number, t } from './i18n.js';
+import { speaker } from './say.js';
 
+const say = speaker('say-retraining');
 let running = false;
+
+function tell(text) {
+  byId('retrain-stage').textContent = text;
+  say(text);
+}
 
 export async function mark(detector, verdict, word, note) {
   try {
@@ -37,10 +44,10 @@ export function showRetraining(event) {
   bar.hidden = !running;
   bar.value = event.progress;
   if (running) {
-    byId('retrain-stage').textContent = [event.stage, event.detail].filter(Boolean).join(': ');
+    tell([event.stage, event.detail].filter(Boolean).join(': '));
     return;
   }
-  byId('retrain-stage').textContent = t(event.success ? 'done' : 'refusedSet', { message: event.detail });
+  tell(t(event.success ? 'done' : 'refusedSet', { message: event.detail }));
   if (event.before) figures(event.before, event.after);
 }
 
@@ -79,7 +86,7 @@ export function listen(detector) {
       byId('retrain-stage').textContent = '';
       await post(path, { detector: detector(), ...body });
     } catch (error) {
-      byId('retrain-stage').textContent = error.message;
+      tell(error.message);
     }
   };
   byId('retrain').addEventListener('click', act('/api/retrain', { mode: 'incremental' }));

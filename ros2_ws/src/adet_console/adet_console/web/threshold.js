@@ -4,9 +4,11 @@
 import uPlot from './vendor/uPlot.esm.js';
 import { get, post } from './api.js';
 import { byId, element } from './dom.js';
-import { number, percent, t } from './i18n.js';
+import { number, percent, summary, t } from './i18n.js';
+import { speaker } from './say.js';
 
 const BINS = 48;
+const say = speaker('say-threshold');
 let plot = null;
 let scores = [];
 let detector = '';
@@ -125,7 +127,6 @@ function draw({ low, high, data }) {
     box,
   );
   new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 170 })).observe(box);
-  box.setAttribute('aria-label', t('histogram'));
 }
 
 function line(chart) {
@@ -153,6 +154,7 @@ function tell() {
   const texts = [found.all ? t('whatIf', { ...found, value: number(threshold) }) : t('whatIfNone')];
   if (found.good + found.bad) texts.push(t('whatIfMarked', found));
   byId('what-if').textContent = texts.join(' ');
+  byId('histogram').ariaLabel = `${t('histogram')}: ${summary(scores, threshold)}`;
   tellKnown(threshold);
 }
 
@@ -166,6 +168,7 @@ async function apply(value) {
   } catch (error) {
     byId('what-if').textContent = error.message;
   }
+  say(byId('what-if').textContent);
 }
 
 export function listen() {
@@ -173,12 +176,14 @@ export function listen() {
     touched = true;
     place(Number(target.value));
     tell();
+    say(byId('what-if').textContent);
   });
   byId('value').addEventListener('input', ({ target }) => {
     touched = true;
     byId('slider').value = target.value;
     plot?.redraw();
     tell();
+    say(byId('what-if').textContent);
   });
   byId('apply').addEventListener('click', () => apply(Number(byId('value').value)));
   byId('undo').addEventListener('click', () => {
