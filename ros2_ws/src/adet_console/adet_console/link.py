@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import math
 import threading
 import time
@@ -36,7 +36,7 @@ from adet.diagnostics import INSPECTION, status_name
 from adet.image_transport import COMPRESSED, RAW
 from adet.node import AdetNode
 from adet_console.frames import Frame
-from adet_console.history import History, Verdict
+from adet_console.history import Counters, History, Verdict
 from adet_console.options import ConsoleOptions
 from adet_core.errors import AdetError, ConfigError
 from adet_core.image import Image
@@ -75,6 +75,7 @@ class Detector:
         waiting: JPEG files of plain previews by stamp.
         clients: By what they do.
         shift: Wall-clock time (s) at which the counters began.
+        told: The counters that the page was told last.
     """
 
     key: str
@@ -86,6 +87,7 @@ class Detector:
     waiting: dict[int, bytes] = field(default_factory=dict)
     clients: dict[str, Any] = field(default_factory=dict)
     shift: float = field(default_factory=time.time)
+    told: Counters = field(default_factory=Counters)
 
     @property
     def model(self) -> str:
@@ -154,6 +156,8 @@ class GraphLink(AdetNode):
             if _RESULT_TYPE in types and name.endswith('/result'):
                 self._meet(name)
         self.on_event({'type': 'health', 'nodes': self.health()})
+        for detector in self.detectors.values():
+            self._tell_counters(detector)
 
     def _meet(self, topic: str) -> None:
         key = topic.removesuffix('/result')
@@ -201,8 +205,16 @@ class GraphLink(AdetNode):
                     'type': 'verdict',
                     'detector': detector.key,
                     'verdict': verdict.to_json(),
-                    'counters': detector.history.counters.to_json(),
                 }
+            )
+
+    def _tell_counters(self, detector: Detector) -> None:
+        """Tell of what was counted since the last look: the interval takes as long as an image."""
+        counters = detector.history.counters
+        if (now := replace(counters)) != detector.told:
+            detector.told = now
+            self.on_event(
+                {'type': 'counters', 'detector': detector.key, 'counters': counters.to_json()}
             )
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:

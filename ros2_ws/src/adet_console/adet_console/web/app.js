@@ -75,9 +75,10 @@ function onEvent(event) {
     if (!state.key && state.detectors.length) select(state.detectors[0].key);
   } else if (event.type === 'health') {
     state.nodes = event.nodes;
-  } else if (event.type === 'verdict') {
+  } else if (event.type === 'counters') {
     const detector = state.detectors.find((one) => one.key === event.detector);
     if (detector) detector.counters = event.counters;
+  } else if (event.type === 'verdict') {
     if (event.detector === state.key) {
       state.verdicts.push(event.verdict);
       if (state.verdicts.length > LIMIT) state.verdicts.shift();
