@@ -243,14 +243,6 @@ def test_a_screen_reader_is_told_of_changes_alone_and_not_of_every_image(page: A
     assert not {'verdict', 'what-if', 'figures', 'counters', 'collected'} & set(live)
 
 
-def test_who_reads_the_history_by_keyboard_stays_there(page: Any) -> None:
-    page.focus('#verdicts tbody tr:nth-child(3)')
-    stamp = page.evaluate('document.activeElement.dataset.stamp')
-    _next_verdict(page)
-    _next_verdict(page)
-    assert page.evaluate('document.activeElement.dataset.stamp') == stamp
-
-
 def test_a_verdict_of_the_history_is_opened(page: Any) -> None:
     page.click('#verdicts tbody tr:nth-child(3)')
     page.wait_for_selector('#details-overlay[src^="blob:"]')
