@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import ssl
 import threading
 from typing import Any
 
@@ -16,7 +17,8 @@ TOKEN = 'TargetToken secret'
 class HawkBit:
     """One target with at most one action, which stays open until it is closed by feedback."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        """Start; with a context it speaks https."""
         self.artifacts: dict[str, bytes] = {}
         self.action = ''
         self.update = 'forced'
@@ -44,7 +46,13 @@ class HawkBit:
             def log_message(self, *_: object) -> None: ...
 
         self._server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-        self.url = f'http://127.0.0.1:{self._server.server_port}'
+        self.url = f'{"https" if context else "http"}://127.0.0.1:{self._server.server_port}'
+        if context:
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+            # A client that refuses the certificate is no news.
+            self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def close(self) -> None:

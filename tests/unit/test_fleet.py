@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-import http.server
 import json
 from pathlib import Path
-import threading
 from typing import Any
 
 import builders
+from file_server import serve
 import numpy as np
 import pytest
 
@@ -235,36 +234,8 @@ def test_a_bundle_without_a_graph_is_not_published(fleet: Fleet) -> None:
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
-    """A server that takes files by PUT, and gives them."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *words: Any) -> None:
-            super().__init__(*words, directory=str(tmp_path / 'served'))
-
-        def do_PUT(self) -> None:
-            path = Path(self.translate_path(self.path))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if self.headers.get('Transfer-Encoding') == 'chunked':
-                data = b''
-                while size := int(self.rfile.readline(), 16):
-                    data += self.rfile.read(size)
-                    self.rfile.readline()
-                self.rfile.readline()
-            else:
-                data = self.rfile.read(int(self.headers['Content-Length']))
-            path.write_bytes(data)
-            self.send_response(201)
-            self.send_header('Content-Length', '0')
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
-    (tmp_path / 'served').mkdir()
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f'http://127.0.0.1:{server.server_port}/bundles'
-    server.shutdown()
-    server.server_close()
+    with serve(tmp_path / 'served') as address:
+        yield address
 
 
 def test_http_publishes_and_fetches(fleet: Fleet, url: str) -> None:
@@ -273,7 +244,7 @@ def test_http_publishes_and_fetches(fleet: Fleet, url: str) -> None:
     address = fleet.publish(bundle, url)
     assert address == f'{url}/padim/plate/latest.json'
     assert fleet.install(address).bundle_id == bundle.bundle_id
-    with pytest.raises(StorageError, match=r'none\.json'):
+    with pytest.raises(StorageError, match=r'none\.json: 404'):
         fleet.install(f'{url}/none.json')
 
 

@@ -117,16 +117,30 @@ class FitData(NamedTuple):
         fit: Normal images to learn from.
         held_out: Normal images kept back; empty unless the model needs them.
         inputs: How many of them are of one image, one after the other.
+        blocks: Number of the block of each of ``fit``, ascending; see `batches`.
     """
 
     fit: Sequence[LabelledImage]
     held_out: Sequence[LabelledImage] = ()
     inputs: int = 1
+    blocks: Sequence[int] = ()
 
     def cut(self, geometry: Geometry) -> FitData:
         """The inputs of the graph that a geometry makes of the images."""
         fit, held_out = inputs_of(geometry, self.fit), inputs_of(geometry, self.held_out)
-        return FitData(fit, held_out, geometry.inputs)
+        blocks = [block for block in self.blocks for _ in range(geometry.inputs)]
+        return FitData(fit, held_out, geometry.inputs, blocks)
+
+    def batches(self, size: int) -> dict[int, list[int]]:
+        """Indices of ``fit`` by the number of their block.
+
+        Args:
+            size: Of the blocks where they have no numbers.
+        """
+        found: dict[int, list[int]] = {}
+        for index, block in enumerate(self.blocks or [n // size for n in range(len(self.fit))]):
+            found.setdefault(block, []).append(index)
+        return found
 
 
 P = TypeVar('P', bound=Parameters)
@@ -141,12 +155,16 @@ class Adapter(ABC, Generic[P]):
             `adet_core.bundle.manifest.STATISTICS_FILES`; empty for a model without statistics.
         needs_held_out: Whether it also learns from normal images that it was not fitted to.
         retrain_steps: Default number of optimisation steps of a retraining.
+        together: How several processes train it: ``merged``, what they see of their images is
+            added up as in one process; ``steps``, they average their gradients; empty: they
+            cannot.
     """
 
     parameters: type[P]
     statistics_file: str = ''
     needs_held_out: bool = False
     retrain_steps: int = 0
+    together: str = ''
 
     @abstractmethod
     def backbone(self, parameters: P, weights: str, *, seed: int) -> Backbone | None:

@@ -18,13 +18,13 @@ import numpy.typing as npt
 
 from adet_core.io.labelled import LabelledImage
 from adet_training.adapter import FitData
+from adet_training.dataset import THUMBNAIL
 from adet_training.hold_out import FOLDER
 
 # What a name says before its last separator, e.g. item7 of item7_2.png.
 _BEFORE_LAST = '^(.+)[-_ ]'
 _FEWEST_GROUPS, _LARGEST_GROUP = 5, 12
 _MOST = 0.8
-_SIZE = (64, 64)
 # Measured at this size: several exposures of one part correlate above 0.98, different parts of
 # MVTec transistor and hazelnut up to 0.8, of ELPV up to 0.983, drawn ones up to 0.9.
 _SAME_SHOT = 0.98
@@ -101,7 +101,7 @@ def same_shots(
 
 def _small(image: LabelledImage) -> npt.NDArray[np.float32]:
     grey = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, _SIZE, interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
+    small = cv2.resize(grey, THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     small -= small.mean()
     scaled: npt.NDArray[np.float32] = small / max(float(small.std()), 1e-6)
     return scaled

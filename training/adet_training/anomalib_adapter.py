@@ -79,6 +79,7 @@ class AnomalibAdapter(Adapter[Parameters]):
         self._kind = _class_of(name)
         self._learns = not issubclass(self._kind, MemoryBankMixin)
         self.retrain_steps = 100 if self._learns else 0
+        self.together = 'steps' if self._learns else ''
         defaults = _defaults(self._kind)
         self._image_size: int = defaults.get('image_size', Parameters.image_size)
         self.parameters = parameters_of(

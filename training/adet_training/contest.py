@@ -18,7 +18,7 @@ from adet_core.inference.detector import Detector
 from adet_core.io.folders import LABELS
 from adet_core.metrics import auroc
 from adet_core.progress import ProgressCallback
-from adet_training.dataset import list_category
+from adet_training.category import list_category
 from adet_training.export import export
 from adet_training.parameters import Parameters
 from adet_training.train import Run, train, TrainConfig

@@ -4,22 +4,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 import hashlib
 import os
 from pathlib import Path
+from typing import NamedTuple
 
-from adet_core.errors import DatasetError, did_you_mean
-from adet_core.folder import check_name
+import cv2
+
+from adet_core.errors import DatasetError
 from adet_core.geometry import Geometry
 from adet_core.image import ImageArray
-from adet_core.io.folders import label_of, labelled_images, list_images
 from adet_core.io.labelled import LabelledImage, LabelledReader
 from adet_core.progress import ProgressCallback, silent
+from adet_training import processes
+from adet_training.category import list_category
 
 # A spread needs two images.
 _MINIMUM = 2
+THUMBNAIL = (64, 64)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Category:
         unfit_masks: Masks that cannot be read or do not fit their images; the warnings name them.
         warnings: What makes the test doubtful, one line each: masks that are of no use among it.
         fingerprint: sha256 over the names and contents of all images and masks.
+        blocks: Number of the block of each file to learn from; none where one process reads all.
     """
 
     train: list[LabelledImage]
@@ -45,6 +50,7 @@ class Category:
     unfit_masks: int
     warnings: list[str]
     fingerprint: str
+    blocks: Mapping[Path, int] = field(default_factory=dict)
 
     @property
     def is_labelled(self) -> bool:
@@ -53,14 +59,23 @@ class Category:
 
 
 def load_category(
-    data_root: Path, category: str, geometry: Geometry, *, progress: ProgressCallback = silent
+    data_root: Path,
+    category: str,
+    geometry: Geometry,
+    *,
+    block: int = 0,
+    progress: ProgressCallback = silent,
 ) -> Category:
     """Read ``data_root/train/<category>`` and ``data_root/test/<category>``.
+
+    Where several processes train together each reads its blocks of files to learn from, and the
+    first one those to test with. Of the others' images it has all but the pixels: a `thumbnail`.
 
     Args:
         data_root: Folder with ``train`` and ``test``.
         category: Name of the folder inside both.
         geometry: Brings the images to its canvas.
+        block: Files to learn from in a block; 0: there are no blocks, and one process.
         progress: Told how many images are read.
 
     Raises:
@@ -68,80 +83,86 @@ def load_category(
             label.
     """
     labels = list_category(data_root, category)
+    learned = [path for path, label in labels.items() if not label]
+    blocks = {path: number // block for number, path in enumerate(learned)} if block else {}
+    own = [path for path in labels if processes.is_mine(blocks.get(path, 0))]
+    found: dict[Path, _Found] = {}
+    files: list[tuple[Path, str]] = []
+    reader = LabelledReader(geometry, on_file=lambda *file: files.append(file))
+    for number, path in enumerate(own, start=1):
+        image = reader.read(path, labels[path])
+        reason = '' if image else reader.unreadable[-1]
+        found[path] = _Found(image, reason, tuple(files), _hash(image.pixels) if image else b'')
+        files.clear()
+        progress('reading images', number, len(own))
+    found = _of_all(found, labels)
     fingerprint = _Fingerprint(data_root)
-    reader = LabelledReader(geometry, on_file=fingerprint.add)
-    images = []
-    for number, (path, label) in enumerate(labels.items(), start=1):
-        if image := reader.read(path, label):
-            images.append(image)
-        progress('reading images', number, len(labels))
-    train = [image for image in images if not image.label]
-    test = [image for image in images if image.label]
+    for one in found.values():
+        for file in one.files:
+            fingerprint.add(*file)
+    unreadable = [one.unreadable for one in found.values() if one.unreadable]
+    train = [one for path, one in found.items() if one.image and not labels[path]]
+    test = [one for path, one in found.items() if one.image and labels[path]]
     if len(train) < _MINIMUM:
         folder = data_root / 'train' / category
         msg = f'{folder}: {len(train)} readable images, at least {_MINIMUM} are needed'
-        raise DatasetError(f'{msg}; {reader.unreadable[0]}' if reader.unreadable else msg)
+        raise DatasetError(f'{msg}; {unreadable[0]}' if unreadable else msg)
     learned_tests, flattering = _duplicates(train, test)
     return Category(
-        train,
-        test,
+        [one.image for one in train if one.image],
+        [one.image for one in test if one.image],
         learned_tests,
-        reader.unreadable,
+        unreadable,
         len(reader.masks.unmatched),
         len(reader.masks.unfit),
         [*reader.masks.warnings, *_all_alike(train), *flattering],
         fingerprint.digest.hexdigest(),
+        blocks,
     )
 
 
-def list_category(data_root: Path, category: str) -> dict[Path, str]:
-    """The images of a category with their labels, none of which is read.
+class _Found(NamedTuple):
+    """What a file turned out to be: an image or why not, all files read for it, and its hash."""
 
-    Args:
-        data_root: Folder with ``train`` and ``test``.
-        category: Name of the folder inside both.
-
-    Returns:
-        Label by path, first those to learn from, whose label is empty.
-
-    Raises:
-        DatasetError: There is no such folder, it holds no images, or a test image has no label.
-    """
-    try:
-        check_name(category)
-    except ValueError:
-        msg = f'category {category!r} is not the name of a folder under train and test'
-        raise DatasetError(msg) from None
-    folder = data_root / 'train' / category
-    if not folder.is_dir():
-        known = sorted(p.name for p in folder.parent.glob('*') if p.is_dir())
-        has = f'; it has {", ".join(known)}{did_you_mean(category, known)}' if known else ''
-        msg = f'{folder}: no such folder; put images of good parts there{has}'
-        raise DatasetError(msg)
-    test_folder = data_root / 'test' / category
-    # Those to learn from are normal whatever they are called, and nobody needs their masks.
-    labels = dict.fromkeys(list_images(folder), '')
-    if test_folder.is_dir():
-        labels.update((path, label_of(path, test_folder)) for path in labelled_images(test_folder))
-    return labels
+    image: LabelledImage | None
+    unreadable: str
+    files: Sequence[tuple[Path, str]]
+    hash: bytes
 
 
-def _all_alike(train: Sequence[LabelledImage]) -> list[str]:
+def _of_all(found: dict[Path, _Found], order: Iterable[Path]) -> dict[Path, _Found]:
+    """What all processes found, in the order of the files."""
+    if processes.count() == 1:
+        return found
+    told = {
+        path: one._replace(image=thumbnail(one.image) if one.image else None)
+        for path, one in found.items()
+    }
+    every = {path: one for part in processes.collect(told) for path, one in part.items()}
+    return {path: found.get(path, every[path]) for path in order}
+
+
+def thumbnail(image: LabelledImage) -> LabelledImage:
+    """An image without its mask, and with 64 x 64 grey pixels: enough to see what is alike."""
+    grey = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, THUMBNAIL, interpolation=cv2.INTER_AREA)
+    return replace(image, pixels=cv2.cvtColor(small, cv2.COLOR_GRAY2RGB), mask=None)
+
+
+def _all_alike(train: Sequence[_Found]) -> list[str]:
     """A warning if there is only one image, however often."""
-    if len({_hash(labelled.pixels) for labelled in train}) > 1:
+    if len({one.hash for one in train}) > 1:
         return []
     return [
-        f'all {len(train)} training images are the same ({train[0].path}): whatever differs '
+        f'all {len(train)} training images are the same ({_path(train[0])}): whatever differs '
         'from it will be anomalous; take images of different good parts'
     ]
 
 
-def _duplicates(
-    train: Sequence[LabelledImage], test: Sequence[LabelledImage]
-) -> tuple[int, list[str]]:
+def _duplicates(train: Sequence[_Found], test: Sequence[_Found]) -> tuple[int, list[str]]:
     """How many test images are among those that were learned from, and a warning of them."""
-    learned = {_hash(labelled.pixels): labelled.path for labelled in train}
-    seen = [(s.path, learned[key]) for s in test if (key := _hash(s.pixels)) in learned]
+    learned = {one.hash: _path(one) for one in train}
+    seen = [(_path(one), learned[one.hash]) for one in test if one.hash in learned]
     if not seen:
         return 0, []
     first, same = seen[0]
@@ -149,6 +170,11 @@ def _duplicates(
         f'{len(seen)} test images are also training images ({first} is {same}); '
         'metrics and threshold flatter the model: move them out of one of the folders'
     ]
+
+
+def _path(found: _Found) -> Path:
+    assert found.image is not None
+    return found.image.path
 
 
 def _hash(image: ImageArray) -> bytes:

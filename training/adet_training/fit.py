@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 import signal
 from typing import Any
@@ -24,6 +24,7 @@ from adet_core.io.labelled import LabelledImage
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 from adet_core.run_folders import LOGS_FOLDER
+from adet_training import processes
 
 CHECKPOINT_FOLDER = 'checkpoint'
 
@@ -36,6 +37,7 @@ def fit(
     progress: ProgressCallback,
     *,
     steps: int | None = None,
+    batches: Sequence[Sequence[int]] = (),
 ) -> None:
     """Train a module; writes ``checkpoint/best.ckpt`` and ``logs/`` into ``folder``.
 
@@ -46,22 +48,29 @@ def fit(
         batch_size: Images per step.
         progress: Told the progress.
         steps: Optimisation steps; None for a model that learns in the passes it asks for.
+        batches: Indices of the images of each step; none: ``batch_size`` of them at random.
 
     Raises:
         KeyboardInterrupt: Somebody pressed Ctrl-C.
     """
+    sampling: dict[str, Any] = {'batch_size': batch_size, 'shuffle': True}
+    if batches:
+        sampling = {'batch_sampler': batches}
     loader: DataLoader[LabelledImage] = DataLoader(
         list(images),  # type: ignore[arg-type]  # a list is a map-style dataset
-        batch_size=batch_size,
-        shuffle=True,
         collate_fn=_collate,
+        **sampling,
     )
     # Schedules of learning rates ask for one or the other.
     epochs = -(-(steps or 0) // len(loader))
     length = {'max_steps': steps, 'max_epochs': epochs} if steps else {}
     trainer = Trainer(
-        **{**module.trainer_arguments, **length},
-        accelerator='auto',
+        **{
+            'accelerator': 'auto',
+            **module.trainer_arguments,
+            **length,
+            **processes.trainer_options(by_steps=steps is not None),
+        },
         # The same seed is to give the same weights; on a GPU only this sees to it.
         deterministic='warn',
         default_root_dir=folder,
@@ -74,6 +83,11 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    _run(trainer, module, loader)
+    module.cpu().eval()
+
+
+def _run(trainer: Trainer, module: Any, loader: DataLoader[LabelledImage]) -> None:
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=_Images(loader))
@@ -83,7 +97,32 @@ def fit(
         # Lightning made this of Ctrl-C, and the process deaf to the next one.
         signal.signal(signal.SIGINT, on_interrupt)
         raise KeyboardInterrupt from None
-    module.cpu().eval()
+
+
+def fit_in_order(
+    module: Any,
+    images: Sequence[LabelledImage],
+    folder: Path,
+    batches: Mapping[int, Sequence[int]],
+    progress: ProgressCallback,
+    *,
+    exchange: processes.Exchange,
+) -> None:
+    """Show all images once to a module that adds up what all processes see of theirs.
+
+    Args:
+        module: As of `fit`, with ``begin`` that takes the order of all batches.
+        images: Those of this process; may be none.
+        folder: The run's folder.
+        batches: Indices of the images of each block.
+        progress: Told the progress.
+        exchange: Brings the features of a round together.
+    """
+    module.begin(processes.InOrder(batches, exchange))
+    if not images:
+        module.fit()
+        return
+    fit(module, images, folder, 1, progress, batches=list(batches.values()))
 
 
 def predict(

@@ -18,7 +18,7 @@ from adet_core.image.alignment import AlignmentError, learn_reference
 from adet_core.io.folders import LABELS
 from adet_core.io.masks import Masks
 from adet_core.progress import ProgressCallback, silent
-from adet_training.dataset import list_category
+from adet_training.category import list_category
 from adet_training.layout import some
 from adet_training.proposal import Facts, OFF, SHIFT, TURN
 

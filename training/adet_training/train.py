@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+import tempfile
 import time
 from typing import Any, IO
 
@@ -35,22 +36,24 @@ from adet_core.bundle import (
     write_atomic,
     write_bundle,
 )
-from adet_core.errors import DatasetError
+from adet_core.errors import ConfigError, DatasetError
 from adet_core.folder import readable_name
 from adet_core.geometry import Geometry
-from adet_core.io.labelled import LabelledImage
+from adet_core.io.labelled import LabelledImage, LabelledReader
 from adet_core.made_up import DEFECTS_PER_IMAGE, draw_defects, MadeUpDefects, PastedDefects
 from adet_core.operating_point import doubts
 from adet_core.progress import ProgressCallback, silent
 from adet_core.run_folders import BUNDLE_FOLDER, LOGS_FOLDER, new_run_folder
 from adet_core.scoring import AnomalyMap
 from adet_core.thresholds import Thresholds
+from adet_training import processes
 from adet_training.adapter import AnyAdapter, FitData
 from adet_training.alike import warn_of_alike
 from adet_training.backbone import Backbone, name_backbone
 from adet_training.calibrate import calibrate, normals_to_calibrate, test_metrics, Tested
+from adet_training.category import list_category
 from adet_training.changes import CHANGES
-from adet_training.dataset import Category, list_category, load_category
+from adet_training.dataset import Category, load_category
 from adet_training.fit import predict
 from adet_training.hold_out import hold_out
 from adet_training.layout import find_roi, geometry_contents, make_geometry
@@ -155,6 +158,15 @@ def train(
     return _Training(config, progress).run(folder, tell)
 
 
+def take_part(config: TrainConfig) -> None:
+    """What the other processes of a training do while the first one calls `train`.
+
+    Raises:
+        adet_core.errors.AdetError: As of `train`.
+    """
+    _Training(config, silent).take_part()
+
+
 class _Training:
     """One run in steps: fit, inspect the test images, choose the thresholds, write."""
 
@@ -162,6 +174,9 @@ class _Training:
         """Read the settings and all images; arguments and errors are those of `train`."""
         self._config, self._progress = config, progress
         self._adapter = adapter = load_adapter(config.model)
+        if processes.count() > 1 and not adapter.together:
+            msg = f'{config.model} learns in one pass that Anomalib keeps to one process'
+            raise ConfigError(f'{msg}: take --devices 1, or padim, patchcore or efficientad')
         settings = name_backbone(adapter.parameters, config.settings, config.backbone_weights)
         self._parameters = make_parameters(adapter.parameters, settings)
         self._backbone = adapter.backbone(
@@ -169,25 +184,48 @@ class _Training:
         )
         self._geometry = geometry_of(config, adapter, self._parameters, self._backbone)
         self._data = load_category(
-            config.data_root, config.category, self._geometry, progress=progress
+            config.data_root,
+            config.category,
+            self._geometry,
+            block=block_size(adapter, self._parameters, self._geometry),
+            progress=progress,
         )
         self._to_learn = split(adapter, self._parameters, self._data, config.seed)
         self._warnings = [
             *self._data.warnings,
             *warn_of_alike(self._to_learn, self._parameters.group_by),
         ]
+        self._own = own_part(adapter, self._to_learn, self._geometry)
+        if not processes.rank():
+            # From now on with the pixels that another process read.
+            self._to_learn = self._to_learn._replace(held_out=self._own.held_out)
+
+    def take_part(self) -> None:
+        """Learn this process's images; nothing is kept here."""
+        module = self._build()
+        with tempfile.TemporaryDirectory(prefix='adet-train-') as scratch:
+            inputs = self._own.cut(self._geometry)
+            self._adapter.fit(module, inputs, Path(scratch), self._parameters, silent)
+
+    def _build(self) -> Any:
+        seed = self._config.seed
+        seed_everything(seed, verbose=False)
+        module = self._adapter.build(self._parameters, self._backbone)
+        if processes.rank():
+            # What is drawn at random for an image is not to be the same in all processes.
+            seed_everything((seed + processes.rank()) % 2**32, verbose=False)
+        return module
 
     def run(self, folder: Path | None, tell: Callable[[str], None] | None) -> Run:
         """Train; writes to a new folder if none is given."""
-        seed_everything(self._config.seed, verbose=False)
-        module = self._adapter.build(self._parameters, self._backbone)
+        module = self._build()
         config = self._config
         folder = folder or new_run_folder(config.models_root, config.model, config.category)
         log = self._open_log(folder)
         used = yaml.safe_dump(plain(self._parameters), sort_keys=False)
         write_atomic(folder / PARAMETERS_FILE, used.encode())
         start = time.perf_counter()
-        inputs = self._to_learn.cut(self._geometry)
+        inputs = self._own.cut(self._geometry)
         log.write(size := self._size_of_fit(module, inputs))
         if tell and inputs.inputs > 1:
             tell(size)
@@ -263,7 +301,7 @@ class _Training:
 
     def _size_of_fit(self, module: Any, inputs: FitData) -> str:
         """What is learned from, and the memory that it takes, for people."""
-        images = [*self._data.train, *self._data.test]
+        images = [*self._own.fit, *self._own.held_out, *self._data.test]
         of_images = sum(one.pixels.nbytes for one in images) / 2**20
         of_fit = self._adapter.fit_bytes(module, inputs, self._parameters) / 2**20
         return (
@@ -366,7 +404,7 @@ def split(adapter: AnyAdapter, parameters: Parameters, data: Category, seed: int
         DatasetError: There are too few, or none with the labels asked for.
     """
     if takes_labels(parameters, data) and not adapter.needs_held_out:
-        return FitData(data.train)
+        return FitData(data.train, blocks=_blocks(data, data.train))
     kept = hold_out(
         data.train,
         parameters.held_out,
@@ -374,7 +412,48 @@ def split(adapter: AnyAdapter, parameters: Parameters, data: Category, seed: int
         by=parameters.held_out_by,
         group_by=parameters.group_by,
     )
-    return FitData(*kept)
+    return FitData(*kept, blocks=_blocks(data, kept[0]))
+
+
+def _blocks(data: Category, images: Sequence[LabelledImage]) -> list[int]:
+    return [data.blocks[image.path] for image in images] if data.blocks else []
+
+
+def block_size(adapter: AnyAdapter, parameters: Parameters, geometry: Geometry) -> int:
+    """How many files are read and learned by one process before the next one has its turn."""
+    if adapter.together != 'merged':
+        return 1
+    # Tiles with statistics of their own are learned one position after the other.
+    at_once = 1 if geometry.has_own_statistics else geometry.inputs
+    return max(parameters.batch_size // at_once, 1)
+
+
+def own_part(adapter: AnyAdapter, to_learn: FitData, geometry: Geometry) -> FitData:
+    """The images that this process learns, and in the first one all that are held out.
+
+    Raises:
+        ConfigError: The model cannot be trained by several processes, or images are too few.
+    """
+    if processes.count() == 1:
+        return to_learn
+    mine = [index for index, block in enumerate(to_learn.blocks) if processes.is_mine(block)]
+    if adapter.together == 'steps':
+        counts = processes.collect(len(mine))
+        check(min(counts) > 0, 'devices', len(counts), f'no more than {len(to_learn.fit)} images')
+        # All take the same number of steps in an epoch: some see an image twice.
+        mine = [mine[number % len(mine)] for number in range(max(counts))]
+    held_out: list[LabelledImage] = []
+    if not processes.rank():
+        reader = LabelledReader(geometry)
+        found = [reader.read(image.path) for image in to_learn.held_out]
+        if reader.unreadable:
+            raise DatasetError(reader.unreadable[0])
+        held_out = [image for image in found if image]
+    return FitData(
+        [to_learn.fit[index] for index in mine],
+        held_out,
+        blocks=[to_learn.blocks[index] for index in mine],
+    )
 
 
 class _Log:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from adet_training import processes
 from adet_training.layers import SmoothUpsample
 
 _SMALLEST, _LARGEST, _MULTIPLE = 64, 1024, 32
@@ -205,7 +206,10 @@ def _block(
 
 
 def _mean_and_std(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Over the first dimension of all batches together, which is kept as 1; float32."""
+    """Over the first dimension of all batches together, which is kept as 1; float32.
+
+    Where several processes train, the batches of all of them.
+    """
     count, mean, squares = 0, torch.zeros(()), torch.zeros(())
     for batch in batches:
         values = batch.double()
@@ -215,4 +219,9 @@ def _mean_and_std(batches: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.
         spread = (values - values.mean(dim=0, keepdim=True)).square().sum(dim=0, keepdim=True)
         squares = squares + spread + difference.square() * (count * len(values) / total)
         count = total
+    if processes.count() > 1:
+        counts = processes.collect(count)
+        whole = processes.add_up(mean * (count / sum(counts)))
+        squares = processes.add_up(squares + (mean - whole).square() * count)
+        mean, count = whole, sum(counts)
     return mean.float(), (squares / max(count, 1)).sqrt().float()

@@ -107,7 +107,7 @@ def settings_of(arguments: argparse.Namespace, *, models: Sequence[str] = ()) ->
         adet_core.errors.ConfigError: The model is unknown, or a setting cannot be read.
         adet_core.errors.DatasetError: There are no images of the category.
     """
-    from adet_training.dataset import list_category
+    from adet_training.category import list_category
     from adet_training.models import check_model
     from adet_training.parameters import parse_settings, read_settings
 

@@ -11,7 +11,8 @@ import sys
 from typing import Any, TYPE_CHECKING
 
 from adet_core.cli.next_command import next_command
-from adet_core.progress import progress_bars
+from adet_core.errors import ConfigError
+from adet_training.cli.devices import add_devices, devices_of, first_ones_progress
 from adet_training.cli.loading import loading_libraries
 from adet_training.cli.options import add_training, chosen_config, settings_of
 from adet_training.cli.outcome import outcome_lines, outcome_of
@@ -31,6 +32,7 @@ _AUTO = 'auto'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_training(parser)
+    add_devices(parser)
     parser.add_argument(
         '--track',
         metavar='URI',
@@ -60,15 +62,42 @@ def _minutes(text: str) -> float:
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train; returns where the run is and its figures."""
     settings = settings_of(arguments, models=[_AUTO])
+    devices = devices_of(arguments)
+    if devices is None:
+        return _train((arguments, settings))
+    from adet_training.launch import run_together
+
+    if arguments.model == _AUTO:
+        msg = '--model auto trains several models, one after the other: name one for --devices'
+        raise ConfigError(msg)
+    # A module cannot be pickled, and is not needed.
+    without = argparse.Namespace(**{**vars(arguments), 'command': None})
+    return run_together(_train, (without, settings), devices)
+
+
+def _train(asked: tuple[argparse.Namespace, dict[str, Any]]) -> dict[str, Any]:
+    """Train, test and export in this process, or help the one that does.
+
+    Args:
+        asked: Options and hyper-parameters.
+
+    Returns:
+        As of `run`; nothing where this process helped.
+    """
+    arguments, settings = asked
+    from adet_core.image import set_max_megapixels
     from adet_training.quiet import quiet_libraries
 
+    if arguments.max_megapixels:
+        # A process that was started for this has not been told yet.
+        set_max_megapixels(arguments.max_megapixels)
     results = []
-    with progress_bars() as progress, quiet_libraries():
+    with first_ones_progress() as progress, quiet_libraries():
         with loading_libraries(progress):
-            from adet_training import contest
+            from adet_training import contest, processes
             from adet_training.export import export
             from adet_training.track import check_tracking, track
-            from adet_training.train import train
+            from adet_training.train import take_part, train
         if arguments.track:
             check_tracking()
         if arguments.model == _AUTO:
@@ -83,7 +112,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             assert best is not None
             finished = best
         else:
-            config = chosen_config(arguments, settings, progress)
+            # Times that were measured decide, so only one process measures them.
+            config = processes.from_first(lambda: chosen_config(arguments, settings, progress))
+            if processes.rank():
+                take_part(config)
+                return {}
             finished = train(
                 config, progress=progress, tell=lambda line: print(line, file=sys.stderr)
             )

@@ -26,6 +26,7 @@ from torchvision.transforms.v2 import Identity
 from adet_core.bundle import BackboneSpec, Manifest
 from adet_core.image import ImageArray
 from adet_core.progress import ProgressCallback
+from adet_training import processes
 from adet_training.adapter import Adapter, FitData, Graph
 from adet_training.backbone import (
     Backbone,
@@ -111,6 +112,7 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
     # For the quantiles of its maps.
     needs_held_out = True
     retrain_steps = 50
+    together = 'steps'
 
     def backbone(self, parameters: EfficientAdParameters, weights: str, *, seed: int) -> Backbone:
         """The teacher, or the network it will be distilled from.
@@ -163,21 +165,33 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
     ) -> None:
         """Distil a teacher if none was given, train, and scale the maps on held-out images."""
         if not parameters.teacher:
-            assert module.source is not None
-            images = module.photographs or _endless([labelled.pixels for labelled in data.fit])
-            distill(
-                module.model.teacher,
-                module.source,
-                images,
-                solved=parameters.distill_pieces,
-                steps=parameters.distill_steps,
-                progress=progress,
-            )
-            path = folder / CHECKPOINT_FOLDER / 'teacher.pth'
-            path.parent.mkdir(exist_ok=True)
-            torch.save(module.model.teacher.state_dict(), path)
+            if not processes.rank():
+                self._distill(module, data, folder, parameters, progress)
+            processes.copy_from_first(module.model.teacher)
         module.learn_teacher_scale([labelled.pixels for labelled in data.fit], progress)
         self.fit_further(module, data, folder, parameters, progress)
+
+    def _distill(
+        self,
+        module: _Module,
+        data: FitData,
+        folder: Path,
+        parameters: EfficientAdParameters,
+        progress: ProgressCallback,
+    ) -> None:
+        assert module.source is not None
+        images = module.photographs or _endless([labelled.pixels for labelled in data.fit])
+        distill(
+            module.model.teacher,
+            module.source,
+            images,
+            solved=parameters.distill_pieces,
+            steps=parameters.distill_steps,
+            progress=progress,
+        )
+        path = folder / CHECKPOINT_FOLDER / 'teacher.pth'
+        path.parent.mkdir(exist_ok=True)
+        torch.save(module.model.teacher.state_dict(), path)
 
     def resume(
         self, parameters: EfficientAdParameters, manifest: Manifest, weights: Weights
@@ -202,7 +216,8 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
     ) -> None:
         """Train, and scale the maps on held-out images."""
         fit(module, data.fit, folder, parameters.batch_size, progress, steps=parameters.steps)
-        module.learn_map_scale([labelled.pixels for labelled in data.held_out], progress)
+        if not processes.rank():
+            module.learn_map_scale([labelled.pixels for labelled in data.held_out], progress)
 
     def weights(self, module: _Module) -> Weights:
         """All three networks and the scales of their outputs."""
@@ -268,6 +283,8 @@ class _Module(EfficientAd):  # type: ignore[misc]  # anomalib has no types
             sums += torch.stack([output.sum((0, 2, 3)), (output**2).sum((0, 2, 3))])
             count += output[0, 0].numel()
             progress('measuring the teacher', number, len(images))
+        processes.add_up(sums)
+        count = sum(processes.collect(count))
         mean = sums[0] / count
         # On images of one colour a channel may not vary at all.
         std = (sums[1] / count - mean**2).clamp(min=_TINY).sqrt()

@@ -28,6 +28,7 @@ from adet_core.errors import ConfigError
 from adet_core.models.gaussian import GaussianModel, RunningGaussians
 from adet_core.models.gaussian_levels import GaussianLevels, Level
 from adet_core.progress import ProgressCallback
+from adet_training import processes
 from adet_training.adapter import Adapter, FitData, Graph, StatisticsGraph
 from adet_training.backbone import (
     Backbone,
@@ -38,6 +39,7 @@ from adet_training.backbone import (
     network_of,
     Weights,
 )
+from adet_training.fit import fit_in_order
 from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.limits import at_least
 from adet_training.parameters import fill_backbone, Parameters
@@ -88,6 +90,7 @@ class PadimAdapter(Adapter[PadimParameters]):
 
     parameters = PadimParameters
     statistics_file = GaussianModel.file
+    together = 'merged'
 
     def backbone(self, parameters: PadimParameters, weights: str, *, seed: int) -> Backbone:
         """The feature extractor with its weights."""
@@ -146,8 +149,16 @@ class PadimAdapter(Adapter[PadimParameters]):
         Raises:
             ConfigError: The Gaussians of all tiles take too much memory.
         """
+
+        def learn(some: FitData) -> None:
+            batches = some.batches(parameters.batch_size)
+            fit_in_order(
+                module, some.fit, folder, batches, progress, exchange=processes.by_position
+            )
+
+        module.at_once = parameters.batch_size
         if parameters.tiles_share or data.inputs == 1:
-            super().fit(module, data, folder, parameters, progress)
+            learn(data)
             return
         _check_memory(module, data.inputs, parameters.size)
         # All but the backbone, which never learns.
@@ -155,10 +166,10 @@ class PadimAdapter(Adapter[PadimParameters]):
         for number in range(data.inputs):
             for part in learning:
                 part.training = True
-            own = FitData(data.fit[number :: data.inputs])
+            own = slice(number, None, data.inputs)
             # Else Anomalib would keep what the tile before learned.
             module._is_fitted = torch.tensor([False])  # noqa: SLF001 - it has no other way
-            super().fit(module, own, folder, parameters, progress)
+            learn(FitData(data.fit[own], blocks=data.blocks[own]))
             module.of_inputs.append(_statistics(module))
         # What predicts golden images is what the first tile learned.
         first = module.of_inputs[0]
@@ -223,29 +234,41 @@ class _Module(Padim):  # type: ignore[misc]  # anomalib has no types
 
     Attributes:
         of_inputs: The Gaussians of each tile, where they have their own.
+        at_once: Inputs that the backbone gets at once.
     """
+
+    at_once: int
 
     def __init__(self, **options: Any) -> None:
         """Learn nothing yet; the options are Anomalib's."""
         super().__init__(**options)
         self.of_inputs: list[dict[str, npt.NDArray[np.float32]]] = []
 
+    def begin(self, in_order: processes.InOrder) -> None:
+        """Forget all images; those of all processes will come in order."""
+        self._in_order, self._gaussians = in_order, RunningGaussians()
+
     def training_step(self, batch: Any, *_: Any, **__: Any) -> torch.Tensor:
         """Add a batch to the sums."""
-        features = self.model(batch.image)
+        # Of one image with more tiles than that.
+        parts = [self.model(part).flatten(2).cpu() for part in batch.image.split(self.at_once)]
         self.model.memory_bank.clear()
-        if self.global_step == 0:
-            self.gaussians = RunningGaussians()
-        self.gaussians.add(features.flatten(2).cpu().numpy())
+        for features in self._in_order.add(torch.cat(parts).numpy()):
+            self._gaussians.add(features)
         # Lightning wants a loss, Anomalib's PaDiM has none.
         return torch.tensor(0.0, requires_grad=True, device=self.device)
 
     def fit(self) -> None:
-        """Make the Gaussians from the sums."""
+        """Make the Gaussians from the sums; each process makes those of its positions."""
+        for features in self._in_order.rest():
+            self._gaussians.add(features)
+        mean = processes.in_first(self._gaussians.mean())
+        inverse = processes.in_first(self._gaussians.inverse_covariance())
+        if not mean:
+            return
         found = self.model.gaussian
-        found.mean = torch.from_numpy(self.gaussians.mean()).to(self.device)
-        inverse = self.gaussians.inverse_covariance()
-        found.inv_covariance = torch.from_numpy(inverse).to(self.device)
+        found.mean = torch.from_numpy(np.concatenate(mean, axis=1)).to(self.device)
+        found.inv_covariance = torch.from_numpy(np.concatenate(inverse)).to(self.device)
 
 
 def _statistics(module: _Module) -> dict[str, npt.NDArray[np.float32]]:

@@ -28,6 +28,7 @@ from adet_core.errors import ConfigError
 from adet_core.models.coreset import PatchStore, STORE_BYTES
 from adet_core.models.memory_bank import BankSearch, MemoryBankModel
 from adet_core.progress import ProgressCallback
+from adet_training import processes
 from adet_training.adapter import Adapter, FitData, Graph, StatisticsGraph
 from adet_training.backbone import (
     Backbone,
@@ -39,6 +40,7 @@ from adet_training.backbone import (
     network_of,
     Weights,
 )
+from adet_training.fit import fit_in_order
 from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.limits import Allowed, at_least, check, within
 from adet_training.parameters import fill_backbone, make_parameters, Parameters
@@ -100,6 +102,7 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
 
     parameters = PatchcoreParameters
     statistics_file = MemoryBankModel.file
+    together = 'merged'
 
     def backbone(self, parameters: PatchcoreParameters, weights: str, *, seed: int) -> Backbone:
         """The feature extractor with its weights."""
@@ -154,7 +157,8 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
     ) -> None:
         """Fill the memory bank; its selection reports its own progress."""
         module.settings, module.progress = parameters, progress
-        super().fit(module, data, folder, parameters, progress)
+        batches = data.batches(parameters.batch_size)
+        fit_in_order(module, data.fit, folder, batches, progress, exchange=processes.in_first)
 
     def fit_bytes(self, module: _Module, data: FitData, parameters: PatchcoreParameters) -> int:
         """See `Adapter.fit_bytes`: the patches, and as much for choosing among them."""
@@ -235,22 +239,32 @@ class _Module(Patchcore):  # type: ignore[misc]  # anomalib has no types
     progress: ProgressCallback
     patches: PatchStore
 
+    def begin(self, in_order: processes.InOrder) -> None:
+        """Forget all images; those of all processes will come in order."""
+        self._in_order = in_order
+        self.patches = PatchStore(self.settings.max_bank, progress=self.progress)
+
     def training_step(self, batch: Any, *_: Any, **__: Any) -> torch.Tensor:
         """Add the patches of a batch."""
-        features = self.model(batch.image)
+        # Of one image with more tiles than that.
+        parts = batch.image.split(self.settings.batch_size)
+        features = torch.cat([self.model(part).cpu() for part in parts])
         self.model.embedding_store.clear()
-        if self.global_step == 0:
-            self.patches = PatchStore(self.settings.max_bank, progress=self.progress)
-        self.patches.add(features.cpu().numpy())
+        for found in self._in_order.add(features.numpy()):
+            self.patches.add(found)
         # Lightning wants a loss, Anomalib's PatchCore has none.
         return torch.tensor(0.0, requires_grad=True, device=self.device)
 
     def fit(self) -> None:
-        """Choose the memory bank from the features of all images.
+        """Choose the memory bank from the features of all images, in the first process.
 
         Raises:
             ConfigError: They are fewer than the neighbours.
         """
+        for found in self._in_order.rest():
+            self.patches.add(found)
+        if processes.rank():
+            return
         count = self.patches.count
         least, most = self.settings.num_neighbors, self.settings.max_bank
         check(least <= count, 'num_neighbors', least, f'at most all {count} patches')

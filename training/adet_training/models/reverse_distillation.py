@@ -55,6 +55,7 @@ class ReverseDistillationAdapter(Adapter[ReverseDistillationParameters]):
     """See `adet_training.adapter.Adapter`."""
 
     parameters = ReverseDistillationParameters
+    together = 'steps'
 
     def backbone(
         self, parameters: ReverseDistillationParameters, weights: str, *, seed: int

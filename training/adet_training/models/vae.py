@@ -60,6 +60,7 @@ class VaeAdapter(Adapter[VaeParameters]):
 
     parameters = VaeParameters
     retrain_steps = 100
+    together = 'steps'
 
     def backbone(self, parameters: VaeParameters, weights: str, *, seed: int) -> None:  # noqa: ARG002
         """None: the VAE learns from the parts alone."""

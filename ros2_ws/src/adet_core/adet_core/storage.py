@@ -7,11 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+import re
 from typing import Any, IO, Protocol
 
 from adet_core.errors import AdetError, BundleError, ConfigError
 
 _PORTION = 1 << 20
+_UNKNOWN_CA = re.compile('certificate verify failed: .*(issuer|self.signed)')
 Sink = Callable[[bytes], object]
 
 
@@ -104,9 +106,23 @@ class Storage:
             raise
         # Each of fsspec's file systems raises the errors of its own library.
         except Exception as error:
-            reason = (isinstance(error, OSError) and error.strerror) or str(error)
-            msg = f'{self.url}/{name}: {reason or type(error).__name__}'
+            reason = self._reason(error)
+            if _UNKNOWN_CA.search(reason):
+                variable = 'AWS_CA_BUNDLE' if 's3' in _protocols(self._files) else 'SSL_CERT_FILE'
+                reason += f'; {variable} names the file of certificates to trust'
+            msg = f'{self.url}/{name}: {reason}'
             raise StorageError(msg) from error
+
+    def _reason(self, error: BaseException) -> str:
+        """What happened: fsspec often raises nothing but the address, from the cause."""
+        cause: BaseException | None = error
+        while cause is not None:
+            text = (isinstance(cause, OSError) and cause.strerror) or str(cause)
+            if text and not text.startswith(self.url):
+                return ' '.join(text.split())
+            cause = cause.__cause__
+        missing = isinstance(error, FileNotFoundError)
+        return 'No such file or directory' if missing else type(error).__name__
 
 
 def read_portions(file: IO[bytes], sink: Sink, limit: int, place: str) -> None:
