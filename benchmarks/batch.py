@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many small jobs: what a job costs beside its work, and how workers share the cores.
 
-    python benchmarks/batch.py --bundle models/PaDiM --jobs 8
+    python benchmarks/batch.py --bundle models/PaDiM --jobs 8 --images 100
 
-Evaluations of four drawn images each, which are over as soon as the command has started: without
-Ray and with a new local cluster, 1, 2 and 4 at once with one thread each. Writes batch.json.
+Evaluations of drawn images, 1, 2 and 4 at once, with one thread each and with two. With few images
+a job is over as soon as the command has started. With --ray also by a new local cluster. Writes
+batch.json, with the load of the machine before each measurement.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 import json
+import os
 from pathlib import Path
 import resource
 import tempfile
@@ -26,24 +28,26 @@ from adet_training.batch.batch import run_batch
 from adet_training.batch.jobs import Job, read_jobs
 from adet_training.batch.pools import on_ray, on_this_machine, Pool
 
-_WORKERS = (1, 2, 4)
+_WORKERS, _THREADS = (1, 2, 4), (1, 2)
 
 
-def _write_jobs(folder: Path, bundle: Path, count: int) -> Path:
+def _write_jobs(folder: Path, bundle: Path, count: int, images: int, threads: int) -> Path:
     random = np.random.default_rng(0)
     for part in range(count):
         for label in ('normal', 'anomaly'):
-            images = folder / 'parts' / f'{part}' / label
-            images.mkdir(parents=True)
-            for number in range(2):
+            place = folder / 'parts' / f'{part}' / label
+            place.mkdir(parents=True)
+            for number in range(images // 2):
                 pixels = random.integers(0, 255, (64, 64, 3), np.uint8)
-                cv2.imwrite(str(images / f'{number}.png'), pixels)
-    options = {'bundle': str(bundle.resolve()), 'backend': 'onnxruntime', 'threads': 1}
+                cv2.imwrite(str(place / f'{number}.png'), pixels)
+    options = {'bundle': str(bundle.resolve()), 'backend': 'onnxruntime', 'threads': threads}
     each = {'images': str(folder / 'parts')}
     path = folder / 'jobs.yaml'
     # JSON is YAML.
     path.write_text(
-        json.dumps({'jobs': [{'command': 'evaluate', 'each': each, 'options': options}]})
+        json.dumps(
+            {'jobs': [{'command': 'evaluate', 'each': each, 'options': options, 'cpus': threads}]}
+        )
     )
     return path
 
@@ -70,19 +74,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--bundle', type=Path, required=True)
     parser.add_argument('--jobs', type=int, default=8)
+    parser.add_argument('--images', type=int, default=4, help='of each job')
+    parser.add_argument('--ray', action='store_true', help='also on a new local cluster')
     parser.add_argument('--out', type=Path, default=Path('batch.json'))
     arguments = parser.parse_args()
+    pools = {'without Ray': on_this_machine, **({'Ray': on_ray} if arguments.ray else {})}
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        jobs, _ = read_jobs(_write_jobs(Path(scratch), arguments.bundle, arguments.jobs))
-        for workers in _WORKERS:
-            for name, run in (('without Ray', on_this_machine), ('Ray', on_ray)):
-                what = f'{name}, {workers} at once'
-                output = Path(scratch, what.replace(' ', '_'))
-                found[what] = _measure(jobs, partial(run, workers=workers), output)
-                print(
-                    what, {key: round(value, 2) for key, value in found[what].items()}, flush=True
-                )
+        for threads in _THREADS:
+            place = Path(scratch, str(threads))
+            jobs, _ = read_jobs(
+                _write_jobs(place, arguments.bundle, arguments.jobs, arguments.images, threads)
+            )
+            for workers in _WORKERS:
+                for name, run in pools.items():
+                    what = f'{name}, {workers} at once, {threads} threads each'
+                    load = os.getloadavg()[0]
+                    output = place / what.replace(' ', '_')
+                    # Ray counts cores.
+                    at_once = workers * threads if name == 'Ray' else workers
+                    one = _measure(jobs, partial(run, workers=at_once), output)
+                    found[what] = {**one, 'load_before': load}
+                    told = {key: round(value, 2) for key, value in found[what].items()}
+                    print(what, told, flush=True)
     arguments.out.write_text(json.dumps(found, indent=1))
 
 

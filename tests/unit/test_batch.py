@@ -138,6 +138,11 @@ def test_a_job_is_another_one_when_its_images_change(tmp_path: Path) -> None:
         ('jobs: [{command: train, grid: {model: padim}}]', "grid.model is 'padim'"),
         ('jobs: [{command: evaluate, each: {bag: "none/*.mcap"}}]', 'nothing matches none/'),
         ('jobs: [{command: train, cpu: 2}]', "unknown field 'jobs\\[0\\].cpu'"),
+        (
+            'jobs: [{command: train, grid: {catgory: [a]}}]',
+            'no option --catgory; did you mean category',
+        ),
+        ('jobs: [{command: evaluate, each: {bag: [none.mcap, 7]}}]', 'nothing matches none.mcap'),
         ('jobs: {', 'while parsing'),
     ],
 )
@@ -154,6 +159,9 @@ def test_each_takes_addresses_of_fsspec(tmp_path: Path) -> None:
         memory.pipe(f'/bags/{name}', b'no bag')
     jobs = read(tmp_path, 'jobs: [{command: evaluate, each: {bag: "memory://bags/*.mcap"}}]')
     assert [job.told['bag'] for job in jobs] == ['memory:///bags/a.mcap', 'memory:///bags/b.mcap']
+    listed = '["memory://bags/b.mcap", "memory://bags/a*"]'
+    both = read(tmp_path, f'jobs: [{{command: evaluate, each: {{bag: {listed}}}}}]')
+    assert [job.told for job in both] == [jobs[1].told, jobs[0].told]
     # It is copied here, and read as a bag.
     with pytest.raises(JobError, match=r'adet-batch-\w+/a\.mcap') as caught:
         run_job(jobs[0])

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from adet_core.bundle.decode import decode
-from adet_core.errors import ConfigError
+from adet_core.errors import ConfigError, did_you_mean
 from adet_core.folder import open_regular
 from adet_training.batch.inputs import expand, fingerprint
 
@@ -36,7 +36,7 @@ class JobGroup:
         positional: Arguments without a flag.
         grid: Options with lists of values: a job for each combination.
         each: One option with a pattern, a folder and a pattern in it or an address of fsspec with
-            one: a job for each file or folder it matches.
+            one, or a list of these: a job for each file or folder that matches.
         cpus: Cores of one job.
         gpus: GPUs of one job; a share is allowed on Ray.
         timeout_s: Seconds after which a job has failed; 0: never.
@@ -46,7 +46,7 @@ class JobGroup:
     options: dict[str, Any] = field(default_factory=dict)
     positional: tuple[str, ...] = ()
     grid: dict[str, Any] = field(default_factory=dict)
-    each: dict[str, str] = field(default_factory=dict)
+    each: dict[str, Any] = field(default_factory=dict)
     cpus: int = 1
     gpus: float = 0.0
     timeout_s: float = 0.0
@@ -135,21 +135,38 @@ def _jobs_of(group: JobGroup, shared: Mapping[str, Any], path: Path) -> Iterator
     if len(group.each) > 1:
         msg = f'{path}: each has {len(group.each)} options, expected one'
         raise ConfigError(msg)
+    axes = _axes(group, path)
+    accepted = _accepted(group.command)
+    for name in [*group.options, *axes]:
+        if name not in accepted:
+            msg = f'{path}: adet {group.command} has no option --{name}'
+            raise ConfigError(msg + did_you_mean(name, accepted))
+    fitting = {name: value for name, value in shared.items() if name in accepted}
+    for chosen in itertools.product(*axes.values()):
+        told = dict(zip(axes, chosen, strict=True))
+        yield _job(group, {**fitting, **group.options, **told}, told)
+
+
+def _axes(group: JobGroup, path: Path) -> dict[str, list[Any]]:
+    """The values of each option of which every combination is a job.
+
+    Raises:
+        ConfigError: There are none of one.
+    """
     axes: dict[str, list[Any]] = {}
     for name, given in group.grid.items():
         if not isinstance(given, list) or not given:
             msg = f'{path}: grid.{name} is {given!r:.60}, expected a list of values'
             raise ConfigError(msg)
         axes[name] = given
-    for name, pattern in group.each.items():
-        axes[name] = expand(pattern)
-        if not axes[name]:
-            msg = f'{path}: each.{name}: nothing matches {pattern}'
-            raise ConfigError(msg)
-    fitting = {name: value for name, value in shared.items() if name in _accepted(group.command)}
-    for chosen in itertools.product(*axes.values()):
-        told = dict(zip(axes, chosen, strict=True))
-        yield _job(group, {**fitting, **group.options, **told}, told)
+    for name, patterns in group.each.items():
+        axes[name] = []
+        for pattern in patterns if isinstance(patterns, list) else [patterns]:
+            if not (isinstance(pattern, str) and (found := expand(pattern))):
+                msg = f'{path}: each.{name}: nothing matches {pattern}'
+                raise ConfigError(msg)
+            axes[name] += found
+    return axes
 
 
 def _job(group: JobGroup, options: Mapping[str, Any], told: Mapping[str, Any]) -> Job:

@@ -46,21 +46,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=0,
         metavar='N',
-        help='jobs at once with --local, or cores of a new Ray cluster; 0: one per core',
+        help='jobs at once with --local, or cores of a new Ray cluster; 0: as many as there are '
+        'cores for',
     )
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run the jobs; returns the report without its rows."""
-    import os
-
     from adet_training.batch.batch import run_batch
     from adet_training.batch.jobs import read_jobs
     from adet_training.batch.pools import on_ray, on_this_machine
+    from adet_training.cores import usable_cores
 
     jobs, retries = read_jobs(arguments.jobs)
     if arguments.local:
-        pool = partial(on_this_machine, workers=arguments.workers or os.cpu_count() or 1)
+        fitting = max(usable_cores() // max(job.cpus for job in jobs), 1)
+        pool = partial(on_this_machine, workers=arguments.workers or fitting)
     else:
         pool = partial(on_ray, address=arguments.address, workers=arguments.workers)
     with _progress(jobs) as tell:
