@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 import fcntl
@@ -261,7 +261,7 @@ def swap_statistics(step: Step) -> None:
 
     def swap() -> float:
         start = time.perf_counter()
-        current[0] = _load(folder, beside=current[0])
+        current[0] = _load(folder, beside=[current[0]])
         return (time.perf_counter() - start) * 1e3
 
     def inspect(frames: int, times: list[float]) -> None:
@@ -458,7 +458,7 @@ def _find_ours() -> _Ours:
     return _Ours('tensorrt', 'TensorRT', versions={library.name: library.version})
 
 
-def _load(folder: Path, *, build: bool = False, beside: Detector | None = None) -> Detector:
+def _load(folder: Path, *, build: bool = False, beside: Sequence[Detector] = ()) -> Detector:
     detector = Detector.load(folder, backend=_find_ours().backend, build=build, beside=beside)
     _check_gpu(detector.backend)
     return detector

@@ -219,6 +219,7 @@ _NODES = {
     'bundle_services': '<model>_detector',
     'image_topic': '<model>_detector',
     'inspect_services': '<model>_detector',
+    'live_parameters': '<model>_detector',
     'preview': '<model>_detector',
     'result_topics': '<model>_detector',
     'diagnostics': 'every node',

@@ -60,6 +60,7 @@ _JSON_TYPES = {
 _PROFILES = {
     'every_frame': 'every frame',
     'newest_only': 'newest only',
+    'latched': 'latched',
     'any_camera': 'any camera',
 }
 

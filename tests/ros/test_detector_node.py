@@ -34,6 +34,7 @@ from adet_core.drift import DriftTest
 from adet_core.errors import AdetError, BundleError, ConfigError
 from adet_core.image import ENCODINGS, Image, read_image
 from adet_core.inference.detector import Detector
+from adet_core.inference.products import Product
 
 pytestmark = pytest.mark.ros
 
@@ -496,7 +497,7 @@ def test_scores_that_drift_are_a_warning_until_a_window_is_as_learned(ros, deplo
     # As if normal images had scored less than this one.
     learned = np.linspace(0.2, 0.9, 40) * score
     test = DriftTest(learned.tolist(), threshold=2 * score, window=30)
-    monkeypatch.setattr('adet_core.inference.inspection_service._drift_test', lambda *_: test)
+    monkeypatch.setattr(Product, '_new_drift', lambda *_: test)
     node = ros.detector(deployed, threshold=2 * score)
     heard = ros.hear(DiagnosticArray, '/diagnostics', 10)
     results = ros.hear(AnomalyResult, 'padim/result')

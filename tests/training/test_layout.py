@@ -217,7 +217,7 @@ def test_tiles_of_a_memory_bank_work_from_training_to_retraining(
     assert outcome.report.total == 6 + outcome.report.pictures
     new = open_bundle(bundle.folder, in_service=True)
     np.testing.assert_array_equal(new.statistics()['memory_bank'][: len(kept)], kept)
-    again = Detector.load(bundle.folder, backend='onnxruntime', threads=1, beside=detector)
+    again = Detector.load(bundle.folder, backend='onnxruntime', threads=1, beside=[detector])
     assert again.inspect(read_image(anomaly)).score <= before.score * (1 + 1e-4)
 
 

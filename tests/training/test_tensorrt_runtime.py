@@ -252,7 +252,7 @@ def test_statistics_are_replaced_without_another_engine(host, trained, tmp_path)
 @both_packages
 def test_two_threads_run_two_forks(host, robot, deployed):
     first = Detector.load(robot)
-    second = Detector.load(robot, beside=first)
+    second = Detector.load(robot, beside=[first])
     assert host.builds == 1
     found = images(deployed)
     expected = scores(first, found)
@@ -265,7 +265,7 @@ def test_two_threads_run_two_forks(host, robot, deployed):
 def test_memory_is_given_back_by_whatever_thread_is_the_last(host, robot):
     first = Detector.load(robot)
     used = host.device.used
-    detectors = [Detector.load(robot, beside=first) for _ in range(3)]
+    detectors = [Detector.load(robot, beside=[first]) for _ in range(3)]
     assert host.device.used > used
     with ThreadPoolExecutor(1) as pool:
         pool.submit(detectors.clear).result()
@@ -509,8 +509,8 @@ def test_a_real_device_gives_memory_back(gpu, robot):
             return gpu.free_memory()
 
     # The first fork may set things up that stay.
-    Detector.load(robot, beside=first)
+    Detector.load(robot, beside=[first])
     before = free()
     for _ in range(20):
-        Detector.load(robot, beside=first)
+        Detector.load(robot, beside=[first])
     assert free() >= before - (8 << 20)

@@ -25,6 +25,7 @@ from adet_core.io.open_source import is_bag, open_source
 from adet_core.io.sources import Frame
 from adet_evaluation.bags import Bag, BagOptions, BagSource, record_images, recorded_results
 from adet_evaluation.bags.messages import (
+    BagTypes,
     COMPRESSED,
     DEFINITIONS,
     IMAGE,
@@ -135,6 +136,40 @@ def test_the_definitions_are_those_of_the_interfaces() -> None:
     store.register(types)
     for kind in DEFINITIONS:
         assert known_types().hash_rihs01(kind) == store.hash_rihs01(kind)
+
+
+@pytest.mark.parametrize('lacks', [(), ('category',), ('category', 'p_value')])
+def test_results_of_earlier_versions_are_read_where_a_bag_does_not_say_its_types(
+    lacks: tuple[str, ...],
+) -> None:
+    text = DEFINITIONS[RESULT]
+    lines = [line for line in text.splitlines() if not line.endswith(lacks or '-')]
+    store = get_typestore(Stores.ROS2_JAZZY)
+    for kind, one in {**DEFINITIONS, RESULT: '\n'.join(lines)}.items():
+        store.register(get_types_from_msg(one, kind))
+    header = known_types().types['std_msgs/msg/Header']
+    stamp = known_types().types['builtin_interfaces/msg/Time'](sec=1, nanosec=2)
+    values = {
+        'header': header(stamp=stamp, frame_id='lens'),
+        'model': 'padim',
+        'bundle_id': 'b' * 12,
+        'score': 4.5,
+        'normalised_score': 0.5,
+        'threshold': 4.0,
+        'is_anomalous': True,
+        'is_uncertain': False,
+        'regions': [],
+        'inference_ms': 1.0,
+        'error': '',
+        'p_value': 0.25,
+        'category': 'lid',
+    }
+    given = {name: value for name, value in values.items() if name not in lacks}
+    data = bytes(store.serialize_cdr(store.types[RESULT](**given), RESULT))
+    found = BagTypes({}).decode(data, RESULT)
+    assert (found.model, found.score) == ('padim', 4.5)
+    assert getattr(found, 'category', '') == ('' if lacks else 'lid')
+    assert hasattr(found, 'p_value') == ('p_value' not in lacks)
 
 
 @pytest.mark.parametrize('storage', ['mcap', 'sqlite3'])
@@ -558,6 +593,7 @@ def result(score: float, **fields: Any) -> dict[str, Any]:
         'regions': [region(x=1, y=2, width=3, height=4, score=5.0)],
         'inference_ms': 8.0,
         'p_value': 0.25,
+        'category': 'lid',
         'error': '',
     }
     return {**values, **fields}

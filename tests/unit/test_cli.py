@@ -436,11 +436,44 @@ def test_a_bundle_of_another_category_is_replaced_only_when_told(
     words = ('deploy', str(run_dir), '--models-root', str(root))
     assert _error(capsys, *words) == (
         f'{root}/PaDiM holds lid (bundle {before}), not plate: '
-        'use --replace, or another --models-root'
+        'use --keep to have both, --replace, or another --models-root'
     )
     assert open_bundle(root / 'PaDiM').bundle_id == before
     assert _json(capsys, *words, '--replace')['category'] == 'plate'
     assert open_bundle(root / 'PaDiM').manifest.category == 'plate'
+
+
+def test_bundles_of_several_categories_are_kept_beside_each_other(
+    run_dir: Path, tmp_path: Path, capsys: Out
+) -> None:
+    root = tmp_path / 'robot'
+    builders.make_engine(open_bundle(run_dir / 'pytorch'))
+    before = _of_another_category(root / 'PaDiM')
+    words = ('deploy', str(run_dir), '--models-root', str(root), '--keep')
+    result = _json(capsys, *words)
+    assert result['bundle_dir'] == f'{root}/PaDiM/plate'
+    assert '--categories plate' in result['next']
+    assert open_bundle(root / 'PaDiM').bundle_id == before
+    # Again: in its place, and nowhere else.
+    assert _json(capsys, *words)['bundle_dir'] == f'{root}/PaDiM/plate'
+    assert _error(capsys, *words[:-1]) == (
+        f'{root}/PaDiM/plate holds plate beside other categories: use --keep to replace it there'
+    )
+    listed = _json(capsys, 'list', '--models-root', str(root))
+    assert [(one['bundle_dir'], one['category']) for one in listed['deployed']] == [
+        (f'{root}/PaDiM', 'lid'),
+        (f'{root}/PaDiM/plate', 'plate'),
+    ]
+    assert listed['trainings'] == 0
+
+
+def test_a_category_that_has_the_folder_of_the_model_stays_there(
+    run_dir: Path, tmp_path: Path, capsys: Out
+) -> None:
+    root = tmp_path / 'robot'
+    for words in ((), ('--keep',)):
+        result = _json(capsys, 'deploy', str(run_dir), '--models-root', str(root), *words)
+        assert result['bundle_dir'] == f'{root}/PaDiM'
 
 
 @pytest.mark.parametrize(('answer', 'category'), [('y', 'plate'), ('', 'lid'), ('no', 'lid')])

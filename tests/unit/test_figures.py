@@ -15,7 +15,7 @@ from adet_core.io.sources import Frame
 from adet_core.records import Record
 from adet_evaluation.cli.evaluate import show
 from adet_evaluation.figures import defect_type, evaluate
-from adet_evaluation.rows import join_rows, share_labels
+from adet_evaluation.rows import by_category, join_rows, share_labels
 
 _stamps = itertools.count()
 
@@ -203,6 +203,16 @@ def test_models_share_what_any_of_them_knows_of_a_image() -> None:
     shared = share_labels({'padim': ROWS, 'vae': bare})
     assert [row.label for row in shared['vae']] == [row.label for row in ROWS]
     assert shared['padim'] == ROWS
+
+
+def test_rows_of_several_categories_are_evaluated_apart() -> None:
+    named = [replace(row, category=name) for row, name in zip(ROWS[:4], 'aabb', strict=True)]
+    unreadable = Record(stamp_ns=9, frame_id='', source='x', label='', model='padim', error='torn')
+    split = by_category('padim', [named[0], unreadable, *named[1:]])
+    # Nobody knows what the unreadable one shows: it is of what was in service.
+    assert split == {'padim a': [named[0], unreadable, named[1]], 'padim b': named[2:]}
+    assert by_category('padim', [unreadable, *named[:2]]) == {'padim': [unreadable, *named[:2]]}
+    assert by_category('padim', []) == {'padim': []}
 
 
 def test_drift_is_found_where_scores_leave_what_was_learned() -> None:

@@ -344,7 +344,7 @@ def test_a_webhook_gets_every_row_with_its_fields(tmp_path: Path) -> None:
         'bundle_id': '', 'score': 0.5, 'normalised_score': 0.5, 'threshold': 2.0,
         'is_anomalous': True, 'is_uncertain': False, 'inference_ms': 5.0, 'latency_ms': None,
         'regions': [{'x': 1, 'y': 2, 'width': 3, 'height': 4, 'score': 5.5}],
-        'error': '', 'p_value': 0.25,
+        'error': '', 'p_value': 0.25, 'category': '',
     }  # fmt: skip
     assert (second['score'], second['error']) == (None, 'no')
     assert receiver.headers[0]['Authorization'] == 'Bearer secret'
@@ -571,7 +571,7 @@ def test_an_opc_ua_client_reads_verdict_counters_and_heartbeat(tmp_path: Path) -
         one.step()
         assert read('heartbeat') > beats
         folder = client.nodes.objects.get_child(['2:adet', '2:padim'])
-        assert len(folder.get_children()) == 21
+        assert len(folder.get_children()) == 22
         with pytest.raises(UaError, match='BadUserAccessDenied'):
             client.get_node('ns=2;s=padim.score').write_value(9.0)
     with pytest.raises(ConfigError, match=f'cannot bind to 127.0.0.1 port {port}'):

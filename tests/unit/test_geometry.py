@@ -486,7 +486,7 @@ def test_each_tile_is_compared_with_its_own_statistics(tmp_path: Path) -> None:
     assert good.score <= 1
     swapped = detector.inspect(Image(part[:, ::-1].copy(), 'bgr8'))
     assert swapped.score == pytest.approx(190, abs=1)
-    beside = Detector.load(tmp_path, backend='onnxruntime', threads=1, beside=detector)
+    beside = Detector.load(tmp_path, backend='onnxruntime', threads=1, beside=[detector])
     assert beside.inspect(Image(part, 'bgr8')).score == good.score
 
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 import threading
 import time
@@ -19,6 +19,7 @@ from adet_core.image import Image
 from adet_core.inference.detector import Detector
 from adet_core.inference.image_queue import Arrived
 from adet_core.inference.inspection_service import InspectionService, Outcome
+from adet_core.inference.products import Products
 from adet_core.inference.recent_images import RecentImages
 from adet_core.prediction import Prediction
 
@@ -37,8 +38,9 @@ class Running:
         self.go_on.set()
         self.begun = threading.Event()
         recent = RecentImages(root / 'data', save=save, limit=9, float_range=(0.0, 1.0))
+        products = Products(self.load, [self.bundle('first', 100)], most=2)
         self.service = InspectionService(
-            self.load, self.bundle('first', 100), recent, keep_all=keep_all
+            products, recent, waiting_bytes=1 << 20, keep_all=keep_all
         )
         self.thread = threading.Thread(target=self.service.run, args=(self.outcomes.append,))
         self.thread.start()
@@ -50,7 +52,7 @@ class Running:
         make_engine(make_bundle(self.root / name, arrays=statistics))
         return self.root / name
 
-    def load(self, folder: Path, beside: Detector | None) -> Detector:
+    def load(self, folder: Path, beside: Sequence[Detector]) -> Detector:
         return Detector.load(folder, threads=1, beside=beside)
 
     def submit(self, stamp: int, level: int = 100) -> None:
@@ -143,7 +145,7 @@ def test_a_threshold_that_nothing_reaches_is_refused(running: Running, value: fl
 
 def test_a_bundle_is_swapped_and_a_threshold_of_ones_own_stays(running: Running) -> None:
     before = running.inspect(1).inspection
-    old, new = running.service.swap(running.bundle('second', 30))
+    old, new = running.service.products.swap(running.bundle('second', 30))
     after = running.inspect(2).inspection
     assert before is not None
     assert after is not None
@@ -152,7 +154,7 @@ def test_a_bundle_is_swapped_and_a_threshold_of_ones_own_stays(running: Running)
     assert running.service.threshold == IMAGE_THRESHOLD
     running.service.set_threshold(5.5)
     # Without a folder: the one it began with.
-    _, again = running.service.swap()
+    _, again = running.service.products.swap()
     assert again.bundle.bundle_id == old.bundle.bundle_id
     assert running.service.threshold == 5.5
 
@@ -161,14 +163,14 @@ def test_whatever_a_bundle_fails_with_the_old_one_stays(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(BundleError, match=r'meta\.json: missing'):
-        running.service.swap(running.root / 'none')
+        running.service.products.swap(running.root / 'none')
 
     def fails(*_: object) -> Detector:
         raise IndexError('list index out of range')
 
-    monkeypatch.setattr(running.service, '_load', fails)
+    monkeypatch.setattr(running.service.products, 'load', fails)
     with pytest.raises(BundleError, match=r'first: cannot be loaded \(IndexError: list index'):
-        running.service.swap()
+        running.service.products.swap()
     assert running.inspect(1).error == ''
 
 
@@ -177,20 +179,20 @@ def test_bundles_are_loaded_one_at_a_time_and_few_may_wait(
 ) -> None:
     at_once, most, go_on = [], [], threading.Event()
 
-    def slow(folder: Path, beside: Detector | None) -> Detector:
+    def slow(folder: Path, beside: Sequence[Detector]) -> Detector:
         at_once.append(1)
         most.append(len(at_once))
         assert go_on.wait(60)
         at_once.pop()
         return running.load(folder, beside)
 
-    monkeypatch.setattr(running.service, '_load', slow)
-    waiting = [threading.Thread(target=running.service.swap) for _ in range(8)]
+    monkeypatch.setattr(running.service.products, 'load', slow)
+    waiting = [threading.Thread(target=running.service.products.swap) for _ in range(8)]
     for thread in waiting:
         thread.start()
-    running.until(lambda: running.service._loads._value == 0)
+    running.until(lambda: running.service.products._loads._value == 0)
     with pytest.raises(ConfigError, match='8 bundles wait to be loaded already'):
-        running.service.swap()
+        running.service.products.swap()
     go_on.set()
     for thread in waiting:
         thread.join()
@@ -218,7 +220,7 @@ def test_the_drift_test_looks_at_rejected_images_too(running: Running) -> None:
 
 def test_a_drift_test_begins_anew_with_each_bundle(running: Running) -> None:
     first = running.service.drift
-    running.service.swap()
+    running.service.products.swap()
     assert running.service.drift is not first
 
 

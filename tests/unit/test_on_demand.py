@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from adet_core.image import Image
 from adet_core.inference.image_queue import Arrived, ImageQueue
 from adet_core.inference.on_demand import OnDemand
 
+# What is in service, which the queue only hands on.
+PLATE: Any = SimpleNamespace(category='plate')
 IMAGE = Image(np.zeros((2, 2), np.uint8), 'mono8')
 
 
@@ -40,36 +43,36 @@ def stamps(queue: ImageQueue) -> list[int]:
 def test_what_is_asked_for_goes_before_the_stream_and_is_not_replaced(
     keep_all: bool, left: list[int]
 ) -> None:
-    queue = ImageQueue(keep_all=keep_all)
-    queue.submit(arrived(1))
+    queue = ImageQueue(keep_all=keep_all, waiting_bytes=1 << 20)
+    queue.submit(arrived(1), PLATE)
     for stamp in (7, 8):
-        queue.ask(arrived(stamp), print)
-    queue.submit(arrived(2))
+        queue.ask(arrived(stamp), PLATE, print)
+    queue.submit(arrived(2), PLATE)
     assert queue.dropped == 4 - len(left)
     assert stamps(queue) == left
 
 
 def test_a_queue_goes_on_with_what_comes_after_it_was_stopped() -> None:
-    queue = ImageQueue(keep_all=True)
-    queue.submit(arrived(1))
+    queue = ImageQueue(keep_all=True, waiting_bytes=1 << 20)
+    queue.submit(arrived(1), PLATE)
     queue.stop()
     assert queue.take(wait=True) is None
     queue.resume()
-    queue.submit(arrived(2))
+    queue.submit(arrived(2), PLATE)
     assert stamps(queue) == [2]
 
 
 def test_only_so_many_wait_on_demand_and_none_once_it_was_stopped() -> None:
-    queue = ImageQueue(keep_all=False)
+    queue = ImageQueue(keep_all=False, waiting_bytes=1 << 20)
     for stamp in range(8):
-        queue.ask(arrived(stamp), print)
+        queue.ask(arrived(stamp), PLATE, print)
     with pytest.raises(ConfigError, match='8 images wait to be inspected on demand'):
-        queue.ask(arrived(9), print)
+        queue.ask(arrived(9), PLATE, print)
     queue.stop()
     assert queue.take(wait=True) is None
     assert [turn.arrived.stamp_ns for turn in queue.left()] == list(range(8))
     with pytest.raises(ConfigError, match='the detector is not active'):
-        queue.ask(arrived(9), print)
+        queue.ask(arrived(9), PLATE, print)
 
 
 class Service:
@@ -123,3 +126,21 @@ def test_why_no_image_came_in_time_is_said(newest: list[int], reason: str) -> No
         on_demand.offer(arrived(stamp))
     with pytest.raises(AdetError, match=reason):
         on_demand.inspect_newest(5_000_000_000, 0.01)
+
+
+def test_a_pile_of_images_is_bounded_and_what_is_dropped_is_counted() -> None:
+    queue = ImageQueue(keep_all=True, waiting_bytes=100)
+    for stamp in range(30):
+        queue.submit(arrived(stamp)._replace(size=5), PLATE)
+    # 20 of them take all that may wait.
+    assert (queue.waiting_bytes, queue.dropped) == (100, 10)
+    assert stamps(queue) == list(range(10, 30))
+    assert queue.waiting_bytes == 0
+
+
+def test_who_waits_for_rows_has_sixteen_images_on_the_way_and_loses_none() -> None:
+    queue = ImageQueue(keep_all=True, waiting_bytes=100)
+    for stamp in range(16):
+        queue.submit(arrived(stamp)._replace(size=1000), PLATE)
+    assert queue.dropped == 0
+    assert stamps(queue) == list(range(16))

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import textwrap
 from types import SimpleNamespace
+from typing import Any
 
 from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
@@ -54,14 +55,16 @@ FULL = Record(
     inference_ms=7.5,
     latency_ms=9.25,
     p_value=0.005,
+    category='VisA_pipe_fryum',
 )
 FAILED = Record(
     stamp_ns=2, frame_id='', source='x.png', label='', model='padim', error='cannot be decoded'
 )
 HEADER = ','.join(COLUMNS) + '\n'
 OLDER = HEADER.replace('is_uncertain,', '')
-# Before there were p-values.
-FIRST = HEADER.replace(',p_value', '')
+# Before rows named the category, and before there were p-values.
+NAMELESS = HEADER.replace(',category', '')
+FIRST = NAMELESS.replace(',p_value', '')
 
 
 def _write(path: Path, *records: Record) -> RecordWriter:
@@ -94,21 +97,30 @@ def test_the_file_is_plain_csv_with_a_header(path: Path) -> None:
     _write(path, FULL, FAILED)
     assert path.read_text() == (
         HEADER + '1234567890123456789,camera,/data/normal/001.png,normal,padim,0123456789ab,12.5,'
-        '0.25,37.75,0,1,1 2 3 4 5.5;10 20 30 40 50,7.5,9.25,,0.005\n'
-        '2,,x.png,,padim,,,,,,,,,,cannot be decoded,\n'
+        '0.25,37.75,0,1,1 2 3 4 5.5;10 20 30 40 50,7.5,9.25,,0.005,VisA_pipe_fryum\n'
+        '2,,x.png,,padim,,,,,,,,,,cannot be decoded,,\n'
     )
 
 
-def test_a_file_of_an_earlier_version_is_read_and_goes_on_in_its_columns(path: Path) -> None:
+@pytest.mark.parametrize(
+    ('header', 'end', 'lacks'),
+    [
+        (NAMELESS, ',', {'category': ''}),
+        (FIRST, '', {'category': '', 'p_value': None}),
+    ],
+)
+def test_a_file_of_an_earlier_version_is_read_and_goes_on_in_its_columns(
+    path: Path, header: str, end: str, lacks: dict[str, Any]
+) -> None:
     path.parent.mkdir()
-    path.write_text(f'{FIRST}2,,x.png,,padim,,,,,,,,,,cannot be decoded\n3,,torn')
+    path.write_text(f'{header}2,,x.png,,padim,,,,,,,,,,cannot be decoded{end}\n3,,torn')
     assert list(read_records(path)) == [FAILED]
     writer = _write(path, FAILED, FULL)
     assert writer.repaired == '3,,torn'
-    assert list(read_records(path)) == [FAILED, replace(FULL, p_value=None)]
-    assert path.read_text().splitlines()[0] == FIRST.strip()
+    assert list(read_records(path)) == [FAILED, replace(FULL, **lacks)]
+    assert path.read_text().splitlines()[0] == header.strip()
     # A torn first line of any version gives way to a new one.
-    path.write_text(FIRST[:-3])
+    path.write_text(header[:-3])
     _write(path, FULL)
     assert list(read_records(path)) == [FULL]
 

@@ -58,10 +58,51 @@ def test_the_short_goal_learns_what_is_new_in_the_folder_of_the_category(
 
 
 @pytest.mark.parametrize(
+    ('goal', 'current', 'category'),
+    [
+        (Goal(model='padim'), 'lid', 'lid'),
+        (Goal(model='padim', mode='rollback'), 'lid', 'lid'),
+        (Goal(model='padim', category='lid'), 'plate', 'lid'),
+        (Goal(model='padim'), 'plate', 'plate'),
+        # A detector may inspect with what is not deployed here, or none may run.
+        (Goal(model='padim'), 'cup', 'plate'),
+        (Goal(model='padim'), '', 'plate'),
+    ],
+)
+def test_a_goal_is_of_its_category_or_of_that_in_service(
+    bundle: Bundle, places: Places, goal: Goal, current: str, category: str
+) -> None:
+    builders.make_bundle(bundle.folder / 'lid', category='lid')
+    (places.data_root / 'train' / 'lid').symlink_to('plate')
+    job = plan(goal, places, 1, lambda: current)
+    assert job.bundle.manifest.category == category
+    assert job.folder == (bundle.folder / 'lid' if category == 'lid' else bundle.folder)
+
+
+def test_a_new_category_goes_beside_those_in_folders_of_their_own(
+    bundle: Bundle, places: Places
+) -> None:
+    images = str(places.data_root / 'train' / 'plate')
+    goal = Goal(model='padim', mode='new', category='cup', images=images)
+    # Nobody is asked where one bundle is deployed.
+    job = plan(goal, places, 1, lambda: pytest.fail('asked'))
+    assert job.folder == bundle.folder
+    builders.make_bundle(bundle.folder / 'lid', category='lid')
+    job = plan(goal, places, 1, lambda: 'lid')
+    assert job.folder == bundle.folder / 'cup'
+    assert f'--base {bundle.folder / "lid"} ' in ' '.join(job.command)
+
+
+@pytest.mark.parametrize(
     ('goal', 'reason'),
     [
         ({'model': 'vae'}, 'VAE/meta.json: missing'),
         ({'model': 'padim', 'mode': 'quick'}, "mode is 'quick', expected one of: incremental"),
+        (
+            {'model': 'padim', 'category': 'lid'},
+            "category is 'lid', of padim these are deployed: ",
+        ),
+        ({'model': 'padim', 'mode': 'new'}, "category is '', but mode is new: name what to learn"),
         ({'model': 'padim', 'images': '/etc'}, 'images is /etc, which is not inside'),
         ({'model': 'padim', 'images': '{data}/../..'}, 'which is not inside'),
         ({'model': 'padim', 'images': '{data}/none'}, 'none: no such folder'),

@@ -13,6 +13,8 @@ import pytest
 
 from adet_core.bundle import open_bundle, read_engine
 from adet_core.cli import main
+from adet_core.deployed import deployed_categories, only_folder
+from adet_core.errors import ConfigError
 from adet_core.run_folders import keep_deployed, new_run_folder
 
 
@@ -49,3 +51,20 @@ def test_replacing_another_category_keeps_what_was_there(
     assert told
     assert open_bundle(Path(told[1])).bundle_id == before.bundle_id
     assert open_bundle(tmp_path / 'PaDiM').bundle_id == other.bundle_id
+
+
+def test_a_bundle_without_a_name_is_the_only_one_or_that_of_the_model(tmp_path: Path) -> None:
+    lid = builders.make_bundle(tmp_path / 'PaDiM' / 'lid', category='lid')
+    # A copy under another name is no category.
+    builders.make_bundle(tmp_path / 'PaDiM' / 'lid_before', category='lid')
+    assert only_folder(tmp_path, 'padim') == lid.folder
+    cup = builders.make_bundle(tmp_path / 'PaDiM' / 'cup', category='cup')
+    with pytest.raises(ConfigError, match=r'several categories, name some: cup, lid$'):
+        only_folder(tmp_path, 'padim')
+    whole = builders.make_bundle(tmp_path / 'PaDiM')
+    assert only_folder(tmp_path, 'padim') == whole.folder
+    assert deployed_categories(tmp_path, 'padim') == {
+        'plate': whole.folder,
+        'cup': cup.folder,
+        'lid': lid.folder,
+    }

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from adet_interfaces.srv import LoadBundle, MarkResult
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.parameter import Parameter
 
 from adet.conversions import to_nanoseconds
 from adet.node import AdetNode
@@ -25,15 +26,16 @@ class BundleServices:
         inspection: Who has the bundle; None as long as there is nobody.
     """
 
-    def __init__(self, node: AdetNode, model: str) -> None:
+    def __init__(self, node: AdetNode, model: str, tell: Callable[[], None]) -> None:
         """Offer the services.
 
         Args:
             node: Whose services they are.
             model: Its model name.
+            tell: Called when another bundle was put into service.
         """
         self.inspection: InspectionService | None = None
-        self._node = node
+        self._node, self._tell = node, tell
         # In a group of its own: while a bundle is being loaded, images and timers go on.
         node.create_service(
             LoadBundle,
@@ -58,19 +60,20 @@ class BundleServices:
 
         def swap() -> tuple[Detector, Detector]:
             folder = user_path(request.folder, 'folder') if request.folder else None
-            return inspection.swap(folder)
+            return inspection.products.swap(folder)
 
         try:
             old, new = await self._node.in_thread(swap, 'load_bundle')
         except (AdetError, OSError) as error:
             response.message = str(error)
         else:
-            # Unless the node was cleaned up meanwhile.
-            if self._node.has_parameter('threshold'):
-                self._node.set_parameters([Parameter('threshold', value=new.threshold)])
+            self._tell()
             ids = f'{old.bundle.bundle_id} -> {new.bundle.bundle_id}'
             self.say_backend(f'bundle swapped: {ids}', new)
-            response.success, response.message = True, f'{new.bundle.folder} is in service'
+            category, current = new.bundle.manifest.category, inspection.category
+            is_current = category == current
+            state = 'is in service' if is_current else f'waits for {category}, {current} stays'
+            response.success, response.message = True, f'{new.bundle.folder} {state}'
         response.bundle_id = inspection.detector.bundle.bundle_id
         return response
 

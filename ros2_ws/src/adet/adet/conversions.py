@@ -128,7 +128,11 @@ def to_arrived(
     header = message.header
     stamp_ns = to_nanoseconds(header.stamp)
     return Arrived(
-        stamp_ns, header.frame_id, lambda: in_range(to_image(message), uint16_range), header
+        stamp_ns,
+        header.frame_id,
+        lambda: in_range(to_image(message), uint16_range),
+        header,
+        len(message.data),
     )
 
 
@@ -220,6 +224,7 @@ def to_result(inspection: Inspection, model: str, header: Header) -> AnomalyResu
         regions=[Region(**region._asdict()) for region in inspection.regions],
         inference_ms=inspection.inference_ms,
         p_value=inspection.p_value,
+        category=inspection.category,
     )
 
 
@@ -227,7 +232,12 @@ def to_refusal(outcome: Outcome, model: str, header: Header) -> AnomalyResult:
     """The message of an image that could not be inspected."""
     bundle_id = outcome.detector.bundle.bundle_id
     return AnomalyResult(
-        header=header, model=model, bundle_id=bundle_id, error=outcome.error, p_value=math.nan
+        header=header,
+        model=model,
+        bundle_id=bundle_id,
+        error=outcome.error,
+        p_value=math.nan,
+        category=outcome.category,
     )
 
 
@@ -263,6 +273,7 @@ def to_record(result: AnomalyResult, info: ImageInfo | None, latency_ms: float |
         model=result.model,
         bundle_id=result.bundle_id,
         error=result.error,
+        category=result.category,
     )
     return row if result.error else with_verdict(row, result, latency_ms=latency_ms)
 

@@ -13,9 +13,16 @@ from typing import Any
 
 from adet.launch_options import InspectLaunchOptions, InspectOptions, RetrainOptions
 from adet.names import check_namespace, check_topic
-from adet.options import DetectorChoices, OutputChoices, RetrainServerOptions, SourceChoices
+from adet.options import (
+    category_names,
+    DetectorChoices,
+    OutputChoices,
+    RetrainServerOptions,
+    SourceChoices,
+)
 from adet.parameters import default_of, options_of, to_text
 from adet_core.bundle import open_bundle
+from adet_core.deployed import category_folder, only_folder
 from adet_core.errors import ConfigError
 from adet_core.io.open_source import is_bag, is_live, open_source
 from adet_core.models.names import deployed_folder, model_folder
@@ -64,6 +71,12 @@ def inspection_graph(options: InspectOptions) -> list[NodeSpec]:
     detector: dict[str, Any] = {**chosen_of(DetectorChoices, options), 'frames': frames}
     time = {'use_sim_time': True} if options.clock else {}
     detector.update(time)
+    if options.threshold and category_names(options):
+        msg = (
+            'threshold is the raw score of one bundle, categories names several: leave it out, '
+            'and set those of the bundles with adet threshold'
+        )
+        raise ConfigError(msg)
     if options.threshold:
         detector['threshold'] = _number(options.threshold)
     remappings = (('image_raw', topic),) if topic else ()
@@ -207,21 +220,28 @@ def check_bundles(options: InspectOptions) -> None:
     Raises:
         BundleError: A bundle is missing or damaged.
     """
-    for model, folder in bundle_folders(options).items():
+    for model, folder in bundle_folders(options):
         open_bundle(folder, model=model, in_service=True)
 
 
-def bundle_folders(options: InspectOptions) -> dict[str, Path]:
-    """Where the bundle of each model is.
+def bundle_folders(options: InspectOptions) -> list[tuple[str, Path]]:
+    """Where the bundles of each model are: one, or one for each category.
 
     Raises:
-        ConfigError: As `model_names`, or there are more or fewer bundles than models.
+        ConfigError: As `model_names`, there are more or fewer bundles than models, or a category
+            is not deployed.
     """
     root, models = user_path(options.models_root, 'models_root'), model_names(options)
-    return {
-        model: user_path(bundle, 'bundle') if bundle else deployed_folder(root, model)
+    if categories := category_names(options):
+        return [
+            (model, category_folder(root, model, category))
+            for model in models
+            for category in categories
+        ]
+    return [
+        (model, user_path(bundle, 'bundle') if bundle else only_folder(root, model))
         for model, bundle in zip(models, _bundles(options, models), strict=True)
-    }
+    ]
 
 
 def model_names(options: InspectOptions) -> list[str]:

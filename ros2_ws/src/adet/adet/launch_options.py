@@ -44,8 +44,8 @@ class InspectOptions(SourceChoices, DetectorChoices, RunChoices):
         default='',
     )
     frames: str = option(
-        'latest: an image that comes too soon replaces the one that waits; every: none is '
-        'dropped, whoever publishes must wait; on_demand: an image is inspected when a service '
+        'latest: an image that comes too soon replaces the one that waits; every: all are '
+        'inspected, whoever publishes must wait; on_demand: an image is inspected when a service '
         'asks for it; auto: every for what has an end, else latest',
         default='auto',
         choices=('auto', 'latest', 'every', 'on_demand'),

@@ -12,7 +12,10 @@ from typing import Any
 from adet_interfaces.srv import LoadBundle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
+from std_msgs.msg import String
 
+from adet import qos
+from adet_core.bundle import open_bundle
 from adet_core.errors import BundleError
 
 _LOOK_S = 0.02
@@ -57,7 +60,38 @@ def load_into_detector(
         return f'the {model} detector went away; it is in service from its next start on', ''
     if not response.success:
         return '', response.message
+    if open_bundle(folder, in_service=True).bundle_id != response.bundle_id:
+        # Of another category than the one in service.
+        return f'the {model} detector has it: {response.message}', ''
     return f'the {model} detector inspects with {response.bundle_id}', ''
+
+
+def category_in_service(
+    node: Node, model: str, *, group: ReentrantCallbackGroup, is_stopping: Callable[[], bool]
+) -> str:
+    """What the running detector of a model inspects; empty if there is none.
+
+    Args:
+        node: Whose namespace the detector is in.
+        model: The model name.
+        group: For the subscription.
+        is_stopping: Whether to give up.
+    """
+    told: list[str] = []
+    subscription = node.create_subscription(
+        String,
+        f'{model}/category',
+        lambda message: told.append(message.data),
+        qos.latched(),
+        callback_group=group,
+    )
+    try:
+        deadline = time.monotonic() + _DETECTOR_S
+        while not told and not is_stopping() and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
+    finally:
+        node.destroy_subscription(subscription)
+    return told[-1] if told else ''
 
 
 def _called(client: Any, request: Any, model: str, is_stopping: Callable[[], bool]) -> Any:

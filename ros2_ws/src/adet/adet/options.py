@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from adet.parameters import option, options_of
 from adet_core.drift import EXPECTED_DEFECTS
+from adet_core.errors import ConfigError
 from adet_core.io.camera import CameraSettings
 
 
@@ -137,6 +139,25 @@ class ModelChoices(ModelsRoot):
 class DetectorChoices(ModelChoices, ImageChoices):
     """What can be chosen for every detector of an inspection."""
 
+    categories: str = option(
+        'categories to be ready for, separated by commas, the first one in service; empty: that '
+        'of the one bundle of the model',
+        default='',
+    )
+    max_resident: int = option(
+        'bundles of categories in memory at most; the one that was not used for the longest time '
+        'makes room',
+        default=8,
+        minimum=1,
+        maximum=1000,
+    )
+    max_waiting: int = option(
+        'with frames: every, MiB of images that may wait; beyond, and beyond 16 images, the '
+        'oldest are dropped',
+        default=256,
+        minimum=1,
+        maximum=1_000_000,
+    )
     reliability: str = option(
         'how images of a camera or topic are read; auto: as their publishers send them',
         default='auto',
@@ -199,6 +220,22 @@ class DetectorChoices(ModelChoices, ImageChoices):
     )
 
 
+def category_names(chosen: Any) -> list[str]:
+    """The categories that somebody named, separated by commas; none if nobody did.
+
+    Raises:
+        ConfigError: One is named twice, or a bundle is named as well.
+    """
+    names = [name.strip() for name in chosen.categories.split(',') if name.strip()]
+    if len(set(names)) != len(names):
+        msg = f'categories is {chosen.categories!r}: each category may be named once'
+        raise ConfigError(msg)
+    if names and chosen.bundle:
+        msg = 'bundle names one bundle, categories names several under models_root: leave one out'
+        raise ConfigError(msg)
+    return names
+
+
 @dataclass(frozen=True, kw_only=True)
 class ManagedChoices:
     """What can be chosen for a managed node."""
@@ -249,7 +286,7 @@ class DetectorOptions(DetectorChoices, ManagedChoices):
     bundle: str = option("bundle folder; empty: the model's own under models_root", default='')
     frames: str = option(
         'latest: an image that comes too soon replaces the one that waits; '
-        'every: none is dropped, whoever publishes must wait; on_demand: an image is inspected '
+        'every: all are inspected, whoever publishes must wait; on_demand: an image is inspected '
         'when a service asks for it. The launch file sets every for a folder or video',
         default='latest',
         choices=('latest', 'every', 'on_demand'),

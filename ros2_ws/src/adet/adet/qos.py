@@ -28,6 +28,11 @@ def newest_only() -> QoSProfile:
     return _profile(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
 
 
+def latched() -> QoSProfile:
+    """What holds until something else is said, also for who joins late."""
+    return every_frame(1)
+
+
 def any_camera(*, best_effort: bool = True) -> QoSProfile:
     """Reading images of a camera driver, which are gone once they are sent.
 

@@ -33,6 +33,7 @@ class Verdict:
         error: Why there is no verdict; the figures are then 0.
         mark: ``fine`` or ``bad`` as the operator said; empty: not said.
         p_value: How often a good part scores at least so high; None: not known.
+        category: What the bundle was trained for; empty: not known.
     """
 
     stamp: int
@@ -47,6 +48,7 @@ class Verdict:
     error: str = ''
     mark: str = ''
     p_value: float | None = None
+    category: str = ''
 
     def to_json(self) -> dict[str, Any]:
         """For the page. The stamp is text: JavaScript's numbers cannot hold it."""
@@ -67,6 +69,7 @@ class Verdict:
             regions=tuple((r.x, r.y, r.width, r.height) for r in record.regions),
             error=record.error,
             p_value=record.p_value,
+            category=record.category,
         )
 
 

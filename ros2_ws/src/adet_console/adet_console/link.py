@@ -511,6 +511,7 @@ def to_verdict(message: AnomalyResult) -> Verdict:
         regions=tuple((r.x, r.y, r.width, r.height) for r in message.regions),
         error=message.error,
         p_value=message.p_value if math.isfinite(message.p_value) else None,
+        category=message.category,
     )
 
 

@@ -63,6 +63,8 @@ class Record:
         error: Why there is no verdict, in one line; then ``score`` to ``latency_ms`` are empty.
         p_value: How often a good part scores at least so high: 0.005 is one in 200. Empty where
             the bundle knows no scores of normal images.
+        category: What the bundle that made the verdict was trained for; of an image without a
+            verdict, what was in service, or empty if nobody could read it.
     """
 
     stamp_ns: int
@@ -81,6 +83,7 @@ class Record:
     latency_ms: float | None = None
     error: str = ''
     p_value: float | None = None
+    category: str = ''
 
 
 _FIGURES = (
@@ -125,8 +128,11 @@ def with_verdict(row: Record, verdict: Any, *, latency_ms: float | None = None) 
 
 
 COLUMNS = tuple(field.name for field in fields(Record))
-# Those of a new file, and of one that an earlier version began.
-_KNOWN_COLUMNS = (COLUMNS, COLUMNS[: COLUMNS.index('p_value')])
+# Those of a new file, and of those that earlier versions began.
+_KNOWN_COLUMNS = (
+    COLUMNS,
+    *(COLUMNS[: COLUMNS.index(later)] for later in ('category', 'p_value')),
+)
 
 
 def results_path(folder: Path, model: str) -> Path:

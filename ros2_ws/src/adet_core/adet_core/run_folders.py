@@ -40,8 +40,10 @@ def new_run_folder(models_root: Path, model: str, category: str) -> Path:
 
 
 def deployed_folders(models_root: Path) -> list[Path]:
-    """The folders of what is deployed, ``models/<Model>``, sorted."""
-    return sorted(meta.parent for meta in models_root.glob(f'*/{META_FILE}'))
+    """The folders of what is deployed, sorted; see `adet_core.deployed`."""
+    depths = ('*', '*/*')
+    found = (path for depth in depths for path in models_root.glob(f'{depth}/{META_FILE}'))
+    return sorted(path.parent for path in found)
 
 
 def run_folders(models_root: Path) -> list[Path]:
@@ -100,3 +102,12 @@ def keep_deployed(bundle: Bundle, models_root: Path) -> Path:
     folder = new_run_folder(models_root, manifest.model, manifest.category) / BUNDLE_FOLDER
     copy_engine(bundle, copy_bundle(bundle, folder))
     return folder
+
+
+def withdraw(folder: Path) -> None:
+    """Take away a bundle that was just deployed where none was before.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    (folder / META_FILE).unlink()

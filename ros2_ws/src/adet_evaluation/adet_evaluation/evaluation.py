@@ -20,7 +20,7 @@ from adet_core.progress import ProgressCallback, silent
 from adet_core.records import read_records, Record
 from adet_evaluation.figures import by_defect, evaluate, EvaluationFigures
 from adet_evaluation.offline import find_images, infer_offline, stamped
-from adet_evaluation.rows import join_rows, share_labels
+from adet_evaluation.rows import by_category, join_rows, share_labels
 from adet_evaluation.seen import count_seen, Seen
 
 FindImages = Callable[[Collection[int]], Mapping[int, Image]]
@@ -162,9 +162,12 @@ def evaluate_bag(
     bag = Bag(path)
     rows = share_labels(recorded_results(bag, progress=progress))
     models = {}
-    for name, one in rows.items():
-        lost = max(0, bag.topics[f'{name}/result'].messages - len(one))
-        models[name] = ModelEvaluation(one, evaluate(one, lost=lost))
+    for model, all_rows in rows.items():
+        lost = max(0, bag.topics[f'{model}/result'].messages - len(all_rows))
+        for name, one in by_category(model, all_rows).items():
+            models[name] = ModelEvaluation(one, evaluate(one, lost=lost))
+            # Nobody knows of which category they were.
+            lost = 0
 
     def find(stamps: Collection[int]) -> Mapping[int, Image]:
         # A bag may well hold results alone.
@@ -186,7 +189,7 @@ def evaluate_results(
 
     Args:
         paths: At least one.
-        detectors: By model, for overlays and the drift test; may lack some.
+        detectors: By their names, for overlays and the drift test; may lack some.
         replayed: The bag that was inspected: its images without a row count as missing, and
             its labels and images are used.
         progress: Told of the progress.
@@ -205,8 +208,13 @@ def evaluate_results(
     }
     models, warnings = {}, list(replayed.warnings) if replayed else []
     lost = (replayed.lost or 0) if replayed else 0
-    for name, rows in share_labels(named).items():
-        detector = detectors.get(rows[0].model) if rows else None
+    split = {
+        name: one
+        for whole, rows in share_labels(named).items()
+        for name, one in by_category(whole, rows).items()
+    }
+    for name, rows in split.items():
+        detector = _detector_of(rows, detectors)
         figures = evaluate(rows, learned=_learned(detector) if detector else (), lost=lost)
         if detector and set(figures.bundles) != {detector.bundle.bundle_id}:
             # Overlays and drift of another bundle would say nothing of these verdicts.
@@ -226,6 +234,17 @@ def evaluate_results(
 
     warnings += _flattering(models)
     return Evaluation(models, ', '.join(map(str, paths)), find, warnings)
+
+
+def _detector_of(rows: Sequence[Record], detectors: Mapping[str, Detector]) -> Detector | None:
+    """The detector of the rows' model; of several categories, that of the rows' own."""
+    if not rows:
+        return None
+    model, category = rows[0].model, next((row.category for row in rows if row.category), '')
+    found = [one for one in detectors.values() if one.bundle.manifest.model == model]
+    if len(found) == 1:
+        return found[0]
+    return next((one for one in found if one.bundle.manifest.category == category), None)
 
 
 def group_kinds(evaluation: Evaluation, pattern: str) -> Evaluation:

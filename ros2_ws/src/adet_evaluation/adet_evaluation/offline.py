@@ -118,6 +118,7 @@ def _inspect(detector: Detector, stamp: int, frame: Frame) -> tuple[Record, Insp
         label=frame.label,
         model=detector.bundle.manifest.model,
         bundle_id=detector.bundle.bundle_id,
+        category=detector.bundle.manifest.category,
         error=frame.error,
     )
     if frame.image is None:

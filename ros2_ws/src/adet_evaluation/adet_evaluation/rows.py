@@ -61,3 +61,23 @@ def share_labels(rows: Mapping[str, Sequence[Record]]) -> dict[str, list[Record]
         ]
         for model, one in rows.items()
     }
+
+
+def by_category(name: str, rows: Sequence[Record]) -> dict[str, list[Record]]:
+    """A model's rows by what was in service: scores of several bundles cannot be compared.
+
+    Args:
+        name: Of the model.
+        rows: In the order of their images; one without a category is of that before it.
+
+    Returns:
+        All rows by the name, or of several categories those of each by name and category.
+    """
+    found: dict[str, list[Record]] = {}
+    category = next((row.category for row in rows if row.category), '')
+    for row in rows:
+        category = row.category or category
+        found.setdefault(category, []).append(row)
+    if len(found) <= 1:
+        return {name: list(rows)}
+    return {f'{name} {category}': one for category, one in found.items()}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from adet_core.bundle import Bundle, copy_bundle, copy_engine, open_bundle
 from adet_core.bundle.decode import decode, parse_json
+from adet_core.deployed import place_in_use
 from adet_core.errors import AdetError, BundleError, ConfigError, RejectedError
 from adet_core.folder import open_regular, write_atomic
 from adet_core.models.names import model_folder
@@ -144,13 +145,13 @@ class Robot:
         if (before.number, before.outcome) != (release.number, 'installed'):
             return False
         try:
-            target = self.models_root / model_folder(release.model)
+            target = place_in_use(self.models_root, release.model, release.category)
             return open_bundle(target).bundle_id == release.bundle_id
         except BundleError:
             return False
 
     def _replace(self, bundle: Bundle, load: Load | None) -> str:
-        target = self.models_root / model_folder(bundle.manifest.model)
+        target = self._place(bundle)
         previous = self._home(bundle.manifest.model) / 'previous'
         try:
             old = open_bundle(target)
@@ -168,10 +169,14 @@ class Robot:
             raise
 
     def _put(self, bundle: Bundle, load: Load | None) -> str:
-        target = self.models_root / model_folder(bundle.manifest.model)
+        target = self._place(bundle)
         deployed = copy_bundle(bundle, target)
         copy_engine(bundle, deployed)
         return load(deployed) if load else 'no detector was told; its next start takes it'
+
+    def _place(self, bundle: Bundle) -> Path:
+        manifest = bundle.manifest
+        return place_in_use(self.models_root, manifest.model, manifest.category)
 
     def _home(self, model: str) -> Path:
         return self.models_root / _HOME / model_folder(model)

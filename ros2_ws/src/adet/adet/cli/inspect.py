@@ -94,7 +94,7 @@ def _next(options: InspectOptions, results: Sequence[Path]) -> str:
     return next_command(
         'evaluate',
         results=list(results),
-        bundle=list(bundle_folders(options).values()),
+        bundle=[folder for _, folder in bundle_folders(options)],
         report=Path(options.output_dir) / 'report',
     )
 

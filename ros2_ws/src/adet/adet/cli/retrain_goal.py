@@ -26,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='incremental (default), full, new, or rollback to what was before',
     )
     parser.add_argument(
-        '--category', default='', metavar='C', help='what to learn; for --mode new'
+        '--category',
+        default='',
+        metavar='C',
+        help='what to learn (default: what is in service); --mode new needs it',
     )
     parser.add_argument('--test-dir', default='', metavar='DIR', help='labelled images')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')

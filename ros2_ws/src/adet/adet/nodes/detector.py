@@ -10,13 +10,6 @@ import sys
 from typing import Any
 
 import cv2
-import numpy as np
-from rcl_interfaces.msg import (
-    FloatingPointRange,
-    ParameterDescriptor,
-    SetParametersResult,
-)
-from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image as ImageMessage
 
@@ -30,18 +23,21 @@ from adet.hand_over import Handed, HandedImages, HandOver
 from adet.image_stream import ImageStream
 from adet.image_topic import ImageTopic
 from adet.inspect_services import InspectServices
+from adet.live_parameters import LiveParameters
 from adet.managed import ManagedNode
-from adet.options import DetectorOptions
+from adet.options import category_names, DetectorOptions
 from adet.preview import Preview
 from adet.result_topics import ResultTopics
+from adet_core.deployed import category_folder, only_folder
 from adet_core.errors import BackendError, ConfigError
 from adet_core.image import in_range, set_max_megapixels
 from adet_core.inference.detector import Detector
 from adet_core.inference.image_queue import Arrived
 from adet_core.inference.inspection_service import InspectionService, Outcome
 from adet_core.inference.on_demand import OnDemand
+from adet_core.inference.products import Products
 from adet_core.inference.recent_images import RecentImages
-from adet_core.models.names import deployed_folder, FOLDERS
+from adet_core.models.names import FOLDERS
 from adet_core.paths import user_path
 
 _SUFFIX = '_detector'
@@ -89,35 +85,42 @@ class DetectorNode(ManagedNode):
             msg = f'{self.get_name()}: parameter model is empty; name one of: {", ".join(FOLDERS)}'
             raise ConfigError(msg)
         # Services are called after the model: an unknown one is noticed here.
-        self._folder()
+        self._folders()
         self._levels = _range('uint16_range', self._options.uint16_range)
         self._reported: dict[str, int] = {}
         self._every = self._options.frames == 'every'
         self._hand_over, self._beside = hand_over, beside
         self._images: ImageStream | None = None
         # They answer in every state, if only with the state.
-        self._bundles = BundleServices(self, self._model)
+        self._live = LiveParameters(self, self._model)
+        self._bundles = BundleServices(self, self._model, self._live.tell)
         self._inspecting = InspectServices(
             self, self._model, self._to_arrived, self._publish, frames=self._options.frames
         )
-        self.add_on_set_parameters_callback(self._on_parameters)
         self.begin(autostart=self._options.autostart)
 
-    @property
-    def in_service(self) -> Detector | None:
-        """What inspects; None while the node is not configured."""
-        return self._service.detector if self.is_configured else None
+    def resident(self) -> list[Detector]:
+        """The detectors in memory; none while the node is not configured."""
+        products = self._service.products.resident() if self.is_configured else []
+        return [one.detector for one in products if one.detector is not None]
 
     def configure(self) -> None:
-        """Load the bundle, and offer topics and services."""
-        self._service = InspectionService(
+        """Load the bundles, and offer topics and services."""
+        products = Products(
             self._load,
-            self._folder(),
+            self._folders(),
+            find=self._find,
+            most=self._options.max_resident,
+            expected_defects=self._options.expected_defects,
+            on_fault=self._live.say_fault,
+        )
+        self._service = InspectionService(
+            products,
             self._recent_images(),
             keep_all=self._every,
-            expected_defects=self._options.expected_defects,
+            waiting_bytes=self._options.max_waiting << 20,
         )
-        self._declare_threshold()
+        self._live.begin(self._service)
         chosen = self._options
         self._preview = Preview(
             self, self._model, rate=chosen.preview_rate, width=chosen.preview_width
@@ -159,17 +162,22 @@ class DetectorNode(ManagedNode):
         """Finish what is being stored, and free the bundle."""
         self._service.close()
         self._preview.close()
-        if self.context.ok():
-            # The next bundle has a threshold of its own.
-            self.undeclare_parameter('threshold')
+        self._live.end()
         self._bundles.inspection = None
         del self._service, self._results, self._preview
 
-    def _folder(self) -> Path:
-        own = self._options.bundle
-        if own:
-            return user_path(own, 'bundle')
-        return deployed_folder(user_path(self._options.models_root, 'models_root'), self._model)
+    def _folders(self) -> list[Path]:
+        """The bundles to load; the first one is in service."""
+        chosen = self._options
+        if chosen.categories:
+            return [self._find(one) for one in category_names(chosen)]
+        if chosen.bundle:
+            return [user_path(chosen.bundle, 'bundle')]
+        return [only_folder(user_path(chosen.models_root, 'models_root'), self._model)]
+
+    def _find(self, category: str) -> Path:
+        root = user_path(self._options.models_root, 'models_root')
+        return category_folder(root, self._model, category)
 
     def _recent_images(self) -> RecentImages:
         chosen = self._options
@@ -208,7 +216,13 @@ class DetectorNode(ManagedNode):
     def _on_handed(self, handed: Handed) -> None:
         stamp_ns, header, image = handed
         self._on_image(
-            Arrived(stamp_ns, header.frame_id, lambda: in_range(image, self._levels), header)
+            Arrived(
+                stamp_ns,
+                header.frame_id,
+                lambda: in_range(image, self._levels),
+                header,
+                image.pixels.nbytes,
+            )
         )
 
     def _on_image(self, arrived: Arrived) -> None:
@@ -217,16 +231,15 @@ class DetectorNode(ManagedNode):
         if self._options.frames != 'on_demand':
             self._service.submit(arrived)
 
-    def _load(self, folder: Path, beside: Detector | None) -> Detector:
-        if beside is None and self._beside is not None:
-            beside = self._beside.in_service
+    def _load(self, folder: Path, beside: Sequence[Detector]) -> Detector:
+        others = self._beside.resident() if self._beside is not None else []
         return Detector.load(
             folder,
             model=self._model,
             backend=self._options.backend,
             threads=self._options.threads,
             float_range=_range('float_range', self._options.float_range),
-            beside=beside,
+            beside=[*beside, *others],
             build=not self._options.no_build,
             progress=self._tell_progress,
         )
@@ -238,35 +251,6 @@ class DetectorNode(ManagedNode):
             raise BackendError(msg)
         text = f'{stage}: {done} of {total}' if total else f'{stage}, which may take minutes'
         self.get_logger().info(text, throttle_duration_sec=_TELL_S)
-
-    def _declare_threshold(self) -> None:
-        description = 'raw score at or above which an image is anomalous; may be set at any time'
-        # Those of a score, which a graph gives in 32 bits.
-        most = float(np.finfo(np.float32).max)
-        descriptor = ParameterDescriptor(
-            description=description,
-            floating_point_range=[FloatingPointRange(from_value=-most, to_value=most)],
-        )
-        value = self.declare_one('threshold', self._service.threshold, descriptor)
-        try:
-            self._service.set_threshold(value)
-        except ConfigError as error:
-            msg = f'{self.get_name()}: {error}'
-            raise ConfigError(msg) from None
-
-    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        if not self.is_configured:
-            return SetParametersResult(successful=True)
-        before = self._service.threshold
-        for parameter in parameters:
-            if parameter.name == 'threshold':
-                try:
-                    self._service.set_threshold(parameter.value)
-                except ConfigError as error:
-                    return SetParametersResult(successful=False, reason=str(error))
-        if (now := self._service.threshold) != before:
-            self.get_logger().info(f'threshold: {before:g} -> {now:g}')
-        return SetParametersResult(successful=True)
 
     def _health(self) -> Health:
         images, service = self._images, self._service

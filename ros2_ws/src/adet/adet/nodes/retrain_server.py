@@ -16,14 +16,14 @@ from rclpy.task import Future
 
 from adet import runner
 from adet.diagnostics import Diagnostics, Health
-from adet.loading import load_into_detector
+from adet.loading import category_in_service, load_into_detector
 from adet.node import AdetNode
 from adet.options import RetrainServerOptions
 from adet.retrain_conversions import to_goal, to_retrain_result
 from adet_core.bundle import open_bundle
+from adet_core.deployed import only_folder
 from adet_core.errors import AdetError, ConfigError, describe, RejectedError
 from adet_core.image import set_max_megapixels
-from adet_core.models.names import deployed_folder
 from adet_core.paths import user_path
 from adet_core.retraining.child import CancelledError, Job, Places, RetrainProcess
 
@@ -89,10 +89,11 @@ class RetrainServer(AdetNode):
     async def _execute(self, handle: Any) -> Retrain.Result:
         executor = self.executor
         done: Any = Future(executor=executor)
+        process = self._process(handle.request)
 
         def work() -> None:
             try:
-                done.set_result(self._work(handle))
+                done.set_result(self._work(handle, process))
             except Exception as error:  # noqa: BLE001 - handed to the caller below
                 done.set_exception(error)
                 # Where the node is stopping, nobody comes to take it, which rclpy would tell.
@@ -115,7 +116,7 @@ class RetrainServer(AdetNode):
             handle.succeed()
         finally:
             self._threads.discard(thread)
-        result.bundle_id = self._in_service(handle.request.model)
+        result.bundle_id = self._in_service(process, handle.request.model)
         self._note(result)
         return result
 
@@ -135,16 +136,24 @@ class RetrainServer(AdetNode):
         in_time = running is not None and running[0] is handle and running[1].cancel()
         return CancelResponse.ACCEPT if in_time else CancelResponse.REJECT
 
-    def _work(self, handle: Any) -> Retrain.Result:
-        if not self._busy.acquire(blocking=False):
-            msg = 'a retraining runs already; wait for it to end, or cancel it'
-            raise ConfigError(msg)
-        process = RetrainProcess(
-            to_goal(handle.request),
+    def _process(self, request: Retrain.Goal) -> RetrainProcess:
+        def current() -> str:
+            return category_in_service(
+                self, request.model, group=self._group, is_stopping=lambda: self._stopping
+            )
+
+        return RetrainProcess(
+            to_goal(request),
             self._places,
+            current=current,
             threads=self._options.threads,
             niceness=self._options.niceness,
         )
+
+    def _work(self, handle: Any, process: RetrainProcess) -> Retrain.Result:
+        if not self._busy.acquire(blocking=False):
+            msg = 'a retraining runs already; wait for it to end, or cancel it'
+            raise ConfigError(msg)
         try:
             self._running = handle, process
             if self._stopping:
@@ -180,7 +189,7 @@ class RetrainServer(AdetNode):
         message, refusal = load_into_detector(
             self,
             job.bundle.manifest.model,
-            job.bundle.folder,
+            job.folder,
             group=self._group,
             is_stopping=lambda: self._stopping,
         )
@@ -188,9 +197,13 @@ class RetrainServer(AdetNode):
             self.tell(handle, 'swap', 1, 1)
         return message, refusal
 
-    def _in_service(self, model: str) -> str:
+    def _in_service(self, process: RetrainProcess, model: str) -> str:
+        job = process.job
         try:
-            folder = deployed_folder(self._places.models_root, model)
+            if job is None:
+                folder = only_folder(self._places.models_root, model)
+            else:
+                folder = job.folder if job.folder.is_dir() else job.bundle.folder
             return open_bundle(folder, in_service=True).bundle_id
         except AdetError:
             return ''

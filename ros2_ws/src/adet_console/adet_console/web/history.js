@@ -109,7 +109,7 @@ async function open(verdict) {
 }
 
 function exportCsv() {
-  const names = ['stamp', 'score', 'normalised_score', 'threshold', 'is_anomalous', 'is_uncertain', 'inference_ms', 'bundle_id', 'mark', 'p_value'];
+  const names = ['stamp', 'score', 'normalised_score', 'threshold', 'is_anomalous', 'is_uncertain', 'inference_ms', 'bundle_id', 'mark', 'p_value', 'category'];
   const lines = [names.join(','), ...verdicts.map((one) => names.map((name) => String(one[name] ?? '')).join(','))];
   const link = element('a', { download: `${detector.replaceAll('/', '_')}.csv` });
   link.href = URL.createObjectURL(new Blob([lines.join('\n') + '\n'], { type: 'text/csv' }));

@@ -32,6 +32,7 @@ export function showVerdict(verdict, node) {
   gauge.setAttribute('aria-label', `${t('score')} ${number(verdict.score)}, ${t('threshold')} ${number(verdict.threshold)}`);
   const values = node?.values ?? {};
   list(byId('figures'), [
+    ...(verdict.category ? [[t('part'), verdict.category]] : []),
     [t('score'), number(verdict.score)],
     [t('threshold'), number(verdict.threshold)],
     [t('goodParts'), rarity(verdict.p_value)],

@@ -30,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_models_root(parser)
     parser.add_argument(
+        '--keep',
+        action='store_true',
+        help='keep the bundles of other categories: this one goes to <Model>/<category>, for '
+        'detectors that change their category',
+    )
+    parser.add_argument(
         '--replace',
         action='store_true',
         help="replace the bundle of another category without asking (a category's own is always "
@@ -40,13 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Copy; returns where the bundle is now and what it is."""
     from adet_core.bundle import open_bundle
-    from adet_core.models.names import model_folder
+    from adet_core.deployed import place_of
     from adet_core.run_folders import deploy, keep_deployed
 
     run_dir = arguments.run_dir
     bundle = open_bundle(run_dir / 'pytorch' if (run_dir / 'pytorch').is_dir() else run_dir)
     manifest = bundle.manifest
-    target = arguments.models_root / model_folder(manifest.model)
+    target = place_of(
+        arguments.models_root, manifest.model, manifest.category, keep=arguments.keep
+    )
     kept = None
     if other := _other_category(bundle, target):
         if not arguments.replace:
@@ -65,6 +73,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             carry=arguments,
             model=manifest.model,
             source=_tested_folder(run_dir, manifest.category),
+            **({'categories': manifest.category} if arguments.keep else {}),
             models_root=arguments.models_root,
         )
         if is_exported
@@ -105,7 +114,7 @@ def _ask(other: Bundle, category: str) -> None:
         print(f'{told}; replace it by {category}? [y/N] ', end='', file=sys.stderr)
         if input().strip().lower() in {'y', 'yes'}:
             return
-    msg = f'{told}, not {category}: use --replace, or another --models-root'
+    msg = f'{told}, not {category}: use --keep to have both, --replace, or another --models-root'
     raise ConfigError(msg)
 
 

@@ -52,6 +52,7 @@ class Inspection:
         inference_ms: Wall time from the decoded image to this result.
         p_value: How often a good part scores at least so high; not a number where the bundle
             knows no scores of normal images.
+        category: What the bundle was trained for.
     """
 
     score: float
@@ -64,6 +65,7 @@ class Inspection:
     bundle_id: str
     inference_ms: float
     p_value: float = math.nan
+    category: str = ''
 
 
 class Detector:
@@ -114,7 +116,7 @@ class Detector:
         backend: str = 'auto',
         threads: int = 0,
         float_range: tuple[float, float] = (0.0, 1.0),
-        beside: Detector | None = None,
+        beside: Sequence[Detector] = (),
         build: bool = True,
         progress: ProgressCallback = silent,
     ) -> Detector:
@@ -127,8 +129,8 @@ class Detector:
                 where it works, else what is quickest on this CPU.
             threads: See `adet_core.inference.backend.BackendRequest`.
             float_range: For 32FC1 images, see `adet_core.image.preprocess`.
-            beside: A detector of the same backend: if both have the same graph, it is not loaded
-                a second time.
+            beside: Detectors of the same backend: a graph that one of them has is not loaded a
+                second time.
             build: Whether TensorRT may build an engine, which takes minutes on a small board, and
                 backends be measured, which takes seconds.
             progress: Told the progress of the build.
@@ -140,7 +142,8 @@ class Detector:
         bundle = open_bundle(folder, model=model, in_service=True)
         graph = read_engine(bundle)
         checksum = hashlib.sha256(graph.onnx).hexdigest()
-        opened = _fork(beside, bundle) if beside and beside.graph_sha256 == checksum else None
+        same = next((one for one in beside if one.graph_sha256 == checksum), None)
+        opened = _fork(same, bundle) if same else None
         if opened is None:
             request = BackendRequest(
                 bundle=bundle,
@@ -148,7 +151,7 @@ class Detector:
                 threads=threads,
                 build=build,
                 # Nothing is measured while images are inspected.
-                prefer=beside.backend_choice if beside else '',
+                prefer=beside[0].backend_choice if beside else '',
                 progress=progress,
             )
             opened = open_backend(backend, request)
@@ -226,6 +229,7 @@ class Detector:
             bundle_id=self.bundle.bundle_id,
             inference_ms=(time.perf_counter() - start) * 1e3,
             p_value=p_value(score, manifest.score_range.normals),
+            category=manifest.category,
         )
 
     def run(self, images: Sequence[ImageArray]) -> Prediction:

@@ -5,24 +5,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 import math
-from pathlib import Path
 import threading
 import time
 from typing import NamedTuple
 
-from adet_core.drift import DriftTest, EXPECTED_DEFECTS
-from adet_core.errors import AdetError, BundleError, ConfigError
+from adet_core.drift import DriftTest
+from adet_core.errors import AdetError, ConfigError
 from adet_core.image import Image
 from adet_core.inference.detector import Detector, Inspection
 from adet_core.inference.image_queue import Arrived, ImageQueue, STOPPED, Tell
 from adet_core.inference.pace import Pace
+from adet_core.inference.products import Product, Products
 from adet_core.inference.recent_images import Inspected, RecentImages
-
-# Callers that may wait for a bundle to be loaded; each loads one beside that in service.
-_LOADS = 8
-
-Load = Callable[[Path, 'Detector | None'], Detector]
 
 
 class Outcome(NamedTuple):
@@ -34,6 +30,7 @@ class Outcome(NamedTuple):
         image: Its pixels; None if it was refused.
         inspection: The verdict; None if it was refused.
         error: Why it was refused, in one line.
+        category: What was in service when it came.
     """
 
     arrived: Arrived
@@ -41,55 +38,55 @@ class Outcome(NamedTuple):
     image: Image | None
     inspection: Inspection | None
     error: str
+    category: str
 
 
 class InspectionService:
     """Inspects in the thread that calls `run`; everything else may be called from any thread.
 
     Attributes:
+        products: The bundles of all categories.
         recent: The images inspected last.
-        drift: The tests of scores and rejects.
         refused: Images that could not be inspected.
     """
 
     def __init__(
         self,
-        load: Load,
-        folder: Path,
+        products: Products,
         recent: RecentImages,
         *,
+        waiting_bytes: int,
         keep_all: bool = False,
-        expected_defects: float = EXPECTED_DEFECTS,
     ) -> None:
-        """Load the bundle.
+        """Inspect nothing yet.
 
         Args:
-            load: Opens a bundle folder; the second argument is the detector in service.
-            folder: The bundle.
+            products: The bundles.
             recent: Remembers what was inspected.
+            waiting_bytes: See `ImageQueue`.
             keep_all: Every image waits its turn; else a newer one replaces the one that waits.
-            expected_defects: See `adet_core.drift.DriftTest`.
-
-        Raises:
-            AdetError: The bundle cannot be used.
         """
-        self._load, self._folder = load, folder
-        self.recent = recent
-        self._detector = load(folder, None)
-        self._expected_defects = expected_defects
-        self.drift = _drift_test(self._detector, expected_defects)
+        self.products, self.recent = products, recent
         self.refused = 0
         self._pace = Pace()
-        self._queue = ImageQueue(keep_all=keep_all)
-        # Guards the detector in service, and what belongs to it.
-        self._changing = threading.Lock()
-        self._loading = threading.Lock()
-        self._loads = threading.BoundedSemaphore(_LOADS)
+        self._queue = ImageQueue(keep_all=keep_all, waiting_bytes=waiting_bytes)
+        # The last thread that loads a category which was selected.
+        self._loader: threading.Thread | None = None
 
     @property
     def detector(self) -> Detector:
         """What inspects at the moment."""
-        return self._detector
+        return self.products.detector
+
+    @property
+    def category(self) -> str:
+        """What images that come now are inspected for."""
+        return self.products.current.category
+
+    @property
+    def drift(self) -> DriftTest:
+        """The tests of scores and rejects of the category in service."""
+        return self.products.current.drift
 
     @property
     def dropped(self) -> int:
@@ -99,7 +96,7 @@ class InspectionService:
     @property
     def threshold(self) -> float:
         """Raw score at or above which an image is anomalous."""
-        return self._detector.threshold
+        return self.products.current.threshold
 
     def set_threshold(self, value: float) -> None:
         """Use another threshold from the next image on.
@@ -110,12 +107,32 @@ class InspectionService:
         if not math.isfinite(value):
             msg = f'threshold is {value}, expected a finite number'
             raise ConfigError(msg)
-        with self._changing:
-            self._detector.threshold = value
+        self.products.set_threshold(value)
+
+    def select(self, category: str) -> None:
+        """Inspect all images that come from now on for another category.
+
+        Those that wait already are inspected for that of before. Where the bundle is not in
+        memory, it is loaded, and these images wait.
+
+        Raises:
+            AdetError: No such category is deployed; that of before stays.
+            OSError: Its bundle cannot be read; that of before stays.
+        """
+        self.products.select(category)
+        product = self.products.current
+        if product.detector is None:
+            self._loader = threading.Thread(target=self._prepare, args=(product,), daemon=True)
+            self._loader.start()
+
+    def _prepare(self, product: Product) -> None:
+        # Whoever waits for it hears why it failed.
+        with suppress(AdetError, OSError):
+            self.products.detector_of(product)
 
     def submit(self, arrived: Arrived) -> None:
         """Let an image wait for its inspection."""
-        self._queue.submit(arrived)
+        self._queue.submit(arrived, self.products.current)
 
     def ask(self, arrived: Arrived, tell: Tell) -> None:
         """Let an image be inspected before those that wait.
@@ -127,7 +144,7 @@ class InspectionService:
         Raises:
             ConfigError: Too many wait like this, or the service has stopped.
         """
-        self._queue.ask(arrived, tell)
+        self._queue.ask(arrived, self.products.current, tell)
 
     def run(self, tell: Tell) -> None:
         """Inspect until `stop` is called.
@@ -139,22 +156,21 @@ class InspectionService:
         """
         while finish := self._begin_next(tell, wait=True):
             while finish is not None:
-                ahead = self._detector.backend.overlaps
+                ahead = self.detector.backend.overlaps
                 following = self._begin_next(tell, wait=False) if ahead else None
                 finish()
                 # Or a bundle that was swapped out would stay in memory until the next image.
                 finish = following
         for turn in self._queue.left():
             assert turn.tell is not None
-            turn.tell(self._refuse(turn.arrived, self._detector, ConfigError(STOPPED)))
+            turn.tell(self._refuse(turn.arrived, turn.product, ConfigError(STOPPED)))
 
     def _begin_next(self, tell: Tell, *, wait: bool) -> Callable[[], None] | None:
         """Begin with the next image; None if there is none, or the service stops."""
         turn = self._queue.take(wait=wait)
         if turn is None:
             return None
-        # Taken once for this image: a swap takes effect between two images.
-        outcome = self._begin(turn.arrived, self._detector)
+        outcome = self._begin(turn.arrived, turn.product)
 
         def finish() -> None:
             (turn.tell or tell)(outcome())
@@ -171,105 +187,64 @@ class InspectionService:
         self._queue.stop()
 
     def close(self) -> None:
-        """Finish what is being stored."""
+        """Finish what is being stored or loaded."""
+        if self._loader is not None:
+            self._loader.join()
         self.recent.close()
 
-    def swap(self, folder: Path | None = None) -> tuple[Detector, Detector]:
-        """Load a bundle beside the present one, which goes on inspecting, and put it in service.
-
-        One bundle is loaded at a time. A threshold that somebody set stays in force; the old
-        bundle's own gives way to the new one's.
-
-        Args:
-            folder: A bundle folder; None is the one that the service began with.
-
-        Returns:
-            What inspected before, and what inspects now.
-
-        Raises:
-            AdetError: The bundle cannot be used; the old one stays.
-            OSError: It cannot be read; the old one stays.
-        """
-        folder = folder or self._folder
-        if not self._loads.acquire(blocking=False):
-            msg = f'{folder}: {_LOADS} bundles wait to be loaded already; wait for them'
-            raise ConfigError(msg)
+    def _begin(self, arrived: Arrived, product: Product) -> Callable[[], Outcome]:
         try:
-            with self._loading:
-                return self._swap(self._tried(folder))
-        finally:
-            self._loads.release()
-
-    def _tried(self, folder: Path) -> Detector:
-        try:
-            return self._load(folder, self._detector)
-        except (AdetError, OSError):
-            raise
-        except Exception as error:
-            # A file may be wrong in a way that nobody has thought of.
-            msg = f'{folder}: cannot be loaded ({type(error).__name__}: {error})'
-            raise BundleError(msg) from error
-
-    def _swap(self, detector: Detector) -> tuple[Detector, Detector]:
-        with self._changing:
-            old = self._detector
-            own = old.threshold != old.bundle.manifest.image_threshold.value
-            detector.threshold = old.threshold if own else detector.threshold
-            self._detector = detector
-            self.drift = _drift_test(detector, self._expected_defects)
-        return old, detector
-
-    def _begin(self, arrived: Arrived, detector: Detector) -> Callable[[], Outcome]:
-        try:
+            # Taken once for this image: a swap takes effect between two images.
+            detector = self.products.detector_of(product)
             image = arrived.read()
             finish = detector.begin(image)
-        except AdetError as error:
-            refusal = self._refuse(arrived, detector, error)
+        except (AdetError, OSError) as error:
+            refusal = self._refuse(arrived, product, error)
             return lambda: refusal
-        return lambda: self._finish(arrived, detector, image, finish)
+        return lambda: self._finish(arrived, product, detector, image, finish)
 
     def _finish(
-        self, arrived: Arrived, detector: Detector, image: Image, finish: Callable[[], Inspection]
+        self,
+        arrived: Arrived,
+        product: Product,
+        detector: Detector,
+        image: Image,
+        finish: Callable[[], Inspection],
     ) -> Outcome:
         try:
             inspection = finish()
         except AdetError as error:
-            return self._refuse(arrived, detector, error)
-        if detector is self._detector:
-            self.drift.add(inspection.score, is_rejected=inspection.is_anomalous)
+            return self._refuse(arrived, product, error)
+        if detector is product.detector:
+            product.drift.add(inspection.score, is_rejected=inspection.is_anomalous)
         manifest = detector.bundle.manifest
         self.recent.remember(
             Inspected(arrived.stamp_ns, arrived.frame_id, image, inspection, manifest)
         )
-        return Outcome(arrived, detector, image, inspection, '')
+        return Outcome(arrived, detector, image, inspection, '', manifest.category)
 
-    def _refuse(self, arrived: Arrived, detector: Detector, error: AdetError) -> Outcome:
+    def _refuse(self, arrived: Arrived, product: Product, error: Exception) -> Outcome:
         self.refused += 1
-        return Outcome(arrived, detector, None, None, str(error))
+        detector = product.detector or self.detector
+        return Outcome(arrived, detector, None, None, str(error), product.category)
 
     def figures(self) -> dict[str, object]:
         """What is worth knowing of the inspection, by name."""
-        with self._changing:
-            detector, drift = self._detector, self.drift
+        product, detector = self.products.current, self.detector
+        drift = product.drift
         return {
             **self._pace.figures(),
             'dropped': self.dropped,
             'refused': self.refused,
+            'category': product.category,
+            'resident': ', '.join(one.category for one in self.products.resident()),
             'bundle': detector.bundle.bundle_id,
             'bundle_folder': detector.bundle.folder,
             'backend': detector.backend.name,
             'backend_reason': detector.backend_reason,
-            'threshold': detector.threshold,
+            'threshold': product.threshold,
             'drift_test': 'on' if drift.works else 'off: too few scores of normal images',
             'drift_p_value': '' if drift.latest is None else f'{drift.latest.p_value:.3g}',
             'saved': self.recent.saved,
             'not_saved': self.recent.lost,
         }
-
-
-def _drift_test(detector: Detector, expected_defects: float) -> DriftTest:
-    return DriftTest(
-        detector.bundle.manifest.score_range.normals,
-        detector.threshold,
-        expected_defects=expected_defects,
-    )

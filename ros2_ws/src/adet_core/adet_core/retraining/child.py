@@ -9,7 +9,7 @@ none outlives its server.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import json
 import os
@@ -20,17 +20,24 @@ import tempfile
 import threading
 from typing import Any
 
-from adet_core.bundle import Bundle, only_retraining, open_bundle, rollback
+from adet_core.bundle import Bundle, META_FILE, only_retraining, open_bundle, rollback
+from adet_core.deployed import (
+    category_folder,
+    deployed_categories,
+    keeps_categories,
+    only_folder,
+    place_of,
+)
 from adet_core.errors import BundleError, ConfigError, DatasetError, RejectedError
 from adet_core.io.folders import list_images
-from adet_core.models.names import deployed_folder
 from adet_core.paths import check_inside, user_path
 from adet_core.progress import ProgressCallback
 from adet_core.retraining.settings import MODE_NEW, MODES
-from adet_core.run_folders import deploy, keep_deployed
+from adet_core.run_folders import deploy, keep_deployed, withdraw
 
 ROLLBACK = 'rollback'
 _EVERY_MODE = (*MODES, MODE_NEW, ROLLBACK)
+Current = Callable[[], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +50,7 @@ class Goal:
         mode: One of `MODES`, `MODE_NEW` or `ROLLBACK`.
         test_dir: Folder of labelled images.
         overrides: Settings as KEY=VALUE.
-        category: What to learn, for `MODE_NEW` alone.
+        category: What to learn; empty: what is in service, or the only one that is deployed.
     """
 
     model: str
@@ -62,11 +69,18 @@ class Job:
         bundle: What is in service before it.
         mode: One of `MODES`, `MODE_NEW` or `ROLLBACK`.
         command: The process that learns; empty for a rollback.
+        place: Where a new category is deployed; None: where the bundle is.
     """
 
     bundle: Bundle
     mode: str
     command: list[str]
+    place: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of what is in service after it."""
+        return self.place or self.bundle.folder
 
 
 @dataclass(frozen=True)
@@ -88,13 +102,14 @@ class CancelledError(Exception):
     """Somebody cancelled the goal in time; what was in service stays."""
 
 
-def plan(goal: Goal, places: Places, threads: int) -> Job:
+def plan(goal: Goal, places: Places, threads: int, current: Current = str) -> Job:
     """Find out at once what cannot work.
 
     Args:
         goal: What somebody asks for.
         places: Where things are.
         threads: Of the retraining; 0: one per core.
+        current: Gives the category in service, or an empty text; asked where several are deployed.
 
     Raises:
         AdetError: The goal cannot work; says why.
@@ -103,10 +118,10 @@ def plan(goal: Goal, places: Places, threads: int) -> Job:
     if mode not in _EVERY_MODE:
         msg = f'mode is {goal.mode!r}, expected one of: {", ".join(_EVERY_MODE)}'
         raise ConfigError(msg)
-    if bool(goal.category) != (mode == MODE_NEW):
-        msg = f'category is {goal.category!r}, but mode is {mode}; mode {MODE_NEW} takes one'
+    if mode == MODE_NEW and not goal.category:
+        msg = f"category is '', but mode is {mode}: name what to learn"
         raise ConfigError(msg)
-    folder = deployed_folder(places.models_root, goal.model)
+    folder = _folder(goal, places, '' if mode == MODE_NEW else goal.category, current)
     bundle = open_bundle(folder, model=goal.model, in_service=True)
     if mode == ROLLBACK:
         return Job(bundle, mode, [])
@@ -124,7 +139,21 @@ def plan(goal: Goal, places: Places, threads: int) -> Job:
         words.append('--incremental')
     words += [word for override in goal.overrides for word in ('--set', override)]
     words += ['--threads', str(threads), '--json', '--child']
-    return Job(bundle, mode, [sys.executable, '-m', 'adet_core', *words])
+    place = None
+    if mode == MODE_NEW and keeps_categories(places.models_root, goal.model):
+        place = place_of(places.models_root, goal.model, category, keep=True)
+    return Job(bundle, mode, [sys.executable, '-m', 'adet_core', *words], place)
+
+
+def _folder(goal: Goal, places: Places, category: str, current: Current) -> Path:
+    """The bundle that a goal goes on from."""
+    root, model = places.models_root, goal.model
+    if category:
+        return category_folder(root, model, category)
+    folders = deployed_categories(root, model) if keeps_categories(root, model) else {}
+    # A detector may have a bundle that is not deployed here.
+    found = folders.get(current()) if folders else None
+    return found or only_folder(root, model)
 
 
 def _checked(name: str, text: str | Path, places: Places) -> Path:
@@ -145,17 +174,26 @@ class RetrainProcess:
         job: What the goal comes to, once `run` has found out.
     """
 
-    def __init__(self, goal: Goal, places: Places, *, threads: int = 0, niceness: int = 0) -> None:
+    def __init__(
+        self,
+        goal: Goal,
+        places: Places,
+        *,
+        current: Current = str,
+        threads: int = 0,
+        niceness: int = 0,
+    ) -> None:
         """Start nothing yet.
 
         Args:
             goal: What somebody asks for.
             places: Where things are.
+            current: See `plan`.
             threads: Of the retraining; 0: one per core.
             niceness: How far it stands back behind the inspection, as the command nice has it.
         """
         self.job: Job | None = None
-        self._goal, self._places = goal, places
+        self._goal, self._places, self._current = goal, places, current
         self._threads, self._niceness = threads, niceness
         # The three below belong together.
         self._state = threading.Lock()
@@ -192,7 +230,7 @@ class RetrainProcess:
             AdetError: It failed, or the new set was rejected; what was in service stays.
             CancelledError: Somebody cancelled it in time.
         """
-        job = self.job = plan(self._goal, self._places, self._threads)
+        job = self.job = plan(self._goal, self._places, self._threads, self._current)
         if job.mode != ROLLBACK:
             result = self._learn(job, progress)
             if job.mode == MODE_NEW:
@@ -213,19 +251,22 @@ class RetrainProcess:
             What happened, in one line.
         """
         assert self.job is not None
-        folder, before = self.job.bundle.folder, self.job.bundle.bundle_id
+        folder, before = self.job.folder, self.job.bundle.bundle_id
         refused = open_bundle(folder, in_service=True).bundle_id
         if self._kept is not None:
             deploy(open_bundle(self._kept), folder)
+        elif self.job.mode == MODE_NEW:
+            withdraw(folder)
         else:
             rollback(folder, before)
         return f'the detector refuses {refused} ({reason}); {before} stays in service'
 
     def _deploy(self, job: Job, made: Path) -> None:
         """Put a new category into service; what was there before keeps a run's folder."""
-        with only_retraining(job.bundle.folder):
-            self._kept = keep_deployed(open_bundle(job.bundle.folder), self._places.models_root)
-            deploy(open_bundle(made), job.bundle.folder)
+        with only_retraining(job.folder):
+            if (job.folder / META_FILE).is_file():
+                self._kept = keep_deployed(open_bundle(job.folder), self._places.models_root)
+            deploy(open_bundle(made), job.folder)
 
     def _learn(self, job: Job, progress: ProgressCallback) -> dict[str, Any]:
         with tempfile.TemporaryFile('w+') as errors:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -53,8 +54,11 @@ DEFINITIONS = {
         float32 inference_ms
         string error
         float64 p_value
+        string category
     """,
 }
+# Fields that earlier versions lacked, the newest first: a bag need not say what its types are.
+_ADDED = {RESULT: ('string category', 'float64 p_value')}
 
 
 @cache
@@ -86,7 +90,12 @@ class BagTypes:
         if data.startswith(_ZSTD):
             # Where messages are compressed one by one, only the metadata tells.
             data = ZstdDecompressor().decompress(data, max_output_size=LARGEST_RECORD)
-        return self._stores[kind].deserialize_cdr(data, kind)
+        try:
+            return self._stores[kind].deserialize_cdr(data, kind)
+        except Exception:
+            if kind in self._definitions:
+                raise
+            return _decode_older(data, kind)
 
     def _store_of(self, kind: str) -> Typestore:
         definition = self._definitions.get(kind)
@@ -97,6 +106,16 @@ class BagTypes:
             if kind not in known_types().fielddefs:
                 raise
             return known_types()
+
+
+def _decode_older(data: bytes, kind: str) -> Any:
+    """A message as an earlier version wrote it; raises what its own decoding raises."""
+    text = DEFINITIONS.get(kind, '')
+    for field in _ADDED.get(kind, ()):
+        text = text.replace(field, '')
+        with suppress(Exception):
+            return _store(get_types_from_msg(text, kind)).deserialize_cdr(data, kind)
+    return known_types().deserialize_cdr(data, kind)
 
 
 def _parse(definition: MessageDefinition, kind: str) -> dict[str, Any]:

@@ -85,6 +85,8 @@ def _row(message: Any, stamp: int, received_ns: int) -> Record:
         model=message.model,
         bundle_id=message.bundle_id,
         error=message.error,
+        # A message in a bag of an earlier version lacks it.
+        category=getattr(message, 'category', ''),
     )
     if message.error:
         return row

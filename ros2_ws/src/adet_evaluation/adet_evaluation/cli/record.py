@@ -118,9 +118,10 @@ def show(result: dict[str, Any]) -> None:
 
 def _bundles_for(images: str, models_root: Path) -> list[Path]:
     """Deployed bundles of the category whose images were recorded; all, if none is of it."""
-    from adet_core.bundle import META_FILE, open_bundle
+    from adet_core.bundle import open_bundle
+    from adet_core.run_folders import deployed_folders
 
-    folders = sorted(path.parent for path in models_root.glob(f'*/{META_FILE}'))
+    folders = deployed_folders(models_root)
     parts = Path(images).parts
     fitting = []
     for folder in folders:

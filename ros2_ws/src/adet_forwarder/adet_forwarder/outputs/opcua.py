@@ -36,6 +36,7 @@ _VERDICT = {
     'regions': 'String',
     'inference_ms': 'Double',
     'latency_ms': 'Double',
+    'category': 'String',
     'error': 'String',
     'id': 'String',
 }
