@@ -143,9 +143,10 @@ def test_cameras_of_one_process_share_the_weights(ros, deployed, tmp_path):
     nodes = _create_all(graphs, '')
     for node in nodes:
         ros.take(node)
-    left, right = (node.in_service for node in nodes if isinstance(node, DetectorNode))
-    assert left.backend._session is right.backend._session
-    assert left.backend._binding is not right.backend._binding
+    left, right = (node.resident()[0] for node in nodes if isinstance(node, DetectorNode))
+    left_backend, right_backend = vars(left.backend), vars(right.backend)
+    assert left_backend['_session'] is right_backend['_session']
+    assert left_backend['_binding'] is not right_backend['_binding']
     for side, label in zip(sides, ('normal', 'anomaly'), strict=True):
         image = read_image(sorted((deployed.test_folder / label).glob('*.png'))[0])
         camera = ros.publisher(ImageMessage, f'{side}/image_raw', qos.newest_only())

@@ -19,6 +19,7 @@ from adet.conversions import (
     to_arrived,
 )
 from adet.diagnostics import Health, INSPECTION
+from adet.environment import give_back_memory
 from adet.hand_over import Handed, HandedImages, HandOver
 from adet.image_stream import ImageStream
 from adet.image_topic import ImageTopic
@@ -233,7 +234,7 @@ class DetectorNode(ManagedNode):
 
     def _load(self, folder: Path, beside: Sequence[Detector]) -> Detector:
         others = self._beside.resident() if self._beside is not None else []
-        return Detector.load(
+        detector = Detector.load(
             folder,
             model=self._model,
             backend=self._options.backend,
@@ -243,6 +244,8 @@ class DetectorNode(ManagedNode):
             build=not self._options.no_build,
             progress=self._tell_progress,
         )
+        give_back_memory()
+        return detector
 
     def _tell_progress(self, stage: str, done: int, total: int | None) -> None:
         """Told of the building of an engine, from another thread; an error ends it."""
