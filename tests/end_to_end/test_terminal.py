@@ -71,6 +71,14 @@ def test_a_run_that_is_interrupted_says_what_is_kept(words, tmp_path):
     assert results == str(tmp_path / 'out' / 'result_padim.csv')
 
 
+def test_nothing_is_started_for_a_source_that_is_not_there(words):
+    words = ['nowhere' if one == words[1] else one for one in words]
+    ended = on_terminal(['adet', 'serve', *words], width=250)
+    assert ended.code == 1
+    (error, _) = ended.lines
+    assert error.startswith('error: nowhere: no such folder')
+
+
 def test_json_on_a_terminal_comes_without_a_table(words):
     ended = on_terminal(['adet', 'inspect', *words, '--json'], width=250)
     assert ended.code == 0

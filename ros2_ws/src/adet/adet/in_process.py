@@ -15,6 +15,7 @@ from typing import Any
 from rclpy.utilities import remove_ros_args
 
 from adet import environment
+from adet.companions import beside, Companion
 from adet.graph import (
     cameras,
     check_bundles,
@@ -42,7 +43,11 @@ from adet_core.progress import progress_bars
 from adet_core.records import read_records, Record, results_path
 
 
-def inspect(options: InspectOptions, view: LiveView | None = None) -> dict[str, Any]:
+def inspect(
+    options: InspectOptions,
+    view: LiveView | None = None,
+    companions: Sequence[Companion] = (),
+) -> dict[str, Any]:
     """Run a graph until its source ends, or for ever with a camera until interrupted.
 
     Several cameras have a graph each, and share the weights of the models.
@@ -50,6 +55,7 @@ def inspect(options: InspectOptions, view: LiveView | None = None) -> dict[str, 
     Args:
         options: What is inspected, and how.
         view: Shows the verdicts on a terminal.
+        companions: Run beside it, once it is known that it can begin.
 
     Returns:
         What `adet.run_summary.summarise` says; per model also ``results``, the file; and under
@@ -72,6 +78,26 @@ def inspect(options: InspectOptions, view: LiveView | None = None) -> dict[str, 
         name: sum(1 for _ in read_records(path)) if path.exists() else 0
         for name, path in paths.items()
     }
+    with beside(companions, stderr=view.terminal.stderr if view else None):
+        finished, source = _run(graphs, params_file, view)
+    if not finished and source is not None and source.total is not None:
+        raise KeyboardInterrupt
+    rows = {
+        name: list(islice(read_records(path), before[name], None)) for name, path in paths.items()
+    }
+    has_end = finished and source is not None and ends(options.source)
+    summary = summarise(rows, source.sent if source is not None and has_end else None)
+    for name, path in paths.items():
+        summary['models'][name]['results'] = str(path)
+    return {**summary, 'earlier_results': [str(path) for path in earlier]}
+
+
+def _run(
+    graphs: Sequence[tuple[InspectOptions, Sequence[NodeSpec]]],
+    params_file: str,
+    view: LiveView | None,
+) -> tuple[bool, ImageSource | None]:
+    """Whether the run came to its end, and what sent its images."""
     init([])
     try:
         with progress_bars(view.terminal if view else None, view) as progress:
@@ -84,19 +110,9 @@ def inspect(options: InspectOptions, view: LiveView | None = None) -> dict[str, 
                 if source is not None:
                     progress('inspecting', source.recorded, source.total)
 
-            finished = run(nodes, on_look=look)
+            return run(nodes, on_look=look), source
     finally:
         end()
-    if not finished and source is not None and source.total is not None:
-        raise KeyboardInterrupt
-    rows = {
-        name: list(islice(read_records(path), before[name], None)) for name, path in paths.items()
-    }
-    has_end = finished and source is not None and ends(options.source)
-    summary = summarise(rows, source.sent if source is not None and has_end else None)
-    for name, path in paths.items():
-        summary['models'][name]['results'] = str(path)
-    return {**summary, 'earlier_results': [str(path) for path in earlier]}
 
 
 def result_paths(inspections: Sequence[InspectOptions]) -> dict[str, Path]:

@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace, companions: Sequence[Companion] = ()) -> 
     """
     options = options_from(arguments)
     from adet import environment
-    from adet.companions import beside, console_of
+    from adet.companions import console_of
     from adet.graph import cameras
     from adet.in_process import inspect, result_paths
     from adet.live_view import live_view
@@ -69,12 +69,9 @@ def run(arguments: argparse.Namespace, companions: Sequence[Companion] = ()) -> 
     # Unless the user's own environment says otherwise, the images stay on this machine.
     environment.stay_on_this_machine()
     wanted = [*companions, *([console_of(options)] if options.console else [])]
-    with (
-        live_view(wanted=not arguments.json) as view,
-        beside(wanted, stderr=view.terminal.stderr if view else None),
-    ):
+    with live_view(wanted=not arguments.json) as view:
         try:
-            done = inspect(options, view)
+            done = inspect(options, view, wanted)
         except KeyboardInterrupt:
             paths = [*result_paths(cameras(options)).values()]
             if any(path.exists() and any(read_records(path)) for path in paths):
