@@ -20,10 +20,11 @@ import torch
 from adet_core.io.folders import list_images
 from adet_core.metrics import auroc
 from adet_core.progress import silent
-from adet_training.distill import distill, IMAGE
+from adet_training.backbone import load_backbone
+from adet_training.distill import distill, IMAGE, make_teacher
 from adet_training.fit import predict, to_tensor
 from adet_training.models.efficientad import ADAPTER, EfficientAdParameters
-from adet_training.natural import NaturalImages
+from adet_training.natural import Natural, NaturalImages
 from adet_training.parameters import make_parameters
 from adet_training.train import split
 
@@ -45,7 +46,9 @@ def learn_curve(step: Step) -> None:
         draw_once(step)
         data = load_data(step)
     parameters = make_parameters(EfficientAdParameters, {'image_size': options.image_size})
-    backbone = ADAPTER.backbone(parameters, options.backbone_weights, seed=0)
+    backbone = load_backbone(
+        parameters.backbone, parameters.layers, options.backbone_weights, seed=0
+    )
     to_learn = split(ADAPTER, parameters, data, 0)
     labels = np.array([labelled.is_anomalous for labelled in data.test])
     device = device_of_torch()
@@ -54,17 +57,19 @@ def learn_curve(step: Step) -> None:
     with locked(step.folder(GPU_LOCK), fcntl.LOCK_SH):
         start = time.monotonic()
         end = start + 60 * options.curve_minutes
-        module: Any = ADAPTER.build(parameters, backbone)
         normal = [to_tensor(labelled.pixels).to(device) for labelled in to_learn.fit]
         photographs = _photographs(options.natural_images, device)
+        teacher = make_teacher(parameters.model_size)
         error = distill(
-            module.model.teacher,
+            teacher,
             backbone,
             _endless(photographs or normal),
             solved=options.distill_pieces,
             steps=options.distill_steps,
             progress=silent,
         )
+        module: Any = ADAPTER.build(parameters, backbone._replace(network=teacher))
+        module.natural = _Kept(photographs) if photographs else None
         step.keep(
             backbone=backbone.spec.name,
             distill_steps=options.distill_steps,
@@ -72,9 +77,10 @@ def learn_curve(step: Step) -> None:
             distill_seconds=time.monotonic() - start,
             photographs=len(photographs),
         )
-        module.photographs = _endless(photographs) if photographs else None
+        pixels = [labelled.pixels for labelled in to_learn.fit]
+        module.learn_teacher_scale(pixels, silent)
+        module.solve_student(pixels, silent)
         module.to(device)
-        module.learn_teacher_scale([labelled.pixels for labelled in to_learn.fit], silent)
         points: list[dict[str, float | None]] = []
         for steps in _train(module, parameters, normal, end):
             module.learn_map_scale([labelled.pixels for labelled in to_learn.held_out], silent)
@@ -124,6 +130,19 @@ def _to_training(module: Any) -> None:
     torch.backends.cudnn.allow_tf32 = True
     module.train()
     module.model.teacher.eval()
+
+
+class _Kept(Natural):
+    """Photographs that are kept on the GPU."""
+
+    def __init__(self, images: Sequence[torch.Tensor]) -> None:
+        self._images = images
+
+    def one(self) -> torch.Tensor:
+        return self._images[int(torch.randint(len(self._images), ()))]
+
+    def endless(self) -> Iterator[torch.Tensor]:
+        return _endless(self._images)
 
 
 def _photographs(folder: Path | None, device: torch.device) -> list[torch.Tensor]:

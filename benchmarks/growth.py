@@ -42,7 +42,7 @@ _SIZED = {
     'patchcore': ['max_bank=10000', 'coreset_ratio=0.5'],
     'padim': [],
     'vae': ['steps=2'],
-    'efficientad': ['steps=2', 'distill_pieces=8'],
+    'efficientad': ['steps=2', 'teacher=distilled', 'natural_images=drawn', 'distill_pieces=8'],
 }
 _DRAWN = 'plate'
 _WARM_UP = 2

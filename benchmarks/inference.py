@@ -125,7 +125,13 @@ def _trained(
         # How well they learn is not the question; a bank of 10 000 is.
         settings = {
             'patchcore': ['coreset_ratio=0.2'],
-            'efficientad': ['steps=2', 'distill_pieces=8'],
+            'efficientad': [
+                'steps=2',
+                # Anomalib's networks, whatever they learned.
+                'teacher=distilled',
+                'natural_images=drawn',
+                'distill_pieces=8',
+            ],
             'vae': ['steps=2', 'image_size=256'],
         }.get(name, [])
         config = TrainConfig(

@@ -38,6 +38,13 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def cache_home(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep caches out of the home of whoever runs the tests."""
+    # Kept: matplotlib lists the fonts there, which takes seconds.
+    monkeypatch.setenv('XDG_CACHE_HOME', str(pytestconfig.cache.mkdir('home')))
+
+
+@pytest.fixture(autouse=True)
 def traces_once(once: Once, request: pytest.FixtureRequest) -> Iterator[None]:
     """Trace each network once, unless a test is marked as one that looks at the tracing itself."""
     with nullcontext() if request.node.get_closest_marker('traces') else graphs_once(once):
@@ -51,7 +58,12 @@ def learn(data_root: Path, tmp_path: Path) -> Learn:
     What is named differs from that.
     """
 
-    def learn(settings: dict[str, Any] | None = None, progress: Any = None, **other: Any) -> Run:
+    def learn(
+        settings: dict[str, Any] | None = None,
+        progress: Any = None,
+        tell: Any = None,
+        **other: Any,
+    ) -> Run:
         from adet_core.progress import silent
         from adet_training.quiet import quiet_libraries
         from adet_training.train import train, TrainConfig
@@ -66,7 +78,9 @@ def learn(data_root: Path, tmp_path: Path) -> Learn:
             'seed': 1,
         }
         with quiet_libraries(), quickly(other.get('model', 'padim')):
-            return train(TrainConfig(**{**values, **other}), progress=progress or silent)
+            return train(
+                TrainConfig(**{**values, **other}), progress=progress or silent, tell=tell
+            )
 
     return learn
 

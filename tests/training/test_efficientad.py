@@ -29,7 +29,9 @@ from adet_core.io.labelled import LabelledImage
 from adet_core.progress import silent
 from adet_training.adapter import FitData
 from adet_training.backbone import hash_file, load_backbone
+from adet_training.backbone_teacher import BackboneTeacher
 from adet_training.distill import distill, distill_file, make_teacher
+from adet_training.efficientad import _cut, _pixels, _random_outputs
 from adet_training.fit import to_tensor
 from adet_training.models.efficientad import ADAPTER, EfficientAdParameters
 from adet_training.natural import NaturalImages
@@ -135,7 +137,11 @@ def taught(
         data_root=_three_good_parts(few_images, root / 'data'),
         models_root=root / 'models',
         backbone_weights='imagenet',
-        settings={**tiny('efficientad'), 'teacher': str(teacher_file)},
+        settings={
+            **tiny('efficientad'),
+            'teacher': str(teacher_file),
+            'natural_images': 'none',
+        },
         seed=1,
     )
     with quiet_libraries(), quickly('efficientad'), pytest.MonkeyPatch.context() as patch:
@@ -161,6 +167,7 @@ def test_a_given_teacher_is_used_as_it_is(taught: Taught, teacher_file: Path) ->
     assert list(dict.fromkeys(taught.stages)) == [
         'reading images',
         'measuring the teacher',
+        'solving the student',
         'training',
         'scaling the maps',
         'calibrating',
@@ -172,29 +179,71 @@ def test_a_given_teacher_is_used_as_it_is(taught: Taught, teacher_file: Path) ->
     _check_graph(bundle)
 
 
-def test_without_a_teacher_one_is_distilled_and_can_be_given_the_next_time(
+def test_without_a_network_the_backbone_is_the_teacher_and_textures_are_drawn(
     learn: Learn, good_parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _forbid_connections(monkeypatch)
-    stages = set()
-    bundle = learn(
-        {},
-        model='efficientad',
-        data_root=good_parts,
-        progress=lambda stage, *_: stages.add(stage),
-    ).bundle
-    assert 'solving the last layer' in stages
-    assert bundle.manifest.backbone is not None
-    assert bundle.manifest.backbone.name == DEFAULT_BACKBONE
-    _check_graph(bundle)
+    told: list[str] = []
+    settings = {'teacher': 'auto', 'natural_images': 'auto'}
+    run = learn(settings, model='efficientad', data_root=good_parts, tell=told.append)
+    manifest = run.bundle.manifest
+    assert manifest.backbone is not None
+    assert (manifest.backbone.name, manifest.backbone.weights) == (DEFAULT_BACKBONE, 'imagenet')
+    assert manifest.backbone.layers == ('blocks.2', 'blocks.4')
+    # What was taken is kept, and gives the same the next time.
+    values = manifest.hyper_parameters
+    assert (values['teacher'], values['natural_images']) == ('backbone', 'drawn')
+    reasons = [line for line in told if 'HF_HUB_OFFLINE is set' in line]
+    assert [line.partition(':')[0] for line in reasons] == [
+        'teacher=backbone',
+        'natural_images=drawn',
+    ]
+    log = (run.folder / 'logs' / 'train.log').read_text()
+    assert all(line in log for line in reasons)
+    _check_graph(run.bundle)
 
-    file = bundle.folder.parent / 'checkpoint' / 'teacher.pth'
-    parameters = make_parameters(EfficientAdParameters, {'teacher': str(file)})
-    backbone = ADAPTER.backbone(parameters, 'imagenet', seed=0)
-    given = ADAPTER.build(parameters, backbone).model.teacher.state_dict()
-    used = _part(_weights(bundle), 'teacher')
-    assert given.keys() == used.keys()
-    assert all(torch.equal(given[name], used[name]) for name in used)
+
+def test_what_a_backbone_gives_is_where_the_students_outputs_are() -> None:
+    backbone = load_backbone('mobilenetv3_small_050', ['blocks.1', 'blocks.3'], 'random', seed=0)
+    teacher = BackboneTeacher.of(backbone)
+    for height, width in ((256, 256), (260, 322)):
+        image = torch.rand(1, 3, height, width)
+        with torch.inference_mode():
+            found, student = teacher(image), make_teacher('small')(image)
+        assert found.shape[1] == teacher.channels
+        assert found.shape[2:] == student.shape[2:]
+
+
+def test_a_piece_gives_the_outputs_of_the_image() -> None:
+    torch.manual_seed(0)
+    network, image = make_teacher('small'), torch.rand(1, 3, 256, 320)
+    with torch.inference_mode():
+        whole = network(image)
+        at = [_random_outputs(edge) for edge in whole.shape[2:]]
+        piece = network(_cut(image, *map(_pixels, at)))
+    torch.testing.assert_close(piece, _cut(whole, *at))
+
+
+def test_the_student_begins_near_the_teacher(teacher_file: Path, good_parts: Path) -> None:
+    parameters = make_parameters(
+        EfficientAdParameters, {'teacher': str(teacher_file), 'natural_images': 'none'}
+    )
+    torch.manual_seed(0)
+    module = ADAPTER.build(parameters, ADAPTER.backbone(parameters, 'auto', seed=0))
+    images = [preprocess(read_image(path), (SIZE, SIZE)) for path in list_images(good_parts)]
+    module.learn_teacher_scale(images, silent)
+
+    def error() -> float:
+        whole = to_tensor(images[0])[None]
+        at = (slice(20, 40), slice(20, 40))
+        with torch.inference_mode():
+            found = _cut(module.model.student(whole), *at)[:, :384]
+            return float((found - module.teacher_output(whole, at)).square().mean())
+
+    before = error()
+    with quickly('efficientad'):
+        module.solve_student(images, silent)
+    assert error() < before / 2
 
 
 def test_maps_are_scaled_by_their_quantiles_on_the_images_kept_apart(taught: Taught) -> None:
@@ -465,7 +514,7 @@ def test_a_distilled_file_is_a_teacher(tmp_path: Path, photographs: Path) -> Non
             file,
             model_size='small',
             backbone=backbone,
-            natural_images=photographs,
+            images=NaturalImages(photographs, 256),
             solved=8,
             steps=0,
             seed=3,

@@ -20,7 +20,12 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     'padim': {'n_features': 24},
     'vae': {'width': 4, 'latent': 8, 'steps': 40},
     'reverse_distillation': {'steps': 2},
-    'efficientad': {'image_size': 256, 'steps': 2, 'distill_pieces': 8},
+    'efficientad': {
+        'image_size': 256,
+        'steps': 2,
+        'teacher': 'backbone',
+        'natural_images': 'drawn',
+    },
 }
 
 
@@ -31,14 +36,14 @@ def tiny(model: str) -> dict[str, Any]:
 
 @contextmanager
 def quickly(model: str) -> Iterator[None]:
-    """Let an EfficientAD look at a third of the made-up defects, and distil from fewer pieces.
+    """Let an EfficientAD look at a third of the made-up defects, and solve from fewer pieces.
 
     Each prediction of it takes half a second, which is most of so short a training.
     """
     with pytest.MonkeyPatch.context() as patch:
         if model == 'efficientad':
             patch.setattr('adet_core.made_up.PER_STRENGTH', 1)
-            patch.setattr('adet_training.distill._MEASURED', 8)
+            patch.setattr('adet_training.efficientad._SOLVED', 8)
         yield
 
 

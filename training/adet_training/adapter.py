@@ -118,18 +118,20 @@ class FitData(NamedTuple):
         held_out: Normal images kept back; empty unless the model needs them.
         inputs: How many of them are of one image, one after the other.
         blocks: Number of the block of each of ``fit``, ascending; see `batches`.
+        tell: Told what people want to know while it runs, in one line.
     """
 
     fit: Sequence[LabelledImage]
     held_out: Sequence[LabelledImage] = ()
     inputs: int = 1
     blocks: Sequence[int] = ()
+    tell: Callable[[str], object] = str
 
     def cut(self, geometry: Geometry) -> FitData:
         """The inputs of the graph that a geometry makes of the images."""
         fit, held_out = inputs_of(geometry, self.fit), inputs_of(geometry, self.held_out)
         blocks = [block for block in self.blocks for _ in range(geometry.inputs)]
-        return FitData(fit, held_out, geometry.inputs, blocks)
+        return FitData(fit, held_out, geometry.inputs, blocks, self.tell)
 
     def batches(self, size: int) -> dict[int, list[int]]:
         """Indices of ``fit`` by the number of their block.
@@ -178,6 +180,27 @@ class Adapter(ABC, Generic[P]):
         Raises:
             adet_core.errors.ConfigError: The weights cannot be used.
         """
+
+    def resolve(
+        self,
+        parameters: P,
+        weights: str,  # noqa: ARG002
+        *,
+        progress: ProgressCallback,  # noqa: ARG002
+        tell: Callable[[str], object],  # noqa: ARG002
+    ) -> P:
+        """Replace what hyper-parameters leave to the machine, and have it ready for `backbone`.
+
+        Args:
+            parameters: The hyper-parameters.
+            weights: As of `backbone`.
+            progress: Told the progress.
+            tell: Told what was taken and why, in one line each.
+
+        Raises:
+            adet_core.errors.ConfigError: What was asked for cannot be had.
+        """
+        return parameters
 
     def cost(self, parameters: P) -> Cost:
         """What an input takes; by default inputs are only compared, as nothing was measured."""

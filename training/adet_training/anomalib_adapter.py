@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 import functools
 from importlib import import_module
 import inspect
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from anomalib.models.components import AnomalibModule, MemoryBankMixin
 from anomalib.pre_processing import PreProcessor
@@ -34,11 +34,15 @@ from adet_training.backbone import (
     hash_tensors,
     Weights,
 )
-from adet_training.fit import fit
+from adet_training.fit import fit, fit_steps
 from adet_training.layers import NormaliseImage
-from adet_training.limits import at_least
 from adet_training.networks import Make, no_weights, pretrained_networks
-from adet_training.parameters import DEFAULT_BACKBONE, make_parameters, Parameters
+from adet_training.parameters import (
+    DEFAULT_BACKBONE,
+    make_parameters,
+    Parameters,
+    SteppedParameters,
+)
 from adet_training.signature import parameters_of
 
 # What adet does itself, or takes from its own hyper-parameters.
@@ -52,17 +56,6 @@ _WITHOUT = (
 )
 # Layers of the default backbone at the strides of a ResNet's.
 _LAYERS = {f'layer{number + 1}': f'blocks.{block}' for number, block in enumerate((1, 2, 4, 6))}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained(Parameters):
-    """Hyper-parameters of a model that learns by gradients.
-
-    Attributes:
-        steps: Optimisation steps, of ``batch_size`` images each.
-    """
-
-    steps: Annotated[int, at_least(1)] = 1000
 
 
 class AnomalibAdapter(Adapter[Parameters]):
@@ -87,7 +80,7 @@ class AnomalibAdapter(Adapter[Parameters]):
             f'{self._kind.__name__}Parameters',
             without=_WITHOUT,
             defaults=defaults,
-            base=Trained if self._learns else Parameters,
+            base=SteppedParameters if self._learns else Parameters,
         )
 
     def backbone(self, parameters: Parameters, weights: str, *, seed: int) -> Backbone | None:
@@ -149,9 +142,11 @@ class AnomalibAdapter(Adapter[Parameters]):
         Raises:
             ConfigError: The model failed.
         """
-        steps = parameters.steps if self._learns else None
         try:
-            fit(module, data.fit, folder, parameters.batch_size, progress, steps=steps)
+            if self._learns:
+                fit_steps(module, data.fit, folder, parameters, progress, tell=data.tell)
+            else:
+                fit(module, data.fit, folder, parameters.batch_size, progress)
         except (AdetError, OSError, MemoryError, torch.cuda.OutOfMemoryError):
             raise
         except Exception as error:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import io
 from itertools import islice
 from pathlib import Path
-from typing import cast
 
 from anomalib.models.image.efficient_ad.torch_model import (
     MediumPatchDescriptionNetwork,
@@ -24,7 +23,8 @@ from torch.nn import functional
 from adet_core.bundle import write_atomic
 from adet_core.progress import ProgressCallback
 from adet_training.backbone import Backbone
-from adet_training.natural import NaturalImages
+from adet_training.least_squares import draw_weights, LastLayer
+from adet_training.natural import Natural
 
 CHANNELS = 384
 """Of a teacher's output, as in the paper."""
@@ -54,10 +54,7 @@ def make_teacher(model_size: str) -> nn.Module:
         model_size: A key of `SIZES`.
     """
     network: nn.Module = SIZES[model_size](out_channels=CHANNELS)
-    for layer in _convolutions(network):
-        # torch's own weights let the signal fade from layer to layer.
-        nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
-        nn.init.zeros_(cast('torch.Tensor', layer.bias))
+    draw_weights(network)
     return network.eval()
 
 
@@ -118,7 +115,7 @@ def distill_file(
     *,
     model_size: str,
     backbone: Backbone,
-    natural_images: Path,
+    images: Natural,
     solved: int,
     steps: int,
     seed: int,
@@ -130,11 +127,12 @@ def distill_file(
         ConfigError: The photographs cannot be used.
         OSError: The file cannot be written.
     """
-    images = NaturalImages(natural_images, IMAGE).endless()
     out.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     teacher = make_teacher(model_size)
-    error = distill(teacher, backbone, images, solved=solved, steps=steps, progress=progress)
+    error = distill(
+        teacher, backbone, images.endless(), solved=solved, steps=steps, progress=progress
+    )
     data = io.BytesIO()
     torch.save(teacher.state_dict(), data)
     write_atomic(out, data.getvalue())
@@ -155,39 +153,18 @@ def _measure(
     return torch.cat(measured)
 
 
-@torch.no_grad()
 def _solve_last_layer(
     teacher: nn.Module,
     examples: Iterator[tuple[torch.Tensor, torch.Tensor]],
     count: int,
     progress: ProgressCallback,
 ) -> None:
-    """Ridge regression of the wanted outputs on what the last layer sees of some examples."""
-    last = _convolutions(teacher)[-1]
-    seen: list[torch.Tensor] = []
-    hook = last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    width = last.weight[0].numel() + 1
-    squares = torch.zeros(width, width, device=last.weight.device)
-    products = torch.zeros(width, CHANNELS, device=last.weight.device)
+    """Solve for the last layer with so many examples."""
+    layer = LastLayer(teacher, CHANNELS)
     for number, (batch, wanted) in enumerate(islice(examples, count), start=1):
-        teacher(batch)
-        rows = functional.unfold(seen.pop(), cast('int', last.kernel_size)).mT.flatten(0, 1)
-        # Neighbours are alike: a few outputs of many pieces say more than all of a few.
-        some = torch.randperm(len(rows), device=rows.device)[: _OUTPUTS * _BATCH]
-        rows = functional.pad(rows[some], (0, 1), value=1.0)
-        squares += rows.T @ rows
-        products += rows.T @ wanted.permute(0, 2, 3, 1).flatten(0, 2)[some]
+        layer.add(batch, wanted, count=_OUTPUTS * _BATCH)
         progress('solving the last layer', number, count)
-    hook.remove()
-    ridge = _RIDGE * squares.diagonal()[:-1].mean()
-    squares.diagonal().add_(ridge)
-    weights = torch.linalg.solve(squares, products)
-    last.weight.copy_(weights[:-1].T.reshape(last.weight.shape))
-    cast('torch.Tensor', last.bias).copy_(weights[-1])
-
-
-def _convolutions(network: nn.Module) -> list[nn.Conv2d]:
-    return [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    layer.solve(_RIDGE)
 
 
 class _Features(nn.Module):

@@ -21,6 +21,7 @@ from adet_training.adapter import FitData
 from adet_training.export import load_weights
 from adet_training.fit import predict
 from adet_training.models import load_adapter
+from adet_training.natural import DRAWN, NONE
 from adet_training.parameters import make_parameters
 from adet_training.quiet import quiet_libraries
 from adet_training.trace import to_onnx
@@ -46,8 +47,10 @@ def fine_tune(
     adapter = load_adapter(manifest.model)
     known = adapter.parameters.__dataclass_fields__
     values = {k: v for k, v in manifest.hyper_parameters.items() if k in known}
-    # Files that the training used may not be on this machine.
-    values = {k: v for k, v in values.items() if k not in {'teacher', 'natural_images'}}
+    # Files that the training used may not be on this machine; a download is not for a retraining.
+    values = {k: v for k, v in values.items() if k not in {'teacher', 'max_minutes'}}
+    if values.get('natural_images', NONE) != NONE:
+        values['natural_images'] = DRAWN
     if adapter.retrain_steps:
         # Else `resume` says that it cannot be trained further.
         values['steps'] = settings['steps'] or adapter.retrain_steps

@@ -20,6 +20,7 @@ from adet_training.hold_out import HELD_OUT_BY
 from adet_training.limits import (
     above,
     Allowed,
+    at_least,
     check,
     edges,
     edges_of,
@@ -149,6 +150,20 @@ class Parameters:
             ConfigError: ``image_size`` is neither a number nor WIDTHxHEIGHT.
         """
         return edges_of(self.image_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteppedParameters(Parameters):
+    """What every model has that learns by gradients.
+
+    Attributes:
+        steps: Optimisation steps, of ``batch_size`` images each.
+        max_minutes: Time for the steps, as ``--max-time``; 0: no limit. On a GPU or a busy machine
+            the same time is another number of steps.
+    """
+
+    steps: Annotated[int, at_least(1)] = 1000
+    max_minutes: Annotated[float, at_least(0)] = 0.0
 
 
 P = TypeVar('P', bound=Parameters)

@@ -46,7 +46,7 @@ from adet_core.progress import ProgressCallback, silent
 from adet_core.run_folders import BUNDLE_FOLDER, LOGS_FOLDER, new_run_folder
 from adet_core.scoring import AnomalyMap
 from adet_core.thresholds import Thresholds
-from adet_training import processes
+from adet_training import processes, unfinished
 from adet_training.adapter import AnyAdapter, FitData
 from adet_training.alike import warn_of_alike
 from adet_training.backbone import Backbone, name_backbone
@@ -54,12 +54,12 @@ from adet_training.calibrate import calibrate, normals_to_calibrate, test_metric
 from adet_training.category import list_category
 from adet_training.changes import CHANGES
 from adet_training.dataset import Category, load_category
-from adet_training.fit import predict
+from adet_training.fit import finish_checkpoints, predict
 from adet_training.hold_out import hold_out
 from adet_training.layout import find_roi, geometry_contents, make_geometry
 from adet_training.limits import check
 from adet_training.models import load_adapter
-from adet_training.parameters import make_parameters, Parameters, plain
+from adet_training.parameters import make_parameters, Parameters, plain, SteppedParameters
 from adet_training.predictor import draft_manifest, Predictor
 from adet_training.results import draw_overlays, write_test_result
 from adet_training.trace import Traced
@@ -85,6 +85,7 @@ class TrainConfig:
         seed: Of everything that is random.
         roi: The region of interest, see `adet_core.geometry.read_area`; empty: what
             `adet_training.layout.find_roi` finds.
+        resume: Which interrupted run to go on with, see `adet_training.unfinished.go_on`.
     """
 
     model: str
@@ -95,6 +96,7 @@ class TrainConfig:
     settings: dict[str, Any]
     seed: int = 0
     roi: str = ''
+    resume: str = unfinished.NONE
 
     def __post_init__(self) -> None:
         """Check the seed.
@@ -146,16 +148,17 @@ def train(
 
     Args:
         config: What to train on, and how.
-        folder: The run's folder; None makes one named after the time.
+        folder: The run's folder; None makes one named after the time, or goes on with another.
         progress: Told the progress.
-        tell: Told the memory that a training with tiles takes, before it starts, in one line.
+        tell: Told in one line each: what was taken where the settings leave that open, the memory
+            that a training with tiles takes, and how long many steps will take.
 
     Raises:
         adet_core.errors.ConfigError: A setting, the model's name or the weights cannot be used.
         adet_core.errors.DatasetError: The images are missing, too few or arranged wrongly.
         OSError: The models root cannot be written.
     """
-    return _Training(config, progress).run(folder, tell)
+    return _Training(config, progress, tell or str).run(folder)
 
 
 def take_part(config: TrainConfig) -> None:
@@ -164,21 +167,30 @@ def take_part(config: TrainConfig) -> None:
     Raises:
         adet_core.errors.AdetError: As of `train`.
     """
-    _Training(config, silent).take_part()
+    _Training(config, silent, str).take_part()
 
 
 class _Training:
     """One run in steps: fit, inspect the test images, choose the thresholds, write."""
 
-    def __init__(self, config: TrainConfig, progress: ProgressCallback) -> None:
+    def __init__(
+        self, config: TrainConfig, progress: ProgressCallback, tell: Callable[[str], object]
+    ) -> None:
         """Read the settings and all images; arguments and errors are those of `train`."""
         self._config, self._progress = config, progress
+        self._notes: list[str] = []
+        self._tell_user = tell
         self._adapter = adapter = load_adapter(config.model)
         if processes.count() > 1 and not adapter.together:
             msg = f'{config.model} learns in one pass that Anomalib keeps to one process'
             raise ConfigError(f'{msg}: take --devices 1, or padim, patchcore or efficientad')
         settings = name_backbone(adapter.parameters, config.settings, config.backbone_weights)
-        self._parameters = make_parameters(adapter.parameters, settings)
+        self._parameters = adapter.resolve(
+            make_parameters(adapter.parameters, settings),
+            config.backbone_weights,
+            progress=progress,
+            tell=self._tell,
+        )
         self._backbone = adapter.backbone(
             self._parameters, config.backbone_weights, seed=config.seed
         )
@@ -216,19 +228,23 @@ class _Training:
             seed_everything((seed + processes.rank()) % 2**32, verbose=False)
         return module
 
-    def run(self, folder: Path | None, tell: Callable[[str], None] | None) -> Run:
-        """Train; writes to a new folder if none is given."""
+    def run(self, folder: Path | None) -> Run:
+        """Train; writes to a new folder if none is given and none was begun."""
         module = self._build()
-        config = self._config
-        folder = folder or new_run_folder(config.models_root, config.model, config.category)
+        folder, claim = (folder, None) if folder else self._open_folder()
         log = self._open_log(folder)
         used = yaml.safe_dump(plain(self._parameters), sort_keys=False)
         write_atomic(folder / PARAMETERS_FILE, used.encode())
         start = time.perf_counter()
-        inputs = self._own.cut(self._geometry)
+
+        def tell(line: str) -> None:
+            log.write(line)
+            self._tell_user(line)
+
+        inputs = self._own.cut(self._geometry)._replace(tell=tell)
         log.write(size := self._size_of_fit(module, inputs))
-        if tell and inputs.inputs > 1:
-            tell(size)
+        if inputs.inputs > 1:
+            self._tell_user(size)
         self._adapter.fit(module, inputs, folder, self._parameters, log.report)
         del inputs
         fit_seconds = time.perf_counter() - start
@@ -282,6 +298,9 @@ class _Training:
             ),
         }
         bundle = write_bundle(folder / BUNDLE_FOLDER, manifest, contents)
+        finish_checkpoints(folder)
+        if claim:
+            claim.finish()
         log.write(
             f'bundle {bundle.bundle_id}, threshold {manifest.image_threshold}, {manifest.metrics}'
         )
@@ -298,6 +317,51 @@ class _Training:
             data.learned_tests,
             predictor.traced,
         )
+
+    def _open_folder(self) -> tuple[Path, unfinished.Claim | None]:
+        """The folder of a run that was interrupted and is gone on with, or a new one."""
+        config, names = self._config, (self._config.model, self._config.category)
+        if not isinstance(self._parameters, SteppedParameters):
+            if config.resume not in {unfinished.AUTO, unfinished.NONE}:
+                msg = f'--resume: {config.model} learns in one pass; leave it out'
+                raise ConfigError(msg)
+            return new_run_folder(config.models_root, *names), None
+        if processes.count() > 1:
+            # Their checkpoints would have to be of the same step.
+            return new_run_folder(config.models_root, *names), None
+        told = self._identity()
+        found = unfinished.go_on(
+            config.resume,
+            told,
+            models_root=config.models_root,
+            model=config.model,
+            category=config.category,
+        )
+        if found:
+            self._tell(f'goes on with the interrupted {found[0]}; --resume none begins anew')
+            return found
+        folder = new_run_folder(config.models_root, *names)
+        claim = unfinished.Claim(folder)
+        claim.begin(told)
+        return folder, claim
+
+    def _identity(self) -> dict[str, Any]:
+        """What decides the weights that the steps lead to."""
+        values = plain(self._parameters)
+        # More time may be given later.
+        del values['max_minutes']
+        return {
+            **values,
+            'images': self._data.fingerprint,
+            'geometry': str(self._geometry.spec),
+            'weights': self._backbone.spec.sha256 if self._backbone else '',
+            'seed': self._config.seed,
+        }
+
+    def _tell(self, line: str) -> None:
+        """Tell the user, and the log as soon as there is one."""
+        self._notes.append(line)
+        self._tell_user(line)
 
     def _size_of_fit(self, module: Any, inputs: FitData) -> str:
         """What is learned from, and the memory that it takes, for people."""
@@ -330,6 +394,8 @@ class _Training:
         log.write(
             f'adet train, {len(to_learn.fit)} images to fit, {len(to_learn.held_out)} held out'
         )
+        for line in self._notes:
+            log.write(line)
         for line in self._data.unreadable:
             log.write(f'skipped {line}')
         for line in self._warnings:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import csv
 from dataclasses import dataclass, fields, replace
 import hashlib
@@ -117,8 +117,18 @@ class Tuned(NamedTuple):
     report: str | None = None
 
 
-def tune(config: TuneConfig, *, progress: ProgressCallback = silent) -> Tuned:
+def tune(
+    config: TuneConfig,
+    *,
+    progress: ProgressCallback = silent,
+    tell: Callable[[str], object] = str,
+) -> Tuned:
     """Run trials, then write ``param/`` of a new run's folder from all trials of the study.
+
+    Args:
+        config: What to search, and how long.
+        progress: Told the progress.
+        tell: Told what trials take where the settings leave that open, in one line.
 
     Raises:
         ConfigError: The search space, a setting or the storage cannot be used, or the study was
@@ -135,7 +145,7 @@ def tune(config: TuneConfig, *, progress: ProgressCallback = silent) -> Tuned:
         settings = name_backbone(adapter.parameters, base.settings, base.backbone_weights)
         base = replace(base, settings=settings)
     make_parameters(adapter.parameters, base.settings)
-    trial_of = _Trials(base, adapter, space, TrialProgress(config.trials, progress))
+    trial_of = _Trials(base, adapter, space, TrialProgress(config.trials, progress), tell)
     home = base.models_root / model_folder(base.model) / base.category
     url, storage = open_storage(config.storage, home)
     name = config.study or f'{base.model}_{base.category}'
@@ -192,9 +202,15 @@ class _Trials:
     """
 
     def __init__(
-        self, base: TrainConfig, adapter: AnyAdapter, space: Space, progress: TrialProgress
+        self,
+        base: TrainConfig,
+        adapter: AnyAdapter,
+        space: Space,
+        progress: TrialProgress,
+        tell: Callable[[str], object],
     ) -> None:
         self._base, self._adapter, self._space, self._progress = base, adapter, space, progress
+        self._tell, self._told = tell, set[str]()
         self._data: dict[ImageSpec, Category] = {}
         parameters = make_parameters(adapter.parameters, base.settings)
         data = self._load(geometry_of(base, adapter, parameters, None))
@@ -217,7 +233,12 @@ class _Trials:
 
     def _run(self, trial: optuna.Trial) -> float:
         settings = {**self._base.settings, **suggest(trial, self._space)}
-        parameters = make_parameters(self._adapter.parameters, settings)
+        parameters = self._adapter.resolve(
+            make_parameters(self._adapter.parameters, settings),
+            self._base.backbone_weights,
+            progress=self._progress,
+            tell=self._tell_once,
+        )
         weights, seed = self._base.backbone_weights, self._base.seed
         backbone = self._adapter.backbone(parameters, weights, seed=seed)
         geometry = geometry_of(self._base, self._adapter, parameters, backbone)
@@ -232,6 +253,12 @@ class _Trials:
             value = self._score(trial, geometry, parameters, data)
         trial.report(value, 1)
         return value
+
+    def _tell_once(self, line: str) -> None:
+        """Tell what all trials have in common once."""
+        if line not in self._told:
+            self._told.add(line)
+            self._tell(line)
 
     def _load(self, geometry: Geometry) -> Category:
         key = geometry.spec

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+import sys
 from typing import Any
 
 from adet_core.cli.arguments import add_max_megapixels, count
@@ -24,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('out', type=Path, metavar='OUT', help="the teacher's file, e.g. t.pth")
     parser.add_argument(
         '--natural-images',
-        type=Path,
-        required=True,
-        metavar='DIR',
-        help='photographs of anything, a few hundred or more',
+        default='auto',
+        metavar='DIR|imagenette|drawn|auto',
+        help='photographs of anything, a few hundred or more; Imagenette, which is downloaded; '
+        'or drawn textures (default: %(default)s: Imagenette where it can be had)',
     )
     parser.add_argument(
         '--model-size',
@@ -73,15 +74,21 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with progress_bars() as progress, quiet_libraries():
         with loading_libraries(progress):
             from adet_training.backbone import load_backbone
-            from adet_training.distill import distill_file
+            from adet_training.distill import distill_file, IMAGE
+            from adet_training.natural import DrawnImages, find_natural, open_natural
         usual = usual_layers(arguments.backbone)
         layers = arguments.layers.split(',') if arguments.layers else usual[1:]
         weights, seed = arguments.backbone_weights, arguments.seed
+        found = find_natural(
+            arguments.natural_images,
+            progress=progress,
+            tell=lambda line: print(line, file=sys.stderr),
+        )
         error = distill_file(
             arguments.out,
             model_size=arguments.model_size,
             backbone=load_backbone(arguments.backbone, layers, weights, seed=seed),
-            natural_images=arguments.natural_images,
+            images=open_natural(found, IMAGE) or DrawnImages(IMAGE),
             solved=arguments.pieces,
             steps=arguments.steps,
             seed=seed,

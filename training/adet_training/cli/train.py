@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 import math
 import sys
 from typing import Any, TYPE_CHECKING
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 HELP = 'fit one model to images of good parts, test it, and write a bundle with its graph'
 EXAMPLE = 'adet train --model padim --category VisA_pipe_fryum --data-root data'
 
-# As `adet_training.contest.AUTO`, which imports torch.
+# As `adet_training.contest.AUTO` and `adet_training.unfinished.AUTO`, which import torch.
 _AUTO = 'auto'
+_AUTO_MINUTES = 30.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,10 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--max-time',
         type=_minutes,
-        default=30.0,
         metavar='MINUTES',
-        help='for --model auto, which trains several models and recommends one: time for all of '
-        'them (default: %(default)g)',
+        help='time for the steps of a model that learns by steps, or for all models of --model '
+        f'auto, which recommends one of several (default: no limit; auto: {_AUTO_MINUTES:g})',
+    )
+    parser.add_argument(
+        '--resume',
+        default=_AUTO,
+        metavar='auto|none|RUN_DIR',
+        help='an interrupted training by steps to go on with (default: %(default)s: the newest '
+        'one that was begun with the same command and images)',
     )
 
 
@@ -104,7 +112,7 @@ def _train(asked: tuple[argparse.Namespace, dict[str, Any]]) -> dict[str, Any]:
             first = contest.CANDIDATES[0].model
             results = contest.hold_contest(
                 chosen_config(arguments, settings, progress, cost_of=first),
-                max_s=60 * arguments.max_time,
+                max_s=60 * (arguments.max_time or _AUTO_MINUTES),
                 progress=progress,
                 candidates=contest.CANDIDATES,
             )
@@ -113,12 +121,15 @@ def _train(asked: tuple[argparse.Namespace, dict[str, Any]]) -> dict[str, Any]:
             finished = best
         else:
             # Times that were measured decide, so only one process measures them.
-            config = processes.from_first(lambda: chosen_config(arguments, settings, progress))
+            limited = _limited(arguments, settings)
+            config = processes.from_first(lambda: chosen_config(arguments, limited, progress))
             if processes.rank():
                 take_part(config)
                 return {}
             finished = train(
-                config, progress=progress, tell=lambda line: print(line, file=sys.stderr)
+                replace(config, resume=arguments.resume),
+                progress=progress,
+                tell=lambda line: print(line, file=sys.stderr),
             )
             export(finished.bundle, traced=finished.traced, progress=progress)
         trained = [result.run for result in results if result.run] or [finished]
@@ -128,6 +139,23 @@ def _train(asked: tuple[argparse.Namespace, dict[str, Any]]) -> dict[str, Any]:
         'mlflow_runs': tracked,
         'candidates': [_row(result) for result in results],
     }
+
+
+def _limited(arguments: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the limit of time.
+
+    Raises:
+        adet_core.errors.ConfigError: There is one, and the model does not learn by steps.
+    """
+    from adet_core.errors import ConfigError
+    from adet_training.models import load_adapter
+
+    if arguments.max_time is None:
+        return settings
+    if 'max_minutes' not in load_adapter(arguments.model).parameters.__dataclass_fields__:
+        msg = f'--max-time: {arguments.model} learns in one pass, not by steps; leave it out'
+        raise ConfigError(msg)
+    return {**settings, 'max_minutes': arguments.max_time}
 
 
 def _row(result: Result) -> dict[str, Any]:

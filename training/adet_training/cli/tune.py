@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             report=arguments.report,
         )
         try:
-            tuned = tune(config, progress=progress)
+            tuned = tune(config, progress=progress, tell=_tell)
         except KeyboardInterrupt:
             again = next_command('tune', carry=arguments)
             print(f'finished trials are kept; go on with: {again}', file=sys.stderr)
@@ -96,10 +96,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             following = next_command('train', carry=arguments, parameters=file, set=[])
             return {**result, 'next': following}
         best = replace(base, settings=tuned.best_parameters)
-        finished = train(best, folder=tuned.folder, progress=progress)
+        finished = train(best, folder=tuned.folder, progress=progress, tell=_tell)
         export(finished.bundle, traced=finished.traced, progress=progress)
     summary = train_command.summary(finished, arguments)
     return {**result, **summary, 'warnings': [*tuned.warnings, *summary['warnings']]}
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def show(result: dict[str, Any]) -> None:

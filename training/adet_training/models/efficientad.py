@@ -5,57 +5,48 @@
 Batzner, Heckler, Koenig: EfficientAD, Accurate Visual Anomaly Detection at Millisecond-Level
 Latencies, WACV 2024, https://arxiv.org/abs/2303.14535
 
-Networks, losses and predictions are Anomalib's; local files replace its downloads.
+Networks and predictions are Anomalib's; how it is trained is in `adet_training.efficientad`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from anomalib.models import EfficientAd
 from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel, EfficientAdModelSize
 from anomalib.pre_processing import PreProcessor
 import torch
 from torch import nn
-from torch.nn import functional
 from torchvision.transforms.v2 import Identity
 
-from adet_core.bundle import BackboneSpec, Manifest
-from adet_core.image import ImageArray
-from adet_core.progress import ProgressCallback
-from adet_training import processes
+from adet_core.bundle import Manifest
+from adet_core.progress import ProgressCallback, silent
+from adet_training import natural, processes, teachers
 from adet_training.adapter import Adapter, FitData, Graph
 from adet_training.backbone import (
     Backbone,
     Channels,
-    hash_file,
-    load_backbone,
     load_into,
+    make_network,
     MEAN,
-    read_weights,
     STD,
     Weights,
 )
-from adet_training.distill import distill, IMAGE, make_teacher, random_piece, SIZES
-from adet_training.fit import CHECKPOINT_FOLDER, fit, to_tensor
+from adet_training.backbone_teacher import BackboneTeacher
+from adet_training.distill import CHANNELS, IMAGE, make_teacher, SIZES
+from adet_training.efficientad import EfficientAdModule
+from adet_training.fit import CHECKPOINT_FOLDER, fit_steps, LAST
 from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.limits import above, Allowed, at_least, check, edges, one_of
-from adet_training.natural import NaturalImages
-from adet_training.parameters import fill_backbone, Parameters
+from adet_training.parameters import fill_backbone, SteppedParameters
 from adet_training.proposal import Cost
 
-# From the paper: values between these quantiles of normal parts' maps are scaled to 0..0.1.
-_LOW, _HIGH = 0.9, 0.995
-# The paper's share of a map's values that counts as hard to imitate.
-_HARD = 0.001
 # Border that the networks' unpadded convolutions cut off, at a quarter of the image's size.
 _BORDER = 4
-_TINY = 1e-12
-# Smallest distance of the quantiles: as a share of the lower one, and if that one is 0.
-_NARROW, _FLAT = 1e-3, 1e-6
 
 
 # The autoencoder's last convolution spans 8 of its 32nd parts.
@@ -63,26 +54,28 @@ _SIZE = edges('256 to 2048', lambda edge: 256 <= edge <= 2048)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EfficientAdParameters(Parameters):
+class EfficientAdParameters(SteppedParameters):
     """Hyper-parameters of EfficientAD.
 
     Attributes:
         model_size: ``small`` or ``medium``.
-        steps: Optimisation steps, of one image each as in the paper, which takes 70000. On a
-            CPU a step takes seconds.
-        learning_rate: Of Adam; divided by ten for the last twentieth of the steps.
+        steps: Optimisation steps, of a piece of one image each; the paper takes 70000 of one whole
+            image.
+        learning_rate: Of Adam; it falls to 0 over the steps, as half a cosine.
         weight_decay: Of Adam.
-        teacher: A teacher's weights: Anomalib's ``pretrained_teacher_small.pth``, or what ``adet
-            distill`` wrote. Empty: one is distilled from the backbone first.
-        natural_images: Folder of any photographs: the student is kept from imitating the teacher
-            on them, and a teacher is distilled with them. Empty: without that penalty, and
-            distilled with the normal images.
-        backbone: timm's name of the network a teacher is distilled from; empty:
-            ``tf_efficientnet_lite0``, or ``resnet18`` with layers of its own.
+        teacher: ``official``: Anomalib's, downloaded once. ``backbone``: the backbone itself.
+            ``auto``: the first where it can be had, else the second. ``distilled``: a small one
+            that is distilled from the backbone, once for all categories. Or a file:
+            ``pretrained_teacher_small.pth``, or what ``adet distill`` wrote.
+        natural_images: What the student is kept from imitating the teacher on, and what a teacher
+            is distilled with. ``imagenette``: photographs, 1.5 GB, downloaded once. ``drawn``:
+            drawn textures. ``auto``: the first where they can be had, else the second. ``none``:
+            no such penalty. Or a folder of any photographs.
+        backbone: timm's name of the network that is the teacher, or that one is distilled from;
+            empty: ``tf_efficientnet_lite0``, or ``resnet18`` with layers of its own.
         layers: Its layers, finest first; empty: ``blocks.2,blocks.4`` of the default backbone,
             ``layer2,layer3`` of a ResNet.
-        distill_pieces: Pieces of images that the teacher's last layer is solved with; 512 take a
-            minute on a CPU.
+        distill_pieces: Pieces of images that the teacher's last layer is solved with.
         distill_steps: Steps that all its layers are trained for after that.
     """
 
@@ -92,8 +85,8 @@ class EfficientAdParameters(Parameters):
     steps: Annotated[int, at_least(2)] = 1000
     learning_rate: Annotated[float, above(0)] = 1e-4
     weight_decay: Annotated[float, at_least(0)] = 1e-5
-    teacher: str = ''
-    natural_images: str = ''
+    teacher: str = 'auto'
+    natural_images: str = 'auto'
     backbone: str = ''
     layers: tuple[str, ...] = ()
     distill_pieces: Annotated[int, at_least(8)] = 512
@@ -103,6 +96,9 @@ class EfficientAdParameters(Parameters):
         """Name the backbone and check ranges."""
         super().__post_init__()
         fill_backbone(self, first=1)
+        # Earlier versions left them empty.
+        object.__setattr__(self, 'teacher', self.teacher or teachers.DISTILLED)
+        object.__setattr__(self, 'natural_images', self.natural_images or natural.NONE)
 
 
 class EfficientAdAdapter(Adapter[EfficientAdParameters]):
@@ -114,25 +110,45 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
     retrain_steps = 50
     together = 'steps'
 
-    def backbone(self, parameters: EfficientAdParameters, weights: str, *, seed: int) -> Backbone:
-        """The teacher, or the network it will be distilled from.
+    def resolve(
+        self,
+        parameters: EfficientAdParameters,
+        weights: str,
+        *,
+        progress: ProgressCallback,
+        tell: Callable[[str], object],
+    ) -> EfficientAdParameters:
+        """Find teacher and natural images; a teacher that is distilled is kept in the cache.
+
+        Raises:
+            ConfigError: What was asked for cannot be had.
+        """
+        teacher, images = processes.from_first(
+            lambda: (
+                teachers.find_teacher(parameters.teacher, progress=progress, tell=tell),
+                natural.find_natural(parameters.natural_images, progress=progress, tell=tell),
+            )
+        )
+        found = replace(parameters, teacher=teacher, natural_images=images)
+        # Before the training is begun.
+        natural.open_natural(images, IMAGE)
+        teachers.open_teacher(teacher, _recipe(found, weights), progress=progress, tell=tell)
+        return found
+
+    def backbone(
+        self,
+        parameters: EfficientAdParameters,
+        weights: str,
+        *,
+        seed: int,  # noqa: ARG002 - a teacher is made once for all seeds
+    ) -> Backbone:
+        """The teacher; where `resolve` did not make it, it is distilled now.
 
         Raises:
             ConfigError: The weights cannot be used.
         """
-        if not parameters.teacher:
-            return load_backbone(parameters.backbone, parameters.layers, weights, seed=seed)
-        path = Path(parameters.teacher)
-        teacher = make_teacher(parameters.model_size)
-        load_into(teacher, read_weights(path, remedy='teacher takes a file'), path)
-        spec = BackboneSpec(
-            name=f'pdn_{parameters.model_size}',
-            layers=(),
-            weights='file',
-            source=path.name,
-            sha256=hash_file(path),
-        )
-        return Backbone(spec, teacher, MEAN, STD)
+        recipe = _recipe(parameters, weights)
+        return teachers.open_teacher(parameters.teacher, recipe, progress=silent, tell=str)
 
     def cost(self, parameters: EfficientAdParameters) -> Cost:  # noqa: ARG002
         """Not measured: there is no teacher yet."""
@@ -142,84 +158,69 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
         """ImageNet's, which the networks themselves apply, whatever the teacher learned from."""
         return MEAN, STD
 
-    def build(self, parameters: EfficientAdParameters, backbone: Backbone | None) -> _Module:
-        """An untrained EfficientAd, with its teacher if one was given."""
+    def build(
+        self, parameters: EfficientAdParameters, backbone: Backbone | None
+    ) -> EfficientAdModule:
+        """An untrained EfficientAd with its teacher."""
         assert backbone is not None
-        module = _module(parameters)
-        module.model.teacher = make_teacher(parameters.model_size).requires_grad_(
-            requires_grad=False
-        )
-        if parameters.teacher:
-            module.model.teacher.load_state_dict(backbone.network.state_dict())
-        else:
-            module.source = backbone
+        module = _module(parameters, _channels(backbone.network))
+        module.model.teacher = deepcopy(backbone.network).requires_grad_(requires_grad=False)
         return module
 
     def fit(
         self,
-        module: _Module,
+        module: EfficientAdModule,
         data: FitData,
         folder: Path,
         parameters: EfficientAdParameters,
         progress: ProgressCallback,
     ) -> None:
-        """Distil a teacher if none was given, train, and scale the maps on held-out images."""
-        if not parameters.teacher:
+        """Begin with a student that is solved for, train, and scale the maps."""
+        if not (folder / CHECKPOINT_FOLDER / LAST).is_file():
+            images = [labelled.pixels for labelled in data.fit]
+            module.learn_teacher_scale(images, progress)
             if not processes.rank():
-                self._distill(module, data, folder, parameters, progress)
-            processes.copy_from_first(module.model.teacher)
-        module.learn_teacher_scale([labelled.pixels for labelled in data.fit], progress)
+                module.solve_student(images, progress)
+            processes.copy_from_first(module.model.student)
         self.fit_further(module, data, folder, parameters, progress)
-
-    def _distill(
-        self,
-        module: _Module,
-        data: FitData,
-        folder: Path,
-        parameters: EfficientAdParameters,
-        progress: ProgressCallback,
-    ) -> None:
-        assert module.source is not None
-        images = module.photographs or _endless([labelled.pixels for labelled in data.fit])
-        distill(
-            module.model.teacher,
-            module.source,
-            images,
-            solved=parameters.distill_pieces,
-            steps=parameters.distill_steps,
-            progress=progress,
-        )
-        path = folder / CHECKPOINT_FOLDER / 'teacher.pth'
-        path.parent.mkdir(exist_ok=True)
-        torch.save(module.model.teacher.state_dict(), path)
 
     def resume(
         self, parameters: EfficientAdParameters, manifest: Manifest, weights: Weights
-    ) -> _Module:
+    ) -> EfficientAdModule:
         """The trained networks.
 
         Raises:
             ConfigError: The weights are not those of the networks that the manifest names.
         """
-        module = _module(parameters)
-        module.model = _trained(manifest, weights)
+        model = _trained(manifest, weights)
+        module = _module(parameters, model.teacher_out_channels)
+        module.model = model
         module.model.teacher.requires_grad_(requires_grad=False)
         return module
 
     def fit_further(
         self,
-        module: _Module,
+        module: EfficientAdModule,
         data: FitData,
         folder: Path,
         parameters: EfficientAdParameters,
         progress: ProgressCallback,
     ) -> None:
         """Train, and scale the maps on held-out images."""
-        fit(module, data.fit, folder, parameters.batch_size, progress, steps=parameters.steps)
+        held_out = [labelled.pixels for labelled in data.held_out]
+        fit_steps(
+            module,
+            data.fit,
+            folder,
+            parameters,
+            progress,
+            tell=data.tell,
+            look=partial(module.held_out_loss, held_out),
+        )
         if not processes.rank():
-            module.learn_map_scale([labelled.pixels for labelled in data.held_out], progress)
+            module.learn_map_scale(held_out, progress)
 
-    def weights(self, module: _Module) -> Weights:
+    def weights(self, module: EfficientAdModule) -> Weights:
         """All three networks and the scales of their outputs."""
         return dict(module.model.state_dict())
 
@@ -230,91 +231,6 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
             ConfigError: The weights are not those of the networks that the manifest names.
         """
         return Graph(EfficientAdGraph(manifest, _trained(manifest, weights)))
-
-
-class _Module(EfficientAd):  # type: ignore[misc]  # anomalib has no types
-    """Anomalib's module, without its downloads.
-
-    Attributes:
-        source: What a teacher is distilled from; None if it was given.
-        photographs: Images of the penalty, without end, or None.
-    """
-
-    source: Backbone | None = None
-    photographs: Iterator[torch.Tensor] | None = None
-
-    def on_train_start(self) -> None:
-        """Download nothing: Anomalib would fetch its teacher and photographs here."""
-        # Lightning has switched the whole module to training.
-        self.model.teacher.eval()
-
-    def training_step(self, batch: Any, *_: Any, **__: Any) -> torch.Tensor:
-        """The paper's three losses; the penalty only if there are photographs."""
-        model, image = self.model, batch.image
-        half = model.teacher_out_channels
-        _, distance = model.compute_student_teacher_distance(image)
-        hardest = distance.flatten().topk(max(int(distance.numel() * _HARD), 1)).values
-        loss = hardest.mean()
-        if self.photographs is not None:
-            # The networks see 33 pixels at a time: a piece serves as well as a whole photograph.
-            piece = random_piece(next(self.photographs))[None].to(image.device)
-            loss = loss + (model.student(piece)[:, :half] ** 2).mean()
-        changed = model.choose_random_aug_image(image)
-        rebuilt = model.ae(changed, image.shape[-2:])
-        with torch.no_grad():
-            wanted = self._teacher_output(changed)
-        imitated = model.student(changed)[:, half:]
-        loss = loss + functional.mse_loss(rebuilt, wanted) + functional.mse_loss(rebuilt, imitated)
-        total: torch.Tensor = loss
-        self.log('train_loss', total.detach())
-        return total
-
-    @torch.no_grad()
-    def learn_teacher_scale(
-        self, images: Sequence[ImageArray], progress: ProgressCallback
-    ) -> None:
-        """Measure mean and deviation of each of the teacher's channels on normal images."""
-        teacher = self.model.teacher.eval()
-        device = self.device
-        sums = torch.zeros(2, self.model.teacher_out_channels, dtype=torch.float64, device=device)
-        count = 0
-        for number, image in enumerate(images, start=1):
-            output = teacher(to_tensor(image)[None].to(device)).double()
-            sums += torch.stack([output.sum((0, 2, 3)), (output**2).sum((0, 2, 3))])
-            count += output[0, 0].numel()
-            progress('measuring the teacher', number, len(images))
-        processes.add_up(sums)
-        count = sum(processes.collect(count))
-        mean = sums[0] / count
-        # On images of one colour a channel may not vary at all.
-        std = (sums[1] / count - mean**2).clamp(min=_TINY).sqrt()
-        self.model.mean_std['mean'].data = mean.float().reshape(1, -1, 1, 1)
-        self.model.mean_std['std'].data = std.float().reshape(1, -1, 1, 1)
-
-    @torch.no_grad()
-    def learn_map_scale(self, images: Sequence[ImageArray], progress: ProgressCallback) -> None:
-        """Measure the quantiles that scale both maps, on normal images kept back."""
-        maps: dict[str, list[torch.Tensor]] = {'st': [], 'ae': []}
-        for number, image in enumerate(images, start=1):
-            batch = to_tensor(image)[None].to(self.device)
-            found = self.model.eval().get_maps(batch, normalize=False)
-            for name, values in zip(maps, found, strict=True):
-                maps[name].append(values.flatten())
-            progress('scaling the maps', number, len(images))
-        for name, values in maps.items():
-            # Not torch.quantile, which takes no more than 16 million values.
-            ranked = torch.cat(values).sort().values
-            low, high = (float(ranked[int(q * (len(ranked) - 1))]) for q in (_LOW, _HIGH))
-            self.model.quantiles[f'qa_{name}'].data = torch.tensor(low, device=self.device)
-            # Maps of images of one colour are flat: then there is no range to scale by.
-            least = max(low * _NARROW, _FLAT)
-            high = max(high, low + least)
-            self.model.quantiles[f'qb_{name}'].data = torch.tensor(high, device=self.device)
-
-    def _teacher_output(self, image: torch.Tensor) -> torch.Tensor:
-        scale = self.model.mean_std
-        output: torch.Tensor = (self.model.teacher(image) - scale['mean']) / scale['std']
-        return output
 
 
 class EfficientAdGraph(nn.Module):
@@ -359,8 +275,13 @@ class EfficientAdGraph(nn.Module):
         return anomaly_map.amax(dim=(2, 3)), anomaly_map
 
 
-def _module(parameters: EfficientAdParameters) -> _Module:
-    module = _Module(
+def _channels(teacher: nn.Module) -> int:
+    return teacher.channels if isinstance(teacher, BackboneTeacher) else CHANNELS
+
+
+def _module(parameters: EfficientAdParameters, channels: int) -> EfficientAdModule:
+    module = EfficientAdModule(
+        teacher_out_channels=channels,
         model_size=parameters.model_size,
         lr=parameters.learning_rate,
         weight_decay=parameters.weight_decay,
@@ -370,9 +291,7 @@ def _module(parameters: EfficientAdParameters) -> _Module:
         evaluator=False,
         visualizer=False,
     )
-    if parameters.natural_images:
-        folder = Path(parameters.natural_images)
-        module.photographs = NaturalImages(folder, IMAGE).endless()
+    module.natural = natural.open_natural(parameters.natural_images, IMAGE)
     return module
 
 
@@ -380,15 +299,28 @@ def _trained(manifest: Manifest, weights: Weights) -> EfficientAdModel:
     """The networks of a bundle."""
     model_size = str(manifest.hyper_parameters.get('model_size'))
     check(model_size in SIZES, 'model_size', model_size, ' or '.join(SIZES))
-    model = EfficientAdModel(model_size=EfficientAdModelSize(model_size))
+    spec, teacher = manifest.backbone, make_teacher(model_size)
+    # Earlier versions named the backbone that a teacher was distilled from.
+    if spec is not None and spec.layers and 'teacher.conv1.weight' not in weights:
+        # Its tensors, which are read below, have mean and deviation, too.
+        teacher = BackboneTeacher(make_network(spec.name, spec.layers), MEAN, STD)
+    channels, size = _channels(teacher), EfficientAdModelSize(model_size)
+    model = EfficientAdModel(teacher_out_channels=channels, model_size=size)
+    model.teacher = teacher
     load_into(model, weights, 'model.pth')
     return model
 
 
-def _endless(images: Sequence[ImageArray]) -> Iterator[torch.Tensor]:
-    while True:
-        for index in torch.randperm(len(images)).tolist():
-            yield to_tensor(images[index])
+def _recipe(parameters: EfficientAdParameters, weights: str) -> teachers.Recipe:
+    return teachers.Recipe(
+        model_size=parameters.model_size,
+        backbone=parameters.backbone,
+        layers=parameters.layers,
+        weights=weights,
+        natural_images=parameters.natural_images,
+        pieces=parameters.distill_pieces,
+        steps=parameters.distill_steps,
+    )
 
 
 ADAPTER = EfficientAdAdapter()

@@ -28,10 +28,10 @@ from adet_core.errors import ConfigError
 from adet_core.progress import ProgressCallback
 from adet_training.adapter import Adapter, FitData, Graph
 from adet_training.backbone import Backbone, fill_extractor, load_backbone, load_into, Weights
-from adet_training.fit import fit
+from adet_training.fit import fit_steps
 from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.limits import at_least
-from adet_training.parameters import Parameters
+from adet_training.parameters import SteppedParameters
 
 # Anomalib's bottleneck and decoder are made for these layers of a ResNet.
 _LAYERS = ('layer1', 'layer2', 'layer3')
@@ -39,7 +39,7 @@ _SIGMA = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReverseDistillationParameters(Parameters):
+class ReverseDistillationParameters(SteppedParameters):
     """Hyper-parameters of reverse distillation.
 
     Attributes:
@@ -100,8 +100,7 @@ class ReverseDistillationAdapter(Adapter[ReverseDistillationParameters]):
         progress: ProgressCallback,
     ) -> None:
         """Train bottleneck and decoder."""
-        steps, batch_size = parameters.steps, parameters.batch_size
-        fit(module, data.fit, folder, batch_size, progress, steps=steps)
+        fit_steps(module, data.fit, folder, parameters, progress, tell=data.tell)
 
     def weights(self, module: ReverseDistillation) -> Weights:
         """Encoder, bottleneck and decoder."""

@@ -22,10 +22,10 @@ from adet_core.io.labelled import LabelledImage
 from adet_core.progress import ProgressCallback
 from adet_training.adapter import Adapter, FitData, Graph
 from adet_training.backbone import Backbone, load_into, Weights
-from adet_training.fit import fit, to_tensor
+from adet_training.fit import fit_steps, to_tensor
 from adet_training.layers import NormaliseImage
 from adet_training.limits import above, at_least, edges, within
-from adet_training.parameters import make_parameters, Parameters
+from adet_training.parameters import make_parameters, SteppedParameters
 from adet_training.vae import anomaly_map, loss, VaeNetwork
 
 # Share of the steps. Not a tenth: torch divides by 0 where this times the steps is 1.
@@ -36,7 +36,7 @@ _SIZE = edges('a multiple of 32, 64 to 1024', lambda edge: edge % 32 == 0 and 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class VaeParameters(Parameters):
+class VaeParameters(SteppedParameters):
     """Hyper-parameters of the VAE.
 
     Attributes:
@@ -102,7 +102,7 @@ class VaeAdapter(Adapter[VaeParameters]):
     ) -> None:
         """Train, then measure the usual errors on all normal images."""
         batch_size = parameters.batch_size
-        fit(module, data.fit, folder, batch_size, progress, steps=parameters.steps)
+        fit_steps(module, data.fit, folder, parameters, progress, tell=data.tell)
         module.model.network.finish(_batches(data.fit, batch_size))
 
     def weights(self, module: _Module) -> Weights:
