@@ -174,7 +174,7 @@ def _run(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    extra = getattr(module, 'checkpoint_safe_globals', tuple)()
+    extra: Sequence[Any] = getattr(module, 'checkpoint_safe_globals', tuple)()
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         with anomalib_safe_globals(extra=extra):
