@@ -5,13 +5,15 @@
     python benchmarks/batch.py --bundle models/PaDiM --jobs 8 --images 100
 
 Evaluations of drawn images, 1, 2 and 4 at once, with one thread each and with two. With few images
-a job is over as soon as the command has started. With --ray also by a new local cluster. Writes
-batch.json, with the load of the machine before each measurement.
+a job is over as soon as the command has started. With --ray also by a new local cluster. And what
+a score costs on its way from a job to the merged figures. Writes batch.json, with the load of the
+machine before each measurement.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from functools import partial
 import json
 import os
@@ -24,6 +26,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from adet_evaluation.counts import ScoreCounts
 from adet_training.batch.batch import run_batch
 from adet_training.batch.jobs import Job, read_jobs
 from adet_training.batch.pools import on_ray, on_this_machine, Pool
@@ -69,6 +72,19 @@ def _measure(jobs: list[Job], pool: Pool, output: Path) -> dict[str, float]:
     }
 
 
+def _count_scores(count: int = 100_000) -> dict[str, float]:
+    """Of distinct scores: written by a job, read, merged with others, and made into figures."""
+    scores = np.random.default_rng(0).random(2 * count, np.float32).tolist()
+    counts = ScoreCounts(2 * count, 0, Counter(scores[:count]), Counter(scores[count:]))
+    start = time.process_time()
+    text = json.dumps(counts.to_json())
+    merged = ScoreCounts()
+    merged.add(ScoreCounts.from_json(json.loads(text)))
+    merged.figures()
+    seconds = time.process_time() - start
+    return {'bytes': len(text) / len(scores), 'processor_us': 1e6 * seconds / len(scores)}
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -79,7 +95,8 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('batch.json'))
     arguments = parser.parse_args()
     pools = {'without Ray': on_this_machine, **({'Ray': on_ray} if arguments.ray else {})}
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {'a distinct score': _count_scores()}
+    print(found, flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         for threads in _THREADS:
             place = Path(scratch, str(threads))
