@@ -171,6 +171,7 @@ def test_a_process_that_ends_ends_the_training_in_one_line(
         ((1, 0, '', 'auto'), {}, 'num_nodes is 0, expected 1 or more'),
         ((2, None, 'dpd', 'auto'), {}, "strategy is 'dpd', expected one of .*ddp, "),
         ((2, None, 'ddp_spawn', 'auto'), {}, "strategy is 'ddp_spawn', expected one of"),
+        ((None, None, 'ddp', 'auto'), {}, "strategy is 'ddp', expected none for one process"),
         ((2, None, '', 'gpu'), {}, 'torch finds no GPU here; take --accelerator cpu'),
         ((1, 2, '', 'auto'), {}, r'num_nodes is 2: start adet on each .* torchrun --nnodes N'),
         ((2, 1, '', 'auto'), {'LOCAL_WORLD_SIZE': '1', 'WORLD_SIZE': '2'}, 'torchrun started 2'),
@@ -198,15 +199,28 @@ def test_what_torchrun_started_is_taken() -> None:
     assert find_devices(None, None, 'ddp', 'cpu', environment) == Devices(2, 3, 'ddp', 'cpu')
 
 
-def test_a_model_that_cannot_be_merged_is_refused(
-    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ('together', 'strategy', 'line'),
+    [
+        # As Anomalib's models that have none of their own way.
+        ('', '', 'padim learns in one pass that Anomalib keeps to one process'),
+        ('merged', 'ddp', "strategy is 'ddp', expected none for padim, which does not train by"),
+    ],
+)
+def test_what_a_model_cannot_do_together_is_refused(
+    data_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    together: str,
+    strategy: str,
+    line: str,
 ) -> None:
     from adet_training.models import load_adapter
     from adet_training.train import train, TrainConfig
 
     monkeypatch.setattr(processes, 'count', lambda: 2)
-    # As Anomalib's models that have none of their own way.
-    monkeypatch.setattr(load_adapter('padim'), 'together', '')
+    monkeypatch.setattr(processes, '_devices', Devices(2, strategy=strategy))
+    monkeypatch.setattr(load_adapter('padim'), 'together', together)
     config = TrainConfig(
         model='padim',
         category='plate',
@@ -215,5 +229,5 @@ def test_a_model_that_cannot_be_merged_is_refused(
         backbone_weights='random',
         settings={},
     )
-    with pytest.raises(ConfigError, match='padim learns in one pass that Anomalib keeps to one'):
+    with pytest.raises(ConfigError, match=line):
         train(config)

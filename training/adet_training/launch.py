@@ -55,6 +55,7 @@ def find_devices(
     check(found.devices >= 1, 'devices', found.devices, '1 or more')
     check(found.num_nodes >= 1, 'num_nodes', found.num_nodes, '1 or more')
     _check_strategy(strategy)
+    check(not strategy or found.count > 1, 'strategy', strategy, 'none for one process')
     if accelerator == 'gpu' and not torch.cuda.is_available():
         msg = 'accelerator is gpu, but torch finds no GPU here; take --accelerator cpu'
         raise ConfigError(msg)

@@ -142,6 +142,11 @@ def trainer_options(*, by_steps: bool) -> dict[str, Any]:
     }
 
 
+def strategy() -> str:
+    """The strategy of Lightning that was asked for; empty if none was."""
+    return _devices.strategy
+
+
 def collect(value: T) -> list[T]:
     """What every process gives, in their order, to each of them."""
     if count() == 1:

@@ -181,9 +181,7 @@ class _Training:
         self._notes: list[str] = []
         self._tell_user = tell
         self._adapter = adapter = load_adapter(config.model)
-        if processes.count() > 1 and not adapter.together:
-            msg = f'{config.model} learns in one pass that Anomalib keeps to one process'
-            raise ConfigError(f'{msg}: take --devices 1, or padim, patchcore or efficientad')
+        _check_together(config.model, adapter)
         settings = name_backbone(adapter.parameters, config.settings, config.backbone_weights)
         self._parameters = adapter.resolve(
             make_parameters(adapter.parameters, settings),
@@ -483,6 +481,20 @@ def split(adapter: AnyAdapter, parameters: Parameters, data: Category, seed: int
 
 def _blocks(data: Category, images: Sequence[LabelledImage]) -> list[int]:
     return [data.blocks[image.path] for image in images] if data.blocks else []
+
+
+def _check_together(model: str, adapter: AnyAdapter) -> None:
+    """Refuse what several processes cannot do.
+
+    Raises:
+        ConfigError: The model cannot be trained so, or not by a strategy of Lightning.
+    """
+    if processes.count() > 1 and not adapter.together:
+        msg = f'{model} learns in one pass that Anomalib keeps to one process'
+        raise ConfigError(f'{msg}: take --devices 1, or padim, patchcore or efficientad')
+    if adapter.together == 'merged':
+        known = f'none for {model}, which does not train by steps'
+        check(not processes.strategy(), 'strategy', processes.strategy(), known)
 
 
 def block_size(adapter: AnyAdapter, parameters: Parameters, geometry: Geometry) -> int:
