@@ -21,7 +21,13 @@ Features = npt.NDArray[np.float32]
 _CANDIDATES = 512
 # Features of one matrix product, so that its result stays in the processor's cache.
 _ROWS = 1024
-
+# Blocks of neighbouring features, and how many features each has at least on average: with fewer,
+# what is left out is not worth the bookkeeping.
+_BLOCKS, _IN_BLOCK = 256, 16
+# Distances in float32 are that exact, generously.
+_ROUNDING = 1e-3
+# Columns that are brought into another order at once.
+_COLUMNS = 16
 
 STORE_BYTES = 512 << 20
 """Features that `PatchStore` holds; choosing among them takes as much again."""
@@ -104,8 +110,10 @@ def select_coreset(
     Each choice is the feature farthest from those chosen so far. The textbook passes over all
     features for every choice. Distances to the chosen features only shrink, so the loop can run on
     the few hundred farthest features alone until the next choice might lie outside of them; one
-    pass over all features then accounts for all these choices at once. On ties, and in the last
-    bits of a distance, choices may differ from the textbook's.
+    pass over all features then accounts for all these choices at once. That pass leaves out most
+    pairs: by the triangle inequality, a choice that is far from a block of features is nearest to
+    none of them (Elkan: Using the Triangle Inequality to Accelerate k-Means, ICML 2003). On ties,
+    and in the last bits of a distance, choices may differ from the textbook's.
 
     Args:
         features: float32 ``(N, D)``.
@@ -125,20 +133,15 @@ def select_coreset(
         also = f', of which {given} are given' if given else ''
         msg = f'a coreset of {size} cannot be chosen from {count} features{also}'
         raise ValueError(msg)
-    # Distances of features around 0 lose fewer digits.
-    centred = features - features.mean(axis=0, dtype=np.float64).astype(np.float32)
-    norms = np.einsum('nd,nd->n', centred, centred)
-    nearest = np.full(count, np.inf, np.float32)
-    chosen = list(range(given)) or [int(np.random.default_rng(seed).integers(count))]
-    for first in range(0, len(chosen), _CANDIDATES):
-        _shrink(nearest, centred, norms, chosen[first : first + _CANDIDATES])
+    cover = _Cover(features)
+    first = np.arange(given) if given else np.random.default_rng(seed).integers(count, size=1)
+    for start in range(0, len(first), _CANDIDATES):
+        cover.add(cover.places(first[start : start + _CANDIDATES]))
         progress('choosing the coreset', 0, size)
-    while len(chosen) < size:
-        fresh = _choose(centred, norms, nearest, size - len(chosen))
-        chosen.extend(fresh)
-        _shrink(nearest, centred, norms, fresh)
-        progress('choosing the coreset', len(chosen), size)
-    return np.array(chosen, np.int64)
+    while cover.count < size:
+        cover.add(cover.choose(size - cover.count))
+        progress('choosing the coreset', cover.count, size)
+    return cover.chosen
 
 
 def cover_radius(features: Features, chosen: npt.NDArray[np.int64]) -> float:
@@ -148,12 +151,82 @@ def cover_radius(features: Features, chosen: npt.NDArray[np.int64]) -> float:
         features: float32 ``(N, D)``.
         chosen: int64 ``(K,)``, indices of the chosen features.
     """
-    centred = features - features.mean(axis=0, dtype=np.float64).astype(np.float32)
-    norms = np.einsum('nd,nd->n', centred, centred)
-    nearest = np.full(len(features), np.inf, np.float32)
+    cover = _Cover(features)
     for first in range(0, len(chosen), _CANDIDATES):
-        _shrink(nearest, centred, norms, chosen[first : first + _CANDIDATES].tolist())
-    return float(np.sqrt(nearest.max().clip(min=0)))
+        cover.add(cover.places(chosen[first : first + _CANDIDATES]))
+    return cover.radius
+
+
+class _Cover:
+    """How far every feature is from the nearest chosen one.
+
+    Features are held block by block, once there are blocks: those nearest to one of the first
+    choices. Places are where they are held.
+
+    Attributes:
+        count: How many are chosen.
+        radius: The largest of the distances.
+    """
+
+    def __init__(self, features: Features) -> None:
+        # Distances of features around 0 lose fewer digits.
+        self._features = features - features.mean(axis=0, dtype=np.float64).astype(np.float32)
+        self._norms = np.einsum('nd,nd->n', self._features, self._features)
+        # Squared; that of a chosen one is -inf.
+        self._nearest = np.full(len(features), np.inf, np.float32)
+        self._numbers = self._places = np.arange(len(features))
+        self._chosen: list[int] = []
+        self._blocks: _Blocks | None = None
+
+    @property
+    def count(self) -> int:
+        return len(self._chosen)
+
+    @property
+    def chosen(self) -> npt.NDArray[np.int64]:
+        """Indices of the chosen features, in the order they were chosen."""
+        return self._numbers[np.array(self._chosen, np.int64)].astype(np.int64)
+
+    @property
+    def radius(self) -> float:
+        return float(np.sqrt(self._nearest.max().clip(min=0)))
+
+    def places(self, numbers: npt.NDArray[np.int64]) -> list[int]:
+        """Where features are held now."""
+        found: list[int] = self._places[numbers].tolist()
+        return found
+
+    def add(self, places: list[int]) -> None:
+        """Choose these features, and shorten all distances."""
+        self._chosen += places
+        if self._blocks is None:
+            _shrink(self._features, self._norms, self._nearest, places)
+        else:
+            self._blocks.shrink(self._features, self._norms, self._nearest, places)
+        self._nearest[places] = -np.inf
+        enough = self.count >= _BLOCKS and len(self._features) >= _BLOCKS * _IN_BLOCK
+        if self._blocks is None and enough:
+            self._divide()
+
+    def _divide(self) -> None:
+        """Hold the features block by block from now on."""
+        owners = _nearest_of(self._features, self._chosen)
+        order = np.argsort(owners, kind='stable')
+        # By columns: a second copy of all features would be the peak of memory.
+        for first in range(0, self._features.shape[1], _COLUMNS):
+            columns = slice(first, first + _COLUMNS)
+            self._features[:, columns] = self._features[order, columns]
+        self._norms, self._nearest = self._norms[order], self._nearest[order]
+        self._numbers = order
+        self._places = np.empty_like(order)
+        self._places[order] = np.arange(len(order))
+        centres = self._places[self._chosen]
+        self._chosen = centres.tolist()
+        self._blocks = _Blocks(self._features, self._norms, owners[order], centres)
+
+    def choose(self, wanted: int) -> list[int]:
+        """Choose the next ones among the farthest features while they hold the farthest of all."""
+        return _choose(self._features, self._norms, self._nearest, wanted)
 
 
 def _choose(features: Features, norms: Features, nearest: Features, wanted: int) -> list[int]:
@@ -163,14 +236,16 @@ def _choose(features: Features, norms: Features, nearest: Features, wanted: int)
     distance = nearest[candidates]
     # No feature outside is farther than this, now or later.
     bound = distance.min() if count < len(features) else -np.inf
-    of_each = features[candidates]
+    of_each, lengths = features[candidates], norms[candidates]
+    # Of all pairs at once: a product of matrices takes less time than its rows one by one.
+    products = 2 * (of_each @ of_each.T)
     chosen: list[int] = []
     while len(chosen) < wanted:
         index = int(distance.argmax())
         if chosen and distance[index] < bound:
             break
         chosen.append(int(candidates[index]))
-        away = norms[candidates] + norms[chosen[-1]] - 2 * (of_each @ of_each[index])
+        away = lengths + lengths[index] - products[index]
         np.minimum(distance, away, out=distance)
         # Never again, even if all features that are left coincide with chosen ones.
         distance[index] = -np.inf
@@ -179,7 +254,56 @@ def _choose(features: Features, norms: Features, nearest: Features, wanted: int)
     return chosen
 
 
-def _shrink(nearest: Features, features: Features, norms: Features, chosen: list[int]) -> None:
+class _Blocks:
+    """Neighbouring features, each block around one of the first choices."""
+
+    def __init__(
+        self,
+        features: Features,
+        norms: Features,
+        owners: npt.NDArray[np.int64],
+        centres: npt.NDArray[np.int64],
+    ) -> None:
+        # A chosen feature that equals an earlier one has none.
+        used, self._starts = np.unique(owners, return_index=True)
+        self._ends = [*self._starts[1:].tolist(), len(owners)]
+        self._centres = features[centres[used]].copy()
+        self._lengths = lengths = norms[centres[used]]
+        self._radii = np.empty(len(used), np.float32)
+        for block, start in enumerate(self._starts.tolist()):
+            rows = slice(start, self._ends[block])
+            away = norms[rows] - 2 * (features[rows] @ self._centres[block]) + lengths[block]
+            self._radii[block] = np.sqrt(max(away.max(), 0))
+
+    def shrink(
+        self, features: Features, norms: Features, nearest: Features, chosen: list[int]
+    ) -> None:
+        """As `_shrink`, where it can change anything."""
+        farthest = np.sqrt(np.maximum.reduceat(nearest, self._starts).clip(min=0))
+        reach = (self._radii + farthest) * (1 + _ROUNDING)
+        picked = features[chosen]
+        away = norms[chosen][:, None] - 2 * picked @ self._centres.T + self._lengths
+        near = away < reach**2
+        for block in np.flatnonzero(near.any(axis=0)).tolist():
+            rows = slice(int(self._starts[block]), self._ends[block])
+            some = near[:, block]
+            found = features[rows] @ (-2 * picked[some].T)
+            found += norms[chosen][some]
+            np.minimum(nearest[rows], found.min(axis=1) + norms[rows], out=nearest[rows])
+
+
+def _nearest_of(features: Features, chosen: list[int]) -> npt.NDArray[np.int64]:
+    """Which of the chosen features is nearest to each feature, int64 ``(N,)``."""
+    centres = -2 * features[chosen].T
+    lengths = np.einsum('dk,dk->k', centres, centres) / 4
+    parts = (
+        (features[first : first + _ROWS] @ centres + lengths).argmin(axis=1)
+        for first in range(0, len(features), _ROWS)
+    )
+    return np.concatenate(list(parts))
+
+
+def _shrink(features: Features, norms: Features, nearest: Features, chosen: list[int]) -> None:
     """Update ``nearest``, squared distances to the nearest chosen feature, with new choices."""
     centres, lengths = -2 * features[chosen].T, norms[chosen]
     # New memory for each product would take a third of the product's time.
@@ -189,4 +313,3 @@ def _shrink(nearest: Features, features: Features, norms: Features, chosen: list
         away = np.matmul(features[rows], centres, out=product[: len(features) - first])
         away += lengths
         np.minimum(nearest[rows], away.min(axis=1) + norms[rows], out=nearest[rows])
-    nearest[chosen] = -np.inf
