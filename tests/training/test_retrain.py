@@ -19,17 +19,19 @@ import onnx
 import pytest
 from tiny_models import Train
 
-from adet_core.bundle import copy_bundle, open_bundle, read_features, write_engine
+from adet_core.bundle import copy_bundle, open_bundle, read_engine, read_features, write_engine
 from adet_core.bundle.decode import decode
 from adet_core.bundle.engine import ENGINE_FOLDER, EngineRecord
 from adet_core.cli import main
 from adet_core.errors import BundleError, DatasetError
 from adet_core.image import preprocess, read_image
 from adet_core.inference.detector import Detector
+from adet_core.inference.halves import SharedBackbone
 from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.io.feedback import keep_frame
 from adet_core.models.gaussian import RunningGaussians
 from adet_core.retraining import retrain
+from adet_core.retraining.gate_graph import GateGraph
 from adet_synth import write_dataset
 
 pytestmark = pytest.mark.training
@@ -126,6 +128,58 @@ def test_padim_learned_in_two_parts_is_padim_learned_at_once(
     expected = sums.inverse_covariance()
     difference = np.abs(found['inv_covariance'] - expected).max()
     assert difference < 1e-2 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize('model', BY_STATISTICS)
+def test_the_halves_of_the_graph_predict_what_the_whole_predicts(model: str, robot: Any) -> None:
+    bundle = open_bundle(robot(model))
+    images, statistics = bundle.normals(), bundle.input_statistics()
+    with GateGraph(bundle, threads=2) as graph:
+        assert graph.at_once == 2
+        graph.remember()
+        run = graph.bind(statistics).runs
+        # The second time what the backbone made comes from the cache.
+        found = [run(image[None]) for image in (*images, *images)]
+    backend = OnnxRuntimeBackend(read_engine(bundle))
+    backend.bind(statistics[0])
+    tolerance = 1e-3 * bundle.manifest.score_range.span
+    for number, image in enumerate(images):
+        expected = backend.run(image[None])
+        for one in (found[number], found[number + len(images)]):
+            np.testing.assert_allclose(one.scores, expected.scores, rtol=0, atol=tolerance)
+            np.testing.assert_allclose(one.maps, expected.maps, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize('model', BY_STATISTICS)
+def test_a_cache_changes_no_verdict(
+    model: str, robot: Any, new_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = robot(model)
+    first = shutil.copytree(new_images, tmp_path / 'first')
+    later = sorted(first.iterdir())[8:]
+    for path in later:
+        path.unlink()
+    retrain(folder, first, incremental=True)
+    other = robot_copy(folder)
+    for name in ('gate_features.bin', 'gate_scores.bin'):
+        (other / ENGINE_FOLDER / name).unlink()
+    ran: list[int] = []
+    between_of = SharedBackbone._between_of
+
+    def counted(backbone: SharedBackbone, image: Any) -> Any:
+        ran.append(1)
+        return between_of(backbone, image)
+
+    monkeypatch.setattr(SharedBackbone, '_between_of', counted)
+    outcomes = [retrain(one, new_images, incremental=True) for one in (folder, other)]
+    reports = [outcome.report for outcome in outcomes]
+    assert reports[0].before == reports[1].before
+    assert reports[0].after == reports[1].after
+    assert reports[0].image_threshold == reports[1].image_threshold
+    # Of the images that were asked before, the set in service is not asked again.
+    asked = reports[0].before
+    known = asked.normals + sum(asked.made_up.values())
+    assert len(ran) < 2 * 2 * known - known // 2
 
 
 def _hash(path: Path) -> str:

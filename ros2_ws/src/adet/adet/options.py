@@ -326,3 +326,9 @@ class RetrainServerOptions(ModelsRoot, ImageChoices):
         minimum=0,
         maximum=19,
     )
+    idle_s: float = option(
+        'seconds that the process of a retraining waits for the next goal before it ends',
+        default=60.0,
+        minimum=0.0,
+        maximum=1e6,
+    )

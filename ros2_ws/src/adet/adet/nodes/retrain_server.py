@@ -26,6 +26,7 @@ from adet_core.errors import AdetError, ConfigError, describe, RejectedError
 from adet_core.image import set_max_megapixels
 from adet_core.paths import user_path
 from adet_core.retraining.child import CancelledError, Job, Places, RetrainProcess
+from adet_core.retraining.worker import Worker
 
 _FEEDBACK_S = 0.1
 _IDLE = 'idle'
@@ -51,6 +52,7 @@ class RetrainServer(AdetNode):
             data_root,
             user_path(allowed, 'allowed_root') if allowed else data_root,
         )
+        self._worker = Worker(niceness=chosen.niceness, idle_s=chosen.idle_s)
         self._busy = threading.Lock()
         # The one that runs, and its goal.
         self._running: tuple[Any, RetrainProcess] | None = None
@@ -80,6 +82,7 @@ class RetrainServer(AdetNode):
             running[1].cancel()
         for thread in list(self._threads):
             thread.join()
+        self._worker.close()
 
     def destroy_node(self) -> None:
         """Take the action away first."""
@@ -147,7 +150,7 @@ class RetrainServer(AdetNode):
             self._places,
             current=current,
             threads=self._options.threads,
-            niceness=self._options.niceness,
+            worker=self._worker,
         )
 
     def _work(self, handle: Any, process: RetrainProcess) -> Retrain.Result:

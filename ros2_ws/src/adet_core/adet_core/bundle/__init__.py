@@ -21,6 +21,7 @@ from adet_core.bundle.engine import (
     write_engine,
     write_plan,
 )
+from adet_core.bundle.gate_cache import keep_scores, open_feature_cache, read_scores
 from adet_core.bundle.made import is_writable, read_made, write_made
 from adet_core.bundle.manifest import (
     AREA_FILE,
@@ -86,15 +87,18 @@ __all__ = [
     'copy_engine',
     'is_writable',
     'keep_rejected',
+    'keep_scores',
     'kept_sets',
     'only_retraining',
     'open_bundle',
+    'open_feature_cache',
     'read_engine',
     'read_features',
     'read_made',
     'read_plan',
     'read_precision',
     'read_record',
+    'read_scores',
     'rollback',
     'sync_folder',
     'write_arrays',

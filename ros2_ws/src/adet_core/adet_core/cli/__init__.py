@@ -140,7 +140,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
-    found = _installed()
+    # A child runs one of our own, and has no time for those of other packages.
+    found = _own() if '--child' in words else _installed()
     chosen = next((word for word in words if not word.startswith('-')), None)
     if chosen in _ELSEWHERE:
         load_command(chosen)
@@ -226,8 +227,11 @@ def load_command(name: str) -> Command:
 
 
 def _installed() -> dict[str, Any]:
-    own = [EntryPoint(name, f'{__name__}.{name}', _GROUP) for name in _OWN]
-    return {entry.name: entry for entry in (*own, *entry_points(group=_GROUP))}
+    return {**_own(), **{entry.name: entry for entry in entry_points(group=_GROUP)}}
+
+
+def _own() -> dict[str, Any]:
+    return {name: EntryPoint(name, f'{__name__}.{name}', _GROUP) for name in _OWN}
 
 
 def _load(name: str, entry: Any) -> Command:

@@ -23,7 +23,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 def progress(arguments: argparse.Namespace) -> Iterator[ProgressCallback]:
     """Progress bars; for a child JSON lines, and the end when standard input ends."""
     if arguments.child:
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        threading.Thread(target=end_with, args=(0,), daemon=True).start()
         yield _line
         return
     with progress_bars() as bars:
@@ -34,9 +34,12 @@ def _line(stage: str, done: int, total: int | None) -> None:
     print(json.dumps({'stage': stage, 'done': done, 'total': total}), flush=True)
 
 
-def _end_with_parent() -> None:
-    """A server that was killed leaves no child behind; the files are whole at any instant."""
+def end_with(descriptor: int) -> None:
+    """End this process when a pipe ends, as nobody holds its other end any more.
+
+    A server that was killed leaves no child behind; the files are whole at any instant.
+    """
     # Not through sys.stdin: its lock would be held when the interpreter ends.
-    while os.read(0, 1):
+    while os.read(descriptor, 1):
         pass
     os._exit(130)

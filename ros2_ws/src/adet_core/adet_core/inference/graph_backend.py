@@ -65,7 +65,11 @@ class GraphBackend(ABC):
 
     def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
         """See `adet_core.inference.backend.Backend.bind`."""
-        self._bind(self._inputs(statistics))
+        self.bind_inputs(self._inputs(statistics))
+
+    def bind_inputs(self, arrays: Statistics) -> None:
+        """Use what `GraphInputs` made of statistics before."""
+        self._bind(arrays)
         self._bound = True
 
     def run(self, images: npt.NDArray[np.uint8]) -> Prediction:

@@ -33,6 +33,7 @@ from adet_core.io.folders import list_images
 from adet_core.paths import check_inside, user_path
 from adet_core.progress import ProgressCallback
 from adet_core.retraining.settings import MODE_NEW, MODES
+from adet_core.retraining.worker import Ended, Worker
 from adet_core.run_folders import deploy, keep_deployed, withdraw
 
 ROLLBACK = 'rollback'
@@ -182,6 +183,7 @@ class RetrainProcess:
         current: Current = str,
         threads: int = 0,
         niceness: int = 0,
+        worker: Worker | None = None,
     ) -> None:
         """Start nothing yet.
 
@@ -191,7 +193,9 @@ class RetrainProcess:
             current: See `plan`.
             threads: Of the retraining; 0: one per core.
             niceness: How far it stands back behind the inspection, as the command nice has it.
+            worker: Serves goal after goal; None: this goal has a process of its own.
         """
+        self._worker = worker
         self.job: Job | None = None
         self._goal, self._places, self._current = goal, places, current
         self._threads, self._niceness = threads, niceness
@@ -269,10 +273,16 @@ class RetrainProcess:
             deploy(open_bundle(made), job.folder)
 
     def _learn(self, job: Job, progress: ProgressCallback) -> dict[str, Any]:
-        with tempfile.TemporaryFile('w+') as errors:
-            returncode, result = self._follow(job.command, errors, progress)
-            errors.seek(0)
-            told = errors.read().strip().splitlines()
+        if self._worker is None:
+            returncode, result, error = self._follow(job.command, progress)
+        else:
+            # Without the program, which the worker is.
+            words = job.command[3:]
+            try:
+                returncode, result, error = self._worker.follow(words, progress, self._begin)
+            finally:
+                with self._state:
+                    self._child = None
         try:
             self._decide()
         except CancelledError:
@@ -283,38 +293,44 @@ class RetrainProcess:
             msg = f'the retraining was killed by signal {-returncode}; is memory short?'
             raise BundleError(f'{msg} What was in service stays')
         if returncode or result is None:
-            raise BundleError(told[-1].removeprefix('error: ') if told else f'exit {returncode}')
+            raise BundleError(error.removeprefix('error: ') or f'exit {returncode}')
         if not result['success']:
             raise RejectedError(result['message'])
         return result
 
-    def _follow(
-        self, command: list[str], errors: Any, progress: ProgressCallback
-    ) -> tuple[int, dict[str, Any] | None]:
-        """Run the child to its end; returns its exit code, and its result if it came to one."""
-        child = subprocess.Popen(  # noqa: S603 - our own program, and no shell
-            command,
-            # Its end tells the child that this process is gone.
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-        with child:
+    def _follow(self, command: list[str], progress: ProgressCallback) -> Ended:
+        """Run a child of its own to its end."""
+        with (
+            tempfile.TemporaryFile('w+') as errors,
+            subprocess.Popen(  # noqa: S603 - our own program, and no shell
+                command,
+                # Its end tells the child that this process is gone.
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            ) as child,
+        ):
             try:
                 os.setpriority(os.PRIO_PROCESS, child.pid, self._niceness)
-                with self._state:
-                    self._child = child
-                    if self._cancelled:
-                        # Before there was a child to kill.
-                        child.kill()
+                self._begin(child)
                 result = _result_of(child, progress)
                 child.wait()
             finally:
                 with self._state:
                     self._child = None
                 child.kill()
-        return child.returncode, result
+            errors.seek(0)
+            told = errors.read().strip().splitlines()
+        return Ended(child.returncode, result, told[-1] if told else '')
+
+    def _begin(self, child: subprocess.Popen[str]) -> None:
+        """From here on there is a process to kill."""
+        with self._state:
+            self._child = child
+            if self._cancelled:
+                # Before there was one.
+                child.kill()
 
     def _decide(self) -> None:
         """From here on it is too late to cancel."""

@@ -56,6 +56,7 @@ from adet_core.made_up import draw_defects
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 from adet_core.retraining.gate import parity_fault
+from adet_core.retraining.gate_graph import GateGraph
 from adet_core.retraining.images import collect, collect_test, CollectedImages
 from adet_core.retraining.questions import all_finite, figures, predict_all, Questions, Scores
 from adet_core.retraining.relearned import Relearned
@@ -145,9 +146,14 @@ def learn_category(
         progress=progress,
     )
     test, unreadable = collect_test(test_dir, bundle, progress)
-    new = relearn_statistics(bundle, collected, settings, [], threads=threads, progress=progress)
+    graph = GateGraph(bundle, threads=threads)
+    new = relearn_statistics(
+        bundle, collected, settings, [], graph=graph, threads=threads, progress=progress
+    )
     questions = _questions(bundle, collected, test, settings['seed'])
-    scores = predict_all(new.runs, questions, stage='calibrate', progress=progress)
+    scores = predict_all(
+        new.runs, questions, stage='calibrate', progress=progress, at_once=graph.at_once
+    )
     if not all_finite(scores):
         msg = f'{base}: its graph gives scores that are no numbers; export it again'
         raise BackendError(msg)

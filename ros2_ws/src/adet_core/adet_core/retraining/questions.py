@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +20,11 @@ from adet_core.made_up import draw_defects, MadeUpDefects, STRENGTHS
 from adet_core.metrics import auroc, Labels
 from adet_core.progress import ProgressCallback
 from adet_core.retraining.images import CollectedImages
+from adet_core.retraining.in_order import in_order
 
 _Scores = npt.NDArray[np.float32]
+Known = dict[bytes, tuple[float, float]]
+"""Score of an image, and the largest value of its map, by the sha256 of its canvas."""
 # As many normal images as a bundle brings.
 _MOST_PASTED_ON = 20
 
@@ -116,19 +120,43 @@ def _drawn(geometry: Geometry, normals: int) -> MadeUpDefects:
 
 
 def predict_all(
-    runs: Runs, questions: Questions, *, stage: str, progress: ProgressCallback
+    runs: Runs,
+    questions: Questions,
+    *,
+    stage: str,
+    progress: ProgressCallback,
+    at_once: int = 1,
+    known: Known | None = None,
 ) -> Scores:
-    """Let a set inspect all images, one at a time."""
-    defects = questions.defects
+    """Let a set inspect all images.
+
+    Args:
+        runs: Predict the inputs of an image.
+        questions: The images.
+        stage: For ``progress``.
+        progress: Told the progress.
+        at_once: How many threads may use ``runs`` at the same time.
+        known: What this set said of images before; what it says now is added.
+    """
+    defects, known = questions.defects, {} if known is None else known
     plain = [*questions.good, *questions.marked, *(one.pixels for one in questions.test)]
     count = len(plain) + len(defects.normal)
-    scores, peaks = np.empty((2, count), np.float32)
-    for number in range(count):
+
+    def inspect(number: int) -> tuple[bytes, tuple[float, float]]:
         pasted = number - len(plain)
         image = plain[number] if pasted < 0 else defects.pasted(questions.good, pasted)
+        key = hashlib.sha256(np.ascontiguousarray(image).data).digest()
+        if key in known:
+            return key, known[key]
         prediction = questions.geometry.predict(runs, image)
-        scores[number], peaks[number] = prediction.scores[0], prediction.maps[0].max()
-        progress(stage, number + 1, count)
+        return key, (float(prediction.scores[0]), float(prediction.maps[0].max()))
+
+    found = []
+    for number, (key, said) in enumerate(in_order(inspect, range(count), at_once), start=1):
+        known[key] = said
+        found.append(said)
+        progress(stage, number, count)
+    scores, peaks = np.array(found, np.float32).reshape(-1, 2).T.copy()
     good = len(questions.good)
     marked, test = good + len(questions.marked), len(plain)
     return Scores(

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -19,7 +20,6 @@ from adet_core.bundle import (
     keep_rejected,
     only_retraining,
     open_bundle,
-    read_engine,
     read_precision,
     read_record,
     RetrainReport,
@@ -28,18 +28,19 @@ from adet_core.bundle import (
 from adet_core.errors import BackendError
 from adet_core.folder import readable_name
 from adet_core.geometry import Geometry, Runs
-from adet_core.inference.backend import Backend, bind_inputs
-from adet_core.inference.onnxruntime import OnnxRuntimeBackend
+from adet_core.inference.backend import Backend
 from adet_core.inference.parity import measure_parity
 from adet_core.io.labelled import LabelledImage
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 from adet_core.retraining.gate import Comparison, parity_fault, parts_changed
+from adet_core.retraining.gate_graph import GateGraph
 from adet_core.retraining.images import collect, collect_test
 from adet_core.retraining.nearest import still_rejected
 from adet_core.retraining.questions import (
     all_finite,
     figures,
+    Known,
     make_questions,
     predict_all,
     Scores,
@@ -145,6 +146,10 @@ class RetrainSession:
         self._overrides, self._incremental = overrides, incremental
         self._threads, self._progress = threads, progress
         self._by_statistics = has_statistics(self._bundle)
+        # Files of many megabytes, while the images are read.
+        loading = ThreadPoolExecutor(1)
+        self._loaded = loading.submit(self._load)
+        loading.shutdown(wait=False)
         self._collected = collect(
             self._bundle,
             images,
@@ -161,11 +166,29 @@ class RetrainSession:
 
     def run(self) -> Outcome:
         """Learn, compare, and put the new set into service or aside."""
-        statistics = self._bundle.input_statistics()
-        before, known = self._inspect_before(statistics)
-        new = self._learn(statistics if self._incremental else [])
-        del statistics
-        after = predict_all(new.runs, self._questions, stage='calibrate', progress=self._progress)
+        with self._loaded.result() as graph:
+            graph.remember()
+            report, new, said = self._compare(graph)
+            outcome = self._finish(report, new)
+            # Those of the set in service, whichever it is.
+            graph.keep_scores(outcome.bundle, said[bool(report.rejected)])
+        return outcome
+
+    def _load(self) -> GateGraph:
+        """What is in service."""
+        graph = GateGraph(self._bundle, threads=self._threads)
+        self._statistics = self._bundle.input_statistics()
+        self._present = graph.bind(self._statistics).runs
+        return graph
+
+    def _compare(self, graph: GateGraph) -> tuple[RetrainReport, Relearned, tuple[Known, Known]]:
+        """Learn and compare; also what the new set and the present one said."""
+        said: tuple[Known, Known] = ({}, graph.known_scores(self._bundle))
+        before, known = self._inspect_before(graph, self._present, said[1])
+        new = self._learn(graph, self._statistics if self._incremental else [])
+        # The statistics are as large as all else together.
+        del self._present, self._statistics
+        after = self._inspect(new.runs, 'calibrate', graph, said[0])
         if not all_finite(after):
             msg = 'what was learned gives scores that are no numbers; nothing was written'
             raise BackendError(msg)
@@ -178,23 +201,31 @@ class RetrainSession:
         if changed:
             # It explains a refusal, too.
             fault, notes = f'{fault}; {changed}' if fault else '', (changed, *notes)
-        report = self._report(before, after, thresholds, new, fault, notes)
-        return self._finish(report, new)
+        return self._report(before, after, thresholds, new, fault, notes), new, said
 
-    def _inspect_before(self, statistics: Sequence[Arrays]) -> tuple[Scores, NormalScores]:
-        """What the set in service says of all images, and of those the threshold moves by."""
-        present = OnnxRuntimeBackend(read_engine(self._bundle), threads=self._threads)
-        runs = bind_inputs(present, statistics)
-        scores = predict_all(
-            runs, self._questions, stage='inspect as before', progress=self._progress
+    def _inspect(self, runs: Runs, stage: str, graph: GateGraph, known: Known) -> Scores:
+        return predict_all(
+            runs,
+            self._questions,
+            stage=stage,
+            progress=self._progress,
+            # Weights that were trained further have a graph of their own.
+            at_once=graph.at_once if self._by_statistics else 1,
+            known=known,
         )
+
+    def _inspect_before(
+        self, graph: GateGraph, runs: Runs, known: Known
+    ) -> tuple[Scores, NormalScores]:
+        """What the set in service says of all images, and of those the threshold moves by."""
+        scores = self._inspect(runs, 'inspect as before', graph, known)
         if self._incremental:
             old = self._questions.are_old
             return scores, NormalScores(scores.good[old], scores.peaks[old])
         # Those of the new folder may be of another light; the threshold was chosen on these.
         return scores, _inspect_normals(runs, self._questions.geometry, self._bundle.normals())
 
-    def _learn(self, statistics: Sequence[Arrays]) -> Relearned:
+    def _learn(self, graph: GateGraph, statistics: Sequence[Arrays]) -> Relearned:
         bundle, collected, settings = self._bundle, self._collected, self._settings
         if not self._by_statistics:
             tune = fine_tuner(bundle.manifest.model)
@@ -204,6 +235,7 @@ class RetrainSession:
             collected,
             settings,
             statistics,
+            graph=graph,
             threads=self._threads,
             progress=self._progress,
         )

@@ -8,22 +8,28 @@ of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
+import os
+import queue
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from adet_core.bundle import Arrays, Bundle, read_engine, read_features, write_arrays
+from adet_core.bundle import Arrays, Bundle, read_features, write_arrays
 from adet_core.errors import ConfigError
 from adet_core.image import ImageArray
-from adet_core.inference.backend import bind_inputs
 from adet_core.inference.onnxruntime import OnnxRuntimeBackend
+from adet_core.io.labelled import LabelledImage
 from adet_core.models.names import statistics_model
+from adet_core.models.statistics_model import Floats
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback
+from adet_core.retraining.gate_graph import GateGraph
 from adet_core.retraining.images import CollectedImages
+from adet_core.retraining.in_order import in_order
 from adet_core.retraining.relearned import Relearned
 
 # Images through the feature graph at once.
@@ -41,6 +47,7 @@ def relearn_statistics(
     settings: Mapping[str, Any],
     old: Sequence[Arrays],
     *,
+    graph: GateGraph,
     threads: int,
     progress: ProgressCallback,
 ) -> Relearned:
@@ -52,6 +59,7 @@ def relearn_statistics(
         settings: See `adet_core.retraining.settings`.
         old: Statistics to go on from, see `adet_core.bundle.Bundle.input_statistics`; empty to
             begin anew.
+        graph: Of the bundle.
         threads: Threads of the inference; 0: one per core.
         progress: Told the progress.
 
@@ -61,9 +69,8 @@ def relearn_statistics(
     model = statistics_model(bundle.manifest.model)
     if model is None:
         raise ConfigError(f'{bundle.manifest.model} has no statistics to retrain')
-    extractor = OnnxRuntimeBackend(read_features(bundle), threads=threads)
-    backend = OnnxRuntimeBackend(read_engine(bundle), threads=threads)
     before = bundle.report.total if bundle.report else bundle.manifest.dataset.train
+    extractor = _Extractor(bundle, graph.at_once, threads)
     geometry = bundle.geometry()
     groups = geometry.inputs if geometry.has_own_statistics else 1
     # To a learner that all inputs share, every input is an image.
@@ -78,24 +85,62 @@ def relearn_statistics(
         inputs = (
             (view, one) for one in collected.learn for view in geometry.views(one.pixels)[own]
         )
-        while batch := list(islice(inputs, _BATCH)):
-            features = extractor.features(np.stack([view for view, _ in batch]))
-            learner.add(features, [one.is_marked for _, one in batch])
-            done += len(batch)
+        for features, are_marked in extractor.batches(inputs):
+            learner.add(features, are_marked)
+            done += len(are_marked)
             progress('extract', done, total)
     parts = [learner.statistics(progress) for learner in learners]
-    runs = bind_inputs(backend, parts)
+    bound = graph.bind(parts)
     made = parts[0]
-    every = {name: np.stack([part[name] for part in parts]) for name in made}
+    every = made
+    if groups > 1:
+        every = {name: np.stack([part[name] for part in parts]) for name in made}
     size = (bundle.manifest.image.height, bundle.manifest.image.width)
 
     def predict(image: ImageArray) -> Prediction:
-        return model.predict(extractor.features(image[None]), made, settings, size)
+        return model.predict(extractor.one(image), made, settings, size)
 
     return Relearned(
-        contents={model.file: partial(write_arrays, arrays=every if groups > 1 else made)},
-        backend=backend,
-        runs=runs,
+        contents={model.file: partial(write_arrays, arrays=every)},
+        backend=bound.whole(),
+        runs=bound.runs,
         predict=predict,
         images=learners[0].images // shared,
     )
+
+
+class _Extractor:
+    """The feature graph of a bundle, run by several threads."""
+
+    def __init__(self, bundle: Bundle, at_once: int, threads: int) -> None:
+        """Load the graph."""
+        cores = threads or os.cpu_count() or 1
+        first = OnnxRuntimeBackend(read_features(bundle), threads=max(cores // at_once, 1))
+        self._at_once = at_once
+        # A thread takes one of them while it runs.
+        self._free: queue.SimpleQueue[OnnxRuntimeBackend] = queue.SimpleQueue()
+        for one in (first, *(first.fork() for _ in range(at_once - 1))):
+            self._free.put(one)
+
+    def one(self, image: ImageArray) -> Floats:
+        """Features of one input, float32 ``(1, ...)``."""
+        return self._run(image[None])
+
+    def batches(
+        self, inputs: Iterable[tuple[ImageArray, LabelledImage]]
+    ) -> Iterator[tuple[Floats, list[bool]]]:
+        """Features of inputs in their order, some at once, and which of them were marked."""
+        rest = iter(inputs)
+
+        def work(batch: list[tuple[ImageArray, LabelledImage]]) -> tuple[Floats, list[bool]]:
+            features = self._run(np.stack([view for view, _ in batch]))
+            return features, [one.is_marked for _, one in batch]
+
+        return in_order(work, iter(lambda: list(islice(rest, _BATCH)), []), self._at_once)
+
+    def _run(self, images: npt.NDArray[np.uint8]) -> Floats:
+        backend = self._free.get()
+        try:
+            return backend.features(images)
+        finally:
+            self._free.put(backend)
