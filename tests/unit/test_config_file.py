@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from adet_core import cli
 from adet_core.cli.arguments import add_models_root, count
 from adet_core.cli.config_file import use_config
 from adet_core.errors import ConfigError
@@ -94,3 +95,16 @@ def test_what_is_no_option_or_no_value_of_one_is_one_line(text: str, message: st
     with pytest.raises(ConfigError) as error:
         configured(text)
     assert str(error.value).startswith(message)
+
+
+def test_a_child_looks_for_commands_of_other_packages_for_the_sake_of_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(cli, 'entry_points', lambda **_: looked.append('other packages') or [])
+    words = ['retrain', 'models/PaDiM', '--child']
+    assert cli._parse(words).child
+    assert not looked
+    Path('adet.toml').write_text('threads = 3\n')
+    assert cli._parse(words).threads == 3
+    assert looked

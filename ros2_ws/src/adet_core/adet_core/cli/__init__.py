@@ -26,7 +26,7 @@ import sys
 from typing import Any, cast, Protocol
 
 from adet_core import __version__
-from adet_core.cli.config_file import use_config
+from adet_core.cli.config_file import read_config, use_config
 from adet_core.errors import (
     AdetError,
     describe,
@@ -140,8 +140,9 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
-    # A child runs one of our own, and has no time for those of other packages.
-    found = _own() if '--child' in words else _installed()
+    # A child runs one of our own, and has no time for those of other packages, unless a file of
+    # defaults may name their options.
+    found = _own() if '--child' in words and not read_config()[1] else _installed()
     chosen = next((word for word in words if not word.startswith('-')), None)
     if chosen in _ELSEWHERE:
         load_command(chosen)
