@@ -75,7 +75,12 @@ class Worker:
                 assert process.stdin is not None
                 process.stdin.write(json.dumps(words) + '\n')
                 process.stdin.flush()
-            ended = _follow(process, progress)
+            try:
+                ended = _follow(process, progress)
+            except BaseException:
+                # Nobody may take what is left of this goal for the next one.
+                _end(process)
+                raise
             if ended is not None:
                 return ended
             # It had just ended, having waited too long.
