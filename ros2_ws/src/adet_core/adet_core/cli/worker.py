@@ -49,8 +49,12 @@ def main() -> int:
 
 def _tell(news: dict[str, object]) -> None:
     # A child that was killed may have left half a line.
-    sys.stdout.write('\n' + json.dumps(news) + '\n')
-    sys.stdout.flush()
+    line = '\n' + json.dumps(news) + '\n'
+    try:
+        os.write(1, line.encode())
+    except BrokenPipeError:
+        # Who asked is gone.
+        os._exit(0)
 
 
 def _serve(words: list[str]) -> tuple[int, str]:
