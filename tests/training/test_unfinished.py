@@ -178,8 +178,8 @@ def test_a_limit_of_time_ends_the_steps(
     assert totals[0] == 10**6
     assert 5 <= totals[-1] <= 60
     (line,) = told
-    assert line.startswith('training: ')
-    assert ' of 1000000, as the time is limited, about 0 minutes from now. ' in line
+    expected = '12 steps of 1000000, as the time is limited, about 1 min from now. '
+    assert line.startswith(f'training: 0.20 steps/s here; {expected}')
 
 
 def test_a_model_that_learns_in_one_pass_has_no_limit(

@@ -90,7 +90,8 @@ class KeepGoing(Callback):
         self._order, self._last = order, last
         self._progress, self._tell = progress, tell
         self._step = 0
-        self._spent_before = self._begun = self._saved = 0.0
+        self._spent_before = self._saved = 0.0
+        self._begun: float | None = None
         self._first: tuple[int, float] | None = None
         self._per_step: float | None = None
         self.share = 0.0
@@ -146,7 +147,8 @@ class KeepGoing(Callback):
         self._saved = time.monotonic()
 
     def _spent(self) -> float:
-        return self._spent_before + (time.monotonic() - self._begun if self._begun else 0.0)
+        now = 0.0 if self._begun is None else time.monotonic() - self._begun
+        return self._spent_before + now
 
     def _measure(self, step: int, now: float) -> None:
         assert self._first is not None
@@ -159,7 +161,7 @@ class KeepGoing(Callback):
         limit = '' if steps == self._steps else f' of {self._steps}, as the time is limited'
         self._tell(
             f'training: {1 / self._per_step:.2f} steps/s here; {steps} steps{limit}, '
-            f'about {left:.0f} minutes from now. It can be interrupted: '
+            f'about {left:.0f} min from now. It can be interrupted: '
             'the same command goes on from there'
         )
 
