@@ -9,11 +9,14 @@
 Each model is trained by `adet train` on drawn images, unless bundles are named, and exported by
 `adet export`. Anomalib's
 side is Anomalib's own module with the same weights and statistics: in torch, by TorchInferencer,
-as its ONNX export in ONNX Runtime, and as its OpenVINO export (where openvino is installed). All
+as its ONNX export in ONNX Runtime, and as its OpenVINO export (where openvino is installed), with
+OpenVINO's own choice of precision; beside them AnomaVision (where it is installed). adet runs on
+what `backend: auto` measures. All
 begin with the same decoded image in memory and end with score and map. Anomalib's side is in
 fp32 whatever ours is in. The share of the peak is that of the fastest product of two square
 matrices on as many threads, and counts the operations of the model as adet exports it. Writes
-inference.json and prints a table.
+inference.json and prints a table. It takes five minutes: each model has `--limit` seconds for its
+turns; `--models` takes some of them.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib.metadata import version
+from importlib.util import find_spec
 import json
 import os
 from pathlib import Path
@@ -32,6 +37,7 @@ from typing import Any
 from anomalib.deploy import TorchInferencer
 from anomalib.post_processing import PostProcessor
 from anomalib.pre_processing import PreProcessor
+from anomavision_peer import anomavision
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
@@ -55,7 +61,7 @@ from adet_training.train import train, TrainConfig
 from adet_training.versions import library_versions
 
 Prediction = Callable[[Image], object]
-_WARM_UP = 3
+_WARM_UP, _LEAST = 3, 5
 _REST_S = 0.05
 _DRAWN = 'plate'
 
@@ -83,22 +89,37 @@ def main() -> None:
                 _export(bundle, arguments, progress)
         images = [read_image(path) for path in list_images(root / 'data' / 'test')][:20]
         ways: dict[str, dict[str, Prediction]] = {}
-        work = {}
+        work, backends = {}, {}
         for name, bundle in bundles.items():
-            ways[name] = _ways(bundle, root / name, arguments.threads)
+            detector = Detector.load(
+                bundle.folder, threads=arguments.threads, backend=arguments.backend
+            )
+            backends[name] = f'{detector.backend.name}; {detector.backend_reason}'
+            print(f'{name} on {backends[name]}')
+            ways[name] = _ways(bundle, detector, root / name, arguments.threads)
             work[name] = _operations(bundle)
-        times, peaks = _measure(ways, images, arguments.rounds)
+        times, peaks = _measure(ways, images, arguments.rounds, arguments.limit)
     result = {
         'threads': arguments.threads,
         'cores': os.cpu_count(),
         'settings': arguments.set,
         'backbone_weights': arguments.backbone_weights,
-        'versions': library_versions('anomalib', 'torch', 'onnxruntime', 'openvino', 'numpy'),
+        'versions': library_versions(
+            'anomalib', 'torch', 'onnxruntime', 'openvino', 'anomavision', 'numpy'
+        ),
+        'backends': backends,
         'peak_gflops': peaks,
         'models': {name: {'gflop': work[name] / 1e9, 'ms': one} for name, one in times.items()},
     }
     arguments.out.write_text(json.dumps(result, indent=2) + '\n')
     print(_table(times, work, median(peaks)))
+
+
+def _peers() -> dict[str, str]:
+    """Versions of those that may be missing."""
+    return {
+        name: version(name) for name in ('openvino', 'anomavision') if find_spec(name) is not None
+    }
 
 
 def _parse() -> argparse.Namespace:
@@ -112,7 +133,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument('--precision', choices=list(BANDS), default='fp32')
     parser.add_argument('--backbone-weights', default='random')
     parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--backend', default='auto')
     parser.add_argument('--rounds', type=int, default=30)
+    parser.add_argument('--limit', type=float, default=45.0, metavar='S')
     parser.add_argument('--out', type=Path, default=Path('inference.json'))
     return parser.parse_args()
 
@@ -164,9 +187,8 @@ def _export(bundle: Bundle, arguments: argparse.Namespace, progress: ProgressCal
     export(bundle, precision=arguments.precision, data=data, progress=progress)
 
 
-def _ways(bundle: Bundle, folder: Path, threads: int) -> dict[str, Prediction]:
+def _ways(bundle: Bundle, detector: Detector, folder: Path, threads: int) -> dict[str, Prediction]:
     """All that can inspect an image with this bundle, by name."""
-    detector = Detector.load(bundle.folder, threads=threads)
     module = _anomalib(bundle)
     size = (bundle.manifest.image.height, bundle.manifest.image.width)
 
@@ -188,6 +210,11 @@ def _ways(bundle: Bundle, folder: Path, threads: int) -> dict[str, Prediction]:
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     ways['anomalib ONNX'] = lambda image: session.run(None, {'input': _batch(image)})
+    bank = len(next(iter(bundle.statistics().values()), ()))
+    for name, answer in anomavision(
+        bundle.manifest.model, size, bank, folder / 'anomavision', threads
+    ).items():
+        ways[name] = lambda image, answer=answer: answer(_batch(image))  # type: ignore[misc]
     try:
         import openvino
     except ModuleNotFoundError:
@@ -266,28 +293,34 @@ def _operations(bundle: Bundle) -> int:
 
 
 def _measure(
-    ways: Mapping[str, Mapping[str, Prediction]], images: list[Image], rounds: int
+    ways: Mapping[str, Mapping[str, Prediction]], images: list[Image], rounds: int, limit: float
 ) -> tuple[dict[str, dict[str, list[float]]], list[float]]:
-    """Milliseconds of each way, all in turns; and the peak, as often."""
+    """Milliseconds of each way, those of a model in turns; and the peak, as often.
+
+    A model has ``limit`` seconds, but five turns.
+    """
     times: dict[str, dict[str, list[float]]] = {
         name: {way: [] for way in ways[name]} for name in ways
     }
     peaks = []
     one, other = torch.rand(2, 1536, 1536)
-    for number in range(_WARM_UP + rounds):
-        image = images[number % len(images)]
-        for name in ways:
+    for name in ways:
+        end = time.monotonic() + limit
+        for number in range(_WARM_UP + rounds):
+            if number >= _WARM_UP + _LEAST and time.monotonic() > end:
+                break
             for way, answer in ways[name].items():
                 # The threads of the one before still spin for a while.
                 time.sleep(_REST_S)
                 start = time.perf_counter()
-                answer(image)
+                answer(images[number % len(images)])
                 if number >= _WARM_UP:
                     times[name][way].append((time.perf_counter() - start) * 1e3)
-        start = time.perf_counter()
-        torch.matmul(one, other)
-        peaks.append(2 * 1536**3 / (time.perf_counter() - start) / 1e9)
-    return times, peaks[_WARM_UP:]
+            start = time.perf_counter()
+            torch.matmul(one, other)
+            if number >= _WARM_UP:
+                peaks.append(2 * 1536**3 / (time.perf_counter() - start) / 1e9)
+    return times, peaks
 
 
 def _table(

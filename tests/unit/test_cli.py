@@ -655,3 +655,20 @@ def test_a_report_that_cannot_be_written_names_the_place(
     (tmp_path / 'file').write_text('')
     words = ['evaluate', '--results', str(results), '--report', str(tmp_path / 'file')]
     assert _error(capsys, *words) == f'{tmp_path}/file: File exists'
+
+
+def test_a_command_loads_no_other_one(monkeypatch: pytest.MonkeyPatch, capsys: Out) -> None:
+    """Each has imports of its own, which together take longer than most commands."""
+    from adet_core import cli
+
+    loaded = []
+    load = cli._load
+
+    def count(name: str, entry: object) -> object:
+        loaded.append(name)
+        return load(name, entry)
+
+    monkeypatch.setattr(cli, '_load', count)
+    assert main(['list', '--models-root', '/nowhere']) == 1
+    assert loaded == ['list']
+    assert 'no such folder' in capsys.readouterr().err

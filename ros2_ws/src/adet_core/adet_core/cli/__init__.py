@@ -26,7 +26,7 @@ import sys
 from typing import Any, cast, Protocol
 
 from adet_core import __version__
-from adet_core.cli.config_file import read_config, use_config
+from adet_core.cli.config_file import has_config, read_config, use_config
 from adet_core.errors import (
     AdetError,
     describe,
@@ -154,7 +154,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument('--version', action='version', version=f'adet {__version__}')
     commands = parser.add_subparsers(required=True, metavar='COMMAND', prog='adet')
     parsers = {}
-    for name in sorted(found):
+    # One module of many, each with imports of its own; all only where they are told or asked for.
+    alone = chosen in found and '_ARGCOMPLETE' not in os.environ and not has_config()
+    for name in [chosen] if alone and chosen else sorted(found):
         try:
             command = _load(name, found[name])
         except AdetError:

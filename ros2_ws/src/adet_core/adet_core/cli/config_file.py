@@ -30,6 +30,11 @@ _LARGEST_FILE = 1 << 20
 _NOT_HERE = {'help', 'json', 'debug'}
 
 
+def has_config() -> bool:
+    """Whether there is a file, or should be one."""
+    return bool(os.environ.get(VARIABLE)) or Path(FILE).exists()
+
+
 def read_config() -> tuple[Path, dict[str, Any]]:
     """The file and what it holds; nothing where there is none.
 
