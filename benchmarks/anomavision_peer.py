@@ -87,10 +87,11 @@ def _patchcore(_: tuple[int, int], bank: int) -> dict[str, Any]:
 
 def _import(name: str) -> Any:
     """A module of its algorithms, without what the package itself imports."""
-    spec = find_spec('anomavision')
-    assert spec is not None
     if 'anomavision' not in sys.modules:
+        spec = find_spec('anomavision')
+        assert spec is not None
         package = ModuleType('anomavision')
+        package.__spec__ = spec
         package.__path__ = list(spec.submodule_search_locations or ())
         sys.modules['anomavision'] = package
     features: Any = import_module('anomavision.algorithm.common.feature_extraction')

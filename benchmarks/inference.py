@@ -104,9 +104,10 @@ def main() -> None:
         'cores': os.cpu_count(),
         'settings': arguments.set,
         'backbone_weights': arguments.backbone_weights,
-        'versions': library_versions(
-            'anomalib', 'torch', 'onnxruntime', 'openvino', 'anomavision', 'numpy'
-        ),
+        'versions': {
+            **library_versions('anomalib', 'torch', 'onnxruntime', 'numpy'),
+            **_peers(),
+        },
         'backends': backends,
         'peak_gflops': peaks,
         'models': {name: {'gflop': work[name] / 1e9, 'ms': one} for name, one in times.items()},
@@ -245,7 +246,9 @@ def _anomalib(bundle: Bundle) -> Any:
         extractor = module.model.feature_extractor.feature_extractor
         prefix = 'backbone.'
         tensors = {n.removeprefix(prefix): t for n, t in weights.items() if n.startswith(prefix)}
-        extractor.load_state_dict(tensors)
+        # A bundle leaves out the blocks after the last layer that is read.
+        found = extractor.load_state_dict(tensors, strict=False)
+        assert not found.unexpected_keys
         module.pre_processor = PreProcessor(
             Normalize(list(manifest.image.mean), list(manifest.image.std))
         )

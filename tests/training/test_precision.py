@@ -39,6 +39,33 @@ def test_an_export_in_int8_says_how_well_it_does(learn, data_root, capsys):
     assert record.parity.flips == 0
 
 
+@pytest.mark.parametrize('lower', ['quicker', 'slower'])
+def test_auto_takes_int8_only_where_it_is_quicker(learn, data_root, capsys, monkeypatch, lower):
+    from adet_core.inference.choice import time_in_turns
+
+    bundle = learn({'backbone': 'resnet18'}, backbone_weights='random').bundle
+
+    def on_another_cpu(backends, images):
+        turns = time_in_turns(backends, images)
+        return {**turns, 'int8': [value * (lower == 'slower') * 2 for value in turns['fp32']]}
+
+    monkeypatch.setattr('adet_training.auto_precision.time_in_turns', on_another_cpu)
+    words = ['export', str(bundle.folder), '--precision', 'auto', '--data-root', str(data_root)]
+    assert main([*words, '--onnx-only', '--json']) == 0
+    result = json.loads(capsys.readouterr().out)
+    chosen = 'int8' if lower == 'quicker' else 'fp32'
+    assert (result['precision'], read_record(bundle).precision) == (chosen, chosen)
+    assert result['precision_note'].startswith('measured on this machine: fp32 (onnxruntime')
+    assert 'int8 ' in result['precision_note']
+
+
+def test_auto_without_images_leaves_int8_out(bundle, tmp_path, capsys):
+    words = ['export', str(bundle.folder), '--precision', 'auto', '--data-root', str(tmp_path)]
+    assert main([*words, '--onnx-only']) == 0
+    assert 'not int8: there are no images to calibrate it on' in capsys.readouterr().out
+    assert read_record(bundle).precision == 'fp32'
+
+
 def test_an_export_builds_an_engine_where_there_is_a_tensorrt(bundle, capsys):
     pytest.importorskip('tensorrt_rtx')
     assert main(['export', str(bundle.folder), '--precision', 'fp16']) == 0

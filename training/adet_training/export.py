@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import hashlib
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +47,10 @@ _STAGE = 'exporting the graph'
 _AUROC_LOSS = 0.02
 
 
+class NotAcceptedError(ExportError):
+    """A graph passed its checks, and the caller does not want it; nothing was written."""
+
+
 class Export(NamedTuple):
     """Result of an export.
 
@@ -71,6 +75,7 @@ def export(
     data: Category | None = None,
     options: BuildOptions | None = None,
     traced: Traced | None = None,
+    accept: Callable[[ExportedGraph], bool] | None = None,
     progress: ProgressCallback = silent,
 ) -> Export:
     """Export a bundle's graph, check it on the golden images, and put it into service.
@@ -82,6 +87,7 @@ def export(
             accuracy is measured on the test images.
         options: Options of TensorRT's builds.
         traced: The graph in fp32, where the training has traced it already.
+        accept: Asked about a graph that passed; if it says no, `NotAcceptedError` is raised.
         progress: Told the progress.
 
     Raises:
@@ -109,6 +115,8 @@ def export(
         checked = _cast(full, bundle, precision, data, progress)
         accuracy = _accuracies(full, checked, bundle, precision, data, progress)
         _check_accuracy(bundle, precision, accuracy)
+    if accept is not None and not accept(checked.exported):
+        raise NotAcceptedError(f'{bundle.folder}: the graph in {precision} is not wanted')
     progress(_STAGE, 2, 3)
     record = EngineRecord(
         bundle_id=bundle.bundle_id,

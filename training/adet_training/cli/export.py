@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from adet_core.bundle import BuildOptions, Bundle, Manifest, open_bundle, read_engine
 from adet_core.cli.arguments import count
@@ -17,6 +17,9 @@ from adet_core.inference.tensorrt import build_for, find_gpu, find_library
 from adet_core.models.names import model_folder
 from adet_core.progress import progress_bars, ProgressCallback
 
+if TYPE_CHECKING:
+    from adet_training.export import Export
+
 HELP = 'make the graph of a bundle in another precision, or an engine of TensorRT, and check it'
 EXAMPLE = 'adet export models/PaDiM'
 
@@ -26,16 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('bundle', type=Path, metavar='BUNDLE', help='a bundle folder')
     parser.add_argument(
         '--precision',
-        choices=list(BANDS),
+        choices=[*BANDS, 'auto'],
         default='fp32',
-        help='precision of the graph (default: %(default)s)',
+        help='precision of the graph; auto: the quickest here that passes the checks (default: '
+        '%(default)s)',
     )
     parser.add_argument(
         '--data-root',
         type=Path,
         default=Path('data'),
         metavar='DIR',
-        help='for int8: holds train/, to calibrate on, and test/ (default: %(default)s)',
+        help='for int8 and auto: holds train/, to calibrate on, and test/ (default: %(default)s)',
     )
     parser.add_argument(
         '--workspace',
@@ -74,16 +78,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     from adet_training.quiet import quiet_libraries
 
     with progress_bars() as progress, quiet_libraries():
-        from adet_training.dataset import load_category
-        from adet_training.export import export
-
-        manifest, data = bundle.manifest, None
-        if arguments.precision == 'int8':
-            geometry, root = bundle.geometry(), arguments.data_root
-            data = load_category(root, manifest.category, geometry, progress=progress)
-        exported = export(
-            bundle, precision=arguments.precision, data=data, options=options, progress=progress
-        )
+        exported, precision, why = _export(arguments, bundle, options, progress)
         plan, note = _build(bundle, progress) if not arguments.onnx_only else (None, '')
     accuracy = exported.accuracy
     return {
@@ -91,7 +86,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         'plan': plan,
         'plan_note': note,
         'bundle_id': bundle.bundle_id,
-        'precision': arguments.precision,
+        'precision': precision,
+        'precision_note': why,
         'exact_graph': exported.is_exact,
         'pictures': exported.parity.pictures,
         'score_difference': exported.parity.score_difference,
@@ -99,8 +95,30 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         'tolerance': exported.parity.tolerance,
         'image_auroc_fp32': accuracy[0] if accuracy else None,
         'image_auroc': accuracy[1] if accuracy else None,
-        'next': _next(arguments, manifest),
+        'next': _next(arguments, bundle.manifest),
     }
+
+
+def _export(
+    arguments: argparse.Namespace,
+    bundle: Bundle,
+    options: BuildOptions,
+    progress: ProgressCallback,
+) -> tuple[Export, str, str]:
+    """The export, its precision, and why it is that one where it was left open."""
+    from adet_training.auto_precision import export_quickest
+    from adet_training.dataset import load_category
+    from adet_training.export import export
+
+    precision, category, data = arguments.precision, bundle.manifest.category, None
+    root: Path = arguments.data_root
+    is_auto = precision == 'auto'
+    if precision == 'int8' or (is_auto and (root / 'train' / category).is_dir()):
+        data = load_category(root, category, bundle.geometry(), progress=progress)
+    if is_auto:
+        return export_quickest(bundle, data=data, options=options, progress=progress)
+    exported = export(bundle, precision=precision, data=data, options=options, progress=progress)
+    return exported, precision, ''
 
 
 def _next(arguments: argparse.Namespace, manifest: Manifest) -> str:
@@ -150,6 +168,8 @@ def show(result: dict[str, Any]) -> None:
             else f'(no verdict changed farther than {result["tolerance"]:.2g} from the threshold)'
         )
     )
+    if result['precision_note']:
+        print(f'in {result["precision"]}: {result["precision_note"]}')
     if result['exact_graph']:
         print('the quicker graph disagreed, so this is the exact one, which takes longer')
     if result['image_auroc'] is not None:

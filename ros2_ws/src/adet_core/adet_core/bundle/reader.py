@@ -152,6 +152,12 @@ class Bundle:
         return [{name: array[at] for name, array in arrays.items()} for at in range(count)]
 
     @property
+    def statistics_bytes(self) -> int:
+        """Size of the file of statistics, without reading it; 0 if there is none."""
+        file = self._statistics_file
+        return self.manifest.files[file].size if file else 0
+
+    @property
     def _statistics_file(self) -> str | None:
         return next((name for name in STATISTICS_FILES if name in self.manifest.files), None)
 

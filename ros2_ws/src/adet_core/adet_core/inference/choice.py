@@ -18,6 +18,7 @@ import time
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from adet_core.bundle import Bundle, is_writable, read_precision
 from adet_core.errors import BackendError
@@ -166,11 +167,10 @@ def _library(name: str) -> str:
 
 def _identity(request: BackendRequest) -> dict[str, Any]:
     """What the speed depends on."""
-    lengths = [array.size for array in request.bundle.statistics().values()]
     return {
         'graph_sha256': hashlib.sha256(request.graph.onnx).hexdigest(),
         # A bank that grew a little is no other one.
-        'statistics': [int(length).bit_length() for length in lengths],
+        'statistics': request.bundle.statistics_bytes.bit_length(),
         'libraries': sorted({_library(name) for name in measured()}),
         'threads': request.threads,
         'cores': len(os.sched_getaffinity(0)),
@@ -196,10 +196,10 @@ def _measure(
             left_out[name] = str(error)
     if not opened:
         raise BackendError('; '.join(left_out.values()))
-    times = _time(opened, request)
+    times = time_in_turns(opened, request.bundle.golden().images)
     request.progress(_STAGE, len(names), len(names))
     choice = Choice(
-        backend=_quickest(times),
+        backend=quickest(times),
         ms={name: round(median(own) * 1e3, 3) for name, own in times.items()},
         left_out=left_out,
     )
@@ -223,10 +223,22 @@ def _open_compared(name: str, request: BackendRequest) -> Backend:
     return backend
 
 
-def _time(backends: Mapping[str, Backend], request: BackendRequest) -> dict[str, list[float]]:
-    """Seconds of one image, the backends in turns."""
+def time_in_turns(
+    backends: Mapping[str, Backend], images: npt.NDArray[np.uint8]
+) -> dict[str, list[float]]:
+    """Time backends, one image each in turns, for three seconds, but three turns.
+
+    Args:
+        backends: With statistics bound, by name.
+        images: uint8 ``(K, H, W, 3)``.
+
+    Returns:
+        Seconds of one image by name.
+
+    Raises:
+        BackendError: Inference failed.
+    """
     end = time.monotonic() + _LIMIT_S
-    images = request.bundle.golden().images
     times: dict[str, list[float]] = {name: [] for name in backends}
     least, most = _ROUNDS
     for number in range(most):
@@ -241,7 +253,7 @@ def _time(backends: Mapping[str, Backend], request: BackendRequest) -> dict[str,
     return times
 
 
-def _quickest(times: Mapping[str, list[float]]) -> str:
+def quickest(times: Mapping[str, list[float]]) -> str:
     """The quickest; the first, unless another one is quicker in most turns by a twentieth."""
     first, own = next(iter(times.items()))
     # Neighbours in time are slowed alike.
