@@ -155,8 +155,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, metavar='COMMAND', prog='adet')
     parsers = {}
     # One module of many, each with imports of its own; all only where they are told or asked for.
-    alone = chosen in found and '_ARGCOMPLETE' not in os.environ and not has_config()
-    for name in [chosen] if alone and chosen else sorted(found):
+    alone = words[:1] == [chosen] and '_ARGCOMPLETE' not in os.environ and not has_config()
+    for name in [chosen] if alone and chosen and chosen in found else sorted(found):
         try:
             command = _load(name, found[name])
         except AdetError:
