@@ -6,14 +6,16 @@
 
 Source, detector and console are processes of their own, the viewers another one: WebSocket
 clients that take every image, but the last of five takes one message in two seconds. In turns.
-Writes console_viewers.json.
+Also tells the CPU time that source, detector and console take for an image, which a machine that
+is busy with other work leaves alone. Writes console_viewers.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, ExitStack, suppress
 import json
 from multiprocessing import get_context
 import os
@@ -29,7 +31,7 @@ from typing import Any
 
 from adet_interfaces.msg import AnomalyResult
 import aiohttp
-from live import running, spinning, until
+from live import cpu_s, running, spinning, until
 
 from adet import qos
 from adet.cli.client import client_node
@@ -65,24 +67,31 @@ def main() -> None:
             'publish_rate': arguments.rate,
         }
         console = {'port': port, 'output_dir': folder, 'data_root': folder}
-        stack.enter_context(running(f'{arguments.model}_detector', detector))
-        stack.enter_context(running('image_source', source))
-        stack.enter_context(_console(console))
+        nodes = [
+            stack.enter_context(running(f'{arguments.model}_detector', detector)).pid,
+            stack.enter_context(running('image_source', source)).pid,
+            stack.enter_context(_console(console)).pid,
+        ]
         counter = _Counter(node, arguments.model)
         until(counter.seen, 'the first verdict')
         turns = [
-            _turn(counter, f'/{arguments.model}', port, arguments.seconds)
+            _turn(counter, f'/{arguments.model}', port, arguments.seconds, nodes)
             for _ in range(arguments.turns)
         ]
     arguments.out.write_text(json.dumps({'cores': os.cpu_count(), 'turns': turns}, indent=2))
     print(
-        '| viewers | frames per second / without, median (quartiles) | images per viewer and s |'
+        '| viewers | frames per second / without, median (quartiles) | images per viewer and s '
+        '| CPU time of an image, ms (without) |'
     )
-    print('|---|---|---|')
+    print('|---|---|---|---|')
     for count in _VIEWERS[1:]:
         shares = [turn[str(count)]['hz'] / turn['0']['hz'] for turn in turns]
         shown = [turn[str(count)]['shown_hz'] for turn in turns]
-        print(f'| {count} | {_quartiles(shares)} | {_quartiles(shown)} |')
+        taken, without = ([turn[key]['cpu_ms'] for turn in turns] for key in (str(count), '0'))
+        print(
+            f'| {count} | {_quartiles(shares)} | {_quartiles(shown)} '
+            f'| {_quartiles(taken)} ({_quartiles(without)}) |'
+        )
 
 
 class _Counter:
@@ -103,7 +112,9 @@ class _Counter:
             return self._count
 
 
-def _turn(counter: _Counter, key: str, port: int, seconds: float) -> dict[str, Any]:
+def _turn(
+    counter: _Counter, key: str, port: int, seconds: float, nodes: list[int]
+) -> dict[str, Any]:
     found = {}
     for count in _VIEWERS:
         shown = get_context('spawn').Value('i', 0)
@@ -111,10 +122,12 @@ def _turn(counter: _Counter, key: str, port: int, seconds: float) -> dict[str, A
         viewers.start()
         time.sleep(_SETTLE_S)
         before, seen, start = shown.value, counter.seen(), time.perf_counter()
+        busy = cpu_s(*nodes)
         time.sleep(seconds)
-        took = time.perf_counter() - start
+        took, images = time.perf_counter() - start, counter.seen() - seen
         found[str(count)] = {
-            'hz': (counter.seen() - seen) / took,
+            'hz': images / took,
+            'cpu_ms': 1e3 * (cpu_s(*nodes) - busy) / max(images, 1),
             'shown_hz': (shown.value - before) / took / max(count, 1),
         }
         viewers.terminate()
@@ -150,23 +163,25 @@ async def _watch(
             await asyncio.sleep(pause)
 
 
-def _console(parameters: dict[str, Any]) -> Any:
+@contextmanager
+def _console(parameters: dict[str, Any]) -> Iterator[subprocess.Popen[bytes]]:
     """The console as a process that answers."""
     words = [sys.executable, '-m', 'adet_console.node', '--ros-args']
     for key, value in parameters.items():
         words += ['-p', f'{key}:={value}']
     process = subprocess.Popen(words, stderr=subprocess.DEVNULL)  # noqa: S603 - our own
-    stack = ExitStack()
-    stack.enter_context(process)
-    stack.callback(process.terminate)
 
     def answers() -> bool:
         with suppress(OSError), socket.create_connection(('127.0.0.1', parameters['port']), 1):
             return True
         return False
 
-    until(answers, 'the console')
-    return stack
+    try:
+        until(answers, 'the console')
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def _free_port() -> int:
