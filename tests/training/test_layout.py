@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 import json
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ from adet_core.inference.detector import Detector
 from adet_core.io.folders import list_images
 from adet_core.io.labelled import LabelledReader
 from adet_core.retraining import retrain
+from adet_training import train
 from adet_training.export import export
 from adet_training.layout import find_roi, inputs_of, make_geometry
 from adet_training.models.efficientad import EfficientAdParameters
 from adet_training.models.padim import PadimParameters
 from adet_training.models.vae import VaeParameters
 from adet_training.parameters import make_parameters, Parameters, parse_settings
+from adet_training.scratch import Scratch
 
 pytestmark = pytest.mark.training
 
@@ -199,8 +202,10 @@ def test_tiles_of_a_memory_bank_work_from_training_to_retraining(
     bundle = run.bundle
     log = (run.folder / 'logs' / 'train.log').read_text()
     # 64 patches of 152 channels each; and as much for choosing among them.
-    expected = f'{6 * 9} inputs of the graph, 9 of each image, to learn from; all images take '
-    assert f'{expected}1 MiB of memory, learning up to 4 MiB' in log
+    expected = (
+        f'{6 * 9} inputs of the graph, 9 of each image, to learn from; all images and maps take '
+    )
+    assert f'{expected}1 MiB of memory, learning up to 4 MiB of memory' in log
     geometry = bundle.geometry()
     assert geometry.size == (128, 128)
     assert geometry.inputs == 9
@@ -256,12 +261,65 @@ def test_gaussians_of_too_many_tiles_are_refused_before_the_training(learn: Lear
         learn({'tiles': 64, 'overlap': 0.25, 'image_size': 512, 'n_features': 60})
 
 
+def test_images_that_memory_does_not_hold_are_learned_from_all_the_same(
+    learn: Learn, own_few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {'tiles': 64, 'overlap': 0.0, 'robust': True}
+    monkeypatch.setattr(train, 'Scratch', partial(Scratch, most=0))
+    run = learn(settings, data_root=own_few)
+    log = (run.folder / 'logs' / 'train.log').read_text()
+    assert f'take 0 MiB of memory and 1 MiB of disk in {run.folder.parents[2]}, learning' in log
+    monkeypatch.undo()
+    same = learn(settings, data_root=own_few)
+    assert run.bundle.manifest.metrics == same.bundle.manifest.metrics
+    assert run.bundle.manifest.image_threshold == same.bundle.manifest.image_threshold
+    # Nothing is left behind.
+    assert [path.name for path in run.folder.parents[2].iterdir()] == ['PaDiM']
+
+
+def test_parts_that_are_aligned_are_learned_again(learn: Learn, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def write(folder: Path, count: int, *, label: str = '') -> Path:
+        folder.mkdir(parents=True)
+        for index in range(count):
+            part = np.full((200, 200, 3), 20, np.uint8)
+            part[70:130, 40:160] = rng.integers(90, 120, (60, 120, 3))
+            part[75:95, 45:75] = 230
+            if label:
+                part[104:114, 110:124] = 20
+            matrix = cv2.getRotationMatrix2D((100, 100), float(rng.uniform(-180, 180)), 1)
+            turned = cv2.warpAffine(part, matrix, (200, 200), borderValue=(20, 20, 20))
+            cv2.imwrite(str(folder / f'{folder.name}{index}.png'), turned)
+        return folder
+
+    data = tmp_path / 'data'
+    write(data / 'train' / 'plate', 6)
+    write(data / 'test' / 'plate' / 'normal', 3)
+    bad = write(data / 'test' / 'plate' / 'anomaly', 3, label='anomaly')
+    run = learn({'align': 'turn', 'image_size': '96x64'}, data_root=data)
+    bundle, detector = run.bundle, robot_of(run.bundle)
+    before = bundle.statistics()
+    outcome = retrain(bundle.folder, write(tmp_path / 'new', 5), threads=1)
+    assert not outcome.fault
+    assert outcome.report.total == 6 + outcome.report.pictures
+    new = open_bundle(bundle.folder, in_service=True)
+    assert not np.array_equal(new.statistics()['mean'], before['mean'])
+    again = Detector.load(bundle.folder, backend='onnxruntime', threads=1, beside=detector)
+    reference = again.geometry.reference
+    assert reference is not None
+    np.testing.assert_array_equal(reference.pixels, detector.geometry.reference.pixels)
+    scores = [again.inspect(read_image(path)).score for path in list_images(bad)]
+    good = [again.inspect(read_image(path)).score for path in list_images(tmp_path / 'new')]
+    assert min(scores) > max(good)
+
+
 @pytest.mark.parametrize(('model', 'settings'), [('padim', {'tiles_share': True}), ('vae', {})])
 def test_tiles_share_what_was_learned(
     learn: Learn, own_few: Path, model: str, settings: dict[str, Any]
 ) -> None:
     run = learn({'tiles': 64, 'image_size': '64x96', **settings}, model=model, data_root=own_few)
-    bundle = run.bundle
-    assert bundle.manifest.image.canvas == (128, 128)
+    bundle, image = run.bundle, run.bundle.manifest.image
+    assert bundle.geometry().inputs > 1
     assert len(bundle.input_statistics()) == 1
-    assert bundle.golden().images.shape[1:] == (96, 64, 3)
+    assert bundle.golden().images.shape[1:] == (image.height, image.width, 3)

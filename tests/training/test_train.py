@@ -462,6 +462,16 @@ def test_two_images_without_labelled_ones_are_too_few(
     _leaves_nothing(learn, tmp_path, DatasetError, message)
 
 
+def test_what_was_skipped_is_named_where_too_few_images_are_left(
+    own_data: Path, learn: Learn, tmp_path: Path
+) -> None:
+    shutil.rmtree(own_data / 'test')
+    for path in sorted((own_data / 'train' / 'plate').iterdir())[2:]:
+        path.write_bytes(b'no image')
+    message = r'2 readable images, at least 3 are needed; .*; .*0002\.png: cannot be decoded'
+    _leaves_nothing(learn, tmp_path, DatasetError, message)
+
+
 def test_a_test_image_without_a_label_is_refused_before_anything_is_written(
     own_data: Path, learn: Learn, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_curve, roc_auc_score
 
+from adet_core import metrics
 from adet_core.metrics import (
     auroc,
     auroc_loss_bound,
@@ -194,6 +195,32 @@ def test_pixel_auroc_is_that_of_scikit_learn(seed: int, levels: int | None) -> N
     maps, masks = _maps(seed, levels=levels)
     expected = roc_auc_score(np.ravel(masks), np.ravel(maps))
     assert pixel_metrics(maps, masks).auroc == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_even_part_of_many_normal_pixels_stands_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = [_maps(seed, levels=None) for seed in range(10)]
+    maps, masks = ([one for pair in found for one in pair[part]] for part in (0, 1))
+    exact = pixel_metrics(maps, masks)
+    monkeypatch.setattr(metrics, 'NORMAL_PIXELS', 10_000)
+    thinned = pixel_metrics(maps, masks)
+    assert thinned != exact
+    assert thinned == pytest.approx(exact, abs=0.01)
+    kept = metrics._Thinned()
+    every = np.split(np.arange(50_000, dtype=np.float32), [1, 500, 12_345, 12_346, 30_000])
+    for part in every:
+        kept.add(part)
+    np.testing.assert_array_equal(kept.values(), np.arange(0, 50_000, 8))
+
+
+def test_a_score_may_stand_for_several_normal_ones() -> None:
+    scores = np.array([1.0, 2, 3, 4, 5, 6])
+    labels = np.array([False, False, True, False, True, True])
+    repeated = np.repeat(scores, np.where(labels, 1, 5)), np.repeat(labels, np.where(labels, 1, 5))
+    assert best_f1_threshold(scores, labels) == 2.5
+    assert best_f1_threshold(scores, labels, normals_per_score=5) == 4.5
+    assert best_f1_threshold(*repeated) == 4.5
 
 
 def _slow_aupro(maps: list[np.ndarray], masks: list[np.ndarray], limit: float) -> float:

@@ -13,7 +13,14 @@ import numpy.typing as npt
 
 from adet_core.bundle import ScoreRange, Threshold
 from adet_core.io.labelled import LabelledImage
-from adet_core.metrics import auroc, best_f1_threshold, Labels, pixel_metrics, rates_at
+from adet_core.metrics import (
+    auroc,
+    best_f1_threshold,
+    Labels,
+    NORMAL_PIXELS,
+    pixel_metrics,
+    rates_at,
+)
 from adet_core.objectives import choose_threshold, Objective
 from adet_core.operating_point import counts_at, cross_fitted, made_up_caught
 from adet_core.prediction import Prediction
@@ -36,8 +43,7 @@ class Tested(NamedTuple):
     @property
     def peaks(self) -> npt.NDArray[np.float32]:
         """The largest value of each image's map."""
-        peaks: npt.NDArray[np.float32] = self.prediction.maps.max(axis=(1, 2))
-        return peaks
+        return np.array([one.max() for one in self.prediction.maps], np.float32)
 
     def marked(self) -> list[tuple[npt.NDArray[np.bool_], AnomalyMap]]:
         """Mask and map of each image that has a mask, without what a letterbox is filled with."""
@@ -116,7 +122,7 @@ def test_metrics(tested: Tested, threshold: float) -> dict[str, float]:
     labels, scores = tested.labels, tested.prediction.scores
     rates = rates_at(threshold, scores, labels)
     marked = tested.marked()
-    pixels = pixel_metrics([found for _, found in marked], [mask for mask, _ in marked])
+    pixels = pixel_metrics((found for _, found in marked), (mask for mask, _ in marked))
     figures = {
         'image_auroc': auroc(scores, labels),
         'image_f1': rates.f1,
@@ -170,22 +176,27 @@ def _described(
 
 def _from_masks(tested: Tested) -> Threshold | None:
     """The threshold of the best F1 over the pixels; None without anomalous and good pixels."""
-    marked = [
-        (mask[inspected], found[inspected])
-        for mask, found in tested.marked()
-        for inspected in [np.isfinite(found)]
-    ]
+    # Of many large images an even part of the normal pixels stands for all of them.
+    every = 1 + sum(found.size for _, found in tested.marked()) // NORMAL_PIXELS
+    good, bad = [], []
+    anomalies = 0
+    for mask, found in tested.marked():
+        inspected = np.isfinite(found)
+        good.append(found[inspected & ~mask][::every].copy())
+        bad.append(found[inspected & mask])
+        anomalies += bool(bad[-1].size)
     # Without normal images, masks that fill theirs leave no good pixel to compare with.
-    if not any(mask.any() for mask, _ in marked) or all(mask.all() for mask, _ in marked):
+    sizes = [sum(one.size for one in part) for part in (good, bad)]
+    if not all(sizes):
         return None
-    anomalies = sum(bool(mask.any()) for mask, _ in marked)
     return Threshold(
         value=best_f1_threshold(
-            np.concatenate([found for _, found in marked]),
-            np.concatenate([mask for mask, _ in marked]),
+            np.concatenate([*good, *bad]),
+            np.repeat([False, True], sizes),
+            normals_per_score=every,
         ),
         method='f1_optimal',
-        normals=len(marked) - anomalies,
+        normals=len(good) - anomalies,
         anomalies=anomalies,
         detail='best F1 over the pixels of the masked test images',
     )

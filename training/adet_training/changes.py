@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
 from adet_core.image import ImageArray
+from adet_core.io.labelled import LabelledImage
 
 _LIGHT = 0.15
 _BLUR_PIXELS = 1.0
@@ -52,3 +54,21 @@ CHANGES: Mapping[str, Callable[[ImageArray], ImageArray]] = {
     'jpeg': _compressed,
 }
 """By name, what makes a changed copy of an image, uint8 ``(H, W, 3)``, any order of channels."""
+
+
+class Changed(Sequence[ImageArray]):
+    """Changed copies of images, each made when it is asked for: all of them may be gigabytes."""
+
+    def __init__(
+        self, images: Sequence[LabelledImage], change: Callable[[ImageArray], ImageArray]
+    ) -> None:
+        """Args: the images, and one of `CHANGES`."""
+        self._images, self._change = images, change
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._images)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Change one."""
+        return self._change(self._images[index].pixels)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
+import numpy as np
 
 from adet_core.errors import DatasetError
 from adet_core.geometry import Geometry
@@ -20,6 +21,7 @@ from adet_core.io.labelled import LabelledImage, LabelledReader
 from adet_core.progress import ProgressCallback, silent
 from adet_training import processes
 from adet_training.category import list_category
+from adet_training.scratch import Scratch
 
 # A spread needs two images.
 _MINIMUM = 2
@@ -65,6 +67,7 @@ def load_category(
     *,
     block: int = 0,
     progress: ProgressCallback = silent,
+    scratch: Scratch | None = None,
 ) -> Category:
     """Read ``data_root/train/<category>`` and ``data_root/test/<category>``.
 
@@ -77,10 +80,11 @@ def load_category(
         geometry: Brings the images to its canvas.
         block: Files to learn from in a block; 0: there are no blocks, and one process.
         progress: Told how many images are read.
+        scratch: Keeps them; None keeps all in memory.
 
     Raises:
-        DatasetError: There are fewer than two readable training images, or a test image has no
-            label.
+        DatasetError: There are fewer than two readable training images, a test image has no
+            label, or the disk is full.
     """
     labels = list_category(data_root, category)
     learned = [path for path, label in labels.items() if not label]
@@ -92,7 +96,10 @@ def load_category(
     for number, path in enumerate(own, start=1):
         image = reader.read(path, labels[path])
         reason = '' if image else reader.unreadable[-1]
-        found[path] = _Found(image, reason, tuple(files), _hash(image.pixels) if image else b'')
+        content = _hash(image.pixels) if image else b''
+        if image and scratch is not None:
+            image = _kept(image, scratch)
+        found[path] = _Found(image, reason, tuple(files), content)
         files.clear()
         progress('reading images', number, len(own))
     found = _of_all(found, labels)
@@ -142,6 +149,11 @@ def _of_all(found: dict[Path, _Found], order: Iterable[Path]) -> dict[Path, _Fou
     return {path: found.get(path, every[path]) for path in order}
 
 
+def _kept(image: LabelledImage, scratch: Scratch) -> LabelledImage:
+    mask = None if image.mask is None else scratch.keep(image.mask)
+    return replace(image, pixels=scratch.keep(image.pixels), mask=mask)
+
+
 def thumbnail(image: LabelledImage) -> LabelledImage:
     """An image without its mask, and with 64 x 64 grey pixels: enough to see what is alike."""
     grey = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY)
@@ -178,7 +190,7 @@ def _path(found: _Found) -> Path:
 
 
 def _hash(image: ImageArray) -> bytes:
-    return hashlib.sha256(image.tobytes()).digest()
+    return hashlib.sha256(np.ascontiguousarray(image).data).digest()
 
 
 class _Fingerprint:

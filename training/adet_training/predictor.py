@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -110,7 +110,12 @@ class Predictor:
                 return
 
     def __call__(
-        self, images: Sequence[ImageArray], progress: ProgressCallback, stage: str
+        self,
+        images: Sequence[ImageArray],
+        progress: ProgressCallback,
+        stage: str,
+        *,
+        empty: Callable[[tuple[int, ...], npt.DTypeLike], npt.NDArray[Any]] = np.empty,
     ) -> Prediction:
         """Raw scores and maps.
 
@@ -118,8 +123,13 @@ class Predictor:
             images: uint8 ``(H, W, 3)`` RGB, of the canvas' size, at least one.
             progress: Told the progress under the name ``stage``.
             stage: Name of the stage, for the progress.
+            empty: Makes the array of the maps, as `numpy.empty`.
         """
-        return Prediction.concatenate(self._each(images, progress, stage))
+        count, size = len(images), self._geometry.size
+        found = Prediction(np.empty(count, np.float32), empty((count, *size), np.float32))
+        for number, one in enumerate(self._each(images, progress, stage)):
+            found.scores[number], found.maps[number] = one.scores[0], one.maps[0]
+        return found
 
     def scores(
         self, images: Sequence[ImageArray], progress: ProgressCallback, stage: str

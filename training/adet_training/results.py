@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from adet_core.bundle import Manifest, write_atomic
 from adet_core.image import ImageArray
@@ -65,11 +66,12 @@ def write_test_result(
     before = 0
     for label in ('normal', 'anomaly'):
         chosen = [n for n, labelled in enumerate(images) if _label(labelled) == label]
-        part = Prediction(prediction.scores[chosen], prediction.maps[chosen])
         draw_overlays(
             folder / 'images' / label,
             [images[number] for number in chosen],
-            part,
+            prediction.scores[chosen],
+            # A list of them is no copy.
+            [prediction.maps[number] for number in chosen],
             manifest,
             progress=partial(_go_on, progress, before, len(images)),
         )
@@ -83,7 +85,8 @@ def write_test_result(
 def draw_overlays(
     folder: Path,
     images: Sequence[LabelledImage],
-    prediction: Prediction,
+    scores: npt.NDArray[np.float32],
+    maps: Sequence[AnomalyMap],
     manifest: Manifest,
     *,
     progress: ProgressCallback,
@@ -93,15 +96,15 @@ def draw_overlays(
     Args:
         folder: Made if need be.
         images: All normal, or all anomalous.
-        prediction: Of the images.
+        scores: Of the images, raw.
+        maps: Of the images.
         manifest: Thresholds and score range.
         progress: Told the progress.
     """
     worst = 1 if images and images[0].is_anomalous else -1
-    for rank, index in enumerate(np.argsort(worst * prediction.scores, kind='stable').tolist()):
+    for rank, index in enumerate(np.argsort(worst * scores, kind='stable').tolist()):
         labelled = images[index]
-        score = float(prediction.scores[index])
-        image = _side_by_side(labelled, score, prediction.maps[index], manifest)
+        image = _side_by_side(labelled, float(scores[index]), maps[index], manifest)
         _, data = cv2.imencode('.png', image)
         # Numbered, as images of several folders may share a name; cut, as names have an end.
         path = folder / f'{rank:04d}_{labelled.path.stem[:50]}.png'

@@ -52,7 +52,7 @@ from adet_training.alike import warn_of_alike
 from adet_training.backbone import Backbone, name_backbone
 from adet_training.calibrate import calibrate, normals_to_calibrate, test_metrics, Tested
 from adet_training.category import list_category
-from adet_training.changes import CHANGES
+from adet_training.changes import Changed, CHANGES
 from adet_training.dataset import Category, load_category
 from adet_training.fit import finish_checkpoints, predict
 from adet_training.hold_out import hold_out
@@ -62,6 +62,7 @@ from adet_training.models import load_adapter
 from adet_training.parameters import make_parameters, Parameters, plain, SteppedParameters
 from adet_training.predictor import draft_manifest, Predictor
 from adet_training.results import draw_overlays, write_test_result
+from adet_training.scratch import Scratch
 from adet_training.trace import Traced
 
 PARAMETERS_FILE = Path('param', 'best_params.yaml')
@@ -193,12 +194,14 @@ class _Training:
             self._parameters, config.backbone_weights, seed=config.seed
         )
         self._geometry = geometry_of(config, adapter, self._parameters, self._backbone)
+        self._scratch = Scratch(config.models_root)
         self._data = load_category(
             config.data_root,
             config.category,
             self._geometry,
             block=block_size(adapter, self._parameters, self._geometry),
             progress=progress,
+            scratch=self._scratch,
         )
         self._to_learn = split(adapter, self._parameters, self._data, config.seed)
         self._warnings = [
@@ -248,7 +251,7 @@ class _Training:
         fit_seconds = time.perf_counter() - start
 
         predictor = self._predictor(module, log.report)
-        predict_all = partial(_predict, predictor, progress=log.report)
+        predict_all = partial(_predict, predictor, progress=log.report, empty=self._scratch.empty)
         tested = predict_all(self._data.test, stage='testing')
         held_out = predict_all(self._to_learn.held_out, stage='calibrating')
         normals = _normals(tested, held_out)
@@ -281,7 +284,10 @@ class _Training:
         elif held_out:
             # With nothing else to look at.
             overlays = folder / 'test_result' / 'images' / 'held_out'
-            draw_overlays(overlays, *held_out, manifest, progress=log.report)
+            images, found = held_out
+            draw_overlays(
+                overlays, images, found.scores, list(found.maps), manifest, progress=log.report
+            )
         inspected = tested or held_out
         assert inspected is not None
         contents: dict[str, Content] = {
@@ -363,12 +369,15 @@ class _Training:
 
     def _size_of_fit(self, module: Any, inputs: FitData) -> str:
         """What is learned from, and the memory that it takes, for people."""
-        images = [*self._own.fit, *self._own.held_out, *self._data.test]
-        of_images = sum(one.pixels.nbytes for one in images) / 2**20
-        of_fit = self._adapter.fit_bytes(module, inputs, self._parameters) / 2**20
+        height, width = self._geometry.size
+        of_maps = (len(self._data.test) + len(self._own.held_out)) * 4 * height * width
+        memory, disk = self._scratch.sizes_with(of_maps)
+        of_fit = self._adapter.fit_bytes(module, inputs, self._parameters)
+        on_disk = f' and {disk >> 20} MiB of disk in {self._config.models_root}' if disk else ''
         return (
             f'{len(inputs.fit)} inputs of the graph, {inputs.inputs} of each image, to learn '
-            f'from; all images take {of_images:.0f} MiB of memory, learning up to {of_fit:.0f} MiB'
+            f'from; all images and maps take {memory >> 20} MiB of memory{on_disk}, learning up '
+            f'to {of_fit >> 20} MiB of memory'
         )
 
     def _predictor(self, module: Any, progress: ProgressCallback) -> Predictor:
@@ -469,13 +478,17 @@ def split(adapter: AnyAdapter, parameters: Parameters, data: Category, seed: int
     """
     if takes_labels(parameters, data) and not adapter.needs_held_out:
         return FitData(data.train, blocks=_blocks(data, data.train))
-    kept = hold_out(
-        data.train,
-        parameters.held_out,
-        seed,
-        by=parameters.held_out_by,
-        group_by=parameters.group_by,
-    )
+    try:
+        kept = hold_out(
+            data.train,
+            parameters.held_out,
+            seed,
+            by=parameters.held_out_by,
+            group_by=parameters.group_by,
+        )
+    except DatasetError as error:
+        # More may have been there.
+        raise DatasetError('; '.join([str(error), *data.unreadable[:1]])) from None
     return FitData(*kept, blocks=_blocks(data, kept[0]))
 
 
@@ -559,11 +572,12 @@ def _predict(
     *,
     progress: ProgressCallback,
     stage: str,
+    empty: Callable[[tuple[int, ...], npt.DTypeLike], npt.NDArray[Any]],
 ) -> Tested | None:
     if not images:
         return None
     pixels = [labelled.pixels for labelled in images]
-    return Tested(images, predictor(pixels, progress, stage))
+    return Tested(images, predictor(pixels, progress, stage, empty=empty))
 
 
 def _dataset_info(data: Category, to_learn: FitData) -> DatasetInfo:
@@ -645,7 +659,7 @@ def _changed_scores(
 ) -> npt.NDArray[np.float32]:
     """The highest raw score of each image under all `CHANGES`, float32 ``(N,)``."""
     scores = [
-        predictor.scores([change(one.pixels) for one in normals], progress, f'changed: {name}')
+        predictor.scores(Changed(normals, change), progress, f'changed: {name}')
         for name, change in CHANGES.items()
     ]
     highest: npt.NDArray[np.float32] = np.max(scores, axis=0)

@@ -40,6 +40,7 @@ from adet_training.limits import check
 from adet_training.models import load_adapter
 from adet_training.parameters import make_parameters, Parameters, plain
 from adet_training.predictor import draft_manifest, Predictor
+from adet_training.scratch import Scratch
 from adet_training.search_space import read_search_space, Space, suggest
 from adet_training.train import geometry_of, PARAMETERS_FILE, split, TrainConfig
 from adet_training.trials import best_of, INTERVAL, PREDICT_MS, too_alike, TrialProgress
@@ -268,7 +269,13 @@ class _Trials:
         if key not in self._data:
             # Only the last ones are kept: images are large.
             base = self._base
-            found = load_category(base.data_root, base.category, geometry, progress=self._progress)
+            found = load_category(
+                base.data_root,
+                base.category,
+                geometry,
+                progress=self._progress,
+                scratch=Scratch(base.models_root),
+            )
             self._data = {key: found}
         return self._data[key]
 

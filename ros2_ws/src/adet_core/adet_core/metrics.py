@@ -73,11 +73,16 @@ def rates_at(threshold: float, scores: Scores, labels: Labels) -> Rates:
     )
 
 
-def best_f1_threshold(scores: Scores, labels: Labels) -> float:
+def best_f1_threshold(scores: Scores, labels: Labels, *, normals_per_score: int = 1) -> float:
     """The threshold with the best F1, midway between the two scores it separates.
 
     Midway, so that rounding differences between backends do not flip the image it was
     derived from.
+
+    Args:
+        scores: Of both classes.
+        labels: Of the scores.
+        normals_per_score: How many normal ones a normal score stands for.
 
     Raises:
         ValueError: Only one class is there.
@@ -89,6 +94,7 @@ def best_f1_threshold(scores: Scores, labels: Labels) -> float:
     # F1 can only improve by catching one more anomaly, so the best cut is at one of their scores.
     hits = anomalous.size - np.searchsorted(anomalous, anomalous, side='left')
     false_alarms = normal.size - np.searchsorted(normal, anomalous, side='left')
+    false_alarms = false_alarms * normals_per_score
     best = anomalous[np.argmax(2 * hits / (hits + false_alarms + anomalous.size))]
     below = [side[side < best][-1] for side in (anomalous, normal) if side[0] < best]
     return (float(best) + float(max(below, default=best))) / 2
@@ -222,6 +228,10 @@ def _wins(anomalous: Scores, normal: Scores) -> npt.NDArray[np.float64]:
     return (np.sign(difference) + 1) / 2
 
 
+NORMAL_PIXELS = 1 << 26
+"""Normal pixels that `pixel_metrics` ranks at most; 256 MiB, and as much again sorted."""
+
+
 class PixelMetrics(NamedTuple):
     """Localisation metrics over all pixels of all images.
 
@@ -241,19 +251,23 @@ def pixel_metrics(
     *,
     limit: float = 0.3,
 ) -> PixelMetrics:
-    """Pixel AUROC and AUPRO, exactly: every distinct map value is a threshold.
+    """Pixel AUROC and AUPRO: every distinct value of an anomalous pixel is a threshold.
+
+    They are exact for up to `NORMAL_PIXELS` normal pixels. Of more, an even part stands for all,
+    which moves a rate by less than 1 in 10,000; sorting them all may take more memory than there
+    is.
 
     Args:
         maps: Anomaly maps ``(H, W)``; pixels of -inf were not inspected and do not count.
         masks: True where anomalous, each of its map's shape; all False for a normal image.
         limit: False-positive rate at which AUPRO stops.
     """
-    good: list[npt.NDArray[np.float32]] = []
+    good = _Thinned()
     bad: list[npt.NDArray[np.float32]] = []
     weights: list[npt.NDArray[np.float64]] = []
     for anomaly_map, mask in zip(maps, masks, strict=True):
         inspected = np.isfinite(anomaly_map)
-        good.append(anomaly_map[~mask & inspected])
+        good.add(anomaly_map[~mask & inspected])
         marked = (mask & inspected).astype(np.uint8)
         count, labels = cv2.connectedComponents(marked, connectivity=8)
         for region in range(1, count):
@@ -261,14 +275,37 @@ def pixel_metrics(
             bad.append(inside)
             # A pixel's share of its region's overlap: regions count alike, whatever their size.
             weights.append(np.full(inside.size, 1 / inside.size))
-    if not bad or not good:
+    if not bad:
         return PixelMetrics(None, None)
-    anomalous, normal = np.concatenate(bad), np.concatenate(good)
+    anomalous, normal = np.concatenate(bad), good.values()
     uniform = np.ones(anomalous.size)
     return PixelMetrics(
         _area(anomalous, uniform, normal, 1.0),
         _area(anomalous, np.concatenate(weights), normal, limit),
     )
+
+
+class _Thinned:
+    """An even part of many values: every n-th of them, where n doubles as they grow too many."""
+
+    def __init__(self) -> None:
+        self._parts: list[npt.NDArray[np.float32]] = []
+        self._every, self._next, self._count = 1, 0, 0
+
+    def add(self, values: npt.NDArray[np.float32]) -> None:
+        # Copied, or a part would keep all the values in memory.
+        self._parts.append(values[self._next :: self._every].copy())
+        self._next = (self._next - values.size) % self._every
+        self._count += self._parts[-1].size
+        if self._count > NORMAL_PIXELS:
+            kept = self.values()[::2].copy()
+            self._next += self._every * (self._count % 2)
+            self._every *= 2
+            self._parts, self._count = [kept], kept.size
+
+    def values(self) -> npt.NDArray[np.float32]:
+        """Those that are kept."""
+        return np.concatenate(self._parts) if self._parts else np.empty(0, np.float32)
 
 
 def _area(
