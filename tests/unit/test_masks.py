@@ -152,3 +152,47 @@ def test_the_reader_keeps_the_tally(tmp_path: Path) -> None:
     assert reader.read(torn, 'normal') is None
     assert reader.unreadable == [f'{torn}: cannot be decoded as an image']
     assert files == [first, tmp_path / 'masks' / 'a.png']
+
+
+def test_threads_read_what_one_reads_and_in_the_same_order(tmp_path: Path) -> None:
+    labels: dict[Path, str] = {}
+    for number in range(20):
+        # Those that take longer come first.
+        path = anomaly(tmp_path, f'{number:02}.png', (40 * (21 - number), 60 * (21 - number)))
+        labels[path] = 'anomaly' if number % 3 else 'normal'
+        write(tmp_path / 'masks' / f'{number:02}.png', LEFT)
+    torn = anomaly(tmp_path, '07.png')
+    torn.write_bytes(b'')
+    orders: list[list[Path]] = [[], []]
+    readers = [
+        LabelledReader(
+            Geometry.whole((32, 32)), on_file=lambda path, _, order=order: order.append(path)
+        )
+        for order in orders
+    ]
+    ones = [readers[0].read(path, label) for path, label in labels.items()]
+    others = list(readers[1].read_all(labels))
+    assert orders[0] == orders[1]
+    assert readers[0].unreadable == readers[1].unreadable
+    assert len(readers[0].unreadable) == 1
+    assert [one and one.path for one in ones] == [other and other.path for other in others]
+    for one, other in zip(ones, others, strict=True):
+        if one and other:
+            np.testing.assert_array_equal(one.pixels, other.pixels)
+            np.testing.assert_array_equal(one.mask, other.mask)
+
+
+def test_few_images_are_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = {anomaly(tmp_path, f'{number:02}.png'): '' for number in range(30)}
+    begun: list[Path] = []
+    look = LabelledReader._look
+
+    def noted(reader: LabelledReader, path: Path) -> object:
+        begun.append(path)
+        return look(reader, path)
+
+    monkeypatch.setattr(LabelledReader, '_look', noted)
+    reading = LabelledReader(Geometry.whole((32, 32))).read_all(labels)
+    next(reading)
+    reading.close()  # type: ignore[attr-defined]  # it is a generator
+    assert len(begun) <= 8

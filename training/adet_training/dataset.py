@@ -93,13 +93,12 @@ def load_category(
     found: dict[Path, _Found] = {}
     files: list[tuple[Path, str]] = []
     reader = LabelledReader(geometry, on_file=lambda *file: files.append(file))
-    for number, path in enumerate(own, start=1):
-        image = reader.read(path, labels[path])
+    images = reader.read_all({path: labels[path] for path in own})
+    for number, (path, image) in enumerate(zip(own, images, strict=True), start=1):
         reason = '' if image else reader.unreadable[-1]
         content = _hash(image.pixels) if image else b''
-        if image and scratch is not None:
-            image = _kept(image, scratch)
-        found[path] = _Found(image, reason, tuple(files), content)
+        kept = _kept(image, scratch) if image and scratch is not None else image
+        found[path] = _Found(kept, reason, tuple(files), content)
         files.clear()
         progress('reading images', number, len(own))
     found = _of_all(found, labels)

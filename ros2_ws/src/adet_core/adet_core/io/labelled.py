@@ -4,10 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections import deque
+from collections.abc import Container, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 import hashlib
+from itertools import islice
+import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +22,9 @@ from adet_core.image import decode_image, Image, ImageArray, read_file
 from adet_core.io.feedback import is_feedback
 from adet_core.io.folders import ignore_file, LABELS, OnFile
 from adet_core.io.masks import Masks
+
+# Images that are read while those before them are waited for.
+_AHEAD = 8
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,16 @@ class LabelledImage:
         )
 
 
+class _Placed(NamedTuple):
+    """An image on the canvas of a geometry, and the height and width of its file's pixels."""
+
+    path: Path
+    sha256: str
+    size: tuple[int, int]
+    pixels: ImageArray
+    placement: Placement
+
+
 class LabelledReader:
     """Reads images one by one, and keeps the tally over several folders.
 
@@ -86,24 +104,60 @@ class LabelledReader:
         Returns:
             None if it is known, or cannot be read; then `unreadable` says why.
         """
+        return self._take(self._look(path, known), label)
+
+    def read_all(self, labels: Mapping[Path, str]) -> Iterator[LabelledImage | None]:
+        """Read images with several threads; the results and all tallies are in order.
+
+        Few images are read ahead, so memory does not grow with their number.
+
+        Args:
+            labels: Label by path, as of `read`.
+        """
+        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix='read') as pool:
+            ahead: deque[tuple[str, Future[_Placed | ImageError | None]]] = deque()
+            waiting = iter(labels.items())
+            try:
+                while True:
+                    for path, label in islice(waiting, _AHEAD - len(ahead)):
+                        ahead.append((label, pool.submit(self._look, path)))
+                    if not ahead:
+                        return
+                    label, look = ahead.popleft()
+                    yield self._take(look.result(), label)
+            finally:
+                for _, look in ahead:
+                    look.cancel()
+
+    def _look(self, path: Path, known: Container[str] = ()) -> _Placed | ImageError | None:
+        """Read and place an image; several threads may, for nothing of the reader changes."""
         try:
             data = read_file(path)
             sha256 = hashlib.sha256(data).hexdigest()
             if sha256 in known:
                 return None
             image = _with_known_range(decode_image(data, str(path)), path)
-            pixels, placement = self._place(image, path)
+            return _Placed(path, sha256, image.size, *self._place(image, path))
         except ImageError as error:
-            self.unreadable.append(str(error))
+            return error
+
+    def _take(self, look: _Placed | ImageError | None, label: str) -> LabelledImage | None:
+        """Keep the tally of an image, and read its mask."""
+        if isinstance(look, ImageError):
+            self.unreadable.append(str(look))
             return None
-        self._on_file(path, sha256)
+        if look is None:
+            return None
+        self._on_file(look.path, look.sha256)
         mask: Mask | None = None
         if label == LABELS[0]:
             mask = np.zeros(self._geometry.size, np.bool_)
         elif label == LABELS[1]:
-            found = self.masks.read_whole(path, image.size)
-            mask = None if found is None else self._geometry.place_mask(found, placement)
-        return LabelledImage(path, pixels, label, mask, sha256, is_feedback(path), placement)
+            found = self.masks.read_whole(look.path, look.size)
+            mask = None if found is None else self._geometry.place_mask(found, look.placement)
+        path, sha256 = look.path, look.sha256
+        marked = is_feedback(path)
+        return LabelledImage(path, look.pixels, label, mask, sha256, marked, look.placement)
 
     def _place(self, image: Image, path: Path) -> tuple[ImageArray, Placement]:
         try:
