@@ -18,6 +18,7 @@ from adet_core.progress import ProgressCallback, silent
 from adet_core.retraining.images import CollectedImages
 from adet_core.retraining.relearned import Relearned
 from adet_training.adapter import FitData
+from adet_training.bundle_contents import model_contents
 from adet_training.export import load_weights
 from adet_training.fit import predict
 from adet_training.models import load_adapter
@@ -25,7 +26,6 @@ from adet_training.natural import DRAWN, NONE
 from adet_training.parameters import make_parameters
 from adet_training.quiet import quiet_libraries
 from adet_training.trace import to_onnx
-from adet_training.train import model_contents
 
 
 def fine_tune(

@@ -11,52 +11,58 @@ from functools import partial
 from pathlib import Path
 import tempfile
 import time
-from typing import Any, IO
+from typing import Any
 
 from lightning.pytorch import seed_everything
-import numpy as np
 import numpy.typing as npt
-import torch
 import yaml
 
 from adet_core.bundle import (
     Bundle,
     Content,
-    DatasetInfo,
-    Golden,
-    GOLDEN_FILE,
     KNOWN_IMAGES_FILE,
-    KnownImages,
     MADE_UP_FILE,
     Manifest,
     NORMALS_FILE,
-    Threshold,
-    WEIGHTS_FILE,
     write_arrays,
     write_atomic,
     write_bundle,
 )
-from adet_core.errors import ConfigError, DatasetError
-from adet_core.folder import readable_name
+from adet_core.errors import ConfigError
 from adet_core.geometry import Geometry
-from adet_core.io.labelled import LabelledImage, LabelledReader
-from adet_core.made_up import DEFECTS_PER_IMAGE, draw_defects, MadeUpDefects, PastedDefects
+from adet_core.io.labelled import LabelledImage
+from adet_core.made_up import DEFECTS_PER_IMAGE, draw_defects
 from adet_core.operating_point import doubts
 from adet_core.progress import ProgressCallback, silent
 from adet_core.run_folders import BUNDLE_FOLDER, LOGS_FOLDER, new_run_folder
-from adet_core.scoring import AnomalyMap
 from adet_core.thresholds import Thresholds
 from adet_training import processes, unfinished
 from adet_training.adapter import AnyAdapter, FitData
 from adet_training.alike import warn_of_alike
 from adet_training.backbone import Backbone, name_backbone
+from adet_training.bundle_contents import (
+    changed_scores,
+    choosing_images,
+    dataset_info,
+    golden_of,
+    made_up_scores,
+    model_contents,
+    NORMALS_KEPT,
+    normals_to_keep,
+    write_known,
+)
 from adet_training.calibrate import calibrate, normals_to_calibrate, test_metrics, Tested
 from adet_training.category import list_category
-from adet_training.changes import Changed, CHANGES
-from adet_training.dataset import Category, load_category
-from adet_training.fit import finish_checkpoints, predict
-from adet_training.hold_out import hold_out
+from adet_training.dataset import load_category
+from adet_training.fit import finish_checkpoints
 from adet_training.layout import find_roi, geometry_contents, make_geometry
+from adet_training.learning_set import (
+    block_size,
+    check_together,
+    own_part,
+    split,
+    takes_labels,
+)
 from adet_training.limits import check
 from adet_training.models import load_adapter
 from adet_training.parameters import make_parameters, Parameters, plain, SteppedParameters
@@ -66,10 +72,6 @@ from adet_training.scratch import Scratch
 from adet_training.trace import Traced
 
 PARAMETERS_FILE = Path('param', 'best_params.yaml')
-_GOLDEN_PER_CLASS = 2
-# More make a retraining slower: each is inspected twice.
-_NORMALS = 20
-_NORMALS_BYTES = 128 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +184,7 @@ class _Training:
         self._notes: list[str] = []
         self._tell_user = tell
         self._adapter = adapter = load_adapter(config.model)
-        _check_together(config.model, adapter)
+        check_together(config.model, adapter)
         settings = name_backbone(adapter.parameters, config.settings, config.backbone_weights)
         self._parameters = adapter.resolve(
             make_parameters(adapter.parameters, settings),
@@ -254,7 +256,7 @@ class _Training:
         predict_all = partial(_predict, predictor, progress=log.report, empty=self._scratch.empty)
         tested = predict_all(self._data.test, stage='testing')
         held_out = predict_all(self._to_learn.held_out, stage='calibrating')
-        normals = _normals(tested, held_out)
+        normals = normals_to_keep(tested, held_out)
         defects = draw_defects(
             len(normals),
             self._geometry.size,
@@ -268,8 +270,8 @@ class _Training:
             tested,
             held_out,
             labelled=labelled,
-            made_up=_made_up_scores(predictor, defects, normals, log.report),
-            changed=_changed_scores(
+            made_up=made_up_scores(predictor, defects, normals, log.report),
+            changed=changed_scores(
                 predictor, normals_to_calibrate(tested, held_out, labelled=labelled), log.report
             )
             if self._parameters.robust
@@ -291,14 +293,14 @@ class _Training:
         inspected = tested or held_out
         assert inspected is not None
         contents: dict[str, Content] = {
-            **model_contents(self._adapter, module, _golden(module, self._geometry, inspected)),
+            **model_contents(self._adapter, module, golden_of(module, self._geometry, inspected)),
             **geometry_contents(self._geometry),
             NORMALS_FILE: partial(write_arrays, arrays={'images': normals}),
             MADE_UP_FILE: partial(write_arrays, arrays=defects._asdict()),
             KNOWN_IMAGES_FILE: partial(
-                _write_known,
+                write_known,
                 to_learn=self._to_learn,
-                tested=_choosing(tested, thresholds.image) if labelled else (),
+                tested=choosing_images(tested, thresholds.image) if labelled else (),
             ),
         }
         bundle = write_bundle(folder / BUNDLE_FOLDER, manifest, contents)
@@ -384,7 +386,7 @@ class _Training:
         """What predicts all images that were not fitted, and the made-up defects."""
         labelled = [*self._data.test, *self._to_learn.held_out]
         images = [one.pixels for one in labelled]
-        normals = min(sum(not one.is_anomalous for one in labelled), _NORMALS)
+        normals = min(sum(not one.is_anomalous for one in labelled), NORMALS_KEPT)
         return Predictor(
             self._adapter,
             module,
@@ -415,7 +417,7 @@ class _Training:
             image_threshold=thresholds.image,
             pixel_threshold=thresholds.pixel,
             score_range=thresholds.score_range,
-            dataset=_dataset_info(self._data, self._to_learn),
+            dataset=dataset_info(self._data, self._to_learn),
             metrics=metrics,
         )
 
@@ -446,104 +448,6 @@ def geometry_of(
         adapter.normalisation(backbone),
         [path for path, label in labels.items() if not label],
         roi=config.roi or find_roi(config.data_root, config.category),
-    )
-
-
-def takes_labels(parameters: Parameters, data: Category) -> bool:
-    """Whether the thresholds come from the labelled test images, or from good ones kept back.
-
-    Raises:
-        DatasetError: Labels are asked for, and the test data does not have both classes.
-    """
-    labelled = parameters.threshold != 'normal' and data.is_labelled
-    needs = ''
-    if parameters.threshold == 'labelled':
-        needs, remedy = 'threshold=labelled', 'threshold=normal'
-    elif parameters.objective != 'false_reject_rate':
-        needs, remedy = f'objective={parameters.objective}', 'objective=false_reject_rate'
-    if needs and not labelled:
-        msg = (
-            f'{needs} needs normal and anomalous test images (test/<category>/normal and '
-            f'anomaly); use --set {remedy}'
-        )
-        raise DatasetError(msg)
-    return labelled
-
-
-def split(adapter: AnyAdapter, parameters: Parameters, data: Category, seed: int) -> FitData:
-    """Which normal images to fit, and which to keep back.
-
-    Raises:
-        DatasetError: There are too few, or none with the labels asked for.
-    """
-    if takes_labels(parameters, data) and not adapter.needs_held_out:
-        return FitData(data.train, blocks=_blocks(data, data.train))
-    try:
-        kept = hold_out(
-            data.train,
-            parameters.held_out,
-            seed,
-            by=parameters.held_out_by,
-            group_by=parameters.group_by,
-        )
-    except DatasetError as error:
-        # More may have been there.
-        raise DatasetError('; '.join([str(error), *data.unreadable[:1]])) from None
-    return FitData(*kept, blocks=_blocks(data, kept[0]))
-
-
-def _blocks(data: Category, images: Sequence[LabelledImage]) -> list[int]:
-    return [data.blocks[image.path] for image in images] if data.blocks else []
-
-
-def _check_together(model: str, adapter: AnyAdapter) -> None:
-    """Refuse what several processes cannot do.
-
-    Raises:
-        ConfigError: The model cannot be trained so, or not by a strategy of Lightning.
-    """
-    if processes.count() > 1 and not adapter.together:
-        msg = f'{model} learns in one pass that Anomalib keeps to one process'
-        raise ConfigError(f'{msg}: take --devices 1, or padim, patchcore or efficientad')
-    if adapter.together == 'merged':
-        known = f'none for {model}, which does not train by steps'
-        check(not processes.strategy(), 'strategy', processes.strategy(), known)
-
-
-def block_size(adapter: AnyAdapter, parameters: Parameters, geometry: Geometry) -> int:
-    """How many files are read and learned by one process before the next one has its turn."""
-    if adapter.together != 'merged':
-        return 1
-    # Tiles with statistics of their own are learned one position after the other.
-    at_once = 1 if geometry.has_own_statistics else geometry.inputs
-    return max(parameters.batch_size // at_once, 1)
-
-
-def own_part(adapter: AnyAdapter, to_learn: FitData, geometry: Geometry) -> FitData:
-    """The images that this process learns, and in the first one all that are held out.
-
-    Raises:
-        ConfigError: The model cannot be trained by several processes, or images are too few.
-    """
-    if processes.count() == 1:
-        return to_learn
-    mine = [index for index, block in enumerate(to_learn.blocks) if processes.is_mine(block)]
-    if adapter.together == 'steps':
-        counts = processes.collect(len(mine))
-        check(min(counts) > 0, 'devices', len(counts), f'no more than {len(to_learn.fit)} images')
-        # All take the same number of steps in an epoch: some see an image twice.
-        mine = [mine[number % len(mine)] for number in range(max(counts))]
-    held_out: list[LabelledImage] = []
-    if not processes.rank():
-        reader = LabelledReader(geometry)
-        found = [reader.read(image.path) for image in to_learn.held_out]
-        if reader.unreadable:
-            raise DatasetError(reader.unreadable[0])
-        held_out = [image for image in found if image]
-    return FitData(
-        [to_learn.fit[index] for index in mine],
-        held_out,
-        blocks=[to_learn.blocks[index] for index in mine],
     )
 
 
@@ -580,37 +484,6 @@ def _predict(
     return Tested(images, predictor(pixels, progress, stage, empty=empty))
 
 
-def _dataset_info(data: Category, to_learn: FitData) -> DatasetInfo:
-    anomalies = sum(labelled.is_anomalous for labelled in data.test)
-    return DatasetInfo(
-        train=len(to_learn.fit),
-        held_out=len(to_learn.held_out),
-        test_normal=len(data.test) - anomalies,
-        test_anomaly=anomalies,
-        unreadable=len(data.unreadable),
-        fingerprint=data.fingerprint,
-    )
-
-
-def model_contents(adapter: AnyAdapter, module: Any, golden: Golden) -> dict[str, Content]:
-    """The files of a bundle that hold a trained module and its predictions, and what writes each.
-
-    Args:
-        adapter: The model's.
-        module: Trained.
-        golden: A few images with its predictions.
-    """
-    weights = dict(adapter.weights(module))
-    contents: dict[str, Content] = {
-        WEIGHTS_FILE: partial(torch.save, weights),
-        GOLDEN_FILE: partial(write_arrays, arrays=golden.arrays()),
-    }
-    if adapter.statistics_file:
-        statistics = adapter.statistics(module)
-        contents[adapter.statistics_file] = partial(write_arrays, arrays=statistics)
-    return contents
-
-
 def _figures(
     tested: Tested | None, thresholds: Thresholds, progress: ProgressCallback
 ) -> dict[str, float]:
@@ -621,81 +494,3 @@ def _figures(
     figures = test_metrics(tested, thresholds.image.value)
     progress('computing the figures', 1, 1)
     return figures
-
-
-def _normals(tested: Tested | None, held_out: Tested | None) -> npt.NDArray[np.uint8]:
-    """Normal images that were not fitted, for the thresholds of retrainings."""
-    images = [
-        labelled
-        for inspected in (held_out, tested)
-        if inspected
-        for labelled in inspected.images
-        if not labelled.is_anomalous
-    ]
-    if not images:
-        size = (held_out or tested).images[0].pixels.shape  # type: ignore[union-attr]
-        return np.empty((0, *size), np.uint8)
-    most = min(_NORMALS, _NORMALS_BYTES // images[0].pixels.nbytes)
-    # Evenly from all of them: neighbours in a folder are often alike.
-    chosen = np.unique(np.linspace(0, len(images) - 1, num=max(most, 1)).round().astype(int))
-    return np.stack([images[index].pixels for index in chosen])
-
-
-def _made_up_scores(
-    predictor: Predictor,
-    defects: MadeUpDefects,
-    normals: npt.NDArray[np.uint8],
-    progress: ProgressCallback,
-) -> dict[str, tuple[float, ...]]:
-    """What the model says of made-up defects, by strength; nothing without normals."""
-    if not len(normals):
-        return {}
-    pasted = PastedDefects(defects, normals)
-    return defects.by_strength(predictor.scores(pasted, progress, 'made-up defects'))
-
-
-def _changed_scores(
-    predictor: Predictor, normals: Sequence[LabelledImage], progress: ProgressCallback
-) -> npt.NDArray[np.float32]:
-    """The highest raw score of each image under all `CHANGES`, float32 ``(N,)``."""
-    scores = [
-        predictor.scores(Changed(normals, change), progress, f'changed: {name}')
-        for name, change in CHANGES.items()
-    ]
-    highest: npt.NDArray[np.float32] = np.max(scores, axis=0)
-    return highest
-
-
-def _choosing(tested: Tested | None, threshold: Threshold) -> list[LabelledImage]:
-    """The test images whose labels chose the threshold."""
-    images = tested.images if tested else ()
-    return [one for one in images if not one.is_anomalous or threshold.anomalies]
-
-
-def _write_known(file: IO[bytes], *, to_learn: FitData, tested: Sequence[LabelledImage]) -> None:
-    parts = {'learned': to_learn.fit, 'held_out': to_learn.held_out, 'tested': tested}
-    known = {
-        name: {one.sha256: readable_name(one.path) for one in images}
-        for name, images in parts.items()
-    }
-    file.write(KnownImages(**known).to_json())
-
-
-def _golden(module: Any, geometry: Geometry, inspected: Tested) -> Golden:
-    """A few inputs of the graph, of each class, with the trained module's own predictions."""
-    chosen = [
-        index
-        for label in (False, True)
-        for index in np.flatnonzero(inspected.labels == label)[:_GOLDEN_PER_CLASS].tolist()
-    ]
-    maps = inspected.prediction.maps
-    inputs = np.stack(
-        [geometry.input_at(inspected.images[at].pixels, _peak(maps[at])) for at in chosen]
-    )
-    return Golden(inputs, predict(module, list(inputs)))
-
-
-def _peak(anomaly_map: AnomalyMap) -> tuple[int, int]:
-    """Row and column of the largest value."""
-    row, column = np.unravel_index(int(anomaly_map.argmax()), anomaly_map.shape)
-    return int(row), int(column)

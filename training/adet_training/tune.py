@@ -36,13 +36,14 @@ from adet_training.adapter import AnyAdapter, FitData
 from adet_training.backbone import hash_file, name_backbone
 from adet_training.dataset import Category, load_category
 from adet_training.hold_out import hold_out
+from adet_training.learning_set import split
 from adet_training.limits import check
 from adet_training.models import load_adapter
 from adet_training.parameters import make_parameters, Parameters, plain
 from adet_training.predictor import draft_manifest, Predictor
 from adet_training.scratch import Scratch
 from adet_training.search_space import read_search_space, Space, suggest
-from adet_training.train import geometry_of, PARAMETERS_FILE, split, TrainConfig
+from adet_training.train import geometry_of, PARAMETERS_FILE, TrainConfig
 from adet_training.trials import best_of, INTERVAL, PREDICT_MS, too_alike, TrialProgress
 from adet_training.tune_report import write_search_report
 from adet_training.tune_storage import (
