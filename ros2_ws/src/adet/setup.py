@@ -25,7 +25,7 @@ setup(
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     package_data={PACKAGE: ['py.typed']},
     python_requires='>=3.10',
-    install_requires=['adet_core', 'numpy', 'opencv-python-headless', 'pyyaml'],
+    install_requires=['adet_core', 'numpy', 'opencv-python-headless', 'pyyaml', 'rich>=12'],
     # Bags, figures and reports.
     extras_require={'evaluation': ['adet_evaluation']},
     data_files=[
