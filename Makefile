@@ -55,8 +55,8 @@ test: check setup ## check, then run every test (PYTEST_ARGS='-k bundle' for som
 test-openvino: setup .openvino/.installed ## the tests of a backend that no other test may find installed
 	$(IN_ENV) PYTHONPATH="$(CURDIR)/.openvino:$$PYTHONPATH" pytest tests/unit/test_openvino.py tests/unit/test_backends.py
 
-.openvino/.installed: requirements/openvino.in constraints.txt
-	$(IN_ENV) uv pip install --quiet --target .openvino --constraint constraints.txt -r requirements/openvino.in
+.openvino/.installed: tests/openvino.txt
+	$(IN_ENV) uv pip install --quiet --target .openvino -r tests/openvino.txt
 	touch $@
 
 test-fast: .venv-fast/.linked ## the tests of the runtime, without torch and ROS

@@ -56,7 +56,9 @@ def on_terminal(
     """
     keyboard, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('HHHH', height, width, 0, 0))
-    variables = {k: v for k, v in os.environ.items() if k not in ('NO_COLOR', 'FORCE_COLOR')}
+    # pytest's workers have a size of their own.
+    foreign = ('NO_COLOR', 'FORCE_COLOR', 'COLUMNS', 'LINES')
+    variables = {k: v for k, v in os.environ.items() if k not in foreign}
     with subprocess.Popen(
         # Ctrl-C goes to whom the terminal controls.
         ['setsid', '--ctty', *map(str, command)],

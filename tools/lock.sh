@@ -43,4 +43,5 @@ HEADER
 
 pin docker/training/jupyterlab 3.12 JupyterLab
 pin docs/requirements 3.10 'What builds the documentation site'
+pin tests/openvino 3.10 'A further backend for CPUs'
 mv "$scratch/constraints.txt" constraints.txt

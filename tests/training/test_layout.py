@@ -305,7 +305,7 @@ def test_parts_that_are_aligned_are_learned_again(learn: Learn, tmp_path: Path) 
     assert outcome.report.total == 6 + outcome.report.pictures
     new = open_bundle(bundle.folder, in_service=True)
     assert not np.array_equal(new.statistics()['mean'], before['mean'])
-    again = Detector.load(bundle.folder, backend='onnxruntime', threads=1, beside=detector)
+    again = Detector.load(bundle.folder, backend='onnxruntime', threads=1, beside=[detector])
     reference = again.geometry.reference
     assert reference is not None
     np.testing.assert_array_equal(reference.pixels, detector.geometry.reference.pixels)

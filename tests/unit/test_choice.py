@@ -222,7 +222,7 @@ def test_a_swap_measures_nothing(machine: Machine, bundle: Bundle, tmp_path: Pat
     other = make_bundle(tmp_path / 'other', seed=1)
     make_engine(other, read_engine(bundle).onnx + b'\x72\x00')
     machine.opened = []
-    swapped = Detector.load(other.folder, threads=1, beside=running)
+    swapped = Detector.load(other.folder, threads=1, beside=[running])
     assert swapped.backend_choice == 'openvino'
     assert machine.opened == ['openvino']
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from adet_core import __version__
+from adet_core.bundle.engine import ENGINE_FOLDER, FEATURES_FILE, GRAPH_FILE, RECORD_FILE
+from adet_core.bundle.manifest import META_FILE
 from adet_core.errors import ConfigError
 
 _MAGIC = frozenset('*?[')
@@ -93,14 +95,20 @@ def _state(text: str) -> Iterator[Any]:
     if place.is_dir():
         for one in sorted(place.rglob('*')):
             # Locks and what is being written.
-            if one.is_file() and not any(
-                part.startswith('.') for part in one.relative_to(place).parts
-            ):
+            is_hidden = any(part.startswith('.') for part in one.relative_to(place).parts)
+            if one.is_file() and not is_hidden and not _is_made_here(one):
                 status = one.stat()
                 yield [str(one.relative_to(place)), status.st_size, status.st_mtime_ns]
     elif place.is_file():
         status = place.stat()
         yield [place.name, status.st_size, status.st_mtime_ns]
+
+
+def _is_made_here(path: Path) -> bool:
+    """Whether this machine made a file of a bundle's graph, which running the bundle may do."""
+    folder = path.parent
+    is_engine = folder.name == ENGINE_FOLDER and (folder.parent / META_FILE).is_file()
+    return is_engine and path.name not in (GRAPH_FILE, FEATURES_FILE, RECORD_FILE)
 
 
 def _file_system(address: str) -> tuple[Any, str]:
