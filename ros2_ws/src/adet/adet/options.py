@@ -328,7 +328,7 @@ class RetrainServerOptions(ModelsRoot, ImageChoices):
     )
     idle_s: float = option(
         'seconds that the process of a retraining waits for the next goal before it ends',
-        default=60.0,
+        default=15.0,
         minimum=0.0,
         maximum=1e6,
     )

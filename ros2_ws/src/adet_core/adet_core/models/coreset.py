@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from adet_core.progress import ProgressCallback, silent
 
@@ -133,14 +134,16 @@ def select_coreset(
         also = f', of which {given} are given' if given else ''
         msg = f'a coreset of {size} cannot be chosen from {count} features{also}'
         raise ValueError(msg)
-    cover = _Cover(features)
-    first = np.arange(given) if given else np.random.default_rng(seed).integers(count, size=1)
-    for start in range(0, len(first), _CANDIDATES):
-        cover.add(cover.places(first[start : start + _CANDIDATES]))
-        progress('choosing the coreset', 0, size)
-    while cover.count < size:
-        cover.add(cover.choose(size - cover.count))
-        progress('choosing the coreset', cover.count, size)
+    # Several threads for so small products would mostly wait for each other.
+    with threadpool_limits(1, 'blas'):
+        cover = _Cover(features)
+        first = np.arange(given) if given else np.random.default_rng(seed).integers(count, size=1)
+        for start in range(0, len(first), _CANDIDATES):
+            cover.add(cover.places(first[start : start + _CANDIDATES]))
+            progress('choosing the coreset', 0, size)
+        while cover.count < size:
+            cover.add(cover.choose(size - cover.count))
+            progress('choosing the coreset', cover.count, size)
     return cover.chosen
 
 

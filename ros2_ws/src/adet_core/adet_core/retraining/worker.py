@@ -43,7 +43,7 @@ class Worker:
     Whoever kills its process ends the goal, and the next goal starts another.
     """
 
-    def __init__(self, *, niceness: int = 0, idle_s: float = 60.0) -> None:
+    def __init__(self, *, niceness: int = 0, idle_s: float = 15.0) -> None:
         """Start nothing yet.
 
         Args:
