@@ -163,7 +163,7 @@ def test_hyper_parameters_come_from_the_signature() -> None:
     assert kind.__doc__ is not None
     assert 'flow_steps: Number of steps in the normalizing flow.' in kind.__doc__
     assert make_parameters(kind, {'flow_steps': 4}).flow_steps == 4
-    with pytest.raises(ConfigError, match=r"flow_steps is 'many', expected int"):
+    with pytest.raises(ConfigError, match=r"flow_steps is 'many', expected a whole number"):
         make_parameters(kind, {'flow_steps': 'many'})
     with pytest.raises(
         ConfigError, match=r"unknown hyper-parameter 'flow_step'.*mean flow_steps\?"
@@ -173,9 +173,9 @@ def test_hyper_parameters_come_from_the_signature() -> None:
 
 def test_hyper_parameters_are_described_with_their_types() -> None:
     told = {one.name: one for one in describe_parameters(load_adapter('dinomaly').parameters)}
-    assert told['decoder_depth'].type == 'whole number'
+    assert told['decoder_depth'].type == 'a whole number'
     assert told['target_layers'].type == 'YAML'
-    assert told['image_size'][1:3] == ('whole number or text', '392')
+    assert told['image_size'][1:4] == ('a whole number or text', '64 to 2048', '392')
 
 
 def test_a_model_that_takes_any_backbone_begins_with_the_installed_one() -> None:

@@ -309,12 +309,15 @@ def test_the_band_and_its_origin_are_stored(learn: Learn) -> None:
             {'objective': 'f1', 'threshold': 'normal'},
             "objective is 'f1', expected false_reject_rate, as threshold=normal takes no labels",
         ),
-        ({'threshold': 3}, 'threshold is 3, expected str'),
+        ({'threshold': 3}, 'threshold is 3, expected text, auto or labelled or normal'),
         ({'confidence': 0}, 'confidence is 0.0, expected between 0 and 1'),
         ({'confidence': 1}, 'confidence is 1.0, expected between 0 and 1'),
         ({'uncertain_rate': -0.1}, 'uncertain_rate is -0.1, expected 0, or between 0 and 1'),
         ({'uncertain_rate': 1}, 'uncertain_rate is 1.0, expected 0, or between 0 and 1'),
-        ({'uncertain_rate': 'much'}, "uncertain_rate is 'much', expected float"),
+        (
+            {'uncertain_rate': 'much'},
+            "uncertain_rate is 'much', expected a number, 0, or between 0 and 1",
+        ),
     ],
     ids=str,
 )

@@ -75,7 +75,7 @@ def test_the_size_is_an_edge_or_width_and_height(word: str, size: tuple[int, int
         (Parameters, 'overlap=0.8', 'overlap is 0.8, expected 0 to 0.75'),
         (Parameters, 'whole=true', 'whole is True, expected false without tiles'),
         (VaeParameters, 'image_size=128x100', "image_size is '128x100', expected a multiple of"),
-        (EfficientAdParameters, 'image_size=512x128', "image_size is '512x128', expected 256 or"),
+        (EfficientAdParameters, 'image_size=512x128', "image_size is '512x128', expected 256 to"),
     ],
 )
 def test_an_impossible_setting_is_refused(kind: Any, word: str, message: str) -> None:
