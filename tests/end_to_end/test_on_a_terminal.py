@@ -60,7 +60,8 @@ def test_a_run_that_is_interrupted_says_what_is_kept(words, tmp_path):
         if ' of 2 rejected' in raw and not pressed:
             pressed.append(os.write(keyboard, b'\x03'))
 
-    command = ['adet', 'inspect', *words, '--publish-rate', 4]
+    # Slow enough that a busy machine draws the second row before the last one comes.
+    command = ['adet', 'inspect', *words, '--publish-rate', 1]
     ended = on_terminal(command, width=400, during=interrupt)
     assert ended.code == 130
     assert ended.raw.rindex('\x1b[?25h') > ended.raw.rindex('\x1b[?25l')

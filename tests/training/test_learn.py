@@ -138,8 +138,11 @@ def test_a_goal_puts_a_new_category_into_service_and_a_refusal_puts_the_old_one_
 @pytest.mark.parametrize(
     ('goal', 'reason'),
     [
-        ({'mode': 'new'}, "category is '', but mode is new; mode new takes one"),
-        ({'category': 'x'}, "category is 'x', but mode is incremental; mode new takes one"),
+        ({'mode': 'new'}, "category is '', but mode is new: name what to learn"),
+        (
+            {'category': 'x'},
+            "category is 'x', of padim these are deployed: plate",
+        ),
         ({'mode': 'new', 'category': 'none'}, 'train/none: no such folder; put images there'),
         ({'mode': 'new', 'category': '../..'}, 'which is not inside'),
     ],
