@@ -56,7 +56,7 @@ test-openvino: setup .openvino/.installed ## the tests of a backend that no othe
 	$(IN_ENV) PYTHONPATH="$(CURDIR)/.openvino:$$PYTHONPATH" pytest tests/unit/test_openvino.py tests/unit/test_backends.py
 
 .openvino/.installed: tests/openvino.txt
-	$(IN_ENV) uv pip install --quiet --target .openvino -r tests/openvino.txt
+	$(IN_ENV) python tools/install.py --target .openvino --requirement tests/openvino.txt
 	touch $@
 
 test-fast: .venv-fast/.linked ## the tests of the runtime, without torch and ROS
