@@ -105,12 +105,15 @@ def few_images(once: Once) -> Path:
 @pytest.fixture(scope='session')
 def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small teacher of EfficientAD that has learned nothing, which takes no time."""
+    return _write_teacher(tmp_path_factory.mktemp('teacher') / 'teacher.pth')
+
+
+def _write_teacher(path: Path) -> Path:
     import torch
 
     from adet_training.distill import make_teacher
 
     torch.manual_seed(2)
-    path = tmp_path_factory.mktemp('teacher') / 'teacher.pth'
     torch.save(make_teacher('small').state_dict(), path)
     return path
 
@@ -125,7 +128,9 @@ def own_few(few_images: Path, tmp_path: Path) -> Path:
 def trained(few_images: Path, once: Once) -> Train:
     """Trains, deploys and exports a model, once for all who ask for it; not to be written to.
 
-    A backbone other than the default one has random weights.
+    A backbone other than the default one has random weights; that of an EfficientAD may be
+    ``pdn_small``, the network of its paper, whose student is not solved for and so has maps that
+    are larger than what int8 rounds.
     """
 
     @functools.cache
@@ -159,13 +164,16 @@ def _train(once: Once, data_root: Path, model: str, backbone: str, root: Path) -
 
     adapter = load_adapter(model)
     built, build = [], adapter.build
+    settings = {'backbone': backbone} if backbone else {}
+    if backbone == 'pdn_small':
+        settings = {'teacher': str(_write_teacher(root / 'teacher.pth'))}
     config = TrainConfig(
         model=model,
         category=CATEGORY,
         data_root=data_root,
         models_root=root / 'pc',
         backbone_weights='random' if backbone else weights_of(model),
-        settings={**tiny(model), **({'backbone': backbone} if backbone else {})},
+        settings={**tiny(model), **settings},
         seed=1,
     )
     with (
@@ -175,6 +183,9 @@ def _train(once: Once, data_root: Path, model: str, backbone: str, root: Path) -
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setattr(adapter, 'build', lambda *a: built.append(build(*a)) or built[-1])
+        if backbone == 'pdn_small':
+            unsolved = 'adet_training.efficientad.EfficientAdModule.solve_student'
+            patch.setattr(unsolved, lambda *_: None)
         run = train(config)
         export(copy_bundle(run.bundle, root / 'robot' / model_folder(model)))
     values = {

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.training
 
 MODELS = ('padim', 'patchcore', 'efficientad', 'vae')
 # The depthwise convolutions of the default backbone do not bear int8.
-INT8_BACKBONES = {'padim': 'resnet18', 'patchcore': 'resnet18'}
+INT8_BACKBONES = {'padim': 'resnet18', 'patchcore': 'resnet18', 'efficientad': 'pdn_small'}
 OPTIONS = BuildOptions(workspace_mib=256)
 
 
@@ -162,12 +162,11 @@ def test_all_convolutions_but_the_first_are_in_int8(cast, model):
     assert any(quantised)
     if model == 'efficientad':
         # After two steps its scores lie so close together that on some processors a verdict
-        # changes; what int8 leaves of the maps is the same on all. It leaves less of the default
-        # teacher's, which has depthwise convolutions, than of Anomalib's (0.998).
+        # changes; what int8 leaves of the maps is the same on all.
         backend, golden = OnnxRuntimeBackend(graph, threads=1), bundle.golden()
         for image, expected in zip(golden.images, golden.prediction.maps, strict=True):
             found = backend.run(image[None]).maps[0]
-            assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.95
+            assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
     else:
         assert check_parity(graph, bundle, 'int8').flips == 0
 
