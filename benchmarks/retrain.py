@@ -7,9 +7,11 @@
 
 A real detector and a real retrain_server, each a process of its own, and goals over ROS: 50 new
 images incrementally, and 200 from scratch, of every model in turns, without labelled images.
-Each goal is rolled back before the next. The pause is how much longer than usual the slowest of
+Each goal has images of its own, as features of known ones are kept, and is rolled back before the
+next. The pause is how much longer than usual the slowest of
 the four images around the swap took; as the retraining shares the cores with the inspection, the
-same of any four images before that stands beside it (their 95th percentile). The memory is
+same of any four images before that stands beside it (their 95th percentile). "More at p99" is
+the 99th percentile of all images of the goal, less the median of images before it. The memory is
 the detector's largest resident set during the goal. Writes retrain.json.
 """
 
@@ -18,6 +20,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, ExitStack
+from itertools import islice
 import json
 import os
 from pathlib import Path
@@ -54,6 +57,7 @@ _CATEGORY = 'plate'
 _TRAINED = 60
 _NEW = 50
 _FULL = 200
+_QUIET_S = 8.0
 
 
 def main() -> None:
@@ -67,7 +71,9 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ.setdefault('ROS_DOMAIN_ID', str(101 + os.getpid() % 100))
     with tempfile.TemporaryDirectory(prefix='adet_benchmark_') as scratch:
-        roots = _prepare(Path(scratch), arguments.models, arguments.backbone_weights)
+        roots = _prepare(
+            Path(scratch), arguments.models, arguments.backbone_weights, arguments.rounds
+        )
         rounds = _measure(roots, arguments)
     result = {
         'rate': arguments.rate,
@@ -81,28 +87,30 @@ def main() -> None:
     _show(rounds)
 
 
-def _prepare(scratch: Path, models: Sequence[str], weights: str) -> dict[str, Path]:
-    """Train each model, and give it 50 images it does not know, and 200 to begin anew."""
+def _prepare(scratch: Path, models: Sequence[str], weights: str, rounds: int) -> dict[str, Path]:
+    """Train each model; for each round draw 50 images it does not know, and 200 to begin anew."""
     data_root = scratch / 'data'
     write_dataset(
         data_root,
         category=_CATEGORY,
-        train=_FULL + _NEW,
+        train=_TRAINED + rounds * (_FULL + _NEW),
         test_normal=2,
         test_anomaly=2,
         size=256,
         seed=0,
     )
-    images = list_images(data_root / 'train' / _CATEGORY)
+    images = iter(list_images(data_root / 'train' / _CATEGORY))
     trained = scratch / 'trained'
-    for path in images[:_TRAINED]:
-        target = trained / 'train' / _CATEGORY / path.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    for name, chosen in (('new', images[-_NEW:]), ('full', images[:_FULL])):
-        (data_root / name).mkdir()
-        for path in chosen:
-            path.rename(data_root / name / path.name)
+
+    def move(count: int, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        for path in islice(images, count):
+            path.rename(folder / path.name)
+
+    move(_TRAINED, trained / 'train' / _CATEGORY)
+    for number in range(rounds):
+        move(_NEW, data_root / f'new{number}')
+        move(_FULL, data_root / f'full{number}')
     shutil.rmtree(data_root / 'test')
     with quiet_libraries(), progress_bars() as progress:
         for model in models:
@@ -136,7 +144,7 @@ def _measure(roots: dict[str, Path], arguments: argparse.Namespace) -> list[dict
         for number in range(arguments.rounds):
             for folder, mode in (('new', 'incremental'), ('full', 'full')):
                 for model, line in lines.items():
-                    row = line.goal(action, roots['data_root'] / folder, mode)
+                    row = line.goal(action, roots['data_root'] / f'{folder}{number}', mode)
                     found.append({'round': number, 'model': model, 'mode': mode, **row})
                     print(json.dumps(found[-1]), flush=True)
     return found
@@ -163,7 +171,7 @@ class _Line:
         self._detector = self._stack.enter_context(
             running(f'{self._model}_detector', parameters, self._remap)
         )
-        self._image = read_image(list_images(self._roots['data_root'] / 'full')[0])
+        self._image = read_image(list_images(self._roots['data_root'] / 'full0')[0])
         self._publish()
         until(lambda: self._took, f'the {self._model} detector inspects')
         return self
@@ -210,7 +218,8 @@ class _Line:
         Path(f'/proc/{self._detector.pid}/clear_refs').write_text('5')
         self._took.clear()
         with self._fed():
-            start = time.perf_counter()
+            time.sleep(_QUIET_S if self._rate else 0)
+            quiet, start = len(self._took), time.perf_counter()
             result = _run(action, Retrain.Goal(model=self._model, images=str(images), mode=mode))
             seconds = time.perf_counter() - start
         peak = kibibytes(self._detector.pid, 'VmHWM')
@@ -219,17 +228,18 @@ class _Line:
             'learned': result.images_used,
             'resident_mib': resident / 1024,
             'peak_mib': peak / 1024,
-            **self._pause(),
+            **self._pause(quiet),
         }
         _run(action, Retrain.Goal(model=self._model, mode='rollback'))
         return row
 
-    def _pause(self) -> dict[str, float]:
+    def _pause(self, quiet: int) -> dict[str, float]:
+        """What the goal cost, whose first image has the number ``quiet``, in milliseconds."""
         took = list(self._took)
         swap = next((number for number, one in enumerate(took) if one[2] != took[0][2]), None)
         if swap is None:
             return {}
-        usual = median(one[1] for one in took)
+        usual = median(one[1] for one in took[:quiet])
         longest = [max(one[1] for one in took[i : i + 4]) - usual for i in range(len(took) - 3)]
         # The one whose third image is the first of the new bundle.
         pause = longest[min(max(swap - 2, 0), len(longest) - 1)]
@@ -237,6 +247,7 @@ class _Line:
             'image_ms': usual,
             'pause_ms': max(pause, 0.0),
             'elsewhere_ms': float(np.percentile(longest[: max(swap - 5, 1)], 95)),
+            'p99_more_ms': float(np.percentile([one[1] for one in took[quiet:]], 99)) - usual,
         }
         return {name: seconds * 1e3 for name, seconds in figures.items()}
 
@@ -253,14 +264,23 @@ def _run(action: Any, goal: Any) -> Any:
 
 
 def _show(rounds: Sequence[dict[str, Any]]) -> None:
-    titles = ('model', 'mode', 'learned', 's', 'pause ms', 'elsewhere ms', 'image ms')
+    titles = (
+        'model',
+        'mode',
+        'learned',
+        's',
+        'pause ms',
+        'elsewhere ms',
+        'more at p99, ms',
+        'image ms',
+    )
     print('| ' + ' | '.join((*titles, 'resident MiB', 'peak MiB')) + ' |')
     print('|' + '---|' * (len(titles) + 2))
     keys = dict.fromkeys((row['model'], row['mode']) for row in rounds)
     for model, mode in keys:
         rows = [row for row in rounds if (row['model'], row['mode']) == (model, mode)]
-        names = ['learned', 'seconds', 'pause_ms', 'elsewhere_ms', 'image_ms']
-        names += ['resident_mib', 'peak_mib']
+        names = ['learned', 'seconds', 'pause_ms', 'elsewhere_ms', 'p99_more_ms']
+        names += ['image_ms', 'resident_mib', 'peak_mib']
         cells = [_cell([row[name] for row in rows if name in row]) for name in names]
         print(f'| {model} | {mode} | ' + ' | '.join(cells) + ' |')
 

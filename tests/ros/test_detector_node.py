@@ -28,6 +28,7 @@ from std_msgs.msg import Header
 from adet import qos
 from adet.conversions import to_image_message, to_nanoseconds, to_stamp
 from adet.nodes.detector import DetectorNode
+from adet.preview import Pace
 from adet_core.bundle import open_bundle, read_engine, write_bundle, write_engine
 from adet_core.bundle.engine import EngineRecord, Parity
 from adet_core.drift import DriftTest
@@ -157,6 +158,22 @@ def test_previews_are_as_many_as_an_eye_sees(ros, deployed, image):
         publisher.publish(message_of(image, stamp))
     ros.until(lambda: len(results) == 5 and shown, 'all results and a preview')
     assert [to_nanoseconds(one.header.stamp) for one in shown] == [1]
+
+
+@pytest.mark.parametrize(
+    ('inference_s', 'shown'),
+    # Ten seconds of images every 20 ms: 15 a second, or 5 ms of each 167, which is 3 %.
+    [(0.005, 150), (0.019, 60)],
+)
+def test_previews_leave_a_busy_line_alone(inference_s, shown):
+    pace, count = Pace(15.0), 0
+    for number in range(500):
+        now = number * 0.02
+        if pace.is_due(now, inference_s):
+            pace.begin(now)
+            pace.end(0.005)
+            count += 1
+    assert count == pytest.approx(shown, rel=0.2)
 
 
 def test_what_people_see_is_not_even_made_while_nobody_listens(ros, deployed, image, monkeypatch):

@@ -76,8 +76,8 @@ def test_costs_follow_the_pixels_and_the_tiles() -> None:
     cost = Cost(ms=10, mib=50, mib_of_input=20, mib_of_work=30)
     tiled = propose(facts(2048, 1536, 8), cost).chosen
     assert tiled.ms == pytest.approx(10 * 63)
-    # Four tiles run at once, and all share what was learned.
-    assert tiled.mib == pytest.approx(50 + 20 + 4 * 30)
+    # Two tiles run at once, share what was learned, and the blended map has the image's size.
+    assert tiled.mib == pytest.approx(50 + 20 + 2 * 30 + 58 * 2048 * 1536 / 2**20)
     whole = propose(facts(2048, 1536, 30), cost).chosen
     assert whole.mib == pytest.approx(50 + 50 * 576 * 448 / 65536)
     costs = [option.ms for option in propose(facts(2048, 1536), cost).options]

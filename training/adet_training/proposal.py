@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import math
 from typing import Any
 
+from adet_core.geometry import BATCH
+
 EXTENT = 8
 """Pixels of the graph's input that a defect has to cover in length to be seen; see
 docs/small_defects.md for how this was measured."""
@@ -26,8 +28,8 @@ OFF, SHIFT, TURN = 'off', 'shift', 'turn'
 
 _EDGE = 256
 _PIXELS = _EDGE * _EDGE
-# The graph gets so many inputs at once, see `adet_core.geometry.BATCH`.
-_BATCH = 4
+# A tiled image's blended map and its weights, see docs/benchmarks.md "Small defects".
+_MIB_OF_TILED_PIXEL = 58 / 2**20
 _OVERLAP = 0.125
 # Of the graph's input: strides of a network up to 32 leave no remainder.
 _STEP = 32
@@ -213,7 +215,8 @@ def _option(
         scale = size[0] / tiles
         inputs = math.prod(_count(edge, tiles) for edge in (facts.width, facts.height))
     share = size[0] * size[1] / _PIXELS
-    of_size = cost.mib_of_input + cost.mib_of_work * min(inputs, _BATCH)
+    of_size = cost.mib_of_input + cost.mib_of_work * min(inputs, BATCH)
+    of_map = facts.width * facts.height * _MIB_OF_TILED_PIXEL if tiles else 0.0
     return Option(
         name=name,
         image_size=size,
@@ -221,7 +224,7 @@ def _option(
         inputs=inputs,
         scale=scale,
         ms=cost.ms * share * inputs,
-        mib=cost.mib + of_size * share,
+        mib=cost.mib + of_size * share + of_map,
         is_measured=cost.is_measured,
     )
 

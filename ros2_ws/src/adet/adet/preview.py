@@ -16,6 +16,40 @@ from adet.conversions import to_compressed_message
 from adet_core.inference.inspection_service import Outcome
 
 _QUALITY = 80
+# Where inspection itself leaves a core less than half of its time, previews take so much of it.
+_BUSY, _SHARE = 0.5, 0.03
+_SMOOTHED = 0.1
+
+
+class Pace:
+    """When the next preview is due: what people watch must not slow the line.
+
+    Args:
+        rate: Previews per second at most, more than 0.
+    """
+
+    def __init__(self, rate: float) -> None:
+        """Nothing was shown yet."""
+        self._every_s = 1 / rate
+        self._cost_s = 0.0
+        self._load = 0.0
+        self._seen = self._begun = -math.inf
+
+    def is_due(self, now: float, inference_s: float) -> bool:
+        """Whether to show an image that was inspected just now, and took so long."""
+        busy = min(inference_s / max(now - self._seen, 1e-9), 1.0)
+        self._load += _SMOOTHED * (busy - self._load)
+        self._seen = now
+        rest_s = self._cost_s / _SHARE if self._load > _BUSY else 0.0
+        return now - self._begun >= max(self._every_s, rest_s)
+
+    def begin(self, now: float) -> None:
+        """An image is shown."""
+        self._begun = now
+
+    def end(self, cost_s: float) -> None:
+        """It took so much of a processor."""
+        self._cost_s = cost_s
 
 
 class Preview:
@@ -34,7 +68,7 @@ class Preview:
             rate: Images per second at most, more than 0.
             width: Pixels of a row at most.
         """
-        self._node, self._every_s, self._width = node, 1 / rate, width
+        self._node, self._pace, self._width = node, Pace(rate), width
         people = qos.newest_only()
         self._images = node.create_publisher(
             CompressedImage, f'{model}/preview/image/compressed', people
@@ -44,16 +78,17 @@ class Preview:
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='preview')
         self._drawing: Future[None] | None = None
-        self._begun = -math.inf
 
     def offer(self, outcome: Outcome) -> None:
         """Show an inspected image, unless nobody looks or the last one was shown just now."""
         now = time.monotonic()
+        assert outcome.inspection is not None
+        is_due = self._pace.is_due(now, outcome.inspection.inference_ms / 1e3)
         is_busy = self._drawing is not None and not self._drawing.done()
-        if is_busy or now - self._begun < self._every_s:
+        if not is_due or is_busy:
             return
         if self._images.get_subscription_count() or self._overlays.get_subscription_count():
-            self._begun = now
+            self._pace.begin(now)
             self._drawing = self._thread.submit(self._publish, outcome)
 
     def close(self) -> None:
@@ -64,10 +99,12 @@ class Preview:
         header, inspection, image = outcome.arrived.origin, outcome.inspection, outcome.image
         assert inspection is not None
         assert image is not None
+        begun = time.thread_time()
         try:
             plain, overlay = outcome.detector.preview(image, inspection, self._width)
             for publisher, pixels in ((self._images, plain), (self._overlays, overlay)):
                 publisher.publish(to_compressed_message(pixels, header, quality=_QUALITY))
+            self._pace.end(time.thread_time() - begun)
         except Exception as error:  # noqa: BLE001 - nobody waits for the thread
             if self._node.context.ok():
                 self._node.get_logger().error(f'no preview: {error}', throttle_duration_sec=5.0)

@@ -3,11 +3,12 @@
 // A rectangle drawn on the live image, in pixels of the camera.
 import { byId } from './dom.js';
 
-// Where the image lies in its box, which it fills in one direction only.
-function shown(image) {
+// Where the image lies in its box, which it fills in one direction only. Its own size is not asked for: between two
+// images of the camera it may be none.
+function shown(image, [columns, rows]) {
   const box = image.getBoundingClientRect();
-  const scale = Math.min(box.width / image.naturalWidth, box.height / image.naturalHeight);
-  const [width, height] = [image.naturalWidth * scale, image.naturalHeight * scale];
+  const scale = Math.min(box.width / columns, box.height / rows);
+  const [width, height] = [columns * scale, rows * scale];
   return { x: box.x + (box.width - width) / 2, y: box.y + (box.height - height) / 2, width, height };
 }
 
@@ -21,7 +22,8 @@ export function drawOn(stage, size, onChange) {
     return Math.min(Math.max((axis === 'x' ? event.clientX : event.clientY) - box[axis], 0), length) / length;
   });
   const draw = (event) => {
-    const box = shown(image);
+    const [columns, rows] = size();
+    const box = shown(image, [columns, rows]);
     const to = at(event, box);
     const [left, top] = [0, 1].map((axis) => Math.min(from[axis], to[axis]));
     const [wide, tall] = [0, 1].map((axis) => Math.abs(from[axis] - to[axis]));
@@ -33,7 +35,6 @@ export function drawOn(stage, size, onChange) {
       height: `${tall * box.height}px`,
     });
     region.hidden = false;
-    const [columns, rows] = size();
     const [x, y] = [Math.round(left * columns), Math.round(top * rows)];
     const [width, height] = [Math.round(wide * columns), Math.round(tall * rows)];
     onChange(width && height ? [x, y, Math.min(width, columns - x), Math.min(height, rows - y)].join(',') : '');
@@ -42,7 +43,7 @@ export function drawOn(stage, size, onChange) {
     pointerdown: (event) => {
       event.preventDefault();
       stage.setPointerCapture(event.pointerId);
-      from = at(event, shown(image));
+      from = at(event, shown(image, size()));
     },
     pointermove: (event) => from && draw(event),
     pointerup: () => {
