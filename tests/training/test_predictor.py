@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,46 +66,10 @@ def test_a_graph_that_differs_from_the_module_predicts_nothing(
     assert predictor.Predictor(*values, geometry=geometry, count=4).traced is None
 
 
-def statistics(path: Path, busy: tuple[int, int]) -> None:
-    """What Linux says of two cores that were busy for so many hundredths of a second."""
-    lines = [f'cpu{number} {ticks} 0 0 9 9 0 0 0 0 0' for number, ticks in enumerate(busy)]
-    path.write_text('\n'.join(['cpu  0 0 0 0', *lines, 'cpu9 5 5', 'ctxt 3']))
-
-
-@pytest.mark.parametrize(
-    ('busy', 'own', 'idle'),
-    [((0, 0), 0.0, 2), ((1000, 0), 0.0, 1), ((1000, 1000), 0.0, 1), ((1000, 0), 10.0, 2)],
-)
-def test_cores_that_others_keep_busy_get_no_threads(
-    busy: tuple[int, int], own: float, idle: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from adet_training import cores
-
-    times = iter([(0.0, 0.0), (10.0, own)])
-    file = tmp_path / 'stat'
-    monkeypatch.setattr(cores, '_STATISTICS', file)
-    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {0, 1})
-    monkeypatch.setattr(cores, '_times', lambda: next(times))
-    statistics(file, (0, 0))
-    watch = cores.IdleCores()
-    statistics(file, busy)
-    assert watch.count() == idle
-
-
-def test_where_nobody_tells_all_cores_are_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from adet_training import cores
-
-    monkeypatch.setattr(cores, '_STATISTICS', tmp_path / 'missing')
-    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {0, 1, 2})
-    assert cores.IdleCores().count() == 3
-
-
 def test_threads_that_somebody_chose_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from adet_training.cores import limit_threads
+    from adet_training.cli.loading import limit_threads
 
     told: list[int] = []
     monkeypatch.setattr(torch, 'set_num_threads', told.append)

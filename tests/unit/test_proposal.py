@@ -98,7 +98,7 @@ def test_the_table_shows_every_option_and_how_to_take_it() -> None:
     assert len(lines) == 1 + len(found.options) + 2
     marked = [line for line in lines if line.startswith('->')]
     assert len(marked) == 1
-    assert marked[0].split()[-7:] == ['63', '8', 'px', '2520', 'ms,', '100', 'MiB']
+    assert marked[0].split()[-7:] == ['63', '8', 'px', '2520', 'ms,', '274', 'MiB']
     assert lines[-1].endswith(
         '--set tiles=auto, or --set image_size=256 --set tiles=256 --set overlap=0.125'
     )

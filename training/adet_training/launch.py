@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import torch
 from torch import multiprocessing
 
+from adet_core.cores import usable_cores
 from adet_core.errors import AdetError, ConfigError, describe, is_debugging
-from adet_training.cores import usable_cores
 from adet_training.limits import check
 from adet_training.processes import Devices, LostProcessError, rank, together, uses_gpu
 

@@ -53,10 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run the jobs; returns the report without its rows."""
+    from adet_core.cores import usable_cores
     from adet_training.batch.batch import run_batch
     from adet_training.batch.jobs import read_jobs
     from adet_training.batch.pools import on_ray, on_this_machine
-    from adet_training.cores import usable_cores
 
     jobs, retries = read_jobs(arguments.jobs)
     if arguments.local:

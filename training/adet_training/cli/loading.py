@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+import os
 
+from adet_core.cores import IdleCores
 from adet_core.progress import ProgressCallback
-from adet_training.cores import IdleCores, limit_threads
 
 _STAGE = 'loading libraries'
 
@@ -21,3 +22,19 @@ def loading_libraries(progress: ProgressCallback) -> Iterator[None]:
     yield
     limit_threads(cores.count())
     progress(_STAGE, 1, 1)
+
+
+def limit_threads(count: int) -> None:
+    """Let torch, its matrix products and OpenCV use this many threads from now on.
+
+    Threads of torch wait for one another in a loop. Where another process takes the core of one of
+    them, all lose a scheduler's time slice at every layer: a training takes many times longer.
+    Somebody who has set OMP_NUM_THREADS has decided already.
+    """
+    if os.environ.get('OMP_NUM_THREADS'):
+        return
+    import cv2
+    import torch
+
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 import math
 import time
@@ -13,42 +14,46 @@ from sensor_msgs.msg import CompressedImage
 
 from adet import qos
 from adet.conversions import to_compressed_message
+from adet_core.cores import IdleCores
 from adet_core.inference.inspection_service import Outcome
 
 _QUALITY = 80
-# Where inspection itself leaves a core less than half of its time, previews take so much of it.
-_BUSY, _SHARE = 0.5, 0.03
-_SMOOTHED = 0.1
+# Where fewer cores than that are idle, there are fewer previews, and they take so much of a core.
+_IDLE, _BUSY_RATE, _SHARE = 0.1, 4.0, 0.03
+_LOOK_S = 1.0
 
 
 class Pace:
-    """When the next preview is due: what people watch must not slow the line.
+    """When the next preview is due: what people watch must not slow the line."""
 
-    Args:
-        rate: Previews per second at most, more than 0.
-    """
+    def __init__(self, rate: float, cores: Callable[[], IdleCores] = IdleCores) -> None:
+        """Nothing was shown yet.
 
-    def __init__(self, rate: float) -> None:
-        """Nothing was shown yet."""
-        self._every_s = 1 / rate
+        Args:
+            rate: Previews per second at most, more than 0.
+            cores: Begins to measure how busy the machine is.
+        """
+        self._usual_s = self._every_s = 1 / rate
+        self._busy_s = max(self._usual_s, 1 / _BUSY_RATE)
+        self._begun = self._looked = -math.inf
+        self._make, self._cores = cores, cores()
         self._cost_s = 0.0
-        self._load = 0.0
-        self._seen = self._begun = -math.inf
 
-    def is_due(self, now: float, inference_s: float) -> bool:
-        """Whether to show an image that was inspected just now, and took so long."""
-        busy = min(inference_s / max(now - self._seen, 1e-9), 1.0)
-        self._load += _SMOOTHED * (busy - self._load)
-        self._seen = now
-        rest_s = self._cost_s / _SHARE if self._load > _BUSY else 0.0
-        return now - self._begun >= max(self._every_s, rest_s)
+    def is_due(self, now: float) -> bool:
+        """Whether to show an image that was inspected just now."""
+        return now - self._begun >= self._every_s
 
     def begin(self, now: float) -> None:
         """An image is shown."""
         self._begun = now
+        if now - self._looked < _LOOK_S:
+            return
+        is_busy = self._cores.share() < _IDLE
+        self._every_s = max(self._busy_s, self._cost_s / _SHARE) if is_busy else self._usual_s
+        self._looked, self._cores = now, self._make()
 
     def end(self, cost_s: float) -> None:
-        """It took so much of a processor."""
+        """It took so much of a core."""
         self._cost_s = cost_s
 
 
@@ -82,10 +87,8 @@ class Preview:
     def offer(self, outcome: Outcome) -> None:
         """Show an inspected image, unless nobody looks or the last one was shown just now."""
         now = time.monotonic()
-        assert outcome.inspection is not None
-        is_due = self._pace.is_due(now, outcome.inspection.inference_ms / 1e3)
         is_busy = self._drawing is not None and not self._drawing.done()
-        if not is_due or is_busy:
+        if is_busy or not self._pace.is_due(now):
             return
         if self._images.get_subscription_count() or self._overlays.get_subscription_count():
             self._pace.begin(now)

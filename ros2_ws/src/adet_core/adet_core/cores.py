@@ -1,10 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""As many threads as there are idle cores.
-
-Threads of torch wait for one another in a loop. Where another process takes the core of one of
-them, all lose a scheduler's time slice at every layer: a training then takes many times longer.
-"""
+"""How busy the cores of this process are."""
 
 from __future__ import annotations
 
@@ -16,24 +12,34 @@ _STATISTICS = Path('/proc/stat')
 
 
 class IdleCores:
-    """Measures from its creation on how many cores other processes leave idle."""
+    """Measures from its creation on how many cores are idle."""
 
     def __init__(self) -> None:
         self._wall, self._own = _times()
         self._busy = _busy_seconds()
 
     def count(self) -> int:
-        """How many cores they left idle until now, rounded, at least 1.
+        """How many cores other processes left idle until now, rounded, at least 1.
 
         All cores of this process where the system does not tell, as on macOS.
         """
+        cores = usable_cores()
+        busy, own = self._used()
+        return max(1, min(cores, round(cores - max(busy - own, 0.0))))
+
+    def share(self) -> float:
+        """Which share of the cores nobody used until now, 0 to 1; 1 where nobody tells."""
+        busy, _ = self._used()
+        return max(1 - busy / usable_cores(), 0.0)
+
+    def _used(self) -> tuple[float, float]:
+        """How many cores all processes used on average, and this one; 0 where nobody tells."""
         wall, own = _times()
         busy = _busy_seconds()
-        cores = usable_cores()
         if busy is None or self._busy is None or wall <= self._wall:
-            return cores
-        others = (busy - self._busy - (own - self._own)) / (wall - self._wall)
-        return max(1, min(cores, round(cores - max(others, 0.0))))
+            return 0.0, 0.0
+        took = wall - self._wall
+        return (busy - self._busy) / took, (own - self._own) / took
 
 
 def usable_cores() -> int:
@@ -58,17 +64,3 @@ def _busy_seconds() -> float | None:
     rows = [line.split() for line in text.splitlines() if line.split(' ', 1)[0] in cores]
     ticks = sum(sum(map(int, row[1:4])) + sum(map(int, row[6:9])) for row in rows)
     return ticks / os.sysconf('SC_CLK_TCK')
-
-
-def limit_threads(count: int) -> None:
-    """Let torch, its matrix products and OpenCV use this many threads from now on.
-
-    Somebody who has set OMP_NUM_THREADS has decided already.
-    """
-    if os.environ.get('OMP_NUM_THREADS'):
-        return
-    import cv2
-    import torch
-
-    torch.set_num_threads(count)
-    cv2.setNumThreads(count)
