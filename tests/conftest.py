@@ -49,8 +49,13 @@ class Deployed(NamedTuple):
 @pytest.fixture(scope='session', autouse=True)
 def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the machine's key and timings out of the home of whoever runs the tests."""
+    folder = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        # One for all workers: with keys of their own, each would make again what another one has
+        # kept beside the graphs that they share.
+        folder = folder.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('XDG_STATE_HOME', str(tmp_path_factory.mktemp('state')))
+        patch.setenv('XDG_STATE_HOME', str(folder / 'state'))
         yield
 
 

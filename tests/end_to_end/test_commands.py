@@ -13,6 +13,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from typing import Any
 
@@ -217,35 +218,51 @@ def test_images_of_mixed_sizes_and_depths_are_inspected(inspect, deployed, tmp_p
     assert done['models']['padim']['missing'] == 0
 
 
-@pytest.mark.parametrize(
-    ('words', 'message'),
-    [
-        (['--source', '/nowhere'], 'error: /nowhere: no such folder, file or camera'),
-        (
-            ['--source', '.', '--model', 'magic'],
-            "error: unknown model 'magic'; known models: efficientad, padim, patchcore, vae; ",
-        ),
-        (
-            ['--source', '.', '--model', 'padim,Magic'],
-            "error: unknown model 'Magic'; known models: efficientad, padim, patchcore, vae",
-        ),
-        (['--source', '.', '--namespace', 'a b'], "error: namespace is 'a b', expected letters"),
-        (['--source', '.', '--namespace', 'line-1'], "error: namespace is 'line-1', expected"),
-        (['--source', 'topic:/1cam'], "error: topic is '/1cam', expected letters, digits and _"),
-        (
-            ['--source', '.', '--threads', '99999999999'],
-            'error: threads is 99999999999, expected 0 to 1024',
-        ),
-        (['--source', '.', '--models-root', '/none'], 'error: /none/PaDiM/meta.json: missing'),
-        (['--source', '.', '--output-dir', '/proc/none'], 'error: /proc/none'),
-    ],
-)
-def test_a_mistake_is_answered_in_one_line(inspect, words, message):
-    # A process each: in the tests' own one another test may have begun with ROS.
-    said = adet(*inspect, *words, code=1).stderr
-    (line,) = [line for line in said.splitlines() if line.startswith('error: ')]
-    assert line.startswith(message)
-    assert 'Traceback' not in said
+MISTAKES = [
+    (['--source', '/nowhere'], 'error: /nowhere: no such folder, file or camera'),
+    (
+        ['--source', '.', '--model', 'magic'],
+        "error: unknown model 'magic'; known models: efficientad, padim, patchcore, vae; ",
+    ),
+    (
+        ['--source', '.', '--model', 'padim,Magic'],
+        "error: unknown model 'Magic'; known models: efficientad, padim, patchcore, vae",
+    ),
+    (['--source', '.', '--namespace', 'a b'], "error: namespace is 'a b', expected letters"),
+    (['--source', '.', '--namespace', 'line-1'], "error: namespace is 'line-1', expected"),
+    (['--source', 'topic:/1cam'], "error: topic is '/1cam', expected letters, digits and _"),
+    (
+        ['--source', '.', '--threads', '99999999999'],
+        'error: threads is 99999999999, expected 0 to 1024',
+    ),
+    (['--source', '.', '--models-root', '/none'], 'error: /none/PaDiM/meta.json: missing'),
+    (['--source', '.', '--output-dir', '/proc/none'], 'error: /proc/none'),
+]
+# Commands one after the other, in a process that has begun with nothing yet.
+ONE_BY_ONE = """
+import json, sys
+from adet_core.cli import main
+for words in json.loads(sys.argv[1]):
+    print('exit', main(words), file=sys.stderr)
+"""
+
+
+def test_a_mistake_is_answered_in_one_line(inspect):
+    # Not in the tests' own process: another test may have begun with ROS there.
+    commands = json.dumps([[*map(str, inspect), *words] for words, _ in MISTAKES])
+    done = subprocess.run(
+        [sys.executable, '-c', ONE_BY_ONE, commands],
+        capture_output=True,
+        text=True,
+        timeout=_DEADLINE_S,
+        check=False,
+    )
+    assert 'Traceback' not in done.stderr
+    *answers, rest = done.stderr.split('exit 1\n')
+    assert (len(answers), rest) == (len(MISTAKES), ''), done.stderr
+    for said, (words, message) in zip(answers, MISTAKES, strict=True):
+        (line,) = [line for line in said.splitlines() if line.startswith('error: ')]
+        assert line.startswith(message), words
 
 
 def test_an_interrupted_run_keeps_its_rows(inspect, deployed, tmp_path):

@@ -150,6 +150,20 @@ def _until_text(page: Any, selector: str, fits: Callable[[str], Any]) -> None:
     _until(page, lambda: fits(page.text_content(selector)))
 
 
+def _place(page: Any, selector: str) -> dict[str, float]:
+    """The box of an element, once the page neither scrolls nor grows any more."""
+    boxes = [page.locator(selector).bounding_box()]
+
+    def is_still() -> bool:
+        boxes.append(page.locator(selector).bounding_box())
+        return bool(boxes[-1] == boxes[-2])
+
+    page.wait_for_timeout(200)
+    _until(page, is_still)
+    found: dict[str, float] = boxes[-1]
+    return found
+
+
 def _next_verdict(page: Any) -> None:
     before = page.text_content('#counters')
     _until_text(page, '#counters', lambda text: text != before)
@@ -267,12 +281,13 @@ def test_a_new_part_goes_from_camera_to_inspection(page: Any, line: Line) -> Non
     assert 'good parts would be rejected on average' in page.text_content('#collected')
     kept = line.data_root / 'train' / 'bracket'
     page.click('#draw-region')
-    box = page.locator('#live .stage').bounding_box()
+    box = _place(page, '#live .stage')
     middle = box['x'] + box['width'] / 2, box['y'] + box['height'] / 2
     page.mouse.move(middle[0] - 60, middle[1] - 60)
     page.mouse.down()
     page.mouse.move(middle[0] + 60, middle[1] + 60)
     page.mouse.up()
+    _until(page, lambda: page.input_value('#roi'))
     x, y, width, height = map(int, page.input_value('#roi').split(','))
     assert x + width <= 128
     assert width == pytest.approx(height, abs=1)

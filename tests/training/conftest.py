@@ -13,7 +13,7 @@ from pathlib import Path
 import shutil
 from typing import Any, TYPE_CHECKING
 
-from once import graphs_once, Once
+from once import graphs_once, Once, unmeasured
 import pytest
 from tiny_models import Learn, quickly, tiny, Train, Trained, weights_of
 
@@ -24,6 +24,9 @@ CATEGORY = 'plate'
 
 # A robot has neither torch nor anomalib, and runs all other tests.
 collect_ignore_glob = [] if find_spec('anomalib') else ['test_*.py']
+if not collect_ignore_glob:
+    with unmeasured():
+        import anomalib.models  # noqa: F401 - every test needs it, and half of its libraries
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -103,9 +106,9 @@ def few_images(once: Once) -> Path:
 
 
 @pytest.fixture(scope='session')
-def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def teacher_file(once: Once) -> Path:
     """A small teacher of EfficientAD that has learned nothing, which takes no time."""
-    return _write_teacher(tmp_path_factory.mktemp('teacher') / 'teacher.pth')
+    return once('teacher', lambda root: _write_teacher(root / 'teacher.pth')) / 'teacher.pth'
 
 
 def _write_teacher(path: Path) -> Path:

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-import functools
 import io
 from pathlib import Path
 from typing import Any
 
+from once import Once
 import pytest
 import timm
 import torch
 
-from adet_core.bundle import Bundle
+from adet_core.bundle import Bundle, open_bundle
 from adet_core.errors import ConfigError
 from adet_core.image import read_image
 from adet_core.inference.detector import Detector
@@ -61,26 +61,25 @@ TINY: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope='module')
-def exported(
-    few_images: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Bundle]:
+def exported(few_images: Path, once: Once) -> Callable[[str], Bundle]:
     """Trains and exports a model of `TINY` once; returns its bundle."""
 
-    @functools.cache
     def get(model: str) -> Bundle:
-        config = TrainConfig(
-            model=model,
-            category='plate',
-            data_root=few_images,
-            models_root=tmp_path_factory.mktemp('models'),
-            backbone_weights='random',
-            settings=TINY[model],
-        )
-        with quiet_libraries():
-            bundle = train(config).bundle
-            # Raises unless ONNX Runtime agrees with the trained module.
-            export(bundle)
-        return bundle
+        def make(root: Path) -> None:
+            config = TrainConfig(
+                model=model,
+                category='plate',
+                data_root=few_images,
+                models_root=root,
+                backbone_weights='random',
+                settings=TINY[model],
+            )
+            with quiet_libraries():
+                # Raises unless ONNX Runtime agrees with the trained module.
+                export(train(config).bundle)
+
+        (folder,) = once(f'exported_{model}', make).glob('*/plate/*/pytorch')
+        return open_bundle(folder)
 
     return get
 

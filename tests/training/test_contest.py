@@ -24,8 +24,10 @@ from adet_training.train import TrainConfig
 
 pytestmark = pytest.mark.training
 
-PADIM = Candidate('padim', {'n_features': 8})
-PATCHCORE = Candidate('patchcore', {'max_bank': 100})
+# timm's smallest: most of the time would go into the graphs of a larger one.
+SMALL = {'backbone': 'test_resnet', 'layers': 'layer2,layer3'}
+PADIM = Candidate('padim', {'n_features': 8, **SMALL})
+PATCHCORE = Candidate('patchcore', {'max_bank': 100, **SMALL})
 
 
 @pytest.fixture

@@ -21,8 +21,14 @@ SMALL = ('--backbone-weights', 'random', '--pieces', '8', '--steps')
 
 @pytest.mark.parametrize(('model_size', 'steps'), [('small', '1'), ('medium', '0')])
 def test_a_teacher_is_written_that_anomalibs_network_takes(
-    model_size: str, steps: str, data_root: Path, tmp_path: Path, capsys: Out
+    model_size: str,
+    steps: str,
+    data_root: Path,
+    tmp_path: Path,
+    capsys: Out,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr('adet_training.distill._MEASURED', 8)
     out = tmp_path / 'new' / 'teacher.pth'
     photographs = str(data_root / 'train')
     command = ['distill', str(out), '--natural-images', photographs, *SMALL, steps, '--json']

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 import io
+import json
 from pathlib import Path
 import re
 import shutil
@@ -17,11 +18,12 @@ from typing import Any, NamedTuple
 from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel, EfficientAdModelSize
 import cv2
 import numpy as np
+from once import Once
 import pytest
 from tiny_models import Learn, quickly, tiny
 import torch
 
-from adet_core.bundle import Bundle
+from adet_core.bundle import Bundle, open_bundle
 from adet_core.errors import ConfigError, DatasetError
 from adet_core.image import preprocess, read_image
 from adet_core.io.folders import list_images
@@ -123,31 +125,36 @@ def _check_graph(bundle: Bundle) -> None:
 
 
 @pytest.fixture(scope='module')
-def taught(
-    few_images: Path, teacher_file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Taught:
+def taught(few_images: Path, teacher_file: Path, once: Once) -> Taught:
     """A training on three normal images with a given teacher, without a network."""
-    from adet_training.quiet import quiet_libraries
-    from adet_training.train import train, TrainConfig
 
-    root, stages = tmp_path_factory.mktemp('taught'), []
-    config = TrainConfig(
-        model='efficientad',
-        category='plate',
-        data_root=_three_good_parts(few_images, root / 'data'),
-        models_root=root / 'models',
-        backbone_weights='imagenet',
-        settings={
-            **tiny('efficientad'),
-            'teacher': str(teacher_file),
-            'natural_images': 'none',
-        },
-        seed=1,
-    )
-    with quiet_libraries(), quickly('efficientad'), pytest.MonkeyPatch.context() as patch:
-        _forbid_connections(patch)
-        run = train(config, progress=lambda stage, *_: stages.append(stage))
-    return Taught(run.bundle, stages)
+    def make(root: Path) -> None:
+        from adet_training.quiet import quiet_libraries
+        from adet_training.train import train, TrainConfig
+
+        stages: list[str] = []
+        config = TrainConfig(
+            model='efficientad',
+            category='plate',
+            data_root=_three_good_parts(few_images, root / 'data'),
+            models_root=root / 'models',
+            backbone_weights='imagenet',
+            settings={
+                **tiny('efficientad'),
+                'teacher': str(teacher_file),
+                'natural_images': 'none',
+            },
+            seed=1,
+        )
+        with quiet_libraries(), quickly('efficientad'), pytest.MonkeyPatch.context() as patch:
+            _forbid_connections(patch)
+            train(config, progress=lambda stage, *_: stages.append(stage))
+        (root / 'stages.json').write_text(json.dumps(stages))
+
+    root = once('taught', make)
+    (folder,) = (root / 'models' / 'EfficientAD' / 'plate').iterdir()
+    stages = json.loads((root / 'stages.json').read_text())
+    return Taught(open_bundle(folder / 'pytorch'), stages)
 
 
 # ---- the teacher

@@ -117,6 +117,7 @@ def _trace(
     outputs = _OUTPUTS
     if isinstance(module, StatisticsGraph):
         function, outputs = module.with_features, [*_OUTPUTS, *_FEATURES]
+    _work_on_copies(module)
     program = torch.onnx.export(
         _Listed(function, module).eval(),
         (example, *statistics.values()),
@@ -144,6 +145,16 @@ def _trace(
     ):
         del part.metadata_props[:]
     return bytes(model.SerializeToString())
+
+
+def _work_on_copies(module: nn.Module) -> None:
+    """Let no activation write over its input, with the same result.
+
+    torch.export replaces an operation in place by its parts, which took a third of the time.
+    """
+    for part in module.modules():
+        if getattr(part, 'inplace', False) is True:
+            part.inplace = False  # type: ignore[assignment]
 
 
 def _extract(extractor: Extractor, inputs: list[str], outputs: list[str]) -> bytes:
