@@ -10,6 +10,7 @@ import re
 import shutil
 import threading
 from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -167,7 +168,8 @@ def test_previews_are_as_many_as_an_eye_sees(ros, deployed, image):
     [(0.5, 0.018, 150), (0.02, 0.005, 40), (0.02, 0.018, 17)],
 )
 def test_previews_leave_a_busy_machine_alone(idle, cost_s, shown):
-    pace = Pace(15.0, lambda: SimpleNamespace(share=lambda: idle))
+    cores: Any = SimpleNamespace(share=lambda: idle)
+    pace = Pace(15.0, lambda: cores)
     count = 0
     for hundredth in range(1000):
         if pace.is_due(hundredth / 100):
