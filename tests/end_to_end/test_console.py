@@ -23,6 +23,7 @@ playwright = pytest.importorskip('playwright.sync_api', reason='playwright is no
 from ament_index_python.packages import get_package_prefix  # noqa: E402
 
 from adet_core.bundle import open_bundle  # noqa: E402
+from adet_core.cli import main  # noqa: E402
 from adet_core.geometry import Box  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser'))), None)
@@ -317,6 +318,29 @@ def test_the_page_goes_on_after_the_detector_was_killed(page: Any, line: Line) -
     line.start('padim_detector')
     _until_text(page, '#detectors', lambda text: 'not running' not in text)
     _next_verdict(page)
+
+
+def test_another_kind_of_part_is_chosen(page: Any, line: Line) -> None:
+    # The plates, in whose place the brackets were learned.
+    (run,) = (line.models_root / 'PaDiM' / 'plate').glob('*/pytorch')
+    assert main(['deploy', str(run.parent), '--models-root', str(line.models_root), '--keep']) == 0
+    assert page.is_hidden('#categories')
+
+    def inspects(category: str) -> None:
+        _until_text(page, '#figures', lambda text: f'Part{category}' in text)
+
+    # Whoever else names it makes it known to the detector.
+    body = {'detector': line.key, 'value': 'plate'}
+    page.request.post(f'{line.url}api/category', data=body, headers={'Origin': line.url[:-1]})
+    inspects('plate')
+    page.wait_for_selector('#category')
+    _until(page, lambda: page.input_value('#category') == 'plate')
+    page.select_option('#category', 'bracket')
+    inspects('bracket')
+    assert page.input_value('#category') == 'bracket'
+    assert page.text_content('#category-note') == ''
+    log = (line.output / 'console_audit.jsonl').read_text('utf-8')
+    assert log.count('"what": "category"') == 2
 
 
 @pytest.mark.parametrize(

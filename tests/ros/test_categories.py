@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 import shutil
 
@@ -153,6 +154,28 @@ def test_diagnostics_say_what_is_in_service_and_in_memory(ros, line):
     assert values()['resident'] == 'plate'
     ros.publisher(String, 'category', qos.latched()).publish(String(data='lid'))
     ros.until(lambda: values()['resident'] == 'lid', 'the change')
+
+
+def test_the_console_knows_the_categories_and_changes_them(ros, line):
+    pytest.importorskip('aiohttp', reason='aiohttp is not installed')
+    from adet_console.link import GraphLink
+
+    node = detector(ros, line)
+    name = node.get_fully_qualified_name()
+    key = name.removesuffix('_detector')
+    link = ros.start(GraphLink)
+
+    def told():
+        status = next((one for one in link.health() if one['name'].startswith(name)), None)
+        return status and status['values']
+
+    ros.until(lambda: key in link.detectors and link.detectors[key].node and told(), 'a look')
+    assert told()['categories'] == 'lid, plate'
+    assert asyncio.run(link.set_category(key, 'lid')) == 'plate'
+    assert node.get_parameter('category').value == 'lid'
+    with pytest.raises(ConfigError, match="category is 'cup', of padim these are deployed"):
+        asyncio.run(link.set_category(key, 'cup'))
+    ros.until(lambda: told()['category'] == 'lid', 'the change')
 
 
 def test_a_mark_is_of_the_category_that_inspected(ros, line):

@@ -240,6 +240,7 @@ class Graph:
         self.watchers = 0
         self.bundle = ('', '')
         self.threshold = 2.0
+        self.category = 'plate'
         self.marks: list[tuple[int, str]] = []
         self.goals: list[tuple[str, list[str], str]] = []
         self.collects = False
@@ -274,6 +275,13 @@ class Graph:
     async def set_threshold(self, key: str, value: float) -> float:
         self.find(key)
         before, self.threshold = self.threshold, value
+        return before
+
+    async def set_category(self, key: str, category: str) -> str:
+        self.find(key)
+        if category not in {'plate', 'lid'}:
+            raise ConfigError(f'category is {category!r}')
+        before, self.category = self.category, category
         return before
 
     async def mark(self, key: str, stamp: int, verdict: str, note: str) -> str:  # noqa: ARG002
@@ -373,6 +381,34 @@ def test_an_operator_changes_the_threshold_and_the_log_says_who(tmp_path: Path) 
     served(tmp_path, talk)
     (entry,) = map(json.loads, (tmp_path / 'audit.jsonl').read_text().splitlines())
     assert (entry['what'], entry['who'], entry['result']['value']) == ('threshold', 'local', 3.5)
+
+
+def test_an_operator_changes_the_category_and_the_log_says_from_which(tmp_path: Path) -> None:
+    passwords = {'viewer': hash_password('look at it'), 'operator': hash_password('act on it')}
+
+    async def talk(client: TestClient[Any, Any], graph: Graph, _: Console) -> None:
+        async def ask(category: str) -> Any:
+            body = {'detector': KEY, 'value': category}
+            answer = await client.post('/api/category', json=body, headers=origin(client))
+            return answer.status, await answer.text()
+
+        async def log_in(password: str) -> None:
+            await client.post('/api/login', json={'password': password}, headers=origin(client))
+
+        await log_in('look at it')
+        assert (await ask('lid'))[0] == 403
+        await log_in('act on it')
+        assert await ask('lid') == (200, '{"before": "plate", "value": "lid"}')
+        assert graph.category == 'lid'
+        assert await ask('cup') == (409, '{"error": "category is \'cup\'"}')
+        assert graph.category == 'lid'
+
+    served(tmp_path, talk, passwords)
+    log = [json.loads(line) for line in (tmp_path / 'audit.jsonl').read_text().splitlines()]
+    assert [(entry['what'], entry['result']) for entry in log] == [
+        ('category', {'before': 'plate', 'value': 'lid'}),
+        ('category', {'error': "category is 'cup'"}),
+    ]
 
 
 @pytest.mark.parametrize('value', ['nan', 'inf', None, 'text'])

@@ -34,6 +34,7 @@ from adet import qos
 from adet.conversions import to_image, to_nanoseconds, to_stamp
 from adet.diagnostics import INSPECTION, status_name
 from adet.image_transport import COMPRESSED, RAW
+from adet.live_parameters import CATEGORY, THRESHOLD
 from adet.node import AdetNode
 from adet_console.frames import Frame
 from adet_console.history import Counters, History, Verdict
@@ -354,10 +355,18 @@ class GraphLink(AdetNode):
         Raises:
             ConfigError: There is no such detector, or it has not told.
         """
-        if told := self._statuses.get(status_name(self.find(key).node, INSPECTION)):
-            values = {entry.key: entry.value for entry in told[1].values}
-            return values['bundle_folder'], values['bundle']
-        msg = f'{key} has not told yet which bundle it inspects with'
+        told = self._told_by(self.find(key))
+        return told['bundle_folder'], told['bundle']
+
+    def _told_by(self, detector: Detector) -> dict[str, str]:
+        """What a detector's diagnostics said last.
+
+        Raises:
+            ConfigError: Nothing yet.
+        """
+        if told := self._statuses.get(status_name(detector.node, INSPECTION)):
+            return {entry.key: entry.value for entry in told[1].values}
+        msg = f'{detector.key} has not told yet what it inspects with'
         raise ConfigError(msg)
 
     # ---- what the operator does
@@ -382,15 +391,28 @@ class GraphLink(AdetNode):
         detector = self.find(key)
         newest = detector.history.newest()
         before = newest.threshold if newest else float('nan')
-        client = self._parameter_client(detector)
         given = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value)
-        request = SetParameters.Request(
-            parameters=[ParameterMessage(name='threshold', value=given)]
-        )
+        await self._set(detector, ParameterMessage(name=THRESHOLD, value=given))
+        return before
+
+    async def set_category(self, key: str, category: str) -> str:
+        """Let a running detector inspect for another category; returns the one before.
+
+        Raises:
+            AdetError: The detector does not answer, or has no such category.
+        """
+        detector = self.find(key)
+        before = self._told_by(detector)['category']
+        given = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=category)
+        await self._set(detector, ParameterMessage(name=CATEGORY, value=given))
+        return before
+
+    async def _set(self, detector: Detector, parameter: ParameterMessage) -> None:
+        client = self._parameter_client(detector)
+        request = SetParameters.Request(parameters=[parameter])
         answer = await self._call(client, request, detector.node)
         if not answer.results[0].successful:
             raise ConfigError(answer.results[0].reason)
-        return before
 
     async def mark(self, key: str, stamp: int, verdict: str, note: str) -> str:
         """Say what an inspected part really was; returns where its image is stored.

@@ -80,6 +80,9 @@ class Graph(Protocol):
     async def set_threshold(self, key: str, value: float) -> float:
         """Set it; returns the one before."""
 
+    async def set_category(self, key: str, category: str) -> str:
+        """Inspect for it; returns the one before."""
+
     async def mark(self, key: str, stamp: int, verdict: str, note: str) -> str:
         """Mark an image."""
 
@@ -250,6 +253,7 @@ class Console:
         router.add_post('/api/logout', self._log_out)
         for name, action in (
             ('threshold', self._set_threshold),
+            ('category', self._set_category),
             ('mark', self._mark),
             ('retrain', self._retrain),
             ('collect', self.new_part.collect),
@@ -400,6 +404,11 @@ class Console:
             raise ValueError(msg)
         before = await self._graph.set_threshold(str(body['detector']), value)
         return {'before': before if math.isfinite(before) else None, 'value': value}
+
+    async def _set_category(self, body: dict[str, Any]) -> dict[str, Any]:
+        value = str(body['value'])
+        before = await self._graph.set_category(str(body['detector']), value)
+        return {'before': before, 'value': value}
 
     async def _mark(self, body: dict[str, Any]) -> dict[str, Any]:
         message = await self._graph.mark(

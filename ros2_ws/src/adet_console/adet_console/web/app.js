@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Starts the page: logs in, keeps the state, and hands it to the parts of the page.
 import { get, Live, post } from './api.js';
+import * as category from './category.js';
 import { byId, element } from './dom.js';
 import * as history from './history.js';
 import { choose, language, LANGUAGES, t } from './i18n.js';
@@ -32,6 +33,7 @@ function draw() {
     drawing = false;
     const detector = chosen();
     live.showVerdict(state.verdicts.at(-1), nodeOf(detector));
+    category.showCategory(state.key, nodeOf(detector));
     shift.showNodes(state.nodes);
     if (detector) shift.showCounters(detector.counters, detector.shift);
     threshold.showThreshold(state.key, state.verdicts);
@@ -166,7 +168,7 @@ function listenToLanguage() {
 await choose(localStorage.getItem('language') ?? navigator.language.slice(0, 2));
 byId('connection').textContent = t('waiting');
 for (const part of [live, threshold, history]) part.listen();
-for (const part of [teach, newPart]) part.listen(() => state.key);
+for (const part of [category, teach, newPart]) part.listen(() => state.key);
 listenToLogin();
 listenToKeys();
 listenToLanguage();

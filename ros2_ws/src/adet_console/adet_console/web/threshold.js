@@ -12,6 +12,7 @@ const say = speaker('say-threshold');
 let plot = null;
 let scores = [];
 let detector = '';
+let part = '';
 let current = Number.NaN;
 let touched = false;
 let previous = null;
@@ -84,16 +85,19 @@ export function histogram(verdicts) {
   return { low, high: low + BINS * step, data: [counts.map((_, bin) => low + (bin + 0.5) * step), counts] };
 }
 
-export function showThreshold(key, verdicts) {
-  if (key !== detector) {
+export function showThreshold(key, all) {
+  const newest = all.at(-1);
+  // Each category has a threshold and scores of its own.
+  const verdicts = all.filter((one) => one.category === newest.category);
+  if (key !== detector || newest?.category !== part) {
     detector = key;
+    part = newest?.category;
     touched = false;
     previous = null;
     bundle = '';
     byId('undo').disabled = true;
   }
   scores = verdicts;
-  const newest = verdicts.at(-1);
   current = newest?.threshold ?? Number.NaN;
   if (newest && !newest.error && newest.bundle_id !== bundle) learn(newest);
   if (!touched) place(current);

@@ -237,6 +237,7 @@ class InspectionService:
             'dropped': self.dropped,
             'refused': self.refused,
             'category': product.category,
+            'categories': ', '.join(self.products.categories()),
             'resident': ', '.join(one.category for one in self.products.resident()),
             'bundle': detector.bundle.bundle_id,
             'bundle_folder': detector.bundle.folder,

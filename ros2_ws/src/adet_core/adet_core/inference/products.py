@@ -159,6 +159,11 @@ class Products:
             found = [one for one in self._known if one.detector is not None]
             return sorted(found, key=lambda one: -one.used)
 
+    def categories(self) -> list[str]:
+        """All that are known, in memory or not."""
+        with self._changing:
+            return sorted(one.category for one in self._known)
+
     def select(self, category: str) -> Product:
         """Put a category into service for all images that come from now on.
 
