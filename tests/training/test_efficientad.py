@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+import csv
 from dataclasses import replace
 import io
 import json
@@ -290,6 +291,52 @@ def test_further_training_lowers_what_is_hardest_to_imitate(
     torch.manual_seed(0)
     ADAPTER.fit_further(module, FitData(good, good), tmp_path, parameters, silent)
     assert hardest() < before
+
+
+def test_after_ctrl_c_it_goes_on_and_the_best_step_is_kept(
+    teacher_file: Path,
+    good_parts: Path,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr('adet_training.long_training._SAVE_S', 0.0)
+    monkeypatch.setattr('adet_training.long_training._LOOK_STEPS', 1)
+    monkeypatch.setattr('adet_training.efficientad._SOLVED', 1)
+    images = [preprocess(read_image(path), (SIZE, SIZE)) for path in list_images(good_parts)]
+    *learned, held_out = [LabelledImage(Path(), image) for image in images]
+    # At such a rate each step makes the student worse.
+    settings = {'teacher': str(teacher_file), 'natural_images': str(photographs)}
+    settings |= {'steps': 3, 'learning_rate': 0.1}
+    parameters = make_parameters(EfficientAdParameters, settings)
+    seen: list[int] = []
+
+    def fit(folder: Path, until: int = -1) -> Any:
+        def progress(stage: str, done: int, _: int | None) -> None:
+            if stage == 'training':
+                seen.append(done)
+                if done == until:
+                    raise KeyboardInterrupt
+
+        folder.mkdir(exist_ok=True)
+        torch.manual_seed(3)
+        module = ADAPTER.build(parameters, ADAPTER.backbone(parameters, 'auto', seed=0))
+        ADAPTER.fit(module, FitData(learned, [held_out]), folder, parameters, progress)
+        return module
+
+    whole = fit(tmp_path / 'whole')
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / 'cut', until=2)
+    seen.clear()
+    module = fit(tmp_path / 'cut')
+    assert seen[0] == 1
+    expected, found = ADAPTER.weights(whole), ADAPTER.weights(module)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    rows = csv.DictReader((tmp_path / 'whole' / 'logs' / 'metrics.csv').open())
+    losses = [float(row['held_out_loss']) for row in rows if row['held_out_loss']]
+    assert len(losses) == 3
+    assert min(losses) < losses[-1]
+    assert module.held_out_loss([images[-1]]) == pytest.approx(min(losses))
 
 
 @pytest.mark.parametrize('model_size', ['small', 'medium'])

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+import re
 from typing import Any
 
 from docs_sources import entries_of
 import pytest
 
 from adet_training.models import load_adapter, own_models
+from adet_training.models.efficientad import EXPECTED
 from adet_training.parameters import Parameters
 
 ROOT = Path(__file__).parents[2]
@@ -35,3 +37,10 @@ def test_the_table_of_a_models_parameters_is_there_and_right(model: str) -> None
     assert f'### {model}\n\n<!-- table: parameters {kind.__name__} -->' in PAGE
     defaults = {field.name: text(field.default) for field in fields(kind)}
     assert {entry.name: entry.default for entry in entries_of(kind.__name__)} == defaults
+
+
+def test_what_a_long_training_is_said_to_give_was_measured() -> None:
+    measured = (ROOT / 'docs' / 'models.md').read_text()
+    figures = re.findall(r'[0-9]+(?:\.[0-9]+)?', EXPECTED)
+    assert len(figures) == 3
+    assert all(re.search(rf'\b{re.escape(one)}\b', measured) for one in figures)

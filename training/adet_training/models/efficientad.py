@@ -49,6 +49,12 @@ from adet_training.proposal import Cost
 _BORDER = 4
 
 
+EXPECTED = (
+    'what to expect: on solar cells 250 steps gave an image AUROC of 0.863, where patchcore has '
+    '0.957 after one pass; docs/models.md tells more'
+)
+"""Told before a training; `docs/models.md` has the figures."""
+
 # The autoencoder's last convolution spans 8 of its 32nd parts.
 _SIZE = edges('256 to 2048', lambda edge: 256 <= edge <= 2048)
 
@@ -176,6 +182,7 @@ class EfficientAdAdapter(Adapter[EfficientAdParameters]):
         progress: ProgressCallback,
     ) -> None:
         """Begin with a student that is solved for, train, and scale the maps."""
+        data.tell(EXPECTED)
         if not (folder / CHECKPOINT_FOLDER / LAST).is_file():
             images = [labelled.pixels for labelled in data.fit]
             module.learn_teacher_scale(images, progress)
