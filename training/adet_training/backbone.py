@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import fields
+import functools
 import hashlib
 from pathlib import Path
 import re
@@ -336,9 +337,15 @@ def extractor_weights(extractor: Any) -> dict[str, torch.Tensor]:
     tensors = extractor.feature_extractor.state_dict()
     if isinstance(extractor.feature_extractor, FeatureGetterNet):
         return {f'{_PREFIX}{name}': tensor for name, tensor in tensors.items()}
-    with torch.device('meta'):
-        needed = make_network(extractor.backbone, extractor.layers).state_dict()
+    needed = _tensor_names(extractor.backbone, tuple(extractor.layers))
     return {f'{_PREFIX}{name}': tensors[name] for name in needed}
+
+
+@functools.cache
+def _tensor_names(name: str, layers: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of a backbone's network; a training asks twice, a search for each trial."""
+    with torch.device('meta'):
+        return tuple(make_network(name, layers).state_dict())
 
 
 def network_of(manifest: Manifest, weights: Weights) -> nn.Module:
