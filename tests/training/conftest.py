@@ -145,7 +145,9 @@ def trained(few_images: Path, once: Once) -> Train:
         from adet_training.train import Run
 
         make = functools.partial(_train, once, few_images, model, backbone)
-        root = once(f'trained_{model}_{backbone}', make)
+        # Tests train the same again, and are measured.
+        with unmeasured():
+            root = once(f'trained_{model}_{backbone}', make)
         values = json.loads((root / 'run.json').read_text())
         (folder,) = (root / 'pc' / model_folder(model) / CATEGORY).iterdir()
         run = Run(folder, open_bundle(folder / 'pytorch'), **values)

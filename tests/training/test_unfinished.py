@@ -26,7 +26,7 @@ from adet_training.unfinished import Claim
 
 pytestmark = pytest.mark.training
 
-STEPS = 24
+STEPS = 12
 
 
 class Killed(BaseException):
