@@ -143,7 +143,7 @@ def robot(deployed: Any, new_images: Path, tmp_path: Path) -> Robot:
 @pytest.fixture
 def client(ros: Ros, robot: Robot) -> Iterator[Client]:
     """A server for that robot, and who sends it goals."""
-    ros.start(RetrainServer, **robot.parameters)
+    ros.start(RetrainServer, **robot.server_parameters)
     made = Client(ros)
     yield made
     made.action.destroy()

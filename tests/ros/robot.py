@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+import os
 from pathlib import Path
 import shutil
 import subprocess
@@ -51,6 +52,11 @@ class Robot:
     @property
     def parameters(self):
         return {'models_root': str(self.models_root), 'data_root': str(self.data_root)}
+
+    @property
+    def server_parameters(self):
+        """Those of the server; its children stand back behind nobody, such as other tests."""
+        return {**self.parameters, 'niceness': max(os.nice(0), 0)}
 
 
 class Client:

@@ -196,8 +196,7 @@ def test_a_mark_is_of_the_category_that_inspected(ros, line):
 
 def test_a_retraining_is_of_the_category_in_service_or_of_the_one_it_names(ros, line):
     node = detector(ros, line)
-    parameters = {name: str(getattr(line, name)) for name in ('models_root', 'data_root')}
-    ros.start(RetrainServer, threads=1, **parameters)
+    ros.start(RetrainServer, threads=1, **line.server_parameters)
     client = Client(ros)
     before = {name: open_bundle(folder, in_service=True).bundle_id for name, folder in _both(line)}
     ros.publisher(String, 'category', qos.latched()).publish(String(data='lid'))

@@ -85,7 +85,8 @@ def test_a_server_killed_at_any_instant_leaves_no_child_and_a_whole_bundle(
     for number in range(1, 6):
         # Another namespace each time: a dead server is only forgotten after a while.
         place = f'{ros.namespace}/server{number}'
-        with killed_after('retrain_server', place, robot.parameters, [to_detector]) as server:
+        parameters = robot.server_parameters
+        with killed_after('retrain_server', place, parameters, [to_detector]) as server:
             client = Client(ros, f'{place}/retrain')
             client.ask(model='padim')
             # Its answers may be lost: DDS does not always survive that others were killed.

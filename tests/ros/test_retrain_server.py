@@ -270,7 +270,9 @@ def test_an_interrupted_command_cancels_what_it_asked_for(ros, robot, number):
 def test_a_server_that_is_interrupted_in_a_goal_ends_in_order(ros, robot):
     words = [sys.executable, '-m', 'adet.nodes.retrain_server', '--ros-args']
     words += [
-        word for name, value in robot.parameters.items() for word in ('-p', f'{name}:={value}')
+        word
+        for name, value in robot.server_parameters.items()
+        for word in ('-p', f'{name}:={value}')
     ]
     words += ['-r', f'__ns:={ros.namespace}']
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as server:

@@ -15,7 +15,7 @@ from typing import Any, TYPE_CHECKING
 
 from once import graphs_once, Once, unmeasured
 import pytest
-from tiny_models import Learn, quickly, tiny, Train, Trained, weights_of
+from tiny_models import Learn, quickly, through_graph, tiny, Train, Trained, weights_of
 
 if TYPE_CHECKING:
     from adet_training.train import Run
@@ -187,6 +187,7 @@ def _train(once: Once, data_root: Path, model: str, backbone: str, root: Path) -
         graphs_once(once),
         pytest.MonkeyPatch.context() as patch,
     ):
+        through_graph(patch)
         patch.setattr(adapter, 'build', lambda *a: built.append(build(*a)) or built[-1])
         if backbone == 'pdn_small':
             unsolved = 'adet_training.efficientad.EfficientAdModule.solve_student'

@@ -13,7 +13,7 @@ from typing import Any, TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
-from tiny_models import held_upright, Learn, tiny, Train
+from tiny_models import held_upright, Learn, through_graph, tiny, Train
 import torch
 
 from adet_core.errors import ConfigError
@@ -127,9 +127,15 @@ def test_the_bundle_says_what_the_model_is(trained: Train, model: str) -> None:
 
 @each_model
 def test_one_seed_gives_the_same_scores_and_thresholds_twice(
-    trained: Train, learn: Learn, few_images: Path, model: str
+    trained: Train,
+    learn: Learn,
+    few_images: Path,
+    model: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = trained(model).run
+    # As that one does.
+    through_graph(monkeypatch)
     torch.manual_seed(9)
 
     again = learn(model=model, data_root=few_images)

@@ -47,6 +47,11 @@ def quickly(model: str) -> Iterator[None]:
         yield
 
 
+def through_graph(patch: pytest.MonkeyPatch) -> None:
+    """Let a training predict with the graph that its export needs anyway, however few images."""
+    patch.setattr('adet_training.predictor._WORTH_A_GRAPH', 0)
+
+
 def weights_of(model: str) -> str:
     """Backbone weights that need no download."""
     return 'random' if model == 'reverse_distillation' else 'auto'
