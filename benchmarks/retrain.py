@@ -158,7 +158,7 @@ class _Line:
         # Images of its own: the other models rest.
         topic = f'{model}/image_raw'
         self._remap = [f'image_raw:={topic}']
-        self._image = node.create_publisher(ImageMessage, topic, qos.every_frame())
+        self._images = node.create_publisher(ImageMessage, topic, qos.every_frame())
         node.create_subscription(
             AnomalyResult, f'{model}/result', self._on_result, qos.every_frame()
         )
@@ -204,7 +204,7 @@ class _Line:
         header = Header(stamp=to_stamp(stamp), frame_id='camera')
         message = to_image_message(self._image.pixels, self._image.encoding, header)
         self._sent[stamp] = time.perf_counter()
-        self._image.publish(message)
+        self._images.publish(message)
 
     def _on_result(self, message: AnomalyResult) -> None:
         now = time.perf_counter()

@@ -8,7 +8,7 @@ Detection and Localization, ICPR workshops 2021, https://arxiv.org/abs/2011.0878
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -44,6 +44,7 @@ from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.limits import at_least
 from adet_training.parameters import fill_backbone, Parameters
 from adet_training.proposal import Cost, PROCESS_MIB, WORK_MIB
+from adet_training.quick_backbone import quick_backbone
 from adet_training.timing import time_network
 
 _SIGMA = 4.0
@@ -157,10 +158,20 @@ class PadimAdapter(Adapter[PadimParameters]):
             )
 
         module.at_once = parameters.batch_size
-        if parameters.tiles_share or data.inputs == 1:
-            learn(data)
-            return
-        _check_memory(module, data.inputs, parameters.size)
+        has_own = data.inputs > 1 and not parameters.tiles_share
+        if has_own:
+            _check_memory(module, data.inputs, parameters.size)
+        extractor = module.model.feature_extractor
+        with quick_backbone(extractor, parameters.size, len(data.fit)):
+            if has_own:
+                self._learn_tiles(module, data, learn)
+            else:
+                learn(data)
+
+    def _learn_tiles(
+        self, module: _Module, data: FitData, learn: Callable[[FitData], None]
+    ) -> None:
+        """Learn the Gaussians of each tile by themselves."""
         # All but the backbone, which never learns.
         learning = [part for part in module.modules() if part.training]
         for number in range(data.inputs):

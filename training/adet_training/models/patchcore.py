@@ -45,6 +45,7 @@ from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.limits import Allowed, at_least, check, within
 from adet_training.parameters import fill_backbone, make_parameters, Parameters
 from adet_training.proposal import Cost, PROCESS_MIB, WORK_MIB
+from adet_training.quick_backbone import quick_backbone
 from adet_training.timing import time_network
 
 _SIGMA = 4.0
@@ -158,7 +159,8 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
         """Fill the memory bank; its selection reports its own progress."""
         module.settings, module.progress = parameters, progress
         batches = data.batches(parameters.batch_size)
-        fit_in_order(module, data.fit, folder, batches, progress, exchange=processes.in_first)
+        with quick_backbone(module.model.feature_extractor, parameters.size, len(data.fit)):
+            fit_in_order(module, data.fit, folder, batches, progress, exchange=processes.in_first)
 
     def fit_bytes(self, module: _Module, data: FitData, parameters: PatchcoreParameters) -> int:
         """See `Adapter.fit_bytes`: the patches, and as much for choosing among them."""
