@@ -45,8 +45,10 @@ def to_onnx(graph: Graph, manifest: Manifest) -> Traced:
     Raises:
         ExportError: A model of Anomalib cannot be exported.
     """
-    length = torch.export.Dim('length')
     inputs = graph.inputs(graph.statistics)
+    # Of the examples, which are no longer than the shortest that there are.
+    least = [inputs[name].shape[axis] for name, axis in graph.growing.items()]
+    length = torch.export.Dim('length', min=min(least, default=2))
     lengths = [{graph.growing[name]: length} if name in graph.growing else None for name in inputs]
     onnx_bytes, features = _trace_any_number(graph, manifest, inputs, lengths), None
     if isinstance(graph.module, StatisticsGraph):

@@ -8,7 +8,7 @@ Detection, CVPR 2022, https://arxiv.org/abs/2106.08265
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,6 +55,10 @@ _DISTANCES = 1 << 25
 _LARGE_BANK = 4096
 # Farthest patches that are searched again in all channels.
 _RECHECKED = 16
+# Parts of the bank, each of which gives a candidate where few channels are searched.
+_PARTS = 8
+# Less than any feature's closeness, whatever the precision.
+_NEVER = -1e30
 # Tolerance of the map after a search in fewer channels, as a share of the score range.
 _MAP_TOLERANCE = 0.1
 _BASIS = 'search_basis'
@@ -78,8 +82,8 @@ class PatchcoreParameters(Parameters):
         num_neighbors: Patches of the bank that weigh the score, as in the paper; 1 is no weight.
         search_channels: Principal components that a large bank is searched in, which takes less
             than half the time. The farthest patches are searched again in all channels, which
-            gives the exact score; the map is an upper bound. 0: search in all channels. 127 and
-            the channel that `BankSearch` adds are a whole block of ONNX Runtime's matrix product.
+            gives the exact score; the map is an upper bound. 0: search in all channels. 63 and the
+            channel that `BankSearch` adds are whole blocks of ONNX Runtime's matrix product.
     """
 
     backbone: str = ''
@@ -87,7 +91,7 @@ class PatchcoreParameters(Parameters):
     coreset_ratio: Annotated[float, _RATIO] = 0.1
     max_bank: Annotated[int, within(1, 1_000_000)] = 10_000
     num_neighbors: Annotated[int, within(1, 64)] = 9
-    search_channels: Annotated[int, at_least(0)] = 127
+    search_channels: Annotated[int, at_least(0)] = 63
 
     def __post_init__(self) -> None:
         """Name the backbone and check ranges."""
@@ -199,8 +203,9 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
         if basis is not None and (basis.ndim != 2 or len(basis) != features.channels):
             msg = f'model.pth: {_BASIS} is not made for {features.channels} channels; train again'
             raise ConfigError(msg)
-        # At least two: torch.export would take a length of one for a broadcast.
-        bank = np.zeros((max(2, parameters.num_neighbors), features.channels), np.float32)
+        # At least two, also in each part: torch.export would take one for a broadcast.
+        least = 2 if basis is None else _PARTS + 1
+        bank = np.zeros((max(least, parameters.num_neighbors), features.channels), np.float32)
         return Graph(
             PatchcoreGraph(manifest, features, parameters, basis),
             {'memory_bank': bank},
@@ -357,20 +362,27 @@ class PatchcoreGraph(StatisticsGraph):
         patches = layers[0] - centre
         seen = patches if self.basis is None else torch.matmul(patches, self.basis)
         queries = torch.cat([seen, torch.ones_like(seen[..., :1])], dim=2)
-        nearest = torch.cat(
-            [
-                torch.matmul(part, search).argmax(dim=2)
-                for part in torch.split(queries, self._chunk, dim=1)
-            ],
-            dim=1,
-        )
-        # The difference itself keeps the digits that the search may lose.
-        distance = _length(patches - functional.embedding(nearest, bank))
         halves = search[-1:]
-        if self.basis is not None:
+        if self.basis is None:
+            nearest = self._search(queries, search, lambda close: close.argmax(dim=2))
+            # The difference itself keeps the digits that the search may lose.
+            distance = _length(patches - functional.embedding(nearest, bank))
+        else:
+            candidates = self._search(queries, _in_parts(search), _best_of_parts)
+            distance, nearest = _nearest_of(candidates, patches, bank)
             distance, nearest = self._recheck(patches, distance, nearest, bank, halves)
         anomaly_map = self.upsample(distance.reshape(-1, 1, *self.network.size))
         return self._score(patches, distance, nearest, bank, halves), anomaly_map
+
+    def _search(
+        self,
+        queries: torch.Tensor,
+        search: torch.Tensor,
+        pick: Callable[[torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:
+        """What ``pick`` makes of the closeness ``(N, p, K)`` of some patches, for all of them."""
+        parts = torch.split(queries, self._chunk, dim=1)
+        return torch.cat([pick(torch.matmul(part, search)) for part in parts], dim=1)
 
     def _recheck(
         self,
@@ -430,6 +442,40 @@ def principal_components(bank: torch.Tensor, count: int) -> torch.Tensor:
     _, directions = torch.linalg.eigh(centred.T @ centred)
     chosen: torch.Tensor = directions[:, -count:].float().contiguous()
     return chosen
+
+
+def _in_parts(search: torch.Tensor) -> torch.Tensor:
+    """A search ``(k + 1, K)`` with columns that nothing is close to, up to a multiple of parts."""
+    length = search.shape[1]
+    missing = (length + _PARTS - 1) // _PARTS * _PARTS - length
+    row = torch.zeros(search.shape[0], 1)
+    row[-1] = _NEVER
+    return torch.cat([search, row.expand(-1, missing)], dim=1)
+
+
+def _best_of_parts(closeness: torch.Tensor) -> torch.Tensor:
+    """The closest feature of each part of the bank: ``(N, p, K)`` to int64 ``(N, p, _PARTS)``.
+
+    The nearest one in few channels may be the second in all; candidates of several parts bring it
+    along, for little more than one search.
+    """
+    images, patches, length = closeness.shape
+    each = length // _PARTS
+    best = closeness.reshape(images, patches, _PARTS, each).argmax(dim=3)
+    return best + torch.arange(_PARTS) * each
+
+
+def _nearest_of(
+    candidates: torch.Tensor, patches: torch.Tensor, bank: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distances ``(N, P)`` in all channels, and which of the candidates ``(N, P, n)`` is nearest."""
+    # A small bank may leave a part without a feature.
+    candidates = candidates.clamp(max=bank.shape[0] - 1)
+    lengths = [
+        _length(patches - functional.embedding(one, bank)) for one in candidates.unbind(dim=2)
+    ]
+    distance, which = torch.stack(lengths, dim=2).min(dim=2, keepdim=True)
+    return distance.squeeze(2), candidates.gather(2, which).squeeze(2)
 
 
 def _closeness(patches: torch.Tensor, bank: torch.Tensor, halves: torch.Tensor) -> torch.Tensor:
