@@ -468,7 +468,7 @@ def _best_of_parts(closeness: torch.Tensor) -> torch.Tensor:
 def _nearest_of(
     candidates: torch.Tensor, patches: torch.Tensor, bank: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Distances ``(N, P)`` in all channels, and which of the candidates ``(N, P, n)`` is nearest."""
+    """Distances ``(N, P)`` in all channels, and which candidate of ``(N, P, n)`` is nearest."""
     # A small bank may leave a part without a feature.
     candidates = candidates.clamp(max=bank.shape[0] - 1)
     lengths = [
