@@ -40,9 +40,7 @@ def learn(module: Any, folder: Path) -> dict[str, np.ndarray]:
     return ADAPTER.statistics(module)
 
 
-def test_a_model_learns_the_same_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_learns_the_same_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = learn(build(), tmp_path / 'as it is')
     shown: list[torch.Tensor] = []
     original = quick_backbone._channels_last
