@@ -16,15 +16,15 @@ pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 pytestmark = [pytest.mark.ros, pytest.mark.training]
 
 _DEADLINE_S = 400
-# Small images and a small network with random weights: seconds, and no download. What a page says
-# itself comes later on the command line, so it wins.
+# Small images and random weights: seconds, and no download. What a page says itself comes later
+# on the command line, so it wins.
 _QUICK = """
 set -euo pipefail
 adet() {
   local command=$1
   shift
   case $command in
-    train) set -- --backbone-weights random --set image_size=64 --set backbone=resnet18 "$@" ;;
+    train) set -- --backbone-weights random --set image_size=64 "$@" ;;
     synth) set -- --size 128 "$@" ;;
   esac
   command adet "$command" "$@"
