@@ -35,7 +35,7 @@ HEAD = (
     '| model | trains | agrees in ONNX Runtime | TensorRT for RTX builds |',
     '|---|---|---|---|',
 )
-_LIMIT_S = 900
+_LIMIT_S = 240
 _NO = 'no: '
 
 _VIT = 'vit_small_patch14_reg4_dinov2'

@@ -113,6 +113,7 @@ def hold_contest(
         is_first = not any(result.run for result in results)
         tell = _Deadline(f'{candidate}: ', progress, float('inf') if is_first else end)
         results.append(_try(candidate, config, tell))
+    results = _timed(results, config)
     if not any(result.run for result in results):
         raise ConfigError(f'no model could be trained: {results[0].reason}')
     return results
@@ -142,7 +143,6 @@ def _try(candidate: Candidate, config: TrainConfig, progress: _Deadline) -> Resu
         candidate=candidate,
         run=replace(run, traced=None),
         auroc=_accuracy(run.bundle),
-        ms=_time_inspection(run.bundle, config),
         seconds=seconds,
     )
 
@@ -158,18 +158,28 @@ def _accuracy(bundle: Bundle) -> float | None:
     return auroc(scores, np.arange(len(scores)) < len(made_up))
 
 
-def _time_inspection(bundle: Bundle, config: TrainConfig) -> float:
-    """Median time in milliseconds, with the image in memory."""
+def _timed(results: Sequence[Result], config: TrainConfig) -> list[Result]:
+    """With the median time of an inspection in milliseconds, with the image in memory.
+
+    They inspect in turns: whatever else the machine does slows all of them alike.
+    """
     paths = list_category(config.data_root, config.category)
     image = read_image(next(path for path, label in paths.items() if label != LABELS[1]))
-    detector = Detector.load(bundle.folder)
-    taken = []
+    detectors = [
+        Detector.load(result.run.bundle.folder) if result.run else None for result in results
+    ]
+    taken: list[list[float]] = [[] for _ in results]
     for _ in range(_TIMED + 1):
-        start = time.perf_counter()
-        detector.inspect(image)
-        taken.append(time.perf_counter() - start)
+        for detector, times in zip(detectors, taken, strict=True):
+            if detector:
+                start = time.perf_counter()
+                detector.inspect(image)
+                times.append(1e3 * (time.perf_counter() - start))
     # The first one takes memory.
-    return 1e3 * float(np.median(taken[1:]))
+    return [
+        replace(result, ms=float(np.median(times[1:])) if times else None)
+        for result, times in zip(results, taken, strict=True)
+    ]
 
 
 class _Deadline:
