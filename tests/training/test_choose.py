@@ -78,7 +78,8 @@ def test_small_defects_are_given_tiles(large: Path) -> None:
     assert chosen.settings == {**tiled, 'n_features': 50}
     # 64 x 64 Gaussians of 50 features.
     statistics = 4 * 64 * 64 * 50 * 51 / (1 << 20)
-    assert proposal.chosen.mib == pytest.approx(140 + statistics + 4 * 28, abs=1)
+    expected = 140 + statistics + 2 * 28 + 1200 * 600 * 58 / 2**20
+    assert proposal.chosen.mib == pytest.approx(expected, abs=1)
     assert proposal.chosen.ms > 0
     # It is only shown where nobody asked for it.
     shown, same = choose(config(large, 'patchcore'))

@@ -8,6 +8,7 @@ import csv
 from functools import partial
 import json
 from pathlib import Path
+import shutil
 from typing import Any
 
 import cv2
@@ -316,12 +317,33 @@ def test_parts_that_are_aligned_are_learned_again(learn: Learn, tmp_path: Path) 
     assert min(scores) > max(good)
 
 
-@pytest.mark.parametrize(('model', 'settings'), [('padim', {'tiles_share': True}), ('vae', {})])
+@pytest.mark.parametrize(
+    ('model', 'settings'),
+    [
+        ('padim', {'tiles_share': True}),
+        ('vae', {}),
+        (
+            'efficientad',
+            {'image_size': 256, 'tiles': 96, 'overlap': 0.0, 'natural_images': 'none'},
+        ),
+    ],
+)
 def test_tiles_share_what_was_learned(
-    learn: Learn, own_few: Path, model: str, settings: dict[str, Any]
+    learn: Learn, tmp_path: Path, few_images: Path, model: str, settings: dict[str, Any]
 ) -> None:
-    run = learn({'tiles': 64, 'image_size': '64x96', **settings}, model=model, data_root=own_few)
+    for path in list_images(few_images / 'train' / 'plate')[:3]:
+        (tmp_path / 'train' / 'plate').mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / 'train' / 'plate')
+    values = {'tiles': 64, 'image_size': '64x96', **settings}
+    run = learn(values, model=model, data_root=tmp_path)
     bundle, image = run.bundle, run.bundle.manifest.image
-    assert bundle.geometry().inputs > 1
+    geometry = bundle.geometry()
+    assert geometry.inputs > 1
+    log = (run.folder / 'logs' / 'train.log').read_text()
+    assert f'{2 * geometry.inputs} inputs of the graph, {geometry.inputs} of each image' in log
     assert len(bundle.input_statistics()) == 1
     assert bundle.golden().images.shape[1:] == (image.height, image.width, 3)
+    anomaly = list_images(few_images / 'test' / 'plate' / 'anomaly')[0]
+    found = robot_of(bundle).inspect(read_image(anomaly))
+    assert found.anomaly_map.shape == geometry.size
+    assert found.score == found.anomaly_map.max()

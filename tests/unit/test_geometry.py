@@ -8,6 +8,7 @@ from dataclasses import replace
 import json
 from pathlib import Path
 from typing import Any
+import weakref
 
 import builders
 import cv2
@@ -51,7 +52,7 @@ def test_a_whole_image_is_one_input_and_the_graph_has_the_last_word() -> None:
     geometry, image = Geometry.whole((64, 48)), noise(90, 130, 'bgr8')
     canvas, placement = geometry.place(image)
     np.testing.assert_array_equal(canvas, preprocess(image, (64, 48)))
-    assert np.shares_memory(geometry.cut(canvas), canvas)
+    assert np.shares_memory(next(geometry.batches(canvas)), canvas)
     found = geometry.predict(red, canvas)
     assert found.scores.tolist() == [1000]
     np.testing.assert_array_equal(found.maps[0], canvas[..., 0])
@@ -184,19 +185,34 @@ def test_the_graph_gets_bounded_batches_of_tiles() -> None:
     assert max(counts) == BATCH
 
 
+def test_maps_of_tiles_are_not_kept_until_all_have_been_run() -> None:
+    made: list[weakref.ref[np.ndarray]] = []
+
+    def run(inputs: np.ndarray) -> Prediction:
+        # That of the batch before is let go of with the next one.
+        assert sum(one() is not None for one in made) <= 1
+        found = red(inputs)
+        made.append(weakref.ref(found.maps))
+        return found
+
+    geometry = Geometry(tiled((320, 192), 64, 0.0))
+    geometry.predict(run, geometry.place(noise(192, 320))[0])
+    assert len(made) == 8
+
+
 def test_the_whole_image_may_be_one_more_input() -> None:
     plan = tiled((320, 192), 64, 0.0)
     assert plan.tiles is not None
     geometry = Geometry(replace(plan, tiles=replace(plan.tiles, whole=True)))
     assert geometry.inputs == len(geometry.tiles) + 1
     canvas = geometry.place(noise(192, 320))[0]
-    inputs = geometry.cut(canvas)
+    inputs = geometry.views(canvas)
     np.testing.assert_array_equal(
         inputs[-1], cv2.resize(canvas, (64, 64), interpolation=cv2.INTER_AREA)
     )
     maps = np.zeros((len(inputs), 64, 64), np.float32)
     maps[-1] = 5
-    assert geometry.join(Prediction(maps.max(axis=(1, 2)), maps)).scores[0] == 5
+    assert geometry.join([Prediction(maps.max(axis=(1, 2)), maps)]).scores[0] == 5
 
 
 # ---- the inspected area

@@ -21,6 +21,7 @@ from adet_core.progress import ProgressCallback
 from adet_training import processes
 from adet_training.backbone_teacher import BackboneTeacher
 from adet_training.fit import to_tensor
+from adet_training.layout import some
 from adet_training.least_squares import convolutions, draw_weights, LastLayer
 from adet_training.natural import Natural
 
@@ -183,7 +184,8 @@ class EfficientAdModule(EfficientAd):  # type: ignore[misc]  # anomalib has no t
         """The losses on pieces of some images that are not learned from, in evaluation mode."""
         model, half = self.model, self.model.teacher_out_channels
         losses = []
-        for image in images[:_LOOKED_AT]:
+        # From all over: the first ones may be tiles of one image's upper edge.
+        for image in some(images, _LOOKED_AT):
             whole = to_tensor(image)[None].to(self.device)
             rebuilt = model.ae(whole, whole.shape[-2:])
             middle = [slice((n - _OUTPUTS) // 2, (n + _OUTPUTS) // 2) for n in rebuilt.shape[-2:]]

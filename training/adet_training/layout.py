@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,7 @@ _ROI_SUFFIXES = ('.roi.json', '.roi.png')
 _LIT, _AVERAGED = 30, 40
 
 Channels = tuple[float, float, float]
+T = TypeVar('T')
 
 
 def make_geometry(
@@ -123,11 +125,11 @@ def _readable(paths: Iterable[Path]) -> Iterator[Image]:
             yield read_image(path)
 
 
-def some(paths: Sequence[Path], most: int) -> list[Path]:
+def some(items: Sequence[T], most: int) -> list[T]:
     """Evenly spaced ones, at most so many."""
-    if len(paths) <= most:
-        return list(paths)
-    return [paths[int(index)] for index in np.linspace(0, len(paths) - 1, most)]
+    if len(items) <= most:
+        return list(items)
+    return [items[int(index)] for index in np.linspace(0, len(items) - 1, most)]
 
 
 def find_roi(data_root: Path, category: str) -> str:

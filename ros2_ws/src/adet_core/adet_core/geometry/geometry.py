@@ -3,15 +3,16 @@
 """The one class that brings images to the graph and its maps back.
 
 An image of any size is placed on a canvas of one size (`Geometry.place`). The graph's inputs are
-cut from the canvas (`Geometry.cut`): the canvas itself, or a grid of tiles. What the graph says of
-them is joined to one score and one map of the canvas (`Geometry.join`), which
+cut from the canvas (`Geometry.views`): the canvas itself, or a grid of tiles. What the graph says
+of them is joined to one score and one map of the canvas (`Geometry.join`), which
 `Placement.to_source` brings to the image's frame. Score and map depend on the canvas alone, so
 canvases can be kept instead of images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -40,7 +41,7 @@ Run = Callable[[npt.NDArray[np.uint8]], Prediction]
 """What predicts uint8 ``(N, H, W, 3)``, RGB, of the graph's size."""
 
 Runs = Run | Sequence[Run]
-"""What predicts any input of an image; or one for each input, in the order of `Geometry.cut`."""
+"""What predicts any input of an image; or one for each input, in the order of `Geometry.views`."""
 
 
 class Geometry:
@@ -200,24 +201,36 @@ class Geometry:
         whole[placement.placed.slices] = scaled
         return whole
 
-    def cut(self, canvas: ImageArray) -> npt.NDArray[np.uint8]:
-        """The graph's inputs.
+    def views(self, canvas: ImageArray) -> list[ImageArray]:
+        """The graph's inputs, in the order of ``tiles``, the whole image last.
 
         Args:
-            canvas: uint8 ``(H, W, 3)``, as `place` made it.
+            canvas: uint8 ``(H, W, 3)``, as `place` made it; tiles share its memory.
 
         Returns:
-            uint8 ``(inputs, h, w, 3)``, in the order of ``tiles``, the whole image last.
+            uint8 ``(h, w, 3)`` each.
         """
-        return np.stack(self.views(canvas)) if self.inputs > 1 else self.views(canvas)[0][None]
-
-    def views(self, canvas: ImageArray) -> list[ImageArray]:
-        """The same as `cut`, one by one; tiles share the canvas' memory."""
         found = [canvas[tile.slices] for tile in self.tiles]
         if self._whole:
             size = self.spec.size[::-1]
             found.append(np.asarray(cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)))
         return found
+
+    def batches(self, canvas: ImageArray) -> Iterator[npt.NDArray[np.uint8]]:
+        """The graph's inputs as it gets them: at most `BATCH` at once, so memory stays bounded.
+
+        One at once where each has statistics of its own.
+
+        Args:
+            canvas: As of `views`.
+
+        Returns:
+            uint8 ``(N, h, w, 3)``; copies, unless the canvas is the one input.
+        """
+        views, step = self.views(canvas), 1 if self.has_own_statistics else BATCH
+        for first in range(0, len(views), step):
+            part = views[first : first + step]
+            yield np.stack(part) if len(part) > 1 else np.ascontiguousarray(part[0])[None]
 
     def input_at(self, canvas: ImageArray, place: tuple[int, int]) -> ImageArray:
         """The tile whose middle is nearest to a place (row, column), uint8 ``(h, w, 3)``.
@@ -235,50 +248,46 @@ class Geometry:
         )
         return canvas[tile.slices]
 
-    def join(self, prediction: Prediction) -> Prediction:
+    def join(self, predictions: Iterable[Prediction]) -> Prediction:
         """From what the graph says of one image's inputs to what it says of the image.
 
         Where the whole image is one input, all of it inspected, that is the graph's own score and
         map. Else the score is the highest value of the joined map where it is inspected.
 
         Args:
-            prediction: Of the inputs that `cut` made of one image.
+            predictions: Of the inputs of one image in their order, batch by batch; none is
+                kept.
 
         Returns:
             Of one image: the map has the canvas' size, and is -inf where nothing is inspected.
         """
         if self._is_plain:
-            return prediction
-        joined = self._joined(prediction.maps)
+            return next(iter(predictions))
+        joined = self._joined(one for part in predictions for one in part.maps)
         if self.inspected is not None:
             joined = np.where(self.inspected, joined, np.float32(-np.inf))
         return Prediction(np.array([joined.max()], np.float32), joined[None])
 
     def predict(self, run: Runs, canvas: ImageArray) -> Prediction:
-        """Score and map of one image, its inputs in batches of `BATCH`.
+        """Score and map of one image, its inputs in `batches`.
 
         Args:
             run: Predicts the graph's inputs.
             canvas: uint8 ``(H, W, 3)``, as `place` made it.
         """
-        inputs = self.cut(canvas)
-        if not callable(run):
-            pairs = zip(run, inputs, strict=True)
-            return self.join(Prediction.concatenate(own(one[None]) for own, one in pairs))
-        if len(inputs) <= BATCH:
-            return self.join(run(inputs))
-        parts = (run(inputs[first : first + BATCH]) for first in range(0, len(inputs), BATCH))
-        return self.join(Prediction.concatenate(parts))
+        batches = self.batches(canvas)
+        if callable(run):
+            return self.join(map(run, batches))
+        return self.join(own(one) for own, one in zip(run, batches, strict=True))
 
-    def _joined(self, maps: npt.NDArray[np.float32]) -> AnomalyMap:
+    def _joined(self, maps: Iterator[AnomalyMap]) -> AnomalyMap:
         if self._blend is None:
-            first: AnomalyMap = maps[0]
-            return first
-        joined = self._blend(maps[: len(self.tiles)])
+            return next(maps)
+        joined = self._blend(islice(maps, len(self.tiles)))
         if self._whole:
             size = self.size[::-1]
-            coarse = cv2.resize(maps[-1], size, interpolation=cv2.INTER_LINEAR)
-            joined = np.maximum(joined, coarse)
+            coarse = cv2.resize(next(maps), size, interpolation=cv2.INTER_LINEAR)
+            np.maximum(joined, coarse, out=joined)
         return joined
 
     def _window(self, size: tuple[int, int]) -> Box:

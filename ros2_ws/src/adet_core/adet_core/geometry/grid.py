@@ -57,8 +57,7 @@ class Blend:
         total = np.zeros(canvas, np.float32)
         for tile in tiles:
             total[tile.slices] += self._window
-        self.covered = total > 0
-        self._share = np.divide(1, total, out=np.zeros_like(total), where=self.covered)
+        self._share = np.divide(1, total, out=total, where=total > 0)
 
     def __call__(self, maps: Iterable[AnomalyMap]) -> AnomalyMap:
         """The weighted mean of the tiles' maps at each pixel; 0 where there is no tile.

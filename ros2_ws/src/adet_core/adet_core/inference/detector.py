@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 import hashlib
+from itertools import chain, repeat
 import math
 from pathlib import Path
 import time
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from adet_core.bundle import Bundle, open_bundle, read_engine
 from adet_core.errors import BackendError
-from adet_core.geometry import BATCH, Placement
+from adet_core.geometry import Placement
 from adet_core.image import Image, ImageArray, to_bgr
 from adet_core.inference.backend import (
     Backend,
@@ -183,24 +184,18 @@ class Detector:
         """
         start = time.perf_counter()
         canvas, placement = self.geometry.place(image, float_range=self._float_range)
-        finish = self._start(self.geometry.cut(canvas))
-        return lambda: self._judge(self.geometry.join(finish()), placement, start)
+        finish = self._start(canvas)
+        return lambda: self._judge(finish(), placement, start)
 
-    def _start(self, inputs: npt.NDArray[np.uint8]) -> Callable[[], Prediction]:
-        """Begin to predict the inputs of one image, in batches that bound the memory."""
-        if self._others:
-            of_first = self.backend.start(inputs[:1])
-            pairs = zip(self._others, inputs[1:], strict=True)
-            return lambda: Prediction.concatenate(
-                [of_first(), *(run(one[None]) for run, one in pairs)]
-            )
-        first = self.backend.start(inputs[:BATCH])
-        if len(inputs) <= BATCH:
-            return first
+    def _start(self, canvas: ImageArray) -> Callable[[], Prediction]:
+        """Begin to predict one image, its inputs in batches that bound the memory."""
+        batches = self.geometry.batches(canvas)
+        first = self.backend.start(next(batches))
 
         def finish() -> Prediction:
-            rest = (inputs[at : at + BATCH] for at in range(BATCH, len(inputs), BATCH))
-            return Prediction.concatenate([first(), *map(self.backend.run, rest)])
+            runs = self._others or repeat(self.backend.run)
+            rest = (run(batch) for batch, run in zip(batches, runs, strict=False))
+            return self.geometry.join(chain([first()], rest))
 
         return finish
 
