@@ -59,7 +59,7 @@ def inspect(folder: Path, paths: Sequence[Path]) -> Inspected:
         hits=0,
         misses=0,
         false_alarms=0,
-        loaded_mib=_peak_mib(),
+        loaded_mib=peak_mib(),
         mib=0.0,
     )
     masks, threshold = Masks(), detector.bundle.manifest.pixel_threshold.value
@@ -78,12 +78,13 @@ def inspect(folder: Path, paths: Sequence[Path]) -> Inspected:
             hits=found.hits + int((flagged & truth).sum()),
             misses=found.misses + int((~flagged & truth).sum()),
             false_alarms=found.false_alarms + int((flagged & ~truth).sum()),
-            mib=_peak_mib(),
+            mib=peak_mib(),
         )
     return found
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
+    """Peak of the memory of this process so far."""
     # Not what getrusage says: a process begins with the peak of the one that started it.
     lines = Path('/proc/self/status').read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith('VmHWM')) / 1024

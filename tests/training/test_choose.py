@@ -78,7 +78,7 @@ def test_small_defects_are_given_tiles(large: Path) -> None:
     assert chosen.settings == {**tiled, 'n_features': 50}
     # 64 x 64 Gaussians of 50 features.
     statistics = 4 * 64 * 64 * 50 * 51 / (1 << 20)
-    expected = 140 + statistics + 2 * 28 + 1200 * 600 * 58 / 2**20
+    expected = 140 + statistics + 3 * 28 + 30 * 1200 * 600 / 2**20
     assert proposal.chosen.mib == pytest.approx(expected, abs=1)
     assert proposal.chosen.ms > 0
     # It is only shown where nobody asked for it.

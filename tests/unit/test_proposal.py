@@ -76,8 +76,10 @@ def test_costs_follow_the_pixels_and_the_tiles() -> None:
     cost = Cost(ms=10, mib=50, mib_of_input=20, mib_of_work=30)
     tiled = propose(facts(2048, 1536, 8), cost).chosen
     assert tiled.ms == pytest.approx(10 * 63)
-    # Two tiles run at once, share what was learned, and the blended map has the image's size.
-    assert tiled.mib == pytest.approx(50 + 20 + 2 * 30 + 58 * 2048 * 1536 / 2**20)
+    # Two tiles run at once after one alone, share what was learned, and their map is joined.
+    assert tiled.mib == pytest.approx(50 + 20 + 3 * 30 + 30 * 2048 * 1536 / 2**20)
+    half = propose(facts(2048, 1536, 16), cost).chosen
+    assert half.mib == pytest.approx(50 + 20 + 3 * 30 + 30 * 1024 * 768 / 2**20)
     whole = propose(facts(2048, 1536, 30), cost).chosen
     assert whole.mib == pytest.approx(50 + 50 * 576 * 448 / 65536)
     costs = [option.ms for option in propose(facts(2048, 1536), cost).options]
@@ -98,7 +100,7 @@ def test_the_table_shows_every_option_and_how_to_take_it() -> None:
     assert len(lines) == 1 + len(found.options) + 2
     marked = [line for line in lines if line.startswith('->')]
     assert len(marked) == 1
-    assert marked[0].split()[-7:] == ['63', '8', 'px', '2520', 'ms,', '274', 'MiB']
+    assert marked[0].split()[-7:] == ['63', '8', 'px', '2520', 'ms,', '190', 'MiB']
     assert lines[-1].endswith(
         '--set tiles=auto, or --set image_size=256 --set tiles=256 --set overlap=0.125'
     )

@@ -28,8 +28,9 @@ OFF, SHIFT, TURN = 'off', 'shift', 'turn'
 
 _EDGE = 256
 _PIXELS = _EDGE * _EDGE
-# A tiled image's blended map and its weights, see docs/benchmarks.md "Small defects".
-_MIB_OF_TILED_PIXEL = 58 / 2**20
+# What an inspection takes for each pixel that tiles are cut from: pixels, weights of the tiles,
+# the joined map and that of the image before, and regions; see docs/benchmarks.md "Small defects".
+_MIB_OF_CANVAS = 30 / 2**20
 _OVERLAP = 0.125
 # Of the graph's input: strides of a network up to 32 leave no remainder.
 _STEP = 32
@@ -215,8 +216,9 @@ def _option(
         scale = size[0] / tiles
         inputs = math.prod(_count(edge, tiles) for edge in (facts.width, facts.height))
     share = size[0] * size[1] / _PIXELS
-    of_size = cost.mib_of_input + cost.mib_of_work * min(inputs, BATCH)
-    of_map = facts.width * facts.height * _MIB_OF_TILED_PIXEL if tiles else 0.0
+    # ONNX Runtime keeps what the first input took, which came alone, beside what a batch takes.
+    together = 1 + BATCH if inputs > 1 else 1
+    of_canvas = facts.width * facts.height * scale**2 * _MIB_OF_CANVAS if tiles else 0.0
     return Option(
         name=name,
         image_size=size,
@@ -224,7 +226,7 @@ def _option(
         inputs=inputs,
         scale=scale,
         ms=cost.ms * share * inputs,
-        mib=cost.mib + of_size * share + of_map,
+        mib=cost.mib + (cost.mib_of_input + cost.mib_of_work * together) * share + of_canvas,
         is_measured=cost.is_measured,
     )
 

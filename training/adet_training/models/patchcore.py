@@ -124,10 +124,12 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
         channels, patches = sum(info.channels()), (256 // info.reduction()[0]) ** 2
         bank = torch.zeros(parameters.search_channels or channels, parameters.max_bank)
         search = _Product(torch.zeros(patches, len(bank)), bank)
+        # Beside a full bank they are more than what the backbone takes before.
+        distances = min(patches * parameters.max_bank, _DISTANCES)
         return Cost(
             ms=time_network(network) + time_network(search),
             mib=PROCESS_MIB + 4 * (channels + len(bank)) * parameters.max_bank / (1 << 20),
-            mib_of_work=WORK_MIB,
+            mib_of_work=max(WORK_MIB, 4 * distances / (1 << 20)),
         )
 
     def build(self, parameters: PatchcoreParameters, backbone: Backbone | None) -> _Module:
