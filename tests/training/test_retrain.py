@@ -64,7 +64,11 @@ def robot(trained: Train, tmp_path: Path) -> Any:
 
 def _scores(folder: Path, images: Path) -> list[float]:
     detector = Detector.load(folder)
-    return [detector.inspect(read_image(path)).score for path in sorted(images.glob('*.png'))]
+    paths = sorted(images.glob('*.png'))
+    if detector.bundle.manifest.model == 'efficientad':
+        # It takes half a second for each.
+        del paths[3:]
+    return [detector.inspect(read_image(path)).score for path in paths]
 
 
 @pytest.mark.parametrize('model', MODELS)
