@@ -280,6 +280,20 @@ def test_a_verdict_of_the_history_is_opened(page: Any) -> None:
     page.click('#details-close')
 
 
+def test_a_row_stays_the_same_element_while_others_come(page: Any) -> None:
+    row = page.locator('#verdicts tbody tr').first.element_handle()
+    stamp = row.get_attribute('data-stamp')
+    _next_verdict(page)
+    first = page.locator('#verdicts tbody tr').first
+    _until(page, lambda: first.get_attribute('data-stamp') != stamp)
+    assert row.evaluate('row => row.isConnected')
+    assert page.locator(f'#verdicts tr[data-stamp="{stamp}"]').count() == 1
+    stamps = page.locator('#verdicts tbody tr').evaluate_all(
+        'all => all.map((one) => one.dataset.stamp)'
+    )
+    assert stamps == sorted(stamps, reverse=True)
+
+
 def test_a_retraining_is_followed_to_its_end(page: Any) -> None:
     page.click('#retrain')
     page.wait_for_selector('#retrain-progress:not([hidden])')

@@ -4,7 +4,7 @@
 import uPlot from './vendor/uPlot.esm.js';
 import { get, unpack } from './api.js';
 import { byId, element, kind, show } from './dom.js';
-import { number, rarity, summary, t, time } from './i18n.js';
+import { language, number, rarity, summary, t, time } from './i18n.js';
 import { mark } from './teach.js';
 
 const ROWS = 200;
@@ -13,6 +13,7 @@ let plot = null;
 let verdicts = [];
 let detector = '';
 let opened = null;
+let rows = new Map();
 
 export function matches(verdict, filter, from) {
   if (Number.isFinite(from) && verdict.score < from) return false;
@@ -34,9 +35,25 @@ function table() {
   const made = byId('verdicts');
   made.tHead.replaceChildren(element('tr', {}, ...COLUMNS.map((key) => element('th', { scope: 'col' }, t(key)))));
   const focused = made.contains(document.activeElement) ? document.activeElement.dataset.stamp : '';
-  made.tBodies[0].replaceChildren(...found.map(row));
-  // Who reads a row by the keyboard stays there while verdicts come.
+  const before = rows;
+  rows = new Map(found.map((one) => {
+    const key = `${language} ${one.stamp} ${one.mark}`;
+    return [key, before.get(key) ?? row(one)];
+  }));
+  arrange(made.tBodies[0], [...rows.values()]);
+  // Who reads a row by the keyboard stays there while it is marked.
   if (focused) made.querySelector(`tr[data-stamp="${focused}"]`)?.focus({ preventScroll: true });
+}
+
+// Rows that stay are left in place: a click would be lost on one that is put in anew under it.
+function arrange(body, wanted) {
+  const kept = new Set(wanted);
+  for (const one of [...body.children]) if (!kept.has(one)) one.remove();
+  let at = body.firstElementChild;
+  for (const one of wanted) {
+    if (one === at) at = at.nextElementSibling;
+    else body.insertBefore(one, at);
+  }
 }
 
 function row(verdict) {
