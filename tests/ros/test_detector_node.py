@@ -164,7 +164,7 @@ def test_previews_are_as_many_as_an_eye_sees(ros, deployed, image):
 
 @pytest.mark.parametrize(
     ('idle', 'cost_s', 'shown'),
-    # Of ten seconds: 15 a second; 4 a second; 4 in the first, then 18 ms of each 600, which is 3 %.
+    # Of ten seconds: 15 a second; 4 a second; 4 in the first, then 18 ms of each 600: 3 %.
     [(0.5, 0.018, 150), (0.02, 0.005, 40), (0.02, 0.018, 19)],
 )
 def test_previews_leave_a_busy_machine_alone(idle, cost_s, shown):
