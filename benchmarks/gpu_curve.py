@@ -22,11 +22,11 @@ from adet_core.metrics import auroc
 from adet_core.progress import silent
 from adet_training.backbone import load_backbone
 from adet_training.distill import distill, IMAGE, make_teacher
-from adet_training.fit import predict, to_tensor
 from adet_training.learning_set import split
 from adet_training.models.efficientad import ADAPTER, EfficientAdParameters
 from adet_training.natural import Natural, NaturalImages
 from adet_training.parameters import make_parameters
+from adet_training.predictions import predict, to_tensor
 
 _FIRST = 250
 """Steps before the first test; each later test is after twice as many."""

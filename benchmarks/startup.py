@@ -91,6 +91,9 @@ def _start(arguments: argparse.Namespace, tree: Path, source: Path, output: Path
     path = [str(tree / package) for package in _PACKAGES]
     others = os.environ.get('PYTHONPATH', '').split(os.pathsep)
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([*path, *others])}
+    # As installed packages are: compiled once, by the start that is not counted.
+    environment.pop('PYTHONDONTWRITEBYTECODE', None)
+    environment['PYTHONPYCACHEPREFIX'] = str(output.parent / 'compiled')
     command = [sys.executable, '-m', 'adet_core', 'inspect', '--model', arguments.model]
     command += ['--models-root', str(arguments.models_root.resolve()), '--source', str(source)]
     command += ['--output-dir', str(output), '--backend', arguments.backend, '--json']

@@ -35,10 +35,10 @@ from adet_training.backbone import hash_file, load_backbone
 from adet_training.backbone_teacher import BackboneTeacher
 from adet_training.distill import distill, distill_file, make_teacher
 from adet_training.efficientad import _cut, _pixels, _random_outputs
-from adet_training.fit import to_tensor
 from adet_training.models.efficientad import ADAPTER, EfficientAdParameters
 from adet_training.natural import NaturalImages
 from adet_training.parameters import DEFAULT_BACKBONE, make_parameters
+from adet_training.predictions import to_tensor
 
 pytestmark = pytest.mark.training
 

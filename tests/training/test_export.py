@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 import pickle
 import re
+import subprocess
+import sys
 from typing import Any, TYPE_CHECKING
 
 from anomalib.models import Padim
@@ -170,6 +172,19 @@ def run_graph(graph: bytes, deployed: Any) -> Session:
 
 
 # ---- the graph says what anomalib says
+
+
+@pytest.mark.parametrize('model', ['padim', 'patchcore', 'vae'])
+def test_a_graph_is_made_without_the_libraries_of_a_training(model: str) -> None:
+    program = (
+        'import sys, adet_training.export as _; from adet_training.models import load_adapter; '
+        'load_adapter(sys.argv[1]); '
+        "print(sorted({'anomalib', 'lightning', 'torchmetrics'} & set(sys.modules)))"
+    )
+    run = subprocess.run(
+        [sys.executable, '-c', program, model], capture_output=True, text=True, check=True
+    )
+    assert run.stdout == '[]\n'
 
 
 def _tolerance(bundle: Bundle) -> float:

@@ -19,8 +19,8 @@ def test_many_images_go_through_the_graph_and_few_through_the_module(
     trained: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from adet_training import predictor
-    from adet_training.fit import predict
     from adet_training.models import load_adapter
+    from adet_training.predictions import predict
 
     made = trained('padim')
     manifest = made.run.bundle.manifest

@@ -22,7 +22,6 @@ from adet_core.io.labelled import LabelledImage
 from adet_core.models.statistics_model import NamedTransform
 from adet_core.progress import ProgressCallback
 from adet_training.backbone import Backbone, Channels, Weights
-from adet_training.fit import fit
 from adet_training.layout import inputs_of
 from adet_training.parameters import Parameters
 from adet_training.proposal import Cost
@@ -223,6 +222,8 @@ class Adapter(ABC, Generic[P]):
         self, module: Any, data: FitData, folder: Path, parameters: P, progress: ProgressCallback
     ) -> None:
         """Train the module; see `adet_training.fit.fit`."""
+        from adet_training.fit import fit
+
         fit(module, data.fit, folder, parameters.batch_size, progress)
 
     def fit_bytes(self, module: Any, data: FitData, parameters: P) -> int:  # noqa: ARG002

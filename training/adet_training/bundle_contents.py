@@ -32,7 +32,7 @@ from adet_training.adapter import AnyAdapter, FitData
 from adet_training.calibrate import Tested
 from adet_training.changes import Changed, CHANGES
 from adet_training.dataset import Category
-from adet_training.fit import predict
+from adet_training.predictions import predict
 from adet_training.predictor import Predictor
 
 _GOLDEN_PER_CLASS = 2

@@ -20,10 +20,10 @@ from adet_core.image import ImageArray
 from adet_core.progress import ProgressCallback
 from adet_training import processes
 from adet_training.backbone_teacher import BackboneTeacher
-from adet_training.fit import to_tensor
 from adet_training.layout import some
 from adet_training.least_squares import convolutions, draw_weights, LastLayer
 from adet_training.natural import Natural
+from adet_training.predictions import to_tensor
 
 # From the paper: values between these quantiles of normal parts' maps are scaled to 0..0.1.
 _LOW, _HIGH = 0.9, 0.995

@@ -20,10 +20,10 @@ from adet_core.retraining.relearned import Relearned
 from adet_training.adapter import FitData
 from adet_training.bundle_contents import model_contents
 from adet_training.export import load_weights
-from adet_training.fit import predict
 from adet_training.models import load_adapter
 from adet_training.natural import DRAWN, NONE
 from adet_training.parameters import make_parameters
+from adet_training.predictions import predict
 from adet_training.quiet import quiet_libraries
 from adet_training.trace import to_onnx
 

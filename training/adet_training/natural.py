@@ -20,7 +20,7 @@ from adet_core.io.folders import list_images
 from adet_core.progress import ProgressCallback
 from adet_training.cache_folder import cache_folder, make_once
 from adet_training.download import download_and_unpack, DownloadError
-from adet_training.fit import to_tensor
+from adet_training.predictions import to_tensor
 from adet_training.textures import draw_texture
 
 AUTO, IMAGENETTE, DRAWN, NONE = 'auto', 'imagenette', 'drawn', 'none'

@@ -23,8 +23,8 @@ from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
 from adet_training.adapter import AnyAdapter, Graph
 from adet_training.backbone import Backbone
-from adet_training.fit import each_prediction, predict
 from adet_training.parameters import Parameters, plain
+from adet_training.predictions import each_prediction, predict
 from adet_training.trace import to_onnx, Traced
 from adet_training.versions import library_versions
 

@@ -8,44 +8,41 @@ Detection and Localization, ICPR workshops 2021, https://arxiv.org/abs/2011.0878
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, TYPE_CHECKING
 
-from anomalib.models import Padim
-from anomalib.pre_processing import PreProcessor
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
-from torchvision.transforms.v2 import Normalize
 
 from adet_core.bundle import Manifest
 from adet_core.errors import ConfigError
-from adet_core.models.gaussian import GaussianModel, RunningGaussians
+from adet_core.models.gaussian import GaussianModel
 from adet_core.models.gaussian_levels import GaussianLevels, Level
 from adet_core.progress import ProgressCallback
-from adet_training import processes
 from adet_training.adapter import Adapter, FitData, Graph, StatisticsGraph
 from adet_training.backbone import (
     Backbone,
     extractor_weights,
-    fill_extractor,
     load_backbone,
     make_network,
     network_of,
     Weights,
 )
-from adet_training.fit import fit_in_order
 from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.limits import at_least
 from adet_training.parameters import fill_backbone, Parameters
 from adet_training.proposal import Cost, PROCESS_MIB, WORK_MIB
 from adet_training.quick_backbone import quick_backbone
 from adet_training.timing import time_network
+
+if TYPE_CHECKING:
+    from adet_training.padim_module import PadimModule
 
 _SIGMA = 4.0
 # Of the Gaussians of all tiles; a robot holds a fifth of them, and all while a bundle is loaded.
@@ -109,37 +106,22 @@ class PadimAdapter(Adapter[PadimParameters]):
             mib_of_work=WORK_MIB,
         )
 
-    def build(self, parameters: PadimParameters, backbone: Backbone | None) -> Padim:
-        """An untrained Padim; its channels are sorted.
-
-        Sorted, the kept channels of one layer are neighbours, so the graph can pick them before
-        it enlarges the layer. Mahalanobis distance does not depend on the order.
+    def build(self, parameters: PadimParameters, backbone: Backbone | None) -> PadimModule:
+        """An untrained Padim.
 
         Raises:
             ConfigError: ``n_features`` or Anomalib's extractor does not fit the backbone.
         """
+        # Anomalib takes seconds to import, and an export does without it.
+        from adet_training.padim_module import make_padim
+
         assert backbone is not None
-        try:
-            module = _Module(
-                backbone=parameters.backbone,
-                layers=list(parameters.layers),
-                pre_trained=False,
-                n_features=parameters.n_features or _N_FEATURES.get(parameters.backbone),
-                pre_processor=PreProcessor(Normalize(list(backbone.mean), list(backbone.std))),
-                post_processor=False,
-                evaluator=False,
-                visualizer=False,
-            )
-        except ValueError as error:
-            msg = f'n_features is {parameters.n_features}: {error}; use --set n_features=N'
-            raise ConfigError(msg) from None
-        fill_extractor(module.model.feature_extractor, backbone, 'PaDiM')
-        module.model.idx = module.model.idx.sort().values
-        return module
+        kept = parameters.n_features or _N_FEATURES.get(parameters.backbone)
+        return make_padim(backbone, parameters.backbone, parameters.layers, kept)
 
     def fit(
         self,
-        module: _Module,
+        module: PadimModule,
         data: FitData,
         folder: Path,
         parameters: PadimParameters,
@@ -150,13 +132,6 @@ class PadimAdapter(Adapter[PadimParameters]):
         Raises:
             ConfigError: The Gaussians of all tiles take too much memory.
         """
-
-        def learn(some: FitData) -> None:
-            batches = some.batches(parameters.batch_size)
-            fit_in_order(
-                module, some.fit, folder, batches, progress, exchange=processes.by_position
-            )
-
         module.at_once = parameters.batch_size
         has_own = data.inputs > 1 and not parameters.tiles_share
         if has_own:
@@ -164,12 +139,12 @@ class PadimAdapter(Adapter[PadimParameters]):
         extractor = module.model.feature_extractor
         with quick_backbone(extractor, parameters.size, len(data.fit)):
             if has_own:
-                self._learn_tiles(module, data, learn)
+                self._learn_tiles(module, data, folder, progress)
             else:
-                learn(data)
+                module.learn(data, folder, progress)
 
     def _learn_tiles(
-        self, module: _Module, data: FitData, learn: Callable[[FitData], None]
+        self, module: PadimModule, data: FitData, folder: Path, progress: ProgressCallback
     ) -> None:
         """Learn the Gaussians of each tile by themselves."""
         # All but the backbone, which never learns.
@@ -178,29 +153,24 @@ class PadimAdapter(Adapter[PadimParameters]):
             for part in learning:
                 part.training = True
             own = slice(number, None, data.inputs)
-            # Else Anomalib would keep what the tile before learned.
-            module._is_fitted = torch.tensor([False])  # noqa: SLF001 - it has no other way
-            learn(FitData(data.fit[own], blocks=data.blocks[own]))
-            module.of_inputs.append(_statistics(module))
+            module.learn(FitData(data.fit[own], blocks=data.blocks[own]), folder, progress)
+            module.of_inputs.append(module.statistics())
         # What predicts golden images is what the first tile learned.
         first = module.of_inputs[0]
         module.model.gaussian.mean = torch.from_numpy(first['mean'])
         module.model.gaussian.inv_covariance = torch.from_numpy(first['inv_covariance'])
 
-    def fit_bytes(self, module: _Module, data: FitData, parameters: PadimParameters) -> int:
+    def fit_bytes(self, module: PadimModule, data: FitData, parameters: PadimParameters) -> int:
         """See `Adapter.fit_bytes`: the sums and their inverse, and all that is kept."""
         tiles = 1 if parameters.tiles_share else data.inputs
         return (2 + tiles) * _gaussian_bytes(module, parameters.size)
 
-    def weights(self, module: Padim) -> Weights:
+    def weights(self, module: PadimModule) -> Weights:
         """The backbone, and which channels are kept."""
         return {**extractor_weights(module.model.feature_extractor), 'idx': module.model.idx}
 
-    def statistics(self, module: _Module) -> dict[str, npt.NDArray[np.float32]]:
-        """``mean`` ``(C, P)`` and ``inv_covariance`` ``(P, C, C)`` over ``P`` positions.
-
-        Where each of ``T`` tiles has its own, they have a first axis of that length.
-        """
+    def statistics(self, module: PadimModule) -> dict[str, npt.NDArray[np.float32]]:
+        """As of the module; where each of ``T`` tiles has its own, with a first axis of them."""
         own = self.input_statistics(module)
         if len(own) == 1:
             return own[0]
@@ -209,9 +179,9 @@ class PadimAdapter(Adapter[PadimParameters]):
             'inv_covariance': np.stack([one['inv_covariance'] for one in own]),
         }
 
-    def input_statistics(self, module: _Module) -> list[dict[str, npt.NDArray[np.float32]]]:
+    def input_statistics(self, module: PadimModule) -> list[dict[str, npt.NDArray[np.float32]]]:
         """See `Adapter.input_statistics`."""
-        return module.of_inputs or [_statistics(module)]
+        return module.of_inputs or [module.statistics()]
 
     def graph(self, manifest: Manifest, weights: Weights) -> Graph:
         """The whole of PaDiM, with its Gaussians as inputs.
@@ -240,57 +210,7 @@ class PadimAdapter(Adapter[PadimParameters]):
         )
 
 
-class _Module(Padim):  # type: ignore[misc]  # anomalib has no types
-    """Anomalib's module, with running sums instead of a store of all features.
-
-    Attributes:
-        of_inputs: The Gaussians of each tile, where they have their own.
-        at_once: Inputs that the backbone gets at once.
-    """
-
-    at_once: int
-
-    def __init__(self, **options: Any) -> None:
-        """Learn nothing yet; the options are Anomalib's."""
-        super().__init__(**options)
-        self.of_inputs: list[dict[str, npt.NDArray[np.float32]]] = []
-
-    def begin(self, in_order: processes.InOrder) -> None:
-        """Forget all images; those of all processes will come in order."""
-        self._in_order, self._gaussians = in_order, RunningGaussians()
-
-    def training_step(self, batch: Any, *_: Any, **__: Any) -> torch.Tensor:
-        """Add a batch to the sums."""
-        # Of one image with more tiles than that.
-        parts = [self.model(part).flatten(2).cpu() for part in batch.image.split(self.at_once)]
-        self.model.memory_bank.clear()
-        for features in self._in_order.add(torch.cat(parts).numpy()):
-            self._gaussians.add(features)
-        # Lightning wants a loss, Anomalib's PaDiM has none.
-        return torch.tensor(0.0, requires_grad=True, device=self.device)
-
-    def fit(self) -> None:
-        """Make the Gaussians from the sums; each process makes those of its positions."""
-        for features in self._in_order.rest():
-            self._gaussians.add(features)
-        mean = processes.in_first(self._gaussians.mean())
-        inverse = processes.in_first(self._gaussians.inverse_covariance())
-        if not mean:
-            return
-        found = self.model.gaussian
-        found.mean = torch.from_numpy(np.concatenate(mean, axis=1)).to(self.device)
-        found.inv_covariance = torch.from_numpy(np.concatenate(inverse)).to(self.device)
-
-
-def _statistics(module: _Module) -> dict[str, npt.NDArray[np.float32]]:
-    gaussian = module.model.gaussian
-    return {
-        'mean': gaussian.mean.cpu().numpy(),
-        'inv_covariance': gaussian.inv_covariance.cpu().numpy(),
-    }
-
-
-def _gaussian_bytes(module: _Module, size: tuple[int, int]) -> int:
+def _gaussian_bytes(module: PadimModule, size: tuple[int, int]) -> int:
     """Of mean and inverse covariance at every position of one input of the graph."""
     with torch.no_grad():
         features = module.model.feature_extractor(torch.zeros(1, 3, *size))
@@ -299,7 +219,7 @@ def _gaussian_bytes(module: _Module, size: tuple[int, int]) -> int:
     return int(rows * columns * channels * (channels + 1) * 4)
 
 
-def _check_memory(module: _Module, tiles: int, size: tuple[int, int]) -> None:
+def _check_memory(module: PadimModule, tiles: int, size: tuple[int, int]) -> None:
     """Refuse Gaussians that would fill the memory, before anything is computed."""
     mib = tiles * _gaussian_bytes(module, size) / 2**20
     if mib > _MOST_MIB:

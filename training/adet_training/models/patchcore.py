@@ -11,42 +11,38 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TYPE_CHECKING
 
-from anomalib.models import Patchcore
-from anomalib.models.image.patchcore.torch_model import PatchcoreModel
-from anomalib.pre_processing import PreProcessor
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
-from torchvision.transforms.v2 import Normalize
 
 from adet_core.bundle import Manifest
 from adet_core.errors import ConfigError
-from adet_core.models.coreset import PatchStore, STORE_BYTES
+from adet_core.models.coreset import STORE_BYTES
 from adet_core.models.memory_bank import BankSearch, MemoryBankModel
 from adet_core.progress import ProgressCallback
-from adet_training import processes
 from adet_training.adapter import Adapter, FitData, Graph, StatisticsGraph
 from adet_training.backbone import (
     Backbone,
     extractor_weights,
-    fill_extractor,
     is_transformer,
     load_backbone,
     make_network,
     network_of,
     Weights,
 )
-from adet_training.fit import fit_in_order
 from adet_training.layers import NormaliseImage, SmoothUpsample
 from adet_training.limits import Allowed, at_least, check, within
 from adet_training.parameters import fill_backbone, make_parameters, Parameters
 from adet_training.proposal import Cost, PROCESS_MIB, WORK_MIB
 from adet_training.quick_backbone import quick_backbone
 from adet_training.timing import time_network
+
+if TYPE_CHECKING:
+    from adet_training.patchcore_module import PatchcoreModule
 
 _SIGMA = 4.0
 # Distances computed at a time: 128 MiB, whatever the size of the image.
@@ -132,43 +128,40 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
             mib_of_work=max(WORK_MIB, 4 * distances / (1 << 20)),
         )
 
-    def build(self, parameters: PatchcoreParameters, backbone: Backbone | None) -> _Module:
+    def build(self, parameters: PatchcoreParameters, backbone: Backbone | None) -> PatchcoreModule:
         """A Patchcore without its bank.
 
         Raises:
             ConfigError: Anomalib's extractor does not fit the backbone.
         """
+        # Anomalib takes seconds to import, and an export does without it.
+        from adet_training.patchcore_module import BankSettings, make_patchcore
+
         assert backbone is not None
-        module = _Module(
-            backbone=parameters.backbone,
-            layers=list(parameters.layers),
-            pre_trained=False,
-            coreset_sampling_ratio=parameters.coreset_ratio,
+        settings = BankSettings(
+            coreset_ratio=parameters.coreset_ratio,
+            max_bank=parameters.max_bank,
             num_neighbors=parameters.num_neighbors,
-            pre_processor=PreProcessor(Normalize(list(backbone.mean), list(backbone.std))),
-            post_processor=False,
-            evaluator=False,
-            visualizer=False,
+            search_channels=parameters.search_channels,
+            batch_size=parameters.batch_size,
         )
-        fill_extractor(module.model.feature_extractor, backbone, 'PatchCore')
-        module.model.euclidean_dist = _distances
-        return module
+        return make_patchcore(backbone, parameters.backbone, parameters.layers, settings)
 
     def fit(
         self,
-        module: _Module,
+        module: PatchcoreModule,
         data: FitData,
         folder: Path,
         parameters: PatchcoreParameters,
         progress: ProgressCallback,
     ) -> None:
-        """Fill the memory bank; its selection reports its own progress."""
-        module.settings, module.progress = parameters, progress
-        batches = data.batches(parameters.batch_size)
+        """Fill the memory bank."""
         with quick_backbone(module.model.feature_extractor, parameters.size, len(data.fit)):
-            fit_in_order(module, data.fit, folder, batches, progress, exchange=processes.in_first)
+            module.learn(data, folder, progress)
 
-    def fit_bytes(self, module: _Module, data: FitData, parameters: PatchcoreParameters) -> int:
+    def fit_bytes(
+        self, module: PatchcoreModule, data: FitData, parameters: PatchcoreParameters
+    ) -> int:
         """See `Adapter.fit_bytes`: the patches, and as much for choosing among them."""
         with torch.no_grad():
             features = module.model.feature_extractor(torch.zeros(1, 3, *parameters.size))
@@ -178,7 +171,7 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
         most = max(STORE_BYTES, 2 * parameters.max_bank * of_patch)
         return 2 * min(every, most)
 
-    def weights(self, module: _Module) -> Weights:
+    def weights(self, module: PatchcoreModule) -> Weights:
         """The backbone, and the principal components for the search in a large bank."""
         tensors = extractor_weights(module.model.feature_extractor)
         bank, channels = module.model.memory_bank, module.settings.search_channels
@@ -186,7 +179,7 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
             tensors[_BASIS] = principal_components(bank.cpu(), channels)
         return tensors
 
-    def statistics(self, module: _Module) -> dict[str, npt.NDArray[np.float32]]:
+    def statistics(self, module: PatchcoreModule) -> dict[str, npt.NDArray[np.float32]]:
         """``memory_bank`` ``(K, D)``: features of ``K`` patches."""
         return {'memory_bank': module.model.memory_bank.cpu().numpy()}
 
@@ -233,54 +226,6 @@ class _Product(nn.Module):
 
 def _without_basis(weights: Weights) -> Weights:
     return {name: tensor for name, tensor in weights.items() if name != _BASIS}
-
-
-class _Module(Patchcore):  # type: ignore[misc]  # anomalib has no types
-    """Anomalib's module, with a coreset that is quick, bounded and interruptible.
-
-    Attributes:
-        settings: Ratio and cap of the coreset.
-        progress: Told the progress of the selection.
-        patches: What the images show.
-    """
-
-    settings: PatchcoreParameters
-    progress: ProgressCallback
-    patches: PatchStore
-
-    def begin(self, in_order: processes.InOrder) -> None:
-        """Forget all images; those of all processes will come in order."""
-        self._in_order = in_order
-        self.patches = PatchStore(self.settings.max_bank, progress=self.progress)
-
-    def training_step(self, batch: Any, *_: Any, **__: Any) -> torch.Tensor:
-        """Add the patches of a batch."""
-        # Of one image with more tiles than that.
-        parts = batch.image.split(self.settings.batch_size)
-        features = torch.cat([self.model(part).cpu() for part in parts])
-        self.model.embedding_store.clear()
-        for found in self._in_order.add(features.numpy()):
-            self.patches.add(found)
-        # Lightning wants a loss, Anomalib's PatchCore has none.
-        return torch.tensor(0.0, requires_grad=True, device=self.device)
-
-    def fit(self) -> None:
-        """Choose the memory bank from the features of all images, in the first process.
-
-        Raises:
-            ConfigError: They are fewer than the neighbours.
-        """
-        for found in self._in_order.rest():
-            self.patches.add(found)
-        if processes.rank():
-            return
-        count = self.patches.count
-        least, most = self.settings.num_neighbors, self.settings.max_bank
-        check(least <= count, 'num_neighbors', least, f'at most all {count} patches')
-        size = min(max(int(count * self.settings.coreset_ratio), least), most)
-        seed = int(torch.randint(2**31, (1,)))
-        bank = self.patches.select(size, seed=seed, is_given=False, progress=self.progress)
-        self.model.memory_bank = torch.from_numpy(bank).to(self.device)
 
 
 class PatchcoreFeatures(nn.Module):
@@ -492,16 +437,6 @@ def _closeness(patches: torch.Tensor, bank: torch.Tensor, halves: torch.Tensor) 
         ``(N, n, K)``.
     """
     return torch.matmul(patches, bank.permute(1, 0)) + halves
-
-
-def _distances(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Anomalib's distances, computed in float64.
-
-    In float32 equal features, as of a background without texture, are some thousandths apart. No
-    graph could agree with that.
-    """
-    exact: torch.Tensor = PatchcoreModel.euclidean_dist(one.double(), other.double())
-    return exact.to(one.dtype)
 
 
 def _length(vectors: torch.Tensor) -> torch.Tensor:

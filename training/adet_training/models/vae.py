@@ -7,30 +7,24 @@ The network is in `adet_training.vae`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TYPE_CHECKING
 
-from anomalib.data import InferenceBatch
-from lightning.pytorch import LightningModule
 import torch
 from torch import nn
 
 from adet_core.bundle import Manifest
-from adet_core.io.labelled import LabelledImage
 from adet_core.progress import ProgressCallback
 from adet_training.adapter import Adapter, FitData, Graph
 from adet_training.backbone import Backbone, load_into, Weights
-from adet_training.fit import fit_steps, to_tensor
 from adet_training.layers import NormaliseImage
 from adet_training.limits import above, at_least, edges, within
 from adet_training.parameters import make_parameters, SteppedParameters
-from adet_training.vae import anomaly_map, loss, VaeNetwork
+from adet_training.vae import anomaly_map, VaeNetwork
 
-# Share of the steps. Not a tenth: torch divides by 0 where this times the steps is 1.
-_WARM_UP = 0.11
-
+if TYPE_CHECKING:
+    from adet_training.vae_module import VaeModule
 
 _SIZE = edges('a multiple of 32, 64 to 1024', lambda edge: edge % 32 == 0 and 64 <= edge <= 1024)
 
@@ -66,46 +60,44 @@ class VaeAdapter(Adapter[VaeParameters]):
         """None: the VAE learns from the parts alone."""
         return
 
-    def build(self, parameters: VaeParameters, backbone: Backbone | None) -> _Module:  # noqa: ARG002
+    def build(self, parameters: VaeParameters, backbone: Backbone | None) -> VaeModule:  # noqa: ARG002
         """An untrained VAE."""
-        return _Module(parameters)
+        return _module(_network(parameters), parameters)
 
     def fit(
         self,
-        module: _Module,
+        module: VaeModule,
         data: FitData,
         folder: Path,
         parameters: VaeParameters,
         progress: ProgressCallback,
     ) -> None:
         """Measure the mean image, then train as `fit_further` does."""
-        module.model.network.start(_batches(data.fit, parameters.batch_size))
+        module.start(data, parameters.batch_size)
         self.fit_further(module, data, folder, parameters, progress)
 
-    def resume(self, parameters: VaeParameters, manifest: Manifest, weights: Weights) -> _Module:  # noqa: ARG002
+    def resume(self, parameters: VaeParameters, manifest: Manifest, weights: Weights) -> VaeModule:  # noqa: ARG002
         """The trained VAE.
 
         Raises:
             ConfigError: The weights are not those of the network that the manifest describes.
         """
-        module = _Module(parameters)
-        load_into(module.model.network, weights, 'model.pth')
-        return module
+        network = _network(parameters)
+        load_into(network, weights, 'model.pth')
+        return _module(network, parameters)
 
     def fit_further(
         self,
-        module: _Module,
+        module: VaeModule,
         data: FitData,
         folder: Path,
         parameters: VaeParameters,
         progress: ProgressCallback,
     ) -> None:
         """Train, then measure the usual errors on all normal images."""
-        batch_size = parameters.batch_size
-        fit_steps(module, data.fit, folder, parameters, progress, tell=data.tell)
-        module.model.network.finish(_batches(data.fit, batch_size))
+        module.learn(data, folder, parameters, progress)
 
-    def weights(self, module: _Module) -> Weights:
+    def weights(self, module: VaeModule) -> Weights:
         """The network, with the mean image and the usual errors on normal images."""
         return dict(module.model.network.state_dict())
 
@@ -123,42 +115,6 @@ class VaeAdapter(Adapter[VaeParameters]):
         network = _network(make_parameters(VaeParameters, {**known, 'image_size': size}))
         load_into(network, weights, 'model.pth')
         return Graph(VaeGraph(network))
-
-
-class _Module(LightningModule):
-    def __init__(self, parameters: VaeParameters) -> None:
-        super().__init__()
-        self.model = _AnomalibModel(_network(parameters))
-        self.pre_processor = nn.Identity()
-        self.trainer_arguments = {'gradient_clip_val': 1.0}
-        self._settings = parameters
-
-    def training_step(self, batch: Any, *_: Any) -> torch.Tensor:
-        """The loss of one batch of normal images."""
-        parts = loss(self.model.network, batch.image, kl_weight=self._settings.kl_weight)
-        self.log_dict({f'train_{name}': value for name, value in parts._asdict().items()})
-        return parts.total
-
-    def configure_optimizers(self) -> Any:
-        """Adam, with one cycle of the learning rate."""
-        rate, steps = self._settings.learning_rate, self._settings.steps
-        optimizer = torch.optim.Adam(self.parameters(), lr=rate)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, rate, total_steps=steps, pct_start=_WARM_UP
-        )
-        return [optimizer], [{'scheduler': schedule, 'interval': 'step'}]
-
-
-class _AnomalibModel(nn.Module):
-    """The network with the outputs of Anomalib's models."""
-
-    def __init__(self, network: VaeNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: torch.Tensor) -> InferenceBatch:
-        score, found = anomaly_map(self.network, images)
-        return InferenceBatch(pred_score=score, anomaly_map=found)
 
 
 class VaeGraph(nn.Module):
@@ -186,11 +142,16 @@ def _network(parameters: VaeParameters) -> VaeNetwork:
     return VaeNetwork(parameters.size, latent=parameters.latent, width=parameters.width)
 
 
-def _batches(images: Sequence[LabelledImage], size: int) -> Iterator[torch.Tensor]:
-    for first in range(0, len(images), size):
-        yield torch.stack(
-            [to_tensor(labelled.pixels) for labelled in images[first : first + size]]
-        )
+def _module(network: VaeNetwork, parameters: VaeParameters) -> VaeModule:
+    # Anomalib takes seconds to import, and an export does without it.
+    from adet_training.vae_module import VaeModule
+
+    return VaeModule(
+        network,
+        kl_weight=parameters.kl_weight,
+        learning_rate=parameters.learning_rate,
+        steps=parameters.steps,
+    )
 
 
 ADAPTER = VaeAdapter()

@@ -16,7 +16,7 @@ Such a module imports heavy libraries only inside ``run``, so ``adet --help`` st
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points, EntryPoint
 import io
 import json
@@ -145,7 +145,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     found = _own() if '--child' in words and not read_config()[1] else _installed()
     chosen = next((word for word in words if not word.startswith('-')), None)
     if chosen in _ELSEWHERE:
-        load_command(chosen)
+        _load_from(found, chosen)
     parser = argparse.ArgumentParser(
         prog='adet', usage='adet COMMAND ...', description='Visual inspection on ROS 2.'
     )
@@ -222,7 +222,10 @@ def load_command(name: str) -> Command:
     Raises:
         AdetError: It is not installed; says what to install.
     """
-    found = _installed()
+    return _load_from(_installed(), name)
+
+
+def _load_from(found: Mapping[str, Any], name: str) -> Command:
     if name not in found:
         msg = f'adet {name} needs {_ELSEWHERE.get(name, "a complete installation of adet")}'
         raise AdetError(msg)
