@@ -85,7 +85,10 @@ def _checksum_of_code(folder: Path) -> str:
     """Of all that decides what is made: sources, versions of libraries, and where it is made."""
     found = hashlib.sha256(f'{folder} {sys.version}'.encode())
     sources = [*ROOT.glob('ros2_ws/src/*/*/**/*.py'), *ROOT.glob('training/**/*.py')]
-    makers = [*ROOT.glob('tests/**/conftest.py'), *ROOT.glob('tests/training/tiny_models.py')]
+    shared = (
+        ROOT / 'tests' / 'training' / f'{name}.py' for name in ('thin_network', 'tiny_models')
+    )
+    makers = [*ROOT.glob('tests/**/conftest.py'), *shared]
     for path in [ROOT / 'constraints.txt', Path(__file__), *sorted(sources), *sorted(makers)]:
         found.update(path.read_bytes())
     return found.hexdigest()[:16]

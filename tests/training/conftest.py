@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 import functools
+from importlib import import_module
 from importlib.util import find_spec
 import json
 from pathlib import Path
@@ -38,6 +39,21 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def thin_networks() -> Iterator[None]:
+    """An EfficientAD takes images of 256 pixels at least, which is most of the time of its tests.
+
+    The network ``medium`` has its whole width, in what few tests there are of it.
+    """
+    from thin_network import ThinNetwork
+
+    with pytest.MonkeyPatch.context() as patch:
+        networks = 'anomalib.models.image.efficient_ad.torch_model'
+        patch.setattr(f'{networks}.SmallPatchDescriptionNetwork', ThinNetwork)
+        patch.setitem(import_module('adet_training.distill').SIZES, 'small', ThinNetwork)
+        yield
 
 
 @pytest.fixture(autouse=True)

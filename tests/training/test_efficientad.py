@@ -302,10 +302,11 @@ def test_after_ctrl_c_it_goes_on_and_the_best_step_is_kept(
 ) -> None:
     monkeypatch.setattr('adet_training.long_training._SAVE_S', 0.0)
     monkeypatch.setattr('adet_training.long_training._LOOK_STEPS', 1)
-    monkeypatch.setattr('adet_training.efficientad._SOLVED', 1)
+    monkeypatch.setattr('adet_training.efficientad._SOLVED', 4)
     images = [preprocess(read_image(path), (SIZE, SIZE)) for path in list_images(good_parts)]
-    *learned, held_out = [LabelledImage(Path(), image) for image in images]
-    # At such a rate each step makes the student worse.
+    learned = [LabelledImage(Path(), np.zeros_like(image)) for image in images[:-1]]
+    held_out = LabelledImage(Path(), images[-1])
+    # At such a rate, on images without anything on them, the second step is worse than the first.
     settings = {'teacher': str(teacher_file), 'natural_images': str(photographs)}
     settings |= {'steps': 3, 'learning_rate': 0.1}
     parameters = make_parameters(EfficientAdParameters, settings)
@@ -413,11 +414,11 @@ WRONG_TEACHERS: dict[str, tuple[Callable[[Path], object], str]] = {
     'a number': (lambda path: torch.save(3, path), '{path}: does not hold named tensors; save a '),
     'of another shape': (
         lambda path: torch.save(_shifted(torch.load(path, weights_only=True)), path),
-        "{path}: tensor 'conv1.weight' is (128, 1, 4, 4), expected (128, 3, 4, 4); these weights",
+        "{path}: tensor 'conv1.weight' is (16, 1, 4, 4), expected (16, 3, 4, 4); these weights",
     ),
     'of the other size': (
         lambda path: torch.save(make_teacher('medium').state_dict(), path),
-        "{path}: tensor 'conv1.weight' is (256, 3, 4, 4), expected (128, 3, 4, 4); these weights",
+        "{path}: tensor 'conv1.weight' is (256, 3, 4, 4), expected (16, 3, 4, 4); these weights",
     ),
     'of another network': (
         lambda path: torch.save({'fc.weight': torch.zeros(3, 3)}, path),

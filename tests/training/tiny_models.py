@@ -36,10 +36,7 @@ def tiny(model: str) -> dict[str, Any]:
 
 @contextmanager
 def quickly(model: str) -> Iterator[None]:
-    """Let an EfficientAD look at a third of the made-up defects, and solve from fewer pieces.
-
-    Each prediction of it takes half a second, which is most of so short a training.
-    """
+    """Let an EfficientAD look at a third of the made-up defects, and solve from fewer pieces."""
     with pytest.MonkeyPatch.context() as patch:
         if model == 'efficientad':
             patch.setattr('adet_core.made_up.PER_STRENGTH', 1)
