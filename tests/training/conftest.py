@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 import functools
-from importlib import import_module
 from importlib.util import find_spec
 import json
 from pathlib import Path
@@ -42,17 +41,11 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope='session', autouse=True)
-def thin_networks() -> Iterator[None]:
-    """An EfficientAD takes images of 256 pixels at least, which is most of the time of its tests.
+def thin() -> Iterator[None]:
+    """See `thin_network`."""
+    from thin_network import thin_networks
 
-    The network ``medium`` has its whole width, in what few tests there are of it.
-    """
-    from thin_network import ThinNetwork
-
-    with pytest.MonkeyPatch.context() as patch:
-        networks = 'anomalib.models.image.efficient_ad.torch_model'
-        patch.setattr(f'{networks}.SmallPatchDescriptionNetwork', ThinNetwork)
-        patch.setitem(import_module('adet_training.distill').SIZES, 'small', ThinNetwork)
+    with thin_networks():
         yield
 
 

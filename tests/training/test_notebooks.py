@@ -88,13 +88,17 @@ def test_cells_are_short(name: str) -> None:
 
 # Before the cells of a notebook: it trains what `trained` does, so its graph is known.
 TRACE_ONCE = """
+from contextlib import ExitStack
 import sys
 from pathlib import Path
 sys.path[:0] = {folders!r}
 from once import graphs_once, Once
+from thin_network import thin_networks
 from tiny_models import quickly
-quickly({model!r}).__enter__()
-graphs_once(Once(Path({folder!r}))).__enter__()
+# Each would end at once if nobody kept it.
+entered = ExitStack()
+for one in thin_networks(), quickly({model!r}), graphs_once(Once(Path({folder!r}))):
+    entered.enter_context(one)
 """
 
 

@@ -4,8 +4,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from anomalib.models.image.efficient_ad.torch_model import SmallPatchDescriptionNetwork
+import pytest
 from torch import nn
+
+from adet_training.distill import SIZES
 
 
 class ThinNetwork(SmallPatchDescriptionNetwork):  # type: ignore[misc]  # anomalib has no types
@@ -21,3 +27,17 @@ class ThinNetwork(SmallPatchDescriptionNetwork):  # type: ignore[misc]  # anomal
         }.items():
             old = getattr(self, name)
             setattr(self, name, nn.Conv2d(seen, made, old.kernel_size, padding=old.padding))
+
+
+@contextmanager
+def thin_networks() -> Iterator[None]:
+    """Make the network ``small`` a `ThinNetwork`; ``medium``, of few tests, keeps its width.
+
+    Images of an EfficientAD have 256 pixels at least: else its tests took a third of the time of
+    all.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        networks = 'anomalib.models.image.efficient_ad.torch_model'
+        patch.setattr(f'{networks}.{SmallPatchDescriptionNetwork.__name__}', ThinNetwork)
+        patch.setitem(SIZES, 'small', ThinNetwork)
+        yield
