@@ -73,6 +73,11 @@ def _padim(size: tuple[int, int], _: int) -> dict[str, Any]:
     return found
 
 
+def default_padim() -> Any:
+    """An untrained PaDiM with its defaults; the backbone has no weights yet."""
+    return _import('padim.padim').Padim().eval()
+
+
 def _patchcore(_: tuple[int, int], bank: int) -> dict[str, Any]:
     algorithm = _import('patchcore.patchcore')
     found = {}
