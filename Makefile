@@ -9,8 +9,8 @@ PYTEST_ARGS ?=
 # Measured where it costs little; the floor is that of the unit tests.
 COVERAGE := --cov --cov-append --cov-report=term:skip-covered
 # Whoever has nothing left to do takes tests over from another worker; tests/once.py shares what is trained.
-# One more worker than there are cores, up to four: tests of nodes wait most of the time.
-WORKERS := $(shell n=$$(($$(nproc) + 1)); echo $$((n < 4 ? n : 4)))
+# Two more workers than there are cores, up to four: tests of nodes wait most of the time.
+WORKERS := $(shell n=$$(($$(nproc) + 2)); echo $$((n < 4 ? n : 4)))
 PARALLEL := --numprocesses $(WORKERS) --dist worksteal
 
 # Each is written when its step is done, so an interrupted step is done again.

@@ -8,7 +8,8 @@
 Both run with this Python and the messages of this environment, in turns, after one start each that
 is not counted: the first start measures backends and rewrites graphs. A start inspects one image
 of a folder; the clock stops when its row is in the result file. Processor time is that of the
-whole command, and tells more than the clock on a machine that is busy. Writes startup.json.
+whole command, and tells more than the clock on a machine that is busy. Memory is that of the one
+process that has source, detector and recorder, when the row is there. Writes startup.json.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+import re
 import resource
 from statistics import median, quantiles
 import subprocess
@@ -35,18 +37,24 @@ _PACKAGES = (
     'training/adet_synth',
 )
 _LOOK_S, _LIMIT_S = 0.002, 120.0
+# Unit and decimal places of each figure of a `Start`.
+_UNITS = (('s', 2), ('s', 2), ('MiB', 0), ('MiB', 0))
 
 
 class Start(NamedTuple):
-    """Seconds of one start.
+    """One start.
 
     Attributes:
-        verdict: On the clock, to the first row.
-        processor: Of the processor, to the end of the command.
+        verdict: Seconds on the clock, to the first row.
+        processor: Seconds of the processor, to the end of the command.
+        resident: MiB of memory, at the first row.
+        peak: MiB of memory at most, until then.
     """
 
     verdict: float
     processor: float
+    resident: float
+    peak: float
 
 
 def main() -> None:
@@ -66,10 +74,10 @@ def main() -> None:
                 start = _start(arguments, tree, source, Path(scratch) / f'{name}_{number}')
                 if number:
                     starts[name].append(start)
-    for index, what in enumerate(Start._fields):
+    for index, (what, (unit, places)) in enumerate(zip(Start._fields, _UNITS, strict=True)):
         for name, own in starts.items():
             values = [start[index] for start in own]
-            print(f'{what}, {name}: {median(values):.2f} s {_spread(values)}')
+            print(f'{what}, {name}: {median(values):.{places}f} {unit} {_spread(values, places)}')
         if arguments.beside:
             pairs = zip(starts['this'], starts['beside'], strict=True)
             ratios = [one[index] / other[index] for one, other in pairs]
@@ -103,12 +111,14 @@ def _start(arguments: argparse.Namespace, tree: Path, source: Path, output: Path
         command, env=environment, cwd=output.parent, stdout=subprocess.DEVNULL
     ) as process:
         verdict = _wait_for_row(process, output, began)
+        status = Path(f'/proc/{process.pid}/status').read_text()
         process.wait(_LIMIT_S)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
         raise SystemExit(f'{" ".join(command)}: exit code {process.returncode}')
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Start(verdict, used)
+    mib = [int(found) / 1024 for found in re.findall(r'Vm(?:RSS|HWM):\s*(\d+)', status)]
+    return Start(verdict, used, min(mib), max(mib))
 
 
 def _wait_for_row(process: subprocess.Popen[bytes], output: Path, began: float) -> float:
@@ -124,11 +134,11 @@ def _wait_for_row(process: subprocess.Popen[bytes], output: Path, began: float) 
     raise SystemExit(f'no row in {output}')
 
 
-def _spread(values: list[float]) -> str:
+def _spread(values: list[float], places: int = 2) -> str:
     if len(values) < 2:
         return ''
     low, _, high = quantiles(values, n=4)
-    return f'({low:.2f} to {high:.2f})'
+    return f'({low:.{places}f} to {high:.{places}f})'
 
 
 if __name__ == '__main__':
