@@ -139,7 +139,7 @@ def _name(config: TrainConfig) -> str:
 
 def _train(config: TrainConfig, progress: Any) -> dict[str, Any]:
     def tell(stage: str, done: int, total: int | None) -> None:
-        progress(f'{config.model}: {stage}', done, total)
+        progress(f'{_name(config)}: {stage}', done, total)
 
     start = time.process_time()
     run = train(config, progress=tell)
