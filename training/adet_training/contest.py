@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 import time
 from typing import Any, NamedTuple
@@ -88,6 +88,7 @@ def hold_contest(
     max_s: float,
     progress: ProgressCallback,
     candidates: Sequence[Candidate],
+    tell: Callable[[str], object] = str,
 ) -> list[Result]:
     """Train the candidates one after the other, until the time is over.
 
@@ -98,6 +99,7 @@ def hold_contest(
         max_s: Time for all of them, in seconds.
         progress: Told the progress.
         candidates: What to train.
+        tell: Told what each training tells; all read the same images, so a line may come again.
 
     Raises:
         ConfigError: A setting is not one of every model, or no candidate could be trained.
@@ -111,8 +113,8 @@ def hold_contest(
     results: list[Result] = []
     for candidate in candidates:
         is_first = not any(result.run for result in results)
-        tell = _Deadline(f'{candidate}: ', progress, float('inf') if is_first else end)
-        results.append(_try(candidate, config, tell))
+        limited = _Deadline(f'{candidate}: ', progress, float('inf') if is_first else end)
+        results.append(_try(candidate, config, limited, tell))
     results = _timed(results, config)
     if not any(result.run for result in results):
         raise ConfigError(f'no model could be trained: {results[0].reason}')
@@ -127,12 +129,18 @@ def recommend(results: Sequence[Result]) -> Result:
     return min(equal, key=lambda result: result.ms or 0.0)
 
 
-def _try(candidate: Candidate, config: TrainConfig, progress: _Deadline) -> Result:
+def _try(
+    candidate: Candidate,
+    config: TrainConfig,
+    progress: _Deadline,
+    tell: Callable[[str], object],
+) -> Result:
     settings = {**candidate.settings, **config.settings}
     start = time.monotonic()
     try:
         progress('starting', 0, 1)
-        run = train(replace(config, model=candidate.model, settings=settings), progress=progress)
+        config = replace(config, model=candidate.model, settings=settings)
+        run = train(config, progress=progress, tell=tell)
         export(run.bundle, traced=run.traced, progress=progress)
     except _OutOfTimeError:
         return Result(candidate=candidate, reason='not done in time')

@@ -81,7 +81,7 @@ class Predictor:
         progress(_STAGE, 1, 1)
         if geometry.has_own_statistics and self._runs is None:
             msg = f'no graph of {manifest.model} predicts what the model predicts'
-            raise ExportError(f'{msg}; train again with --set tiles_share=true')
+            raise ExportError(f'{msg}; train with more images, or with --set tiles_share=true')
 
     def _trace(
         self, adapter: AnyAdapter, manifest: Manifest, images: Sequence[ImageArray]

@@ -143,7 +143,7 @@ def train(
     *,
     folder: Path | None = None,
     progress: ProgressCallback = silent,
-    tell: Callable[[str], None] | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> Run:
     """Fit a model, find its thresholds, test it, and write the whole PC layout.
 
@@ -153,8 +153,9 @@ def train(
         config: What to train on, and how.
         folder: The run's folder; None makes one named after the time, or goes on with another.
         progress: Told the progress.
-        tell: Told in one line each: what was taken where the settings leave that open, the memory
-            that a training with tiles takes, and how long many steps will take.
+        tell: Told in one line each: what was taken where the settings leave that open, which
+            images were skipped and what is doubtful about the others, the memory that a training
+            with tiles takes, and how long many steps will take.
 
     Raises:
         adet_core.errors.ConfigError: A setting, the model's name or the weights cannot be used.
@@ -210,6 +211,11 @@ class _Training:
             *self._data.warnings,
             *warn_of_alike(self._to_learn, self._parameters.group_by),
         ]
+        # Before the training, which may take hours, or fail for what is told here.
+        for line in self._data.unreadable:
+            tell(f'skipped: {line}')
+        for line in self._warnings:
+            tell(f'warning: {line}')
         self._own = own_part(adapter, self._to_learn, self._geometry)
         if not processes.rank():
             # From now on with the pixels that another process read.

@@ -100,6 +100,7 @@ def _train(asked: tuple[argparse.Namespace, dict[str, Any]]) -> dict[str, Any]:
         # A process that was started for this has not been told yet.
         set_max_megapixels(arguments.max_megapixels)
     results = []
+    tell = Told()
     with first_ones_progress() as progress, quiet_libraries():
         with loading_libraries(progress):
             from adet_training import contest, processes
@@ -115,6 +116,7 @@ def _train(asked: tuple[argparse.Namespace, dict[str, Any]]) -> dict[str, Any]:
                 max_s=60 * (arguments.max_time or _AUTO_MINUTES),
                 progress=progress,
                 candidates=contest.CANDIDATES,
+                tell=tell,
             )
             best = contest.recommend(results).run
             assert best is not None
@@ -129,13 +131,13 @@ def _train(asked: tuple[argparse.Namespace, dict[str, Any]]) -> dict[str, Any]:
             finished = train(
                 replace(config, resume=arguments.resume),
                 progress=progress,
-                tell=lambda line: print(line, file=sys.stderr),
+                tell=tell,
             )
             export(finished.bundle, traced=finished.traced, progress=progress)
         trained = [result.run for result in results if result.run] or [finished]
         tracked = [track(one, arguments.track) for one in trained if arguments.track]
     return {
-        **summary(finished, arguments),
+        **summary(finished, arguments, tell),
         'mlflow_runs': tracked,
         'candidates': [_row(result) for result in results],
     }
@@ -173,14 +175,28 @@ def _row(result: Result) -> dict[str, Any]:
     }
 
 
-def summary(finished: Run, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Where a run is and its figures; says on standard error what makes them doubtful."""
+class Told:
+    """Prints lines for people to standard error, each once."""
+
+    def __init__(self) -> None:
+        """Have printed none."""
+        self._lines: set[str] = set()
+
+    def __call__(self, line: str) -> None:
+        """Print a line, unless it was printed before."""
+        if line not in self._lines:
+            self._lines.add(line)
+            print(line, file=sys.stderr)
+
+
+def summary(finished: Run, arguments: argparse.Namespace, tell: Told) -> dict[str, Any]:
+    """Where a run is and its figures; tells what makes them doubtful."""
     from adet_core.run_folders import BUNDLE_FOLDER
 
     for line in finished.unreadable:
-        print(f'skipped: {line}', file=sys.stderr)
+        tell(f'skipped: {line}')
     for line in finished.warnings:
-        print(f'warning: {line}', file=sys.stderr)
+        tell(f'warning: {line}')
     manifest = finished.bundle.manifest
     metrics = manifest.metrics
     overlays = finished.folder / 'test_result' / 'images'

@@ -64,6 +64,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     settings = settings_of(arguments)
     from adet_training.quiet import quiet_libraries
 
+    tell = train_command.Told()
     with progress_bars() as progress, quiet_libraries():
         with loading_libraries(progress):
             from adet_training.export import export
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             report=arguments.report,
         )
         try:
-            tuned = tune(config, progress=progress, tell=_tell)
+            tuned = tune(config, progress=progress, tell=tell)
         except KeyboardInterrupt:
             again = next_command('tune', carry=arguments)
             print(f'finished trials are kept; go on with: {again}', file=sys.stderr)
@@ -89,21 +90,17 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         result = {**names, **tuned._asdict(), 'run_dir': str(tuned.folder)}
         del result['folder']
         for line in tuned.warnings:
-            print(f'warning: {line}', file=sys.stderr)
+            tell(f'warning: {line}')
         if arguments.no_train:
             file = tuned.folder / PARAMETERS_FILE
             # All values are in the file.
             following = next_command('train', carry=arguments, parameters=file, set=[])
             return {**result, 'next': following}
         best = replace(base, settings=tuned.best_parameters)
-        finished = train(best, folder=tuned.folder, progress=progress, tell=_tell)
+        finished = train(best, folder=tuned.folder, progress=progress, tell=tell)
         export(finished.bundle, traced=finished.traced, progress=progress)
-    summary = train_command.summary(finished, arguments)
+    summary = train_command.summary(finished, arguments, tell)
     return {**result, **summary, 'warnings': [*tuned.warnings, *summary['warnings']]}
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 def show(result: dict[str, Any]) -> None:
