@@ -154,11 +154,14 @@ def test_a_image_that_cannot_be_inspected_is_missing_and_the_rest_goes_on(
     shutil.copytree(deployed.test_folder / 'normal', folder / 'normal')
     (folder / 'normal' / 'broken.png').write_bytes(b'no image')
     cv2.imwrite(str(folder / 'tiny.png'), np.zeros((3, 5), np.uint8))
-    found = evaluate_source(open_source(str(folder)), 'images', detectors).models['padim']
+    evaluation = evaluate_source(open_source(str(folder)), 'images', detectors)
+    found = evaluation.models['padim']
     assert (found.figures.images, found.figures.missing, found.figures.labelled) == (7, 1, 6)
     (missing,) = [row for row in found.rows if row.error]
     assert missing.source.endswith('broken.png')
     assert missing.score is None
+    why = f'cannot be decoded as an image ({missing.source})'
+    assert evaluation.warnings[0] == f'padim: 1 of 8 images have no verdict: {why}'
 
 
 def test_bundles_of_one_model_are_told_apart_by_their_ids(deployed: Any, tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ class Evaluation:
         models: By name, at least one.
         source: What was evaluated, for people.
         find_images: The images again, for those who want to look.
-        warnings: What was wrong with the source, a line each.
+        warnings: What was wrong with the source, why images have no verdict, and why figures
+            flatter, a line each.
         unmatched_masks: Masks without an image; the warnings name them.
         unfit_masks: Masks that cannot be read or do not fit their images; the warnings name them.
     """
@@ -137,7 +138,7 @@ def evaluate_source(
         models,
         name,
         lambda stamps: find_images(source, stamps),
-        [*source.warnings, *masks.warnings, *_flattering(models)],
+        [*source.warnings, *masks.warnings, *_doubts(models)],
         unmatched_masks=len(masks.unmatched),
         unfit_masks=len(masks.unfit),
     )
@@ -175,7 +176,7 @@ def evaluate_bag(
             return find_images(BagSource(path, topic), stamps)
         return {}
 
-    return Evaluation(models, str(path), find, bag.warnings)
+    return Evaluation(models, str(path), find, [*bag.warnings, *_doubts(models)])
 
 
 def evaluate_results(
@@ -232,7 +233,7 @@ def evaluate_results(
             return find_images(replayed, stamps)
         return _by_source({stamp: sources[stamp] for stamp in stamps})
 
-    warnings += _flattering(models)
+    warnings += _doubts(models)
     return Evaluation(models, ', '.join(map(str, paths)), find, warnings)
 
 
@@ -268,9 +269,23 @@ def group_kinds(evaluation: Evaluation, pattern: str) -> Evaluation:
     return replace(evaluation, models=models)
 
 
-def _flattering(models: Mapping[str, ModelEvaluation]) -> list[str]:
-    """A warning of each model whose figures flatter."""
-    return [f'{name}: {one.seen}' for name, one in models.items() if one.seen and str(one.seen)]
+def _doubts(models: Mapping[str, ModelEvaluation]) -> list[str]:
+    """Why images have no verdict, and why figures flatter, a line for each reason and model."""
+    found = []
+    for name, one in models.items():
+        without: dict[str, list[str]] = {}
+        for row in one.rows:
+            if row.score is None:
+                # Most errors begin with the image's name.
+                reason = row.error.removeprefix(row.source).lstrip(' :')
+                without.setdefault(reason, []).append(row.source)
+        for reason, sources in without.items():
+            text = f'{len(sources)} of {len(one.rows)} images have no verdict: {reason}'
+            found.append(f'{name}: {text} ({sources[0]})')
+    flattering = [
+        f'{name}: {one.seen}' for name, one in models.items() if one.seen and str(one.seen)
+    ]
+    return found + flattering
 
 
 def _without_images(source: FrameSource, progress: ProgressCallback) -> list[tuple[int, Frame]]:
