@@ -93,7 +93,7 @@ def try_model(name: str, folder: Path) -> list[str]:
         build_for(bundle, read_engine(bundle), find_library(), None)
         cells.append('yes')
     except AdetError as error:
-        text = re.sub(r'^\S+/pytorch: ', '', str(error)).replace('|', ' ')
+        text = re.sub(r'^\S+/pytorch: ', '', str(error)).replace(f'{folder}', '').replace('|', ' ')
         cells.append(_NO + ' '.join(text.split())[:160])
     return [*cells, '', ''][:3]
 

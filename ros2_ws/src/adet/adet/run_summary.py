@@ -76,9 +76,7 @@ def _reasons(rows: Sequence[Record], sent: Sent | None) -> list[dict[str, Any]]:
     found: dict[str, list[str]] = {}
     for row in rows:
         if row.score is None:
-            # Most errors begin with the image's name.
-            reason = row.error.removeprefix(row.source).lstrip(' :')
-            found.setdefault(reason, []).append(row.source)
+            found.setdefault(row.reason, []).append(row.source)
     reasons = [
         {'reason': reason, 'images': len(names), 'first': names[:_NAMES]}
         for reason, names in found.items()

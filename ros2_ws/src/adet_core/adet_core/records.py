@@ -85,6 +85,11 @@ class Record:
     p_value: float | None = None
     category: str = ''
 
+    @property
+    def reason(self) -> str:
+        """The error without the image's name, which most of them begin with."""
+        return self.error.removeprefix(self.source).lstrip(' :')
+
 
 _FIGURES = (
     'score',

@@ -276,9 +276,7 @@ def _doubts(models: Mapping[str, ModelEvaluation]) -> list[str]:
         without: dict[str, list[str]] = {}
         for row in one.rows:
             if row.score is None:
-                # Most errors begin with the image's name.
-                reason = row.error.removeprefix(row.source).lstrip(' :')
-                without.setdefault(reason, []).append(row.source)
+                without.setdefault(row.reason, []).append(row.source)
         for reason, sources in without.items():
             text = f'{len(sources)} of {len(one.rows)} images have no verdict: {reason}'
             found.append(f'{name}: {text} ({sources[0]})')
