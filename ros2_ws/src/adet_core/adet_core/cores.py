@@ -1,14 +1,17 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""How busy the cores of this process are."""
+"""The cores of this process: which there are, how busy they are, who runs on them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 import os
 from pathlib import Path
 import time
 
 _STATISTICS = Path('/proc/stat')
+_TOPOLOGY = '/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list'
 
 
 class IdleCores:
@@ -47,6 +50,45 @@ def usable_cores() -> int:
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def physical_cores() -> list[list[int]]:
+    """The logical processors of each physical core, as far as this thread may use them.
+
+    Returns:
+        In ascending order; empty where the system does not tell, as on macOS.
+    """
+    if not hasattr(os, 'sched_getaffinity'):
+        return []
+    cores: dict[str, list[int]] = {}
+    for number in sorted(os.sched_getaffinity(0)):
+        try:
+            siblings = Path(_TOPOLOGY.format(number)).read_text('ascii')
+        except OSError:
+            siblings = f'{number} alone'
+        cores.setdefault(siblings, []).append(number)
+    return list(cores.values())
+
+
+@contextmanager
+def kept_on(core: Sequence[int]) -> Iterator[None]:
+    """Keep this thread on some processors within the block.
+
+    Args:
+        core: Logical processors; empty: anywhere, as before. Some that were taken away meanwhile
+            are no error: then it runs anywhere, too.
+    """
+    if not core:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    with suppress(OSError):
+        os.sched_setaffinity(0, core)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.sched_setaffinity(0, before)
 
 
 def _times() -> tuple[float, float]:

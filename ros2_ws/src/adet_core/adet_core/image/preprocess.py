@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 import math
-import os
 
 import cv2
 import numpy as np
 
+from adet_core.cores import usable_cores
 from adet_core.errors import ImageError
 from adet_core.image.pixels import (
     BAYER,
@@ -126,7 +126,7 @@ def _average(pixels: ImageArray, size: tuple[int, int]) -> ImageArray:
     height, width = size
     rows, columns = pixels.shape[:2]
     common = math.gcd(rows, height)
-    count = min(_STRIPS, len(os.sched_getaffinity(0)), common)
+    count = min(_STRIPS, usable_cores(), common)
     if rows * columns < _LARGE or count == 1:
         whole: ImageArray = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
         return whole

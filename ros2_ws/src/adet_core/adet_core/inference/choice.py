@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 import hashlib
 from importlib.metadata import PackageNotFoundError, version
-import os
 import platform
 from statistics import median
 import time
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adet_core.bundle import Bundle, is_writable, read_precision
+from adet_core.cores import usable_cores
 from adet_core.errors import BackendError
 from adet_core.inference.backend import (
     Backend,
@@ -173,7 +173,7 @@ def _identity(request: BackendRequest) -> dict[str, Any]:
         'statistics': request.bundle.statistics_bytes.bit_length(),
         'libraries': sorted({_library(name) for name in measured()}),
         'threads': request.threads,
-        'cores': len(os.sched_getaffinity(0)),
+        'cores': usable_cores(),
         **describe_cpu(),
     }
 

@@ -13,11 +13,19 @@ import numpy.typing as npt
 import onnxruntime
 
 from adet_core.bundle import ExportedGraph
+from adet_core.cores import kept_on
 from adet_core.errors import BackendError
 from adet_core.inference.backend import BackendRequest, IMAGE_INPUT
 from adet_core.inference.graph_backend import GraphBackend
 from adet_core.inference.kept import keep, Kept, load_kept
-from adet_core.inference.session import CUDA, first_line, has_cuda, open_cuda_session, open_session
+from adet_core.inference.session import (
+    core_of_caller,
+    CUDA,
+    first_line,
+    has_cuda,
+    open_cuda_session,
+    open_session,
+)
 from adet_core.inference.time_limit import time_limit
 from adet_core.models.statistics_model import Statistics
 
@@ -93,6 +101,7 @@ class OnnxRuntimeBackend(GraphBackend):
             graph.onnx, threads, rewrite or _with_winograd, settings or {}
         )
         super().__init__(graph, self._session, threads)
+        self._core = [] if self._session.get_providers()[0] == CUDA else core_of_caller(threads)
         self._unbind()
 
     @property
@@ -121,7 +130,7 @@ class OnnxRuntimeBackend(GraphBackend):
         for output in outputs:
             # Anew each time: a run fixes them to its own number of images.
             self._binding.bind_output(output)
-        with time_limit.limited() as options:
+        with time_limit.limited() as options, kept_on(self._core):
             self._session.run_with_iobinding(self._binding, options)
         arrays: list[Any] = self._binding.copy_outputs_to_cpu()
         return arrays

@@ -13,6 +13,7 @@ from typing import Any
 
 import onnxruntime
 
+from adet_core.cores import physical_cores
 from adet_core.errors import BackendError
 
 CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
@@ -20,6 +21,7 @@ CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
 CUDA_OPTIONS = {'use_tf32': '0'}
 _ERRORS_ONLY = 3
 _EXTERNAL_DATA = 'session.model_external_initializers_file_folder_path'
+_AFFINITIES = 'session.intra_op_thread_affinities'
 
 
 def open_session(
@@ -44,6 +46,8 @@ def open_session(
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    if not threads:
+        _spread(options)
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     options.enable_cpu_mem_arena = keep_memory
@@ -57,6 +61,34 @@ def open_session(
         return onnxruntime.InferenceSession(graph, options, providers=list(providers))
     except Exception as error:  # noqa: BLE001 - its error types are not importable
         raise BackendError(f'cannot load the graph: {first_line(error)}') from None
+
+
+def _spread(options: onnxruntime.SessionOptions) -> None:
+    """One thread on each core, as by default, but on no core that this process may not use."""
+    cores = physical_cores()
+    if not cores:
+        return
+    options.intra_op_num_threads = len(cores)
+    # The first one is the caller's. ONNX Runtime counts processors from 1.
+    others = [','.join(str(number + 1) for number in core) for core in cores[1:]]
+    if others:
+        options.add_session_config_entry(_AFFINITIES, ';'.join(others))
+
+
+def core_of_caller(threads: int) -> list[int]:
+    """Where the caller of a run belongs, as the other threads of a session are kept on theirs.
+
+    If it shares a core with one of them, a run takes twice as long; the system leaves both there
+    for many milliseconds while another process is busy.
+
+    Args:
+        threads: Of `open_session`.
+
+    Returns:
+        Logical processors for `adet_core.cores.kept_on`.
+    """
+    cores = [] if threads else physical_cores()
+    return cores[0] if len(cores) > 1 else []
 
 
 def has_cuda() -> bool:

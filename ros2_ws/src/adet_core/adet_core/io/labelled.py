@@ -10,12 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 import hashlib
 from itertools import islice
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from adet_core.cores import usable_cores
 from adet_core.errors import ImageError
 from adet_core.geometry import Geometry, Mask, Placement
 from adet_core.image import decode_image, Image, ImageArray, read_file
@@ -114,7 +114,7 @@ class LabelledReader:
         Args:
             labels: Label by path, as of `read`.
         """
-        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix='read') as pool:
+        with ThreadPoolExecutor(usable_cores(), thread_name_prefix='read') as pool:
             ahead: deque[tuple[str, Future[_Placed | ImageError | None]]] = deque()
             waiting = iter(labels.items())
             try:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-import os
 from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from adet_core.cores import usable_cores
 from adet_core.models.distance_map import smooth_map
 from adet_core.models.statistics_model import Floats, Setting, Statistics, StatisticsModel
 from adet_core.prediction import Prediction
@@ -209,5 +209,5 @@ def _at_all(positions: int, work: Callable[[slice], None]) -> None:
     wait for each other, and take fifty times as long on a busy machine.
     """
     parts = [slice(first, first + _AT_ONCE) for first in range(0, positions, _AT_ONCE)]
-    with threadpool_limits(1, 'blas'), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threadpool_limits(1, 'blas'), ThreadPoolExecutor(usable_cores()) as pool:
         list(pool.map(work, parts))

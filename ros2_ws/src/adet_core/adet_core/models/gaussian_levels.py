@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 import math
-import os
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from adet_core.cores import usable_cores
 from adet_core.models.statistics_model import Floats, NamedTransform, Statistics
 
 _PARTS = ('centre', 'root')
@@ -119,7 +119,7 @@ class GaussianLevels(NamedTransform):
                 whole[number * count : (number + 1) * count] = part
 
         # Several threads for one small matrix would mostly wait for each other.
-        with threadpool_limits(1, 'blas'), ThreadPoolExecutor(os.cpu_count()) as pool:
+        with threadpool_limits(1, 'blas'), ThreadPoolExecutor(usable_cores()) as pool:
             list(pool.map(split, range(strips)))
         # Means are stored by channel.
         arrays = [np.ascontiguousarray(one.T) if one.ndim == 2 else one for one in found]

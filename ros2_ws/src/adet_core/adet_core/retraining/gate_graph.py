@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 import hashlib
-import os
 from typing import NamedTuple
 
 import onnxruntime
@@ -20,6 +19,7 @@ from adet_core.bundle import (
     read_engine,
     read_scores,
 )
+from adet_core.cores import usable_cores
 from adet_core.errors import BackendError
 from adet_core.geometry import Runs
 from adet_core.inference.backend import Backend, bind_inputs
@@ -67,7 +67,7 @@ class GateGraph:
         """
         self._bundle, self._threads = bundle, threads
         self._graph = read_engine(bundle)
-        cores = threads or os.cpu_count() or 1
+        cores = threads or usable_cores()
         self.at_once = min(cores, _AT_ONCE)
         image = bundle.manifest.image
         self._backbone = divide(

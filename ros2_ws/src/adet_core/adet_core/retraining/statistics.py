@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
-import os
 import queue
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adet_core.bundle import Arrays, Bundle, read_features, write_arrays
+from adet_core.cores import usable_cores
 from adet_core.errors import ConfigError
 from adet_core.image import ImageArray
 from adet_core.inference.onnxruntime import OnnxRuntimeBackend
@@ -114,7 +114,7 @@ class _Extractor:
 
     def __init__(self, bundle: Bundle, at_once: int, threads: int) -> None:
         """Load the graph."""
-        cores = threads or os.cpu_count() or 1
+        cores = threads or usable_cores()
         first = OnnxRuntimeBackend(read_features(bundle), threads=max(cores // at_once, 1))
         self._at_once = at_once
         # A thread takes one of them while it runs.
