@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""A backbone at twice its speed while a model learns."""
+"""A backbone at several times its speed while a model learns."""
 
 from __future__ import annotations
 
@@ -40,7 +40,13 @@ def learn(module: Any, folder: Path) -> dict[str, np.ndarray]:
     return ADAPTER.statistics(module)
 
 
-def test_a_model_learns_the_same_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ('piece', 'pieces'),
+    [(256**2, [2, 3, 3, 2]), (2 * 64**2, [2, 2, 1, 2, 1, 2]), (1, [2] + 8 * [1])],
+)
+def test_a_model_learns_the_same_with_it(
+    piece: int, pieces: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = learn(build(), tmp_path / 'as it is')
     shown: list[torch.Tensor] = []
     original = quick_backbone._channels_last
@@ -50,11 +56,13 @@ def test_a_model_learns_the_same_with_it(tmp_path: Path, monkeypatch: pytest.Mon
         return original(images)
 
     monkeypatch.setattr(quick_backbone, '_WORTH_IT', 1)
+    monkeypatch.setattr(quick_backbone, '_PIECE', piece)
     monkeypatch.setattr(quick_backbone, '_channels_last', channels_last)
     module = build()
     names = list(module.state_dict())
     found = learn(module, tmp_path / 'quick')
-    assert [len(images) for images in shown] == [2, 3, 3, 2]
+    # The first is an example; then the images, each batch in pieces.
+    assert [len(images) for images in shown] == pieces
     for name, one in expected.items():
         np.testing.assert_allclose(found[name], one, rtol=1e-3, atol=1e-3 * np.abs(one).max())
     # Checkpoints find every tensor, and the module itself predicts.
@@ -62,6 +70,16 @@ def test_a_model_learns_the_same_with_it(tmp_path: Path, monkeypatch: pytest.Mon
     saved = torch.load(tmp_path / 'quick' / 'checkpoint' / 'best.ckpt', weights_only=True)
     assert 'model.feature_extractor.feature_extractor.conv_stem.weight' in saved['state_dict']
     assert 'forward' not in vars(module.model.feature_extractor)
+
+
+@pytest.mark.parametrize('size', [(64, 64), (200, 96), (100, 136)])
+def test_padim_learns_from_anomalibs_features(size: tuple[int, int]) -> None:
+    module = build()
+    images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    module.model.train()
+    module.model.feature_extractor.eval()
+    expected = module.model(images).flatten(2)
+    assert torch.equal(module._features(images), expected)
 
 
 def test_few_images_and_what_gives_other_features_stay_as_they_are(

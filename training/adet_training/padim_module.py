@@ -106,12 +106,33 @@ class PadimModule(Padim):  # type: ignore[misc]  # anomalib has no types
     def training_step(self, batch: Any, *_: Any, **__: Any) -> torch.Tensor:
         """Add a batch to the sums."""
         # Of one image with more tiles than that.
-        parts = [self.model(part).flatten(2).cpu() for part in batch.image.split(self.at_once)]
-        self.model.memory_bank.clear()
+        parts = [self._features(part).cpu() for part in batch.image.split(self.at_once)]
         for features in self._in_order.add(torch.cat(parts).numpy()):
             self._gaussians.add(features)
         # Lightning wants a loss, Anomalib's PaDiM has none.
         return torch.tensor(0.0, requires_grad=True, device=self.device)
+
+    @torch.no_grad()
+    def _features(self, images: torch.Tensor) -> torch.Tensor:
+        """Anomalib's features ``(N, C, P)``, of the kept channels alone: a third of its time."""
+        found = self.model.feature_extractor(images)
+        size = found[self.model.layers[0]].shape[-2:]
+        kept = self.model.idx
+        features = kept.new_empty((len(images), len(kept), *size), dtype=torch.float32)
+        first = place = 0
+        for name in self.model.layers:
+            layer = found[name]
+            end = first + layer.shape[1]
+            # They are sorted, so those of a layer are neighbours.
+            own = kept[(kept >= first) & (kept < end)] - first
+            few = layer.index_select(1, own).contiguous()
+            # The nearest, as functional.interpolate gives it in twice the time.
+            for axis, length in enumerate(size, start=2):
+                nearest = torch.arange(length, device=kept.device) * few.shape[axis] // length
+                few = few.index_select(axis, nearest)
+            features[:, place : place + len(own)] = few
+            first, place = end, place + len(own)
+        return features.flatten(2)
 
     def fit(self) -> None:
         """Make the Gaussians from the sums; each process makes those of its positions."""

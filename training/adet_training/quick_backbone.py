@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The adet authors
 # SPDX-License-Identifier: Apache-2.0
-"""A frozen backbone at twice its speed, while a model learns from what it sees on a CPU.
+"""A frozen backbone at several times its speed, while a model learns from what it sees on a CPU.
 
 Folded batch normalisation and channels-last memory take half the time, most of all of the
-depthwise convolutions of an EfficientNet.
+depthwise convolutions of an EfficientNet, and few images at a time half of that.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from adet_training import processes
 
 # Folding takes as long as it saves of so many pixels.
 _WORTH_IT = 100 * 256**2
+# Pixels that each thread gets at once: half as fast with eight times that, as what layers hand on
+# is then too much for its cache.
+_PIECE = 256**2
 # Of the largest value of a layer: what float32 loses in another order of sums.
 _BAND = 1e-4
 
@@ -51,8 +54,11 @@ def quick_backbone(extractor: Any, size: tuple[int, int], images: int) -> Iterat
         yield
         return
 
+    at_once = max(torch.get_num_threads() * _PIECE // (size[0] * size[1]), 1)
+
     def forward(images: torch.Tensor) -> dict[str, torch.Tensor]:
-        return dict(zip(names, folded(_channels_last(images)), strict=True))
+        parts = [folded(_channels_last(part)) for part in images.split(at_once)]
+        return {name: torch.cat(layer) for name, *layer in zip(names, *parts, strict=True)}
 
     extractor.forward = forward
     try:
@@ -62,7 +68,9 @@ def quick_backbone(extractor: Any, size: tuple[int, int], images: int) -> Iterat
 
 
 def _fold(extractor: nn.Module, example: torch.Tensor) -> Any:
-    return torch.jit.freeze(torch.jit.trace(_Listed(extractor).eval(), (example,)))
+    # Whoever folds compares, and better than the trace's own check, which takes a third of it all.
+    traced = torch.jit.trace(_Listed(extractor).eval(), (example,), check_trace=False)
+    return torch.jit.freeze(traced)
 
 
 def _channels_last(images: torch.Tensor) -> torch.Tensor:
