@@ -86,6 +86,11 @@ def test_small_defects_are_given_tiles(large: Path) -> None:
     assert shown is not None
     assert shown.chosen.image_size == (256, 256)
     assert same == config(large, 'patchcore')
+    # Its defects are tiny, which PatchCore has a setting for.
+    _, taken = choose(config(large, 'patchcore', tiles='auto'))
+    assert taken.settings == {**tiled, 'patch_size': 1}
+    _, kept = choose(config(large, 'patchcore', tiles='auto', patch_size=5))
+    assert kept.settings == {**tiled, 'patch_size': 5}
 
 
 @pytest.mark.parametrize(

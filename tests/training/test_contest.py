@@ -18,7 +18,14 @@ from adet_core.errors import ConfigError
 from adet_core.progress import silent
 from adet_synth import write_dataset
 from adet_training import contest
-from adet_training.contest import Candidate, hold_contest, recommend, Result
+from adet_training.contest import (
+    Candidate,
+    CANDIDATES,
+    candidates_for,
+    hold_contest,
+    recommend,
+    Result,
+)
 from adet_training.quiet import quiet_libraries
 from adet_training.train import TrainConfig
 
@@ -114,6 +121,15 @@ def test_without_labels_made_up_defects_compare(config: TrainConfig, tmp_path: P
     assert 'image_auroc' not in found.run.bundle.manifest.metrics
     assert found.auroc is not None
     assert 0 <= found.auroc <= 1
+
+
+def test_single_features_are_tried_in_tiles() -> None:
+    assert candidates_for({}) == candidates_for({'tiles': 0}) == CANDIDATES
+    tried = candidates_for({'tiles': 256})
+    added = [one for one in tried if one not in CANDIDATES]
+    assert [(one.model, one.settings['patch_size']) for one in added] == [('patchcore', 1)]
+    assert len(tried) == len(CANDIDATES) + 1
+    assert tried[0] == CANDIDATES[0]
 
 
 def result(auroc: float, ms: float) -> Result:

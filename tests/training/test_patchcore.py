@@ -86,8 +86,9 @@ def _graph(
     network = make_network(DEFAULT_BACKBONE, PatchcoreParameters().layers)
     trained = found.module.model.feature_extractor.feature_extractor.state_dict()
     network.load_state_dict({name: trained[name] for name in network.state_dict()})
-    features = PatchcoreFeatures(manifest, network)
-    module = PatchcoreGraph(manifest, features, PatchcoreParameters(**settings), basis)
+    parameters = PatchcoreParameters(**settings)
+    features = PatchcoreFeatures(manifest, network, parameters.patch_size)
+    module = PatchcoreGraph(manifest, features, parameters, basis)
     bank = {'memory_bank': _random_bank(9)}
     transform = BankSearch(features.channels, None if basis is None else basis.numpy())
     return Graph(module, bank, transform=transform)
@@ -95,6 +96,38 @@ def _graph(
 
 def _random_bank(length: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random((length, CHANNELS), np.float32)
+
+
+def _patches(graph: Graph, images: np.ndarray) -> torch.Tensor:
+    with torch.inference_mode():
+        return graph.module.network(torch.from_numpy(images)).flatten(0, 1)
+
+
+# ---- a patch
+
+
+def test_a_patch_is_the_mean_of_its_neighbours(found: Trained, images: np.ndarray) -> None:
+    alone = _patches(_graph(found, patch_size=1), images)
+    finest = alone.reshape(len(images), 8, 8, CHANNELS)[..., :40]
+    for size, around in ((3, slice(2, 5)), (5, slice(1, 6))):
+        patches = _patches(_graph(found, patch_size=size), images)
+        middle = patches.reshape(len(images), 8, 8, CHANNELS)[:, 3, 3, :40]
+        expected = finest[:, around, around].mean(dim=(1, 2))
+        torch.testing.assert_close(middle, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_bank_of_single_features(learn: Learn, few_images: Path, found: Trained) -> None:
+    settings = {'patch_size': 1, 'coreset_ratio': 1.0}
+    run = learn(settings, model='patchcore', data_root=few_images)
+    paths = list_images(few_images / 'train')
+    train = np.stack([preprocess(read_image(path), (SIZE, SIZE)) for path in paths])
+    patches = _patches(_graph(found, patch_size=1), train).numpy()
+    (bank,) = run.bundle.statistics().values()
+    assert len(bank) == len(patches)
+    nearest = np.abs(patches[None] - bank[::16, None]).max(axis=2).min(axis=1)
+    assert nearest.max() < 1e-4
+    # The graph, too, takes each alone: it agrees with the module that was trained.
+    export(run.bundle)
 
 
 # ---- the bank
@@ -258,11 +291,6 @@ def test_a_patch_of_the_bank_itself_has_distance_0(found: Trained, images: np.nd
 # ---- the search in fewer channels
 
 
-def _patches(graph: Graph, images: np.ndarray) -> torch.Tensor:
-    with torch.inference_mode():
-        return graph.module.network(torch.from_numpy(images)).flatten(0, 1)
-
-
 @pytest.mark.parametrize('neighbours', [1, 9])
 def test_a_search_in_few_channels_gives_the_exact_score_and_a_map_from_above(
     found: Trained, images: np.ndarray, neighbours: int
@@ -370,6 +398,8 @@ def test_pieces_give_the_answer_of_the_whole_in_bounded_memory(
         ({'coreset_ratio': 0}, 'coreset_ratio is 0.0, expected more than 0, at most 1'),
         ({'coreset_ratio': 1.1}, 'coreset_ratio is 1.1, expected more than 0, at most 1'),
         ({'coreset_ratio': float('nan')}, 'coreset_ratio is nan, expected more than 0, at most 1'),
+        ({'patch_size': 2}, 'patch_size is 2, expected an odd number, 1 to 15'),
+        ({'patch_size': 17}, 'patch_size is 17, expected an odd number, 1 to 15'),
         ({'num_neighbors': 0}, 'num_neighbors is 0, expected 1 to 64'),
         ({'num_neighbors': 65}, 'num_neighbors is 65, expected 1 to 64'),
         ({'max_bank': 8}, 'max_bank is 8, expected 9 (num_neighbors) to 1000000'),

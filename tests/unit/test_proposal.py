@@ -58,6 +58,30 @@ def test_one_tiny_defect_among_many_decides_nothing() -> None:
     assert propose(facts(2048, 1536, 2, *[200] * 19), COST).chosen.tiles == 0
 
 
+@pytest.mark.parametrize(
+    ('extents', 'suits'),
+    [
+        ([8] * 20, True),
+        ([8] * 19 + [200], True),
+        # In the tiles these are longer than 16 pixels of the graph's input.
+        ([8] * 10 + [17] * 10, False),
+        # At half scale they are not.
+        ([16] * 10 + [32] * 10, True),
+        ([8] * 17 + [200] * 3, False),
+        ([], False),
+    ],
+)
+def test_only_where_all_defects_are_tiny_the_model_has_settings_for_them(
+    extents: list[float], suits: bool
+) -> None:
+    cost = Cost(ms=40, mib=100, for_tiny={'patch_size': 1})
+    found = propose(facts(2048, 1536, *extents), cost)
+    assert ('patch_size' in found.settings()) == suits
+    assert ('patch_size=1 suits' in found.reason) == suits
+    assert list(found.lines())[-1].endswith(' --set patch_size=1') == suits
+    assert 'patch_size' not in propose(facts(2048, 1536, *extents), COST).settings()
+
+
 def test_images_of_several_shapes_get_no_tiles() -> None:
     several = Facts(width=3000, height=1000, has_one_shape=False, defects=(8.0,))
     found = propose(several, COST)

@@ -55,6 +55,18 @@ CANDIDATES = (
 )
 """Those that are tried, the quickest to train first."""
 
+_SINGLE_FEATURES = Candidate('patchcore', {'max_bank': 1000, 'patch_size': 1})
+
+
+def candidates_for(settings: Mapping[str, Any]) -> Sequence[Candidate]:
+    """What to try: in tiles defects may be tiny, which single features show best.
+
+    Args:
+        settings: Hyper-parameters of all.
+    """
+    first, *others = CANDIDATES
+    return (first, _SINGLE_FEATURES, *others) if settings.get('tiles') else CANDIDATES
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:

@@ -31,6 +31,7 @@ from adet_training.limits import check
 class BankSettings:
     """How a bank is made; see `adet_training.models.patchcore.PatchcoreParameters`."""
 
+    patch_size: int
     coreset_ratio: float
     max_bank: int
     num_neighbors: int
@@ -65,6 +66,8 @@ def make_patchcore(
     )
     fill_extractor(module.model.feature_extractor, backbone, 'PatchCore')
     module.model.euclidean_dist = _distances
+    size = settings.patch_size
+    module.model.feature_pooler = torch.nn.AvgPool2d(size, stride=1, padding=size // 2)
     module.settings = settings
     return module
 

@@ -8,8 +8,8 @@ is depends on the scale alone, and the scale costs time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 import math
 from typing import Any
 
@@ -18,6 +18,10 @@ from adet_core.geometry import BATCH
 EXTENT = 8
 """Pixels of the graph's input that a defect has to cover in length to be seen; see
 docs/small_defects.md for how this was measured."""
+
+TINY = 16
+"""Defects no longer than so many pixels of the graph's input ask for `Cost.for_tiny`; see the
+figures for small defects in docs/benchmarks.md."""
 
 PROCESS_MIB, WORK_MIB = 140.0, 28.0
 """Estimates of memory: a detector without statistics, and an input of 256 x 256 while it runs;
@@ -75,6 +79,7 @@ class Cost:
         edge: Usual edge of the graph's input, in pixels.
         least_edge: Least edge that the model takes.
         is_measured: Whether these are times and sizes; else they can only be compared.
+        for_tiny: Hyper-parameters that suit a category whose defects are all `TINY`.
     """
 
     ms: float
@@ -84,6 +89,7 @@ class Cost:
     edge: int = _EDGE
     least_edge: int = 64
     is_measured: bool = True
+    for_tiny: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,17 +138,19 @@ class Proposal:
         chosen: One of them.
         reason: Why that one.
         align: Value of the setting ``align``.
+        others: Further hyper-parameters of the model.
     """
 
     options: tuple[Option, ...]
     chosen: Option
     reason: str
     align: str = OFF
+    others: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
         """Hyper-parameters that take the proposal."""
         align = {} if self.align == OFF else {'align': self.align}
-        return {**self.chosen.settings(), **align}
+        return {**self.chosen.settings(), **align, **self.others}
 
     def lines(self) -> Iterator[str]:
         """A table for people, and why an option was chosen."""
@@ -166,6 +174,7 @@ def propose(facts: Facts, cost: Cost) -> Proposal:
     """Choose the cheapest option that shows the smallest defects."""
     options = sorted(_options(facts, cost), key=lambda option: option.ms)
     plain = _plain(facts, options)
+    others: Mapping[str, Any] = {}
     if facts.defects:
         smallest = _quantile(facts.defects, _SMALLEST)
         fine = [option for option in options if option.least_defect <= _ROUNDED * smallest]
@@ -173,13 +182,20 @@ def propose(facts: Facts, cost: Cost) -> Proposal:
         reason = f'nine of ten known defects are at least {smallest:.0f} pixels long'
         if not fine:
             reason += ', and no option shows the smallest of them for sure'
+        longest = _quantile(facts.defects, 1 - _SMALLEST)
+        if cost.for_tiny and longest * chosen.scale <= TINY:
+            others = cost.for_tiny
+            words = ' and '.join(f'{key}={value}' for key, value in others.items())
+            reason += f', and at most {longest:.0f}, which {words} suits'
     else:
         chosen = plain
         reason = 'no defect is known by a mask; choose a finer one if yours are smaller than this'
     if facts.align != OFF:
         how = 'in any direction' if facts.align == TURN else 'in different places'
         reason += f'; parts lie {how}, so they are aligned first'
-    return Proposal(options=tuple(options), chosen=chosen, reason=reason, align=facts.align)
+    return Proposal(
+        options=tuple(options), chosen=chosen, reason=reason, align=facts.align, others=others
+    )
 
 
 def _plain(facts: Facts, options: Sequence[Option]) -> Option:

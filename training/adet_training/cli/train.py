@@ -111,11 +111,12 @@ def _train(asked: tuple[argparse.Namespace, dict[str, Any]]) -> dict[str, Any]:
             check_tracking()
         if arguments.model == _AUTO:
             first = contest.CANDIDATES[0].model
+            config = chosen_config(arguments, settings, progress, cost_of=first)
             results = contest.hold_contest(
-                chosen_config(arguments, settings, progress, cost_of=first),
+                config,
                 max_s=60 * (arguments.max_time or _AUTO_MINUTES),
                 progress=progress,
-                candidates=contest.CANDIDATES,
+                candidates=contest.candidates_for(config.settings),
                 tell=tell,
             )
             best = contest.recommend(results).run

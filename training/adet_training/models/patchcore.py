@@ -9,7 +9,7 @@ Detection, CVPR 2022, https://arxiv.org/abs/2106.08265
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TYPE_CHECKING
 
@@ -58,9 +58,12 @@ _NEVER = -1e30
 # Tolerance of the map after a search in fewer channels, as a share of the score range.
 _MAP_TOLERANCE = 0.1
 _BASIS = 'search_basis'
+# A mean of nine features hides a scratch that is as wide as one of them.
+_FOR_TINY = {'patch_size': 1}
 
 
 _RATIO = Allowed('more than 0, at most 1', lambda ratio: 0 < ratio <= 1)
+_PATCH = Allowed('an odd number, 1 to 15', lambda size: size in range(1, 16, 2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,9 @@ class PatchcoreParameters(Parameters):
             ``layers``, and an ``image_size`` of whole patches.
         layers: Layers whose features are used, finest first; empty: ``blocks.2,blocks.4`` of the
             default backbone, ``layer2,layer3`` of a ResNet.
+        patch_size: Rows and columns of neighbouring features whose mean is a patch (the paper's
+            "patchsize"), an odd number. 1 takes each feature alone, which shows defects of a few
+            pixels that a mean hides, and misses more of those that are large and faint.
         coreset_ratio: Share of all patches that the memory bank keeps.
         max_bank: Largest size of the bank: time and memory of an inspection grow with it.
         num_neighbors: Patches of the bank that weigh the score, as in the paper; 1 is no weight.
@@ -84,6 +90,7 @@ class PatchcoreParameters(Parameters):
 
     backbone: str = ''
     layers: tuple[str, ...] = ()
+    patch_size: Annotated[int, _PATCH] = 3
     coreset_ratio: Annotated[float, _RATIO] = 0.1
     max_bank: Annotated[int, within(1, 1_000_000)] = 10_000
     num_neighbors: Annotated[int, within(1, 64)] = 9
@@ -114,7 +121,7 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
         """Time of the backbone and of the product with the bank, which is taken for full."""
         if is_transformer(parameters.backbone):
             # Its size is no multiple of the 256 pixels that networks are timed with.
-            return super().cost(parameters)
+            return replace(super().cost(parameters), for_tiny=_FOR_TINY)
         network: Any = make_network(parameters.backbone, parameters.layers)
         info = network.feature_info
         channels, patches = sum(info.channels()), (256 // info.reduction()[0]) ** 2
@@ -126,6 +133,7 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
             ms=time_network(network) + time_network(search),
             mib=PROCESS_MIB + 4 * (channels + len(bank)) * parameters.max_bank / (1 << 20),
             mib_of_work=max(WORK_MIB, 4 * distances / (1 << 20)),
+            for_tiny=_FOR_TINY,
         )
 
     def build(self, parameters: PatchcoreParameters, backbone: Backbone | None) -> PatchcoreModule:
@@ -139,6 +147,7 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
 
         assert backbone is not None
         settings = BankSettings(
+            patch_size=parameters.patch_size,
             coreset_ratio=parameters.coreset_ratio,
             max_bank=parameters.max_bank,
             num_neighbors=parameters.num_neighbors,
@@ -193,7 +202,8 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
         known = PatchcoreParameters.__dataclass_fields__
         values = {k: v for k, v in manifest.hyper_parameters.items() if k in known}
         parameters = make_parameters(PatchcoreParameters, values)
-        features = PatchcoreFeatures(manifest, network_of(manifest, weights))
+        network = network_of(manifest, weights)
+        features = PatchcoreFeatures(manifest, network, parameters.patch_size)
         basis = weights.get(_BASIS)
         if basis is not None and (basis.ndim != 2 or len(basis) != features.channels):
             msg = f'model.pth: {_BASIS} is not made for {features.channels} channels; train again'
@@ -236,12 +246,13 @@ class PatchcoreFeatures(nn.Module):
         channels: Length ``D`` of a patch's features.
     """
 
-    def __init__(self, manifest: Manifest, network: nn.Module) -> None:
-        """Make the constants of one image size."""
+    def __init__(self, manifest: Manifest, network: nn.Module, patch_size: int) -> None:
+        """Make the constants of one image size; see `PatchcoreParameters`."""
         super().__init__()
         image = manifest.image
         self.normalise = NormaliseImage(image.mean, image.std)
         self.network = network
+        self._patch = patch_size
         with torch.no_grad():
             maps: Sequence[torch.Tensor] = network(torch.zeros(1, 3, image.height, image.width))
         self.size = (maps[0].shape[2], maps[0].shape[3])
@@ -249,7 +260,10 @@ class PatchcoreFeatures(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Features ``(N, P, D)`` of uint8 images ``(N, H, W, 3)``, RGB; ``P`` patches."""
-        features = [functional.avg_pool2d(f, 3, 1, 1) for f in self.network(self.normalise(image))]
+        features = list(self.network(self.normalise(image)))
+        if self._patch > 1:
+            border = self._patch // 2
+            features = [functional.avg_pool2d(f, self._patch, 1, border) for f in features]
         same = [
             f if number == 0 else functional.interpolate(f, size=self.size, mode='bilinear')
             for number, f in enumerate(features)
