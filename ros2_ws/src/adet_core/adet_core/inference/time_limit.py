@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+import math
 import threading
 import time
 
@@ -18,8 +20,19 @@ LIMIT_S = 120.0
 _LOOK_S = 1.0
 
 
+@dataclass
+class _Run:
+    """A run, and how often it may still be seen running."""
+
+    options: onnxruntime.RunOptions
+    looks: int
+
+
 class TimeLimit:
-    """Ends runs that take too long, from one thread that looks once a second while any runs."""
+    """Ends runs that take too long, from one thread that looks once a second while any runs.
+
+    Looks are counted, not time: a process that was stopped, as by Ctrl-Z, does not look either.
+    """
 
     def __init__(self, seconds: float = LIMIT_S, *, look: float = _LOOK_S) -> None:
         """Begin nothing yet.
@@ -29,7 +42,7 @@ class TimeLimit:
             look: Seconds between two looks.
         """
         self._seconds, self._look = seconds, look
-        self._running: dict[int, tuple[float, onnxruntime.RunOptions]] = {}
+        self._running: dict[int, _Run] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -42,7 +55,7 @@ class TimeLimit:
         """
         options = onnxruntime.RunOptions()
         with self._changed:
-            self._running[id(options)] = time.monotonic() + self._seconds, options
+            self._running[id(options)] = _Run(options, math.ceil(self._seconds / self._look))
             # A process that was forked has none.
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._watch, name='time_limit', daemon=True)
@@ -63,9 +76,10 @@ class TimeLimit:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._running)
-                for end, options in self._running.values():
-                    if time.monotonic() >= end:
-                        options.terminate = True
+                for run in self._running.values():
+                    run.looks -= 1
+                    if run.looks < 0:
+                        run.options.terminate = True
             time.sleep(self._look)
 
 
