@@ -132,9 +132,9 @@ def test_single_features_are_tried_in_tiles() -> None:
     assert tried[0] == CANDIDATES[0]
 
 
-def result(auroc: float, ms: float) -> Result:
+def result(auroc: float, ms: float, candidate: Candidate = PADIM) -> Result:
     run: Any = object()
-    return Result(candidate=PADIM, run=run, auroc=auroc, ms=ms)
+    return Result(candidate=candidate, run=run, auroc=auroc, ms=ms)
 
 
 def test_a_slower_model_has_to_be_better_by_more_than_chance() -> None:
@@ -142,6 +142,16 @@ def test_a_slower_model_has_to_be_better_by_more_than_chance() -> None:
     assert recommend([slow, quick]) is quick
     better = result(0.97, 20.0)
     assert recommend([better, quick]) is better
+
+
+def test_single_features_have_to_be_better_than_the_mean_of_nine() -> None:
+    single = next(one for one in candidates_for({'tiles': 256}) if 'patch_size' in one.settings)
+    quick, usual = result(0.98, 5.0, single), result(0.975, 6.0)
+    assert recommend([quick, usual]) is usual
+    better = result(0.99, 5.0, single)
+    assert recommend([better, usual]) is better
+    # Nothing else could be trained.
+    assert recommend([quick]) is quick
 
 
 def test_a_setting_that_not_every_model_has_is_refused(config: TrainConfig) -> None:

@@ -72,7 +72,7 @@ def test_a_model_learns_the_same_with_it(
     assert 'forward' not in vars(module.model.feature_extractor)
 
 
-@pytest.mark.parametrize('size', [(64, 64), (200, 96), (100, 136)])
+@pytest.mark.parametrize('size', [(64, 64), (200, 96), (100, 136), (64, 792)])
 def test_padim_learns_from_anomalibs_features(size: tuple[int, int]) -> None:
     module = build()
     images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))

@@ -244,7 +244,10 @@ def test_a_model_with_steps_is_looked_at_after_a_quarter_of_them(
     ('more', 'expected'),
     [
         (('--trials', '0'), 'trials is 0, expected 1 or more'),
-        (('--set', 'n_features=20'), 'n_features is given by --set and searched by'),
+        (
+            ('--set', 'n_features=20'),
+            'n_features is given by --set (or tiles=auto) and searched by',
+        ),
         (('--storage', 'nothing://x'), 'storage nothing://x cannot be opened'),
         (('--storage', 'sqlite:////nowhere/at/all.db'), 'cannot be opened'),
         (('--search-space', 'missing.yaml'), 'missing.yaml: no such search space'),

@@ -87,23 +87,64 @@ def test_a_core_has_the_processors_that_this_process_may_use(
     assert cores.physical_cores() == expected
 
 
-def test_a_thread_is_kept_on_a_core_only_within_the_block() -> None:
+@pytest.fixture
+def others_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else this machine does."""
+    monkeypatch.setattr(cores.CallersCore, '_others_are_busy', lambda _: True)
+
+
+@pytest.mark.usefixtures('others_are_busy')
+def test_a_caller_is_kept_on_a_core_only_within_the_block() -> None:
     before = usable()
-    core = [max(before)]
-    with cores.kept_on(core):
-        assert usable() == set(core)
+    core = cores.CallersCore([max(before)])
+    with core.kept():
+        assert usable() == {max(before)}
     assert usable() == before
-    with pytest.raises(KeyError), cores.kept_on(core):
+    with pytest.raises(KeyError), core.kept():
         raise KeyError
     assert usable() == before
-    with cores.kept_on([]):
-        assert usable() == before
+    for anywhere in ([], [4095]):
+        with cores.CallersCore(anywhere).kept():
+            assert usable() == before
+    assert usable() == before
 
 
-def test_a_core_that_was_taken_away_is_no_error() -> None:
+@pytest.mark.skipif(len(usable()) < 2, reason='there is one processor')
+@pytest.mark.usefixtures('others_are_busy')
+def test_whoever_moves_the_caller_has_the_last_word() -> None:
+    first, second = sorted(usable())[:2]
+    core = cores.CallersCore([first])
+
+    def work() -> None:
+        with core.kept():
+            os.sched_setaffinity(0, {second})
+        assert usable() == {second}
+        with core.kept():
+            assert usable() == {second}
+        assert usable() == {second}
+
+    elsewhere(work)
+
+
+def test_a_caller_is_kept_while_other_processes_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     before = usable()
-    with cores.kept_on([4095]):
-        assert usable() == before
+    taken, now = [0.1, 0.6, 0.0], [0.0]
+
+    class Watch:
+        def taken(self) -> float:
+            return taken.pop(0)
+
+    monkeypatch.setattr(cores, 'IdleCores', Watch)
+    monkeypatch.setattr('adet_core.cores.time.monotonic', lambda: now[0])
+    core = cores.CallersCore([max(before)])
+    kept = []
+    # It looks twice a second.
+    for seconds in (0.1, 0.6, 0.7, 1.2, 1.3, 1.8):
+        now[0] = seconds
+        with core.kept():
+            kept.append(usable() == {max(before)})
+    alone = len(before) == 1
+    assert kept == [alone, alone, alone, True, True, alone]
     assert usable() == before
 
 
@@ -116,11 +157,11 @@ def test_a_session_uses_no_core_that_its_process_may_not_use() -> None:
             opened = session.open_session(make_graph(), threads=0)
         assert opened.get_session_options().intra_op_num_threads == 1
         assert not found
-        assert session.core_of_caller(0) == []
 
     elsewhere(work)
 
 
+@pytest.mark.usefixtures('others_are_busy')
 @pytest.mark.skipif(len(cores.physical_cores()) < 2, reason='there is one core')
 def test_caller_and_threads_of_a_run_have_a_core_each() -> None:
     every = cores.physical_cores()
@@ -147,4 +188,3 @@ def test_threads_that_were_asked_for_go_where_there_is_room() -> None:
         opened = session.open_session(make_graph(), threads=2)
     assert list(found.values()) == [usable()]
     assert opened.get_session_options().intra_op_num_threads == 2
-    assert session.core_of_caller(2) == []

@@ -134,11 +134,16 @@ def hold_contest(
 
 
 def recommend(results: Sequence[Result]) -> Result:
-    """The most accurate; of those within 0.01 of it, the one that inspects fastest."""
+    """The most accurate; of those within 0.01 of it, the one that inspects fastest.
+
+    Single features have to be better than that: they miss large, faint defects, which may not be
+    among those that were compared.
+    """
     able = [result for result in results if result.run]
     highest = max(result.auroc or 0.0 for result in able)
     equal = [result for result in able if (result.auroc or 0.0) >= highest - _TIE]
-    return min(equal, key=lambda result: result.ms or 0.0)
+    usual = [result for result in equal if result.candidate != _SINGLE_FEATURES]
+    return min(usual or equal, key=lambda result: result.ms or 0.0)
 
 
 def _try(

@@ -16,6 +16,7 @@ from anomalib.pre_processing import PreProcessor
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional
 from torchvision.transforms.v2 import Normalize
 
 from adet_core.errors import ConfigError
@@ -61,6 +62,12 @@ def make_padim(
     fill_extractor(module.model.feature_extractor, backbone, 'PaDiM')
     module.model.idx = module.model.idx.sort().values
     return module
+
+
+def _nearest(count: int, length: int) -> torch.Tensor:
+    """Which of so many positions each of ``length`` ones takes, as torch rounds it."""
+    positions = torch.arange(count, dtype=torch.float32)[None, None]
+    return functional.interpolate(positions, size=length)[0, 0].long()
 
 
 class PadimModule(Padim):  # type: ignore[misc]  # anomalib has no types
@@ -126,10 +133,9 @@ class PadimModule(Padim):  # type: ignore[misc]  # anomalib has no types
             # They are sorted, so those of a layer are neighbours.
             own = kept[(kept >= first) & (kept < end)] - first
             few = layer.index_select(1, own).contiguous()
-            # The nearest, as functional.interpolate gives it in twice the time.
+            # As functional.interpolate gives it in twice the time.
             for axis, length in enumerate(size, start=2):
-                nearest = torch.arange(length, device=kept.device) * few.shape[axis] // length
-                few = few.index_select(axis, nearest)
+                few = few.index_select(axis, _nearest(few.shape[axis], length).to(kept.device))
             features[:, place : place + len(own)] = few
             first, place = end, place + len(own)
         return features.flatten(2)

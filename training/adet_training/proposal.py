@@ -180,13 +180,13 @@ def propose(facts: Facts, cost: Cost) -> Proposal:
         fine = [option for option in options if option.least_defect <= _ROUNDED * smallest]
         chosen = fine[0] if fine else min(options, key=lambda one: (one.least_defect, one.ms))
         reason = f'nine of ten known defects are at least {smallest:.0f} pixels long'
-        if not fine:
-            reason += ', and no option shows the smallest of them for sure'
         longest = _quantile(facts.defects, 1 - _SMALLEST)
         if cost.for_tiny and longest * chosen.scale <= TINY:
             others = cost.for_tiny
             words = ' and '.join(f'{key}={value}' for key, value in others.items())
             reason += f', and at most {longest:.0f}, which {words} suits'
+        if not fine:
+            reason += '; no option shows the smallest of them for sure'
     else:
         chosen = plain
         reason = 'no defect is known by a mask; choose a finer one if yours are smaller than this'

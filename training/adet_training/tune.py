@@ -141,8 +141,8 @@ def tune(
     adapter = load_adapter(base.model)
     space = read_search_space(config.search_space, adapter.parameters)
     if both := sorted(set(space) & set(base.settings)):
-        msg = f'{both[0]} is given by --set and searched by {config.search_space}: take one'
-        raise ConfigError(msg)
+        msg = f'{both[0]} is given by --set (or tiles=auto) and searched by'
+        raise ConfigError(f'{msg} {config.search_space}: take one')
     if 'backbone' not in space:
         settings = name_backbone(adapter.parameters, base.settings, base.backbone_weights)
         base = replace(base, settings=settings)

@@ -11,6 +11,8 @@ from pathlib import Path
 import time
 
 _STATISTICS = Path('/proc/stat')
+# How often it is seen whether others are busy, and how much of a core they then take together.
+_LOOK_S, _BUSY = 0.5, 0.25
 _TOPOLOGY = '/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list'
 
 
@@ -27,13 +29,17 @@ class IdleCores:
         All cores of this process where the system does not tell, as on macOS.
         """
         cores = usable_cores()
-        busy, own = self._used()
-        return max(1, min(cores, round(cores - max(busy - own, 0.0))))
+        return max(1, min(cores, round(cores - self.taken())))
 
     def share(self) -> float:
         """Which share of the cores nobody used until now, 0 to 1; 1 where nobody tells."""
         busy, _ = self._used()
         return max(1 - busy / usable_cores(), 0.0)
+
+    def taken(self) -> float:
+        """How many cores other processes used on average until now; 0 where nobody tells."""
+        busy, own = self._used()
+        return max(busy - own, 0.0)
 
     def _used(self) -> tuple[float, float]:
         """How many cores all processes used on average, and this one; 0 where nobody tells."""
@@ -70,25 +76,49 @@ def physical_cores() -> list[list[int]]:
     return list(cores.values())
 
 
-@contextmanager
-def kept_on(core: Sequence[int]) -> Iterator[None]:
-    """Keep this thread on some processors within the block.
+class CallersCore:
+    """Where the caller of a run belongs whose other threads are kept on a core each.
 
-    Args:
-        core: Logical processors; empty: anywhere, as before. Some that were taken away meanwhile
-            are no error: then it runs anywhere, too.
+    If it shares a core with one of them, a run takes twice as long, and the system leaves both
+    there for many milliseconds while another process is busy. Else it does better by itself.
     """
-    if not core:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    with suppress(OSError):
-        os.sched_setaffinity(0, core)
-    try:
-        yield
-    finally:
+
+    def __init__(self, core: Sequence[int]) -> None:
+        """Keep nobody anywhere yet.
+
+        Args:
+            core: Logical processors; empty: it may run anywhere.
+        """
+        self._core = set(core)
+        self._watch, self._since = IdleCores(), time.monotonic()
+        self._is_busy = False
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep this thread on the core within the block, while other processes are busy.
+
+        Whoever moves the thread away, e.g. by ``taskset``, has the last word.
+        """
+        before = os.sched_getaffinity(0) if self._core and self._others_are_busy() else set()
+        own = self._core & before
+        if not own or own == before:
+            yield
+            return
         with suppress(OSError):
-            os.sched_setaffinity(0, before)
+            os.sched_setaffinity(0, own)
+        try:
+            yield
+        finally:
+            if os.sched_getaffinity(0) == own:
+                with suppress(OSError):
+                    os.sched_setaffinity(0, before)
+
+    def _others_are_busy(self) -> bool:
+        now = time.monotonic()
+        if now - self._since >= _LOOK_S:
+            self._is_busy = self._watch.taken() >= _BUSY
+            self._watch, self._since = IdleCores(), now
+        return self._is_busy
 
 
 def _times() -> tuple[float, float]:

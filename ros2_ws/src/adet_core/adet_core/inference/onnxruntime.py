@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from adet_core.bundle import ExportedGraph
-from adet_core.cores import kept_on
+from adet_core.cores import CallersCore
 from adet_core.errors import BackendError
 from adet_core.inference.backend import BackendRequest, IMAGE_INPUT
 from adet_core.inference.graph_backend import GraphBackend
@@ -101,7 +101,8 @@ class OnnxRuntimeBackend(GraphBackend):
             graph.onnx, threads, rewrite or _with_winograd, settings or {}
         )
         super().__init__(graph, self._session, threads)
-        self._core = [] if self._session.get_providers()[0] == CUDA else core_of_caller(threads)
+        is_cuda = self._session.get_providers()[0] == CUDA
+        self._core = CallersCore([]) if is_cuda else core_of_caller(threads)
         self._unbind()
 
     @property
@@ -130,7 +131,7 @@ class OnnxRuntimeBackend(GraphBackend):
         for output in outputs:
             # Anew each time: a run fixes them to its own number of images.
             self._binding.bind_output(output)
-        with time_limit.limited() as options, kept_on(self._core):
+        with time_limit.limited() as options, self._core.kept():
             self._session.run_with_iobinding(self._binding, options)
         arrays: list[Any] = self._binding.copy_outputs_to_cpu()
         return arrays

@@ -13,7 +13,7 @@ from typing import Any
 
 import onnxruntime
 
-from adet_core.cores import physical_cores
+from adet_core.cores import CallersCore, physical_cores
 from adet_core.errors import BackendError
 
 CPU, CUDA = 'CPUExecutionProvider', 'CUDAExecutionProvider'
@@ -36,7 +36,8 @@ def open_session(
 
     Args:
         graph: An ONNX model.
-        threads: Threads of one run; 0 is one per core.
+        threads: Threads of one run; 0 is one per core, whose caller then belongs on
+            `core_of_caller`.
         providers: Execution providers of ONNX Runtime, best first; with options, as pairs.
         keep_memory: Whether the memory of a run is kept for the next one.
         settings: Further entries of its configuration.
@@ -75,20 +76,14 @@ def _spread(options: onnxruntime.SessionOptions) -> None:
         options.add_session_config_entry(_AFFINITIES, ';'.join(others))
 
 
-def core_of_caller(threads: int) -> list[int]:
+def core_of_caller(threads: int) -> CallersCore:
     """Where the caller of a run belongs, as the other threads of a session are kept on theirs.
-
-    If it shares a core with one of them, a run takes twice as long; the system leaves both there
-    for many milliseconds while another process is busy.
 
     Args:
         threads: Of `open_session`.
-
-    Returns:
-        Logical processors for `adet_core.cores.kept_on`.
     """
     cores = [] if threads else physical_cores()
-    return cores[0] if len(cores) > 1 else []
+    return CallersCore(cores[0] if len(cores) > 1 else [])
 
 
 def has_cuda() -> bool:
