@@ -80,7 +80,8 @@ class CallersCore:
     """Where the caller of a run belongs whose other threads are kept on a core each.
 
     If it shares a core with one of them, a run takes twice as long, and the system leaves both
-    there for many milliseconds while another process is busy. Else it does better by itself.
+    there for many milliseconds while another process is busy. To move it takes time, too,
+    milliseconds on a virtual machine: nobody is moved while others are idle.
     """
 
     def __init__(self, core: Sequence[int]) -> None:
