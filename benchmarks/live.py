@@ -59,6 +59,13 @@ def spinning(node: Any) -> Iterator[None]:
         thread.join()
 
 
+def in_spin(node: Any, work: Callable[[], Any]) -> Any:
+    """Let the thread of `spinning` do what rclpy allows nobody else; returns the result."""
+    task = node.executor.create_task(work)
+    until(task.done, 'the spinning thread')
+    return task.result()
+
+
 @contextmanager
 def running(
     name: str, parameters: dict[str, Any], remap: Sequence[str] = ()

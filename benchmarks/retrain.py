@@ -33,7 +33,7 @@ from typing import Any
 
 from adet_interfaces.action import Retrain
 from adet_interfaces.msg import AnomalyResult
-from live import DEADLINE_S, kibibytes, running, spinning, until
+from live import DEADLINE_S, in_spin, kibibytes, running, spinning, until
 import numpy as np
 from rclpy.action import ActionClient
 from sensor_msgs.msg import Image as ImageMessage
@@ -154,7 +154,7 @@ class _Line:
     """A detector at work, and how long each of its images takes."""
 
     def __init__(self, node: Any, model: str, roots: dict[str, Path], rate: float) -> None:
-        self._model, self._rate, self._roots = model, rate, roots
+        self._node, self._model, self._rate, self._roots = node, model, rate, roots
         # Images of its own: the other models rest.
         topic = f'{model}/image_raw'
         self._remap = [f'image_raw:={topic}']
@@ -220,7 +220,9 @@ class _Line:
         with self._fed():
             time.sleep(_QUIET_S if self._rate else 0)
             quiet, start = len(self._took), time.perf_counter()
-            result = _run(action, Retrain.Goal(model=self._model, images=str(images), mode=mode))
+            result = self._run(
+                action, Retrain.Goal(model=self._model, images=str(images), mode=mode)
+            )
             seconds = time.perf_counter() - start
         peak = kibibytes(self._detector.pid, 'VmHWM')
         row = {
@@ -230,8 +232,18 @@ class _Line:
             'peak_mib': peak / 1024,
             **self._pause(quiet),
         }
-        _run(action, Retrain.Goal(model=self._model, mode='rollback'))
+        self._run(action, Retrain.Goal(model=self._model, mode='rollback'))
         return row
+
+    def _run(self, action: Any, goal: Any) -> Any:
+        sent = in_spin(self._node, lambda: action.send_goal_async(goal))
+        until(sent.done, 'the goal is taken')
+        ended = in_spin(self._node, sent.result().get_result_async)
+        until(ended.done, 'the goal ends')
+        result = ended.result().result
+        if not result.success:
+            raise SystemExit(result.message)
+        return result
 
     def _pause(self, quiet: int) -> dict[str, float]:
         """What the goal cost, whose first image has the number ``quiet``, in milliseconds."""
@@ -250,17 +262,6 @@ class _Line:
             'p99_more_ms': float(np.percentile([one[1] for one in took[quiet:]], 99)) - usual,
         }
         return {name: seconds * 1e3 for name, seconds in figures.items()}
-
-
-def _run(action: Any, goal: Any) -> Any:
-    sent = action.send_goal_async(goal)
-    until(sent.done, 'the goal is taken')
-    ended = sent.result().get_result_async()
-    until(ended.done, 'the goal ends')
-    result = ended.result().result
-    if not result.success:
-        raise SystemExit(result.message)
-    return result
 
 
 def _show(rounds: Sequence[dict[str, Any]]) -> None:

@@ -32,7 +32,7 @@ from typing import Any
 
 from adet_interfaces.msg import AnomalyResult, Recorded
 from composed import Composed, composed
-from live import cpu_s, DEADLINE_S, kibibytes, running, spinning, until
+from live import cpu_s, DEADLINE_S, in_spin, kibibytes, running, spinning, until
 import numpy as np
 import numpy.typing as npt
 from sensor_msgs.msg import Image as ImageMessage
@@ -175,7 +175,7 @@ class _Path:
             until(lambda: first in inspected, 'the first verdict')
             first_verdict = time.perf_counter() - start
             # A source listens to rows alone.
-            self._node.destroy_subscription(verdicts)
+            in_spin(self._node, lambda: self._node.destroy_subscription(verdicts))
             self._wait({first}, 0)
             together = stack.enter_context(self._composed())
             # Loading is no part of its first turn.

@@ -53,6 +53,7 @@ class Ros:
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.client)
         self._nodes: list[Any] = []
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
 
@@ -61,6 +62,8 @@ class Ros:
             self._executor.spin()
         except ExternalShutdownException:
             return
+        except Exception as error:  # noqa: BLE001 - raised where the test waits
+            self._failure = error
 
     def start(self, create: Callable[..., Any], **parameters: Any) -> Any:
         """Create a node with parameters and spin it."""
@@ -78,6 +81,15 @@ class Ros:
         defaults = {'models_root': str(deployed.models_root), 'frames': 'every'}
         return self.start(lambda **o: DetectorNode('padim', **o), **{**defaults, **parameters})
 
+    def do(self, work: Callable[[], Any]) -> Any:
+        """Let the spinning thread do what rclpy does not allow beside it; returns the result.
+
+        That is to destroy what has handlers of events, and to call an action.
+        """
+        task = self._executor.create_task(work)
+        self.until(task.done, 'the spinning thread')
+        return task.result()
+
     def publisher(self, kind: type, topic: str, profile: Any = None) -> Any:
         """A publisher of the client."""
         return self.client.create_publisher(kind, topic, profile or qos.every_frame())
@@ -93,6 +105,8 @@ class Ros:
         deadline = time.monotonic() + _DEADLINE_S
         while not (value := holds()):
             assert time.monotonic() < deadline, f'waited in vain: {what}'
+            if self._failure is not None:
+                raise self._failure
             for node in self._nodes:
                 if node.done.done() and node.done.exception():
                     raise node.done.exception()

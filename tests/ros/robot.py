@@ -70,8 +70,10 @@ class Client:
 
     def ask(self, **goal):
         """Send a goal; returns the future of its handle."""
-        return self.action.send_goal_async(
-            Retrain.Goal(**goal), feedback_callback=lambda m: self.feedback.append(m.feedback)
+        return self.ros.do(
+            lambda: self.action.send_goal_async(
+                Retrain.Goal(**goal), feedback_callback=lambda m: self.feedback.append(m.feedback)
+            )
         )
 
     def send(self, **goal):
@@ -83,7 +85,7 @@ class Client:
 
     def result(self, handle):
         """Wait for the end: status and result."""
-        ended = handle.get_result_async()
+        ended = self.ros.do(handle.get_result_async)
         self.ros.until(ended.done, 'the goal ends')
         return ended.result().status, ended.result().result
 

@@ -79,14 +79,14 @@ class Driver:
 
     def __init__(self, ros, reliability):
         profile = QoSProfile(depth=10, reliability=ReliabilityPolicy[reliability])
-        self._client = ros.client
+        self._ros = ros
         self._publisher = ros.client.create_publisher(ImageMessage, 'image_raw', profile)
 
     def publish(self, stamp):
         self._publisher.publish(message(stamp))
 
     def go(self):
-        self._client.destroy_publisher(self._publisher)
+        self._ros.do(lambda: self._ros.client.destroy_publisher(self._publisher))
 
 
 def test_the_subscription_follows_the_publishers_as_they_come_and_go(ros, deployed):
@@ -234,7 +234,7 @@ def test_compressed_images_are_found_inspected_and_shown(ros, deployed):
     driver = Driver(ros, 'RELIABLE')
     ros.until(lambda: node._images.stream.type == RAW, 'the raw topic')
     driver.go()
-    ros.client.destroy_publisher(beside)
+    ros.do(lambda: ros.client.destroy_publisher(beside))
     # And compressed images may have any name: in a participant of its own, as one has one type
     # for each topic.
     context = rclpy.Context()

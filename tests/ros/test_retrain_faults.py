@@ -53,7 +53,7 @@ def test_a_child_killed_at_any_instant_leaves_what_was(ros, robot, client, deplo
     for number in range(1, 11):
         client.feedback.clear()
         handle = client.send(model='padim')
-        ended = handle.get_result_async()
+        ended = ros.do(handle.get_result_async)
         # Not after so many seconds, which are another instant on every machine.
         stage = chance.choice(['load', 'extract', 'fit', 'calibrate', 'validate', 'write'])
         ros.until(

@@ -116,7 +116,7 @@ def test_a_goal_that_cannot_work_ends_with_the_reason(robot, client, goal, reaso
 def test_a_goal_is_cancelled_at_any_stage(ros, robot, client, stage):
     handle = client.send(model='padim')
     client.until_stage(stage)
-    cancelled = handle.cancel_goal_async()
+    cancelled = ros.do(handle.cancel_goal_async)
     ros.until(cancelled.done, 'the cancel is answered')
     status, result = client.result(handle)
     assert status == GoalStatus.STATUS_CANCELED
@@ -215,7 +215,7 @@ def test_what_came_into_service_cannot_be_cancelled_any_more(ros, robot, client,
     ros.detector(deployed, **robot.parameters)
     handle = client.send(model='padim')
     client.until_stage('swap')
-    cancelled = handle.cancel_goal_async()
+    cancelled = ros.do(handle.cancel_goal_async)
     ros.until(cancelled.done, 'the cancel is answered')
     assert not cancelled.result().goals_canceling
     status, result = client.result(handle)
@@ -281,7 +281,7 @@ def test_a_server_that_is_interrupted_in_a_goal_ends_in_order(ros, robot):
         ros.until(lambda: children_of(server.pid), 'the retraining begins')
         server.send_signal(signal.SIGINT)
         _, errors = server.communicate(timeout=60)
-    client.action.destroy()
+    ros.do(client.action.destroy)
     assert server.returncode == 0
     assert 'never retrieved' not in errors
     assert robot.in_service() == robot.deployed_id

@@ -11,6 +11,7 @@ from typing import Any
 
 from adet_interfaces.srv import LoadBundle
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from std_msgs.msg import String
 
@@ -84,6 +85,9 @@ def category_in_service(
         lambda message: told.append(message.data),
         qos.latched(),
         callback_group=group,
+        # rclpy ends the executor with an error where a handler of events, as a subscription has by
+        # default, is destroyed in another thread just before the executor waits for it.
+        event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
     )
     try:
         deadline = time.monotonic() + _DETECTOR_S

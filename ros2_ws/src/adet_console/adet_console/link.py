@@ -146,8 +146,12 @@ class GraphLink(AdetNode):
             self._thread.join()
 
     def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
+        try:
             self._executor.spin()
+        except ExternalShutdownException:
+            pass
+        except Exception as error:  # noqa: BLE001 - told to who waits for the end
+            self.fail(error)
 
     # ---- what is heard
 
@@ -454,10 +458,14 @@ class GraphLink(AdetNode):
         goal = Retrain.Goal(
             model=detector.model, mode=mode, overrides=overrides, category=category
         )
-        handle = await self._wait(client.send_goal_async(goal, feedback_callback=tell))
+        handle = await self._ask(lambda: client.send_goal_async(goal, feedback_callback=tell))
         self._retrainings[key] = handle
         self._tell_retraining(key, stage='accepted', progress=0.0, detail='')
-        handle.get_result_async().add_done_callback(lambda ended: self._retrained(key, ended))
+
+        def follow() -> None:
+            handle.get_result_async().add_done_callback(lambda ended: self._retrained(key, ended))
+
+        self._executor.create_task(follow)
 
     async def cancel(self, key: str) -> None:
         """Cancel the running retraining of a detector.
@@ -468,7 +476,7 @@ class GraphLink(AdetNode):
         if key not in self._retrainings:
             msg = 'no retraining is running'
             raise ConfigError(msg)
-        await self._wait(self._retrainings[key].cancel_goal_async())
+        await self._ask(self._retrainings[key].cancel_goal_async)
 
     def _retrained(self, key: str, ended: Any) -> None:
         self._retrainings.pop(key, None)
@@ -505,6 +513,14 @@ class GraphLink(AdetNode):
                 raise ConfigError(msg)
             await asyncio.sleep(0.05)
         return await self._wait(client.call_async(request))
+
+    async def _ask(self, send: Callable[[], Any]) -> Any:
+        """Await what an action server responds.
+
+        The request is sent by the spinning thread: an action client knows it only after it is
+        sent, and drops a response that another thread takes before that.
+        """
+        return await self._wait(await self._wait(self._executor.create_task(send)))
 
     async def _wait(self, future: Any) -> Any:
         """Await a future of rclpy, which the spinning thread completes."""

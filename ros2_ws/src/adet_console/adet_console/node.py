@@ -54,6 +54,7 @@ async def serve(link: GraphLink) -> None:
 
     Raises:
         ConfigError: The address cannot be bound to, or see `make_console`.
+        Exception: What the node failed with.
     """
     console = make_console(link)
     options = link.options
@@ -72,7 +73,11 @@ async def serve(link: GraphLink) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
+        # A page that hears nothing any more is worse than none: who started it starts it again.
+        link.done.add_done_callback(lambda _: loop.call_soon_threadsafe(stopped.set))
         await stopped.wait()
+        if link.done.done():
+            link.done.result()
     finally:
         await running.cleanup()
 
