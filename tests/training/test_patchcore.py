@@ -30,6 +30,8 @@ from adet_training.adapter import Graph
 from adet_training.backbone import fill_extractor, load_backbone, make_network
 from adet_training.export import export, load_weights
 from adet_training.models.patchcore import (
+    _closest,
+    _in_groups,
     ADAPTER,
     PatchcoreFeatures,
     PatchcoreGraph,
@@ -291,6 +293,23 @@ def test_a_patch_of_the_bank_itself_has_distance_0(found: Trained, images: np.nd
 # ---- the search in fewer channels
 
 
+@pytest.mark.parametrize('length', [1, 7, 128, 1000])
+def test_the_closest_feature_is_among_the_best_of_the_groups(length: int) -> None:
+    queries, search = torch.randn(2, 5, 8), torch.randn(8, length)
+    queries[..., -1] = 1
+    padded = _in_groups(search)
+    groups = padded.shape[1] // 16
+    closeness = queries @ padded
+    every = closeness.reshape(2, 5, 16, groups).amax(dim=2)
+    for count in (1, 8):
+        found = _closest(closeness, count)
+        assert found[..., 0].equal((queries @ search).argmax(dim=2))
+        # And each is the best of its group, the best groups first.
+        best, which = every.topk(count, dim=2)
+        assert closeness.gather(2, found).equal(best)
+        assert (found % groups).equal(which)
+
+
 @pytest.mark.parametrize('neighbours', [1, 9])
 def test_a_search_in_few_channels_gives_the_exact_score_and_a_map_from_above(
     found: Trained, images: np.ndarray, neighbours: int
@@ -332,7 +351,8 @@ def test_a_large_bank_brings_its_search_channels_along(
 
     monkeypatch.setattr('adet_training.models.patchcore._MAP_TOLERANCE', 10.0)
     assert search_of(run.bundle) == (16, pytest.approx(10))
-    # Where the map is too far off, all channels are searched.
+    # Where the map is too far off, as with one candidate, all channels are searched.
+    monkeypatch.setattr('adet_training.models.patchcore._CANDIDATES', 1)
     monkeypatch.setattr('adet_training.models.patchcore._MAP_TOLERANCE', 1e-6)
     assert search_of(run.bundle) == (channels, pytest.approx(1e-3))
     wrong = {**weights, 'search_basis': torch.zeros(7, 3)}
@@ -382,9 +402,10 @@ def test_pieces_give_the_answer_of_the_whole_in_bounded_memory(
 
     for one, other in zip(answer, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
-    distances = {shape for shape in shapes.seen if len(shape) == 3 and shape[2] == len(bank)}
-    assert distances == {(2, 64, 4001), (2, 1, 4001), (2, (size // 8) ** 2 % 64, 4001)} - {
-        (2, 0, 4001)
+    # The search is in whole groups.
+    distances = {shape for shape in shapes.seen if len(shape) == 3 and shape[2] in {4001, 4096}}
+    assert distances == {(2, 64, 4096), (2, 1, 4001), (2, (size // 8) ** 2 % 64, 4096)} - {
+        (2, 0, 4096)
     }
     assert max(np.prod(shape) for shape in shapes.seen) < 2 * (size // 8) ** 2 * len(bank) / 2
 

@@ -93,6 +93,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         'score_difference': exported.parity.score_difference,
         'map_difference': exported.parity.map_difference,
         'tolerance': exported.parity.tolerance,
+        'map_tolerance': exported.parity.map_tolerance or exported.parity.tolerance,
         'image_auroc_fp32': accuracy[0] if accuracy else None,
         'image_auroc': accuracy[1] if accuracy else None,
         'next': _next(arguments, bundle.manifest),
@@ -163,7 +164,7 @@ def show(result: dict[str, Any]) -> None:
         f'agrees with the trained model on {result["pictures"]} images: score within '
         f'{result["score_difference"]:.2g}, map within {result["map_difference"]:.2g} '
         + (
-            f'(allowed {result["tolerance"]:.2g})'
+            f'(allowed {result["tolerance"]:.2g} and {result["map_tolerance"]:.2g})'
             if result['precision'] == 'fp32'
             else f'(no verdict changed farther than {result["tolerance"]:.2g} from the threshold)'
         )

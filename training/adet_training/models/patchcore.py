@@ -8,7 +8,7 @@ Detection, CVPR 2022, https://arxiv.org/abs/2106.08265
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TYPE_CHECKING
@@ -51,8 +51,11 @@ _DISTANCES = 1 << 25
 _LARGE_BANK = 4096
 # Farthest patches that are searched again in all channels.
 _RECHECKED = 16
-# Parts of the bank, each of which gives a candidate where few channels are searched.
-_PARTS = 8
+# Features of a group: the largest of each group first, and an index only for the best groups. ONNX
+# Runtime needs several times as long for the index of a largest number as for the number.
+_GROUP = 16
+# Features that are compared in all channels where few channels are searched.
+_CANDIDATES = 8
 # Less than any feature's closeness, whatever the precision.
 _NEVER = -1e30
 # Tolerance of the map after a search in fewer channels, as a share of the score range.
@@ -208,9 +211,8 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
         if basis is not None and (basis.ndim != 2 or len(basis) != features.channels):
             msg = f'model.pth: {_BASIS} is not made for {features.channels} channels; train again'
             raise ConfigError(msg)
-        # At least two, also in each part: torch.export would take one for a broadcast.
-        least = 2 if basis is None else _PARTS + 1
-        bank = np.zeros((max(least, parameters.num_neighbors), features.channels), np.float32)
+        # At least two: torch.export would take one for a broadcast.
+        bank = np.zeros((max(2, parameters.num_neighbors), features.channels), np.float32)
         return Graph(
             PatchcoreGraph(manifest, features, parameters, basis),
             {'memory_bank': bank},
@@ -324,26 +326,21 @@ class PatchcoreGraph(StatisticsGraph):
         seen = patches if self.basis is None else torch.matmul(patches, self.basis)
         queries = torch.cat([seen, torch.ones_like(seen[..., :1])], dim=2)
         halves = search[-1:]
-        if self.basis is None:
-            nearest = self._search(queries, search, lambda close: close.argmax(dim=2))
-            # The difference itself keeps the digits that the search may lose.
-            distance = _length(patches - functional.embedding(nearest, bank))
-        else:
-            candidates = self._search(queries, _in_parts(search), _best_of_parts)
-            distance, nearest = _nearest_of(candidates, patches, bank)
+        # The difference itself keeps the digits that the search may lose.
+        distance, nearest = _nearest_of(self._search(queries, _in_groups(search)), patches, bank)
+        if self.basis is not None:
             distance, nearest = self._recheck(patches, distance, nearest, bank, halves)
         anomaly_map = self.upsample(distance.reshape(-1, 1, *self.network.size))
         return self._score(patches, distance, nearest, bank, halves), anomaly_map
 
-    def _search(
-        self,
-        queries: torch.Tensor,
-        search: torch.Tensor,
-        pick: Callable[[torch.Tensor], torch.Tensor],
-    ) -> torch.Tensor:
-        """What ``pick`` makes of the closeness ``(N, p, K)`` of some patches, for all of them."""
+    def _search(self, queries: torch.Tensor, search: torch.Tensor) -> torch.Tensor:
+        """Which features may be nearest to each patch: int64 ``(N, P, n)``.
+
+        The nearest one in few channels may be the second in all.
+        """
+        count = 1 if self.basis is None else _CANDIDATES
         parts = torch.split(queries, self._chunk, dim=1)
-        return torch.cat([pick(torch.matmul(part, search)) for part in parts], dim=1)
+        return torch.cat([_closest(torch.matmul(one, search), count) for one in parts], dim=1)
 
     def _recheck(
         self,
@@ -405,32 +402,34 @@ def principal_components(bank: torch.Tensor, count: int) -> torch.Tensor:
     return chosen
 
 
-def _in_parts(search: torch.Tensor) -> torch.Tensor:
-    """A search ``(k + 1, K)`` with columns that nothing is close to, up to a multiple of parts."""
-    length = search.shape[1]
-    missing = (length + _PARTS - 1) // _PARTS * _PARTS - length
+def _in_groups(search: torch.Tensor) -> torch.Tensor:
+    """A search ``(k + 1, K)`` with columns that nothing is close to, up to whole groups."""
+    length, step = search.shape[1], _GROUP * _CANDIDATES
+    missing = (length + step - 1) // step * step - length
     row = torch.zeros(search.shape[0], 1)
     row[-1] = _NEVER
     return torch.cat([search, row.expand(-1, missing)], dim=1)
 
 
-def _best_of_parts(closeness: torch.Tensor) -> torch.Tensor:
-    """The closest feature of each part of the bank: ``(N, p, K)`` to int64 ``(N, p, _PARTS)``.
+def _closest(closeness: torch.Tensor, count: int) -> torch.Tensor:
+    """The closest features of the ``count`` best groups: ``(N, p, K)`` to int64 ``(N, p, count)``.
 
-    The nearest one in few channels may be the second in all; candidates of several parts bring it
-    along, for little more than one search.
+    The very closest one is among them. Of ``G`` groups, number ``g`` has the features ``g``,
+    ``g + G``, ``g + 2 G`` and so on.
     """
     images, patches, length = closeness.shape
-    each = length // _PARTS
-    best = closeness.reshape(images, patches, _PARTS, each).argmax(dim=3)
-    return best + torch.arange(_PARTS) * each
+    groups = length // _GROUP
+    by_group = closeness.reshape(images, patches, _GROUP, groups)
+    best = by_group.amax(dim=2).topk(count, dim=2).indices
+    within = by_group.gather(3, best[:, :, None].expand(-1, -1, _GROUP, -1)).argmax(dim=2)
+    return within * groups + best
 
 
 def _nearest_of(
     candidates: torch.Tensor, patches: torch.Tensor, bank: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Distances ``(N, P)`` in all channels, and which candidate of ``(N, P, n)`` is nearest."""
-    # A small bank may leave a part without a feature.
+    # A small bank may leave a group without a feature.
     candidates = candidates.clamp(max=bank.shape[0] - 1)
     lengths = [
         _length(patches - functional.embedding(one, bank)) for one in candidates.unbind(dim=2)
