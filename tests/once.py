@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 # Of how many versions of the code what was made is kept.
 _KEPT = 3
 # Names of what is made from a graph on this machine.
-_KEPT_OF_GRAPHS = {'tiled', 'choice'}
+_KEPT_OF_GRAPHS = {'choice', 'inputs', 'reading', 'tiled'}
 
 
 class Once:

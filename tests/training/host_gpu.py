@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from adet_core.inference.backend import IMAGE_INPUT
+from adet_core.inference.statistics_transform import IMAGE_INPUT
 
 
 class HostDevice:

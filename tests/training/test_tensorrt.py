@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import functools
 import hashlib
 import json
@@ -92,7 +93,8 @@ def cast(trained):
         graph = read_engine(bundle)
         images = list(bundle.golden().images)
         inputs = GraphInputs(graph)(bundle.statistics())
-        return graph._replace(onnx=cast_graph(graph.onnx, precision, images, inputs)), bundle
+        onnx = cast_graph(graph.onnx, precision, images, inputs)
+        return replace(graph, onnx=onnx), bundle
 
     return get
 

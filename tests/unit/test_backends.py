@@ -20,7 +20,7 @@ from adet_core.errors import BackendError, ConfigError
 from adet_core.inference.backend import Backend, BackendRequest, BACKENDS, open_backend
 from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.inference.session import first_line
-from adet_core.inference.statistics_transform import check_statistics
+from adet_core.inference.statistics_transform import check_statistics, GraphInputs
 from adet_core.prediction import Prediction
 
 
@@ -36,7 +36,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
         from adet_core.inference.openvino import compile_graph, OpenVinoBackend
 
         graph = ExportedGraph(make_graph())
-        opened = OpenVinoBackend(graph, compile_graph(graph, 'f32', 1), threads=1)
+        opened = OpenVinoBackend(GraphInputs(graph), compile_graph(graph, 'f32', 1))
     else:
         opened = load(make_graph())
     opened.bind(builders.statistics())

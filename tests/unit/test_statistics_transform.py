@@ -13,76 +13,20 @@ import builders
 from builders import make_graph, SIZE
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper, TensorProto
+from onnx import helper, TensorProto
 import pytest
+from transformed import gaussians, graph_with, level_bundle, level_graph, LEVELS
 
-from adet_core.bundle import Bundle, ExportedGraph, open_bundle, read_engine, TransformRecord
+from adet_core.bundle import ExportedGraph, open_bundle, read_engine, TransformRecord
 from adet_core.errors import BackendError, BundleError
 from adet_core.inference.detector import Detector
 from adet_core.inference.old_transforms import GRAPH_KEY, LEVELS_KEY
 from adet_core.inference.onnx_graph import OnnxGraph
 from adet_core.inference.onnxruntime import OnnxRuntimeBackend
 from adet_core.inference.statistics_transform import GraphInputs
-from adet_core.models.gaussian_levels import GaussianLevels, Level
+from adet_core.models.gaussian_levels import GaussianLevels
 from adet_core.models.memory_bank import BankSearch
 from adet_core.models.transforms import TRANSFORMS
-
-LEVELS = GaussianLevels((4, 4), [Level(2, 4, 4), Level(3, 2, 2)])
-
-
-def graph_with(
-    shapes: dict[str, list[Any]],
-    metadata: dict[str, str] | None = None,
-    constants: dict[str, np.ndarray] | None = None,
-) -> bytes:
-    """A graph with these inputs beside the image; its score is the sum of all their numbers."""
-    inputs = [helper.make_tensor_value_info('image', TensorProto.UINT8, ['N', SIZE, SIZE, 3])]
-    inputs += [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()]
-    nodes = [
-        helper.make_node('Cast', ['image'], ['float'], to=TensorProto.FLOAT),
-        helper.make_node('Mul', ['float', 'zero'], ['none']),
-        helper.make_node('ReduceSum', ['none', 'axes'], ['map'], keepdims=0),
-        helper.make_node('Unsqueeze', ['map', 'one'], ['flat']),
-    ]
-    nodes += [
-        helper.make_node('ReduceSum', [name], [f'{name}_sum'], keepdims=0) for name in shapes
-    ]
-    sums = [f'{name}_sum' for name in shapes]
-    nodes += [
-        helper.make_node('Sum', sums, ['sum']),
-        helper.make_node('Add', ['flat', 'sum'], ['anomaly_map']),
-        helper.make_node('ReduceMax', ['anomaly_map', 'pixels'], ['score'], keepdims=0),
-    ]
-    arrays = {
-        'zero': np.zeros((), np.float32),
-        'axes': np.array([3]),
-        'one': np.array([1]),
-        'pixels': np.array([2, 3]),
-        **(constants or {}),
-    }
-    outputs = [
-        helper.make_tensor_value_info('score', TensorProto.FLOAT, ['N', 1]),
-        helper.make_tensor_value_info('anomaly_map', TensorProto.FLOAT, ['N', 1, SIZE, SIZE]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        'sums',
-        inputs,
-        outputs,
-        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=9)
-    for key, value in (metadata or {}).items():
-        model.metadata_props.add(key=key, value=value)
-    return bytes(model.SerializeToString())
-
-
-def gaussians(seed: int = 0) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    root = rng.normal(size=(16, 5, 5))
-    inverse = root @ root.transpose(0, 2, 1) + np.eye(5)
-    mean = rng.normal(size=(5, 16))
-    return {'mean': mean.astype(np.float32), 'inv_covariance': inverse.astype(np.float32)}
 
 
 def score(backend: OnnxRuntimeBackend, statistics: dict[str, np.ndarray]) -> float:
@@ -90,20 +34,9 @@ def score(backend: OnnxRuntimeBackend, statistics: dict[str, np.ndarray]) -> flo
     return float(backend.run(np.zeros((1, SIZE, SIZE, 3), np.uint8)).scores[0])
 
 
-def level_graph(metadata: dict[str, str] | None = None) -> bytes:
-    made = LEVELS(gaussians())
-    return graph_with({name: list(made[name].shape) for name in LEVELS.inputs}, metadata)
-
-
 def expected_score(statistics: dict[str, np.ndarray]) -> Any:
     total = sum(float(array.sum(dtype=np.float64)) for array in LEVELS(statistics).values())
     return pytest.approx(total, rel=1e-4)
-
-
-def level_bundle(folder: Path) -> Bundle:
-    builders.make_bundle(folder)
-    builders.replace_file(folder, builders.STATISTICS_FILE, builders.npz(gaussians()))
-    return open_bundle(folder)
 
 
 # ---- named in model.json

@@ -120,7 +120,7 @@ def export(
     progress(_STAGE, 2, 3)
     record = EngineRecord(
         bundle_id=bundle.bundle_id,
-        sha256=hashlib.sha256(checked.exported.onnx).hexdigest(),
+        sha256=checked.exported.sha256,
         precision=precision,
         opset=OPSET,
         parity=checked.parity,

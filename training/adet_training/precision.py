@@ -26,7 +26,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from adet_core.inference.backend import IMAGE_INPUT
+from adet_core.inference.statistics_transform import IMAGE_INPUT
 from adet_core.models.statistics_model import Statistics
 from adet_core.progress import ProgressCallback, silent
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 import hashlib
 import json
 import math
 import os
 from pathlib import Path
-from typing import Any, IO, NamedTuple
+from typing import Any, IO
 
 from adet_core.bundle.commit import open_committed, stage
 from adet_core.bundle.decode import decode, parse_json
@@ -137,7 +138,8 @@ class TransformRecord:
     constants: dict[str, str] = field(default_factory=dict)
 
 
-class ExportedGraph(NamedTuple):
+@dataclass(frozen=True)
+class ExportedGraph:
     """A graph, and what makes its inputs.
 
     Attributes:
@@ -147,6 +149,11 @@ class ExportedGraph(NamedTuple):
 
     onnx: bytes
     transform: TransformRecord | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """Checksum of the ONNX model, in hexadecimal."""
+        return hashlib.sha256(self.onnx).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -158,6 +158,12 @@ class Bundle:
         return self.manifest.files[file].size if file else 0
 
     @property
+    def statistics_sha256(self) -> str:
+        """Checksum of the file of statistics, without reading it; empty if there is none."""
+        file = self._statistics_file
+        return self.manifest.files[file].sha256 if file else ''
+
+    @property
     def _statistics_file(self) -> str | None:
         return next((name for name in STATISTICS_FILES if name in self.manifest.files), None)
 

@@ -18,11 +18,12 @@ import numpy.typing as npt
 from adet_core.bundle import Arrays, Bundle, ExportedGraph
 from adet_core.errors import BackendError, ConfigError
 from adet_core.geometry import Run, Runs
+from adet_core.inference.kept_inputs import bundle_inputs
+from adet_core.inference.statistics_transform import GraphInputs
 from adet_core.inference.trial import try_golden_images
+from adet_core.models.statistics_model import Statistics
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
-
-IMAGE_INPUT = 'image'
 
 
 class Backend(Protocol):
@@ -36,6 +37,10 @@ class Backend(Protocol):
     def overlaps(self) -> bool:
         """Whether the processor is free between `start` and the prediction."""
 
+    @property
+    def inputs(self) -> GraphInputs:
+        """Makes the graph's inputs from a bundle's statistics."""
+
     def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
         """Use these statistics of a bundle from the next `run` on.
 
@@ -44,6 +49,16 @@ class Backend(Protocol):
 
         Raises:
             BackendError: A name, shape or type is not what the graph takes.
+        """
+
+    def bind_inputs(self, arrays: Statistics) -> None:
+        """Use what `inputs` made of statistics from the next `run` on.
+
+        Args:
+            arrays: Float32, by the names of the graph's inputs. They must not change.
+
+        Raises:
+            BackendError: An engine was built for other lengths.
         """
 
     def run(self, images: npt.NDArray[np.uint8]) -> Prediction:
@@ -203,18 +218,23 @@ def open_ready(name: str, request: BackendRequest) -> Backend:
         msg = f'{library} cannot be imported ({error}); install it with: pip install {library}'
         raise BackendError(msg) from None
     backend = factory(request)
-    make_ready(backend, request.bundle)
+    make_ready(backend, request.bundle, may_keep=request.build)
     return backend
 
 
-def make_ready(backend: Backend, bundle: Bundle) -> None:
+def make_ready(backend: Backend, bundle: Bundle, *, may_keep: bool = False) -> None:
     """Bind a bundle's statistics and try golden images, so that the first image is not slow.
+
+    Args:
+        backend: With the bundle's graph.
+        bundle: As it goes into service.
+        may_keep: See `adet_core.inference.kept_inputs.bundle_inputs`.
 
     Raises:
         BackendError: The statistics do not fit the graph, or it fails the trial.
         BundleError: The statistics or the golden images are missing or damaged.
     """
-    backend.bind(bundle.statistics())
+    backend.bind_inputs(bundle_inputs(bundle, backend.inputs, may_keep=may_keep)[0])
     try_golden_images(backend.run, bundle)
 
 
@@ -231,21 +251,25 @@ def bind_inputs(backend: Backend, statistics: Sequence[Arrays]) -> Runs:
     Raises:
         BackendError: They do not fit the graph, or memory is short.
     """
-    first, *others = statistics
-    backend.bind(first)
+    first, *others = (backend.inputs(own) for own in statistics)
+    backend.bind_inputs(first)
     return [backend.run, *fork_inputs(backend, others)] if others else backend.run
 
 
-def fork_inputs(backend: Backend, statistics: Sequence[Arrays]) -> list[Run]:
-    """Bind the statistics of further inputs of an image, each to a fork of the backend.
+def fork_inputs(backend: Backend, inputs: Sequence[Statistics]) -> list[Run]:
+    """Bind what belongs to further inputs of an image, each to a fork of the backend.
+
+    Args:
+        backend: With the graph.
+        inputs: What `Backend.inputs` made of the statistics of each.
 
     Raises:
         BackendError: They do not fit the graph, or memory is short.
     """
     runs: list[Run] = []
-    for own in statistics:
+    for own in inputs:
         fork = backend.fork()
-        fork.bind(own)
+        fork.bind_inputs(own)
         runs.append(fork.run)
     return runs
 

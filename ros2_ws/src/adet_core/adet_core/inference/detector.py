@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-import hashlib
 from itertools import chain, repeat
 import math
 from pathlib import Path
@@ -29,6 +28,7 @@ from adet_core.inference.backend import (
     open_backend,
     OpenedBackend,
 )
+from adet_core.inference.kept_inputs import bundle_inputs
 from adet_core.operating_point import p_value, p_value_text
 from adet_core.overlay import draw_overlay, shown_regions
 from adet_core.prediction import Prediction
@@ -105,7 +105,8 @@ class Detector:
         self.threshold = bundle.manifest.image_threshold.value
         self._float_range = float_range
         self.geometry = bundle.geometry()
-        others = bundle.input_statistics()[1:] if self.geometry.has_own_statistics else []
+        has_own = self.geometry.has_own_statistics
+        others = bundle_inputs(bundle, backend.inputs)[1:] if has_own else []
         self._others = fork_inputs(backend, others)
 
     @classmethod
@@ -142,8 +143,7 @@ class Detector:
         """
         bundle = open_bundle(folder, model=model, in_service=True)
         graph = read_engine(bundle)
-        checksum = hashlib.sha256(graph.onnx).hexdigest()
-        same = next((one for one in beside if one.graph_sha256 == checksum), None)
+        same = next((one for one in beside if one.graph_sha256 == graph.sha256), None)
         opened = _fork(same, bundle) if same else None
         if opened is None:
             request = BackendRequest(
@@ -157,7 +157,7 @@ class Detector:
             )
             opened = open_backend(backend, request)
         detector = cls(bundle, opened.backend, float_range=float_range)
-        detector.graph_sha256, detector.backend_reason = checksum, opened.reason
+        detector.graph_sha256, detector.backend_reason = graph.sha256, opened.reason
         detector.backend_choice = opened.choice
         return detector
 

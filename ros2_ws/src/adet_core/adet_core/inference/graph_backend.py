@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from adet_core.bundle import ExportedGraph
 from adet_core.errors import BackendError
 from adet_core.inference.backend import check_images
 from adet_core.inference.graph_check import (
@@ -34,41 +33,41 @@ class GraphBackend(ABC):
 
     Attributes:
         overlaps: See `adet_core.inference.backend.Backend.overlaps`.
+        inputs: See `adet_core.inference.backend.Backend.inputs`.
     """
 
     overlaps = False
 
-    def __init__(self, graph: ExportedGraph, loaded: LoadedGraph, threads: int) -> None:
+    def __init__(self, inputs: GraphInputs, loaded: LoadedGraph) -> None:
         """Check a graph that was loaded.
 
         Args:
-            graph: With inputs ``image`` (uint8 NHWC) and statistics, and outputs ``score``
+            inputs: Makes its inputs.
+            loaded: With inputs ``image`` (uint8 NHWC) and statistics, and outputs ``score``
                 ``(N, 1)`` and ``anomaly_map`` ``(N, 1, H, W)``, or ``features``.
-            loaded: The same, as its library has it.
-            threads: Threads of one inference; 0 is one per core.
 
         Raises:
             BackendError: It is not such a graph.
         """
         self._image_shape = check_graph(loaded)
         self._one_by_one = takes_one_image(loaded)
-        self._inputs = GraphInputs(graph, threads=threads)
+        self.inputs = inputs
         self._outputs = [entry.name for entry in loaded.get_outputs()]
-        self._bound = not self._inputs.shapes
+        self._bound = not self.inputs.shapes
 
     def fork(self: _Own) -> _Own:
         """See `adet_core.inference.backend.Backend.fork`."""
         other = copy.copy(self)
-        other._bound = not self._inputs.shapes  # noqa: SLF001 - same class
+        other._bound = not self.inputs.shapes  # noqa: SLF001 - same class
         other._unbind()  # noqa: SLF001 - same class
         return other
 
     def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
         """See `adet_core.inference.backend.Backend.bind`."""
-        self.bind_inputs(self._inputs(statistics))
+        self.bind_inputs(self.inputs(statistics))
 
     def bind_inputs(self, arrays: Statistics) -> None:
-        """Use what `GraphInputs` made of statistics before."""
+        """See `adet_core.inference.backend.Backend.bind_inputs`."""
         self._bind(arrays)
         self._bound = True
 
@@ -91,7 +90,7 @@ class GraphBackend(ABC):
 
     def _run(self, images: npt.NDArray[np.uint8], outputs: Sequence[str]) -> list[Any]:
         if not self._bound:
-            msg = f'the graph needs the statistics {sorted(self._inputs.shapes)}: bind them'
+            msg = f'the graph needs the statistics {sorted(self.inputs.shapes)}: bind them'
             raise BackendError(msg)
         if missing := set(outputs) - set(self._outputs):
             msg = f'the graph has no output {sorted(missing)[0]!r}; export the bundle again'

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from adet_core.errors import BackendError
-from adet_core.inference.backend import IMAGE_INPUT
+from adet_core.inference.statistics_transform import IMAGE_INPUT
 
 _FLOAT, _UINT8 = 'tensor(float)', 'tensor(uint8)'
 _OUTPUTS = ('score', 'anomaly_map', 'features')

@@ -14,12 +14,12 @@ import onnxruntime
 
 from adet_core.bundle import Arrays, ExportedGraph
 from adet_core.errors import BackendError
-from adet_core.inference.backend import check_images, IMAGE_INPUT
+from adet_core.inference.backend import check_images
 from adet_core.inference.graph_check import check_outputs
 from adet_core.inference.onnxruntime import open_graph
 from adet_core.inference.session import CUDA, first_line
 from adet_core.inference.split_graph import GraphHalves, split_graph
-from adet_core.inference.statistics_transform import GraphInputs
+from adet_core.inference.statistics_transform import GraphInputs, IMAGE_INPUT
 from adet_core.inference.time_limit import time_limit
 from adet_core.models.statistics_model import Statistics
 from adet_core.prediction import Prediction

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,10 @@ import onnxruntime
 from adet_core.bundle import ExportedGraph
 from adet_core.cores import CallersCore
 from adet_core.errors import BackendError
-from adet_core.inference.backend import BackendRequest, IMAGE_INPUT
+from adet_core.inference.backend import BackendRequest
 from adet_core.inference.graph_backend import GraphBackend
 from adet_core.inference.kept import keep, Kept, load_kept
+from adet_core.inference.kept_inputs import graph_inputs
 from adet_core.inference.session import (
     core_of_caller,
     CUDA,
@@ -26,6 +26,7 @@ from adet_core.inference.session import (
     open_cuda_session,
     open_session,
 )
+from adet_core.inference.statistics_transform import GraphInputs, IMAGE_INPUT
 from adet_core.inference.time_limit import time_limit
 from adet_core.models.statistics_model import Statistics
 
@@ -40,13 +41,21 @@ _KEPT = 'tiled'
 def open_onnxruntime(request: BackendRequest) -> OnnxRuntimeBackend:
     """See `adet_core.inference.backend.BackendFactory`."""
     return OnnxRuntimeBackend(
-        request.graph, threads=request.threads, rewrite=lambda _: kept_rewrite(request)
+        request.graph,
+        threads=request.threads,
+        rewrite=lambda _: kept_rewrite(request),
+        inputs=graph_inputs(request.bundle, request.graph, request.threads),
     )
 
 
 def open_plain(request: BackendRequest) -> OnnxRuntimeBackend:
     """The graph as it was exported."""
-    return OnnxRuntimeBackend(request.graph, threads=request.threads, rewrite=lambda graph: graph)
+    return OnnxRuntimeBackend(
+        request.graph,
+        threads=request.threads,
+        rewrite=lambda graph: graph,
+        inputs=graph_inputs(request.bundle, request.graph, request.threads),
+    )
 
 
 def kept_rewrite(request: BackendRequest) -> bytes:
@@ -59,7 +68,7 @@ def kept_rewrite(request: BackendRequest) -> bytes:
         BackendError: It is no graph.
     """
     graph = request.graph.onnx
-    identity = {'graph_sha256': hashlib.sha256(graph).hexdigest(), 'rewriter': _REWRITER}
+    identity = {'graph_sha256': request.graph.sha256, 'rewriter': _REWRITER}
     if kept := load_kept(request.bundle, _KEPT, identity):
         return kept.data or graph
     rewritten = _with_winograd(graph)
@@ -85,6 +94,7 @@ class OnnxRuntimeBackend(GraphBackend):
         threads: int = 0,
         rewrite: Rewrite | None = None,
         settings: Mapping[str, str] | None = None,
+        inputs: GraphInputs | None = None,
     ) -> None:
         """Load the graph.
 
@@ -93,6 +103,7 @@ class OnnxRuntimeBackend(GraphBackend):
             threads: Threads of one inference; 0 is one per core.
             rewrite: What a CPU runs instead; None: convolutions are in Winograd's form.
             settings: Entries of the session's configuration on a CPU.
+            inputs: Makes its inputs; None: made from the graph.
 
         Raises:
             BackendError: ONNX Runtime refuses the graph.
@@ -100,7 +111,7 @@ class OnnxRuntimeBackend(GraphBackend):
         self._session, self.detail = _open(
             graph.onnx, threads, rewrite or _with_winograd, settings or {}
         )
-        super().__init__(graph, self._session, threads)
+        super().__init__(inputs or GraphInputs(graph, threads=threads), self._session)
         is_cuda = self._session.get_providers()[0] == CUDA
         self._core = CallersCore([]) if is_cuda else core_of_caller(threads)
         self._unbind()

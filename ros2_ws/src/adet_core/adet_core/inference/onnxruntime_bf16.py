@@ -9,6 +9,7 @@ import platform
 from adet_core.errors import BackendError
 from adet_core.inference.backend import BackendRequest
 from adet_core.inference.first_use import compare, drift
+from adet_core.inference.kept_inputs import graph_inputs
 from adet_core.inference.machine import describe_cpu
 from adet_core.inference.onnxruntime import kept_rewrite, OnnxRuntimeBackend
 
@@ -28,6 +29,7 @@ def open_onnxruntime_bf16(request: BackendRequest) -> OnnxRuntimeBackend:
         threads=request.threads,
         rewrite=lambda _: kept_rewrite(request),
         settings=_SETTING,
+        inputs=graph_inputs(request.bundle, request.graph, request.threads),
     )
     remedy, what = 'use backend: onnxruntime', 'ONNX Runtime in bf16'
     # It has to pass what float16 has to: no verdict changes outside of that band.

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 import functools
-import hashlib
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -21,13 +20,15 @@ import numpy.typing as npt
 from adet_core.bundle import ExportedGraph, Parity
 from adet_core.bundle.decode import decode
 from adet_core.errors import BackendError
-from adet_core.inference.backend import BackendRequest, IMAGE_INPUT
+from adet_core.inference.backend import BackendRequest
 from adet_core.inference.first_use import compare, drift
 from adet_core.inference.graph_backend import GraphBackend
 from adet_core.inference.kept import keep, Kept, load_kept
+from adet_core.inference.kept_inputs import graph_inputs
 from adet_core.inference.machine import describe_cpu
 from adet_core.inference.onnx_graph import OnnxGraph
 from adet_core.inference.session import first_line
+from adet_core.inference.statistics_transform import GraphInputs, IMAGE_INPUT
 from adet_core.inference.time_limit import LIMIT_S
 from adet_core.models.statistics_model import Statistics
 
@@ -58,19 +59,20 @@ def _open(request: BackendRequest, precision: str) -> OpenVinoBackend:
     bundle, graph = request.bundle, request.graph
     name = 'openvino' if precision == 'f32' else f'openvino_{precision}'
     identity = {
-        'graph_sha256': hashlib.sha256(graph.onnx).hexdigest(),
+        'graph_sha256': graph.sha256,
         'openvino': _library().get_version(),
         'threads': request.threads,
         **describe_cpu(),
     }
+    inputs = graph_inputs(bundle, graph, request.threads)
     kept = load_kept(bundle, name, identity)
     if kept:
         compiled = _import(kept.data, precision, request.threads)
-        backend = OpenVinoBackend(graph, compiled, threads=request.threads)
+        backend = OpenVinoBackend(inputs, compiled)
         parity = decode(Parity, kept.details)
     else:
         compiled = compile_graph(graph, precision, request.threads)
-        backend = OpenVinoBackend(graph, compiled, threads=request.threads)
+        backend = OpenVinoBackend(inputs, compiled)
         remedy = 'use backend: onnxruntime'
         what = f'OpenVINO in {precision}'
         parity = compare(backend, bundle, graph, _BANDS[precision], what, remedy)
@@ -124,18 +126,17 @@ class OpenVinoBackend(GraphBackend):
         detail: Added to the name; empty, or begins with a comma.
     """
 
-    def __init__(self, graph: ExportedGraph, compiled: Any, *, threads: int = 0) -> None:
+    def __init__(self, inputs: GraphInputs, compiled: Any) -> None:
         """Check a compiled graph.
 
         Args:
-            graph: See `adet_core.inference.graph_backend.GraphBackend`.
-            compiled: The same, compiled.
-            threads: Threads of one inference; 0 is one per core.
+            inputs: Makes its inputs.
+            compiled: The graph; see `adet_core.inference.graph_backend.GraphBackend`.
 
         Raises:
             BackendError: It is not such a graph.
         """
-        super().__init__(graph, _Loaded(compiled), threads)
+        super().__init__(inputs, _Loaded(compiled))
         self._compiled = compiled
         self.detail = ''
         self._unbind()

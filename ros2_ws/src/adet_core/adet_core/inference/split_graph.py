@@ -13,7 +13,7 @@ from typing import NamedTuple
 import onnx
 from onnx import helper, TensorProto
 
-from adet_core.inference.backend import IMAGE_INPUT
+from adet_core.inference.statistics_transform import IMAGE_INPUT
 
 
 class GraphHalves(NamedTuple):

@@ -5,19 +5,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TYPE_CHECKING
+from dataclasses import asdict
+from typing import Any, Protocol
 
 import numpy as np
 
 from adet_core.bundle import ExportedGraph, TransformRecord
 from adet_core.errors import BackendError
-from adet_core.inference.backend import IMAGE_INPUT
 from adet_core.inference.old_transforms import old_transform
-from adet_core.models.statistics_model import Statistics, StatisticsTransform
+from adet_core.models.statistics_model import Floats, Statistics, StatisticsTransform
 from adet_core.models.transforms import TRANSFORMS
 
-if TYPE_CHECKING:
+IMAGE_INPUT = 'image'
+
+
+class GraphReading(Protocol):
+    """What is known of a graph without running it; see `adet_core.inference.onnx_graph`."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Shape of each input by name; None is a free length."""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What its exporter added."""
+
+    def constant(self, name: str) -> Floats:
+        """A float32 initializer; raises BackendError if there is none of that name."""
+
+
+def read_graph(onnx: bytes) -> GraphReading:
+    """Read an ONNX model.
+
+    Raises:
+        BackendError: It is none.
+    """
+    # It takes its time, and memory, which who knows the graph already does without.
     from adet_core.inference.onnx_graph import OnnxGraph
+
+    return OnnxGraph(onnx)
 
 
 class GraphInputs:
@@ -26,28 +52,36 @@ class GraphInputs:
     Attributes:
         shapes: Shape of each of the statistics by name; None is a free length.
         graph_shapes: Shape of each of the graph's inputs, the image among them.
+        transforms: Whether the inputs are something else than the statistics.
+        identity: Graph and transform, as JSON has it.
     """
 
-    def __init__(self, exported: ExportedGraph, *, threads: int = 0) -> None:
+    def __init__(
+        self, exported: ExportedGraph, *, threads: int = 0, known: GraphReading | None = None
+    ) -> None:
         """Load the transform of a graph.
 
         Args:
             exported: The graph and the record of its transform.
             threads: Threads of the transform of an older export; 0 is one per core.
+            known: What was read from the graph before; None: it is read.
 
         Raises:
             BackendError: The graph or its transform cannot be loaded.
         """
-        # Commands that only parse their arguments import this module, and onnx takes its time.
-        from adet_core.inference.onnx_graph import OnnxGraph
-
-        graph = OnnxGraph(exported.onnx)
+        graph = known or read_graph(exported.onnx)
         self.graph_shapes = graph.shapes
         self._transform: StatisticsTransform | None
         if exported.transform is not None:
             self._transform = _load(exported.transform, graph)
         else:
             self._transform = old_transform(graph.metadata, threads)
+        self.transforms = self._transform is not None
+        record = exported.transform
+        self.identity = {
+            'graph_sha256': exported.sha256,
+            'transform': None if record is None else asdict(record),
+        }
         self.shapes: Mapping[str, tuple[int | None, ...]] = (
             {name: shape for name, shape in graph.shapes.items() if name != IMAGE_INPUT}
             if self._transform is None
@@ -96,7 +130,7 @@ def check_statistics(expected: Mapping[str, tuple[Any, ...]], given: Mapping[str
             raise BackendError(f'{msg}; export the bundle again')
 
 
-def _load(record: TransformRecord, graph: OnnxGraph) -> StatisticsTransform:
+def _load(record: TransformRecord, graph: GraphReading) -> StatisticsTransform:
     where = f'statistics_transform of model.json: {record.name!r:.60}'
     if record.name not in TRANSFORMS:
         msg = f'{where} is unknown, known: {", ".join(TRANSFORMS)}; upgrade adet'

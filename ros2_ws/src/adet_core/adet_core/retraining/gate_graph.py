@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-import hashlib
 from typing import NamedTuple
 
 import onnxruntime
@@ -129,8 +128,7 @@ class GateGraph:
             keep_scores(bundle, key, scores)
 
     def _scores_key(self, bundle: Bundle) -> bytes:
-        sha256 = hashlib.sha256(self._graph.onnx).hexdigest()
-        return _secret(f'scores of {bundle.bundle_id} by {sha256}')
+        return _secret(f'scores of {bundle.bundle_id} by {self._graph.sha256}')
 
     def _load(self) -> OnnxRuntimeBackend:
         return OnnxRuntimeBackend(self._graph, threads=self._threads)

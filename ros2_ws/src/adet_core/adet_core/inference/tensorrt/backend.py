@@ -19,6 +19,7 @@ from adet_core.bundle import (
 from adet_core.errors import BackendError
 from adet_core.inference.backend import BackendRequest
 from adet_core.inference.first_use import compare, drift
+from adet_core.inference.kept_inputs import bundle_inputs, graph_inputs
 from adet_core.inference.statistics_transform import GraphInputs
 from adet_core.inference.tensorrt.build import build_plan, length_range
 from adet_core.inference.tensorrt.engine_cache import (
@@ -134,8 +135,8 @@ class _Inputs(NamedTuple):
 
 
 def _inputs(bundle: Bundle, graph: ExportedGraph) -> _Inputs:
-    make = GraphInputs(graph)
-    shapes = {name: array.shape for name, array in make(bundle.statistics()).items()}
+    make = graph_inputs(bundle, graph)
+    shapes = {name: array.shape for name, array in bundle_inputs(bundle, make)[0].items()}
     lengths = {
         f'{name}:{axis}': shapes[name][axis]
         for name, shape in make.graph_shapes.items()
@@ -150,7 +151,7 @@ def _identity(
 ) -> dict[str, Any]:
     """What a plan is built from and for; a plan with another identity is not used."""
     return {
-        'graph_sha256': hashlib.sha256(graph.onnx).hexdigest(),
+        'graph_sha256': graph.sha256,
         'library': library.name,
         'version': library.version,
         'gpu': gpu.name if gpu else '',

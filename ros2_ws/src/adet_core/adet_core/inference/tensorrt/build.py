@@ -10,7 +10,7 @@ from typing import Any
 
 from adet_core.bundle import BuildOptions
 from adet_core.errors import BackendError
-from adet_core.inference.backend import IMAGE_INPUT
+from adet_core.inference.statistics_transform import IMAGE_INPUT
 from adet_core.inference.tensorrt.library import last_error, TensorRtLibrary
 from adet_core.progress import ProgressCallback, silent
 

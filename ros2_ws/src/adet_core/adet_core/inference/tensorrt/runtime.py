@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from adet_core.errors import BackendError
-from adet_core.inference.backend import check_images, IMAGE_INPUT
-from adet_core.inference.statistics_transform import GraphInputs
+from adet_core.inference.backend import check_images
+from adet_core.inference.statistics_transform import GraphInputs, IMAGE_INPUT
 from adet_core.inference.tensorrt.gpu import (
     CudaError,
     CudaGraph,
@@ -27,6 +27,7 @@ from adet_core.inference.tensorrt.gpu import (
     Stream,
 )
 from adet_core.inference.tensorrt.library import last_error, TensorRtLibrary
+from adet_core.models.statistics_model import Statistics
 from adet_core.prediction import Prediction
 
 # TensorRT's alignment of the addresses of tensors, in bytes.
@@ -68,7 +69,7 @@ class TensorRtBackend:
             ConfigError: The environment has an unknown option.
             EngineError: TensorRT refuses it.
         """
-        self._library, self._gpu, self._inputs = library, gpu, inputs
+        self._library, self._gpu, self.inputs = library, gpu, inputs
         self._options = options or RunOptions.from_environment()
         self.detail, self.overlaps = '', self._options.streams > 1
         trt = library.api
@@ -110,7 +111,7 @@ class TensorRtBackend:
                     _Lane(self._gpu, context, self._image_shape, self._max_batch, self._options)
                 )
         self._next = 0
-        self._bound = not self._inputs.shapes
+        self._bound = not self.inputs.shapes
 
     def _make_context(self) -> Any:
         make = self._engine.create_execution_context
@@ -122,9 +123,11 @@ class TensorRtBackend:
 
     def bind(self, statistics: Mapping[str, npt.NDArray[np.float32]]) -> None:
         """See `adet_core.inference.backend.Backend.bind`."""
-        arrays = {
-            name: np.ascontiguousarray(array) for name, array in self._inputs(statistics).items()
-        }
+        self.bind_inputs(self.inputs(statistics))
+
+    def bind_inputs(self, arrays: Statistics) -> None:
+        """See `adet_core.inference.backend.Backend.bind_inputs`."""
+        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         for name, array in arrays.items():
             least, _, most = map(tuple, self._engine.get_tensor_profile_shape(name, 0))
             if not all(
@@ -151,7 +154,7 @@ class TensorRtBackend:
     def start(self, images: npt.NDArray[np.uint8]) -> Callable[[], Prediction]:
         """See `adet_core.inference.backend.Backend.start`."""
         if not self._bound:
-            msg = f'the graph needs the statistics {sorted(self._inputs.shapes)}: bind them'
+            msg = f'the graph needs the statistics {sorted(self.inputs.shapes)}: bind them'
             raise BackendError(msg)
         check_images(images, self._image_shape)
         with self._gpu.current():
