@@ -160,4 +160,4 @@ def client(ros: Ros, robot: Robot) -> Iterator[Client]:
     ros.start(RetrainServer, **robot.server_parameters)
     made = Client(ros)
     yield made
-    made.action.destroy()
+    ros.do(made.action.destroy)

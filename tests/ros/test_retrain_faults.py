@@ -93,7 +93,7 @@ def test_a_server_killed_at_any_instant_leaves_no_child_and_a_whole_bundle(
             ros.until(lambda s=server: children_of(s.pid), 'the retraining begins')
             time.sleep(chance.uniform(0, 2.5))
             children = children_of(server.pid)
-        client.action.destroy()
+        ros.do(client.action.destroy)
         until_gone(children)
         now = robot.in_service()
         inspected = publish(ros, image, number, heard)

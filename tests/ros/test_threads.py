@@ -78,6 +78,19 @@ def test_the_console_hears_the_end_of_a_retraining_that_ends_at_once(
     ros.do(server.destroy)
 
 
+def test_a_goal_that_cannot_be_sent_is_refused_and_the_console_lives(ros, link, namespace):
+    server = ActionServer(ros.client, Retrain, 'retrain', lambda _: Retrain.Result())
+    link.start()
+    key = f'{namespace}/padim'
+    ros.until(link.find(key).clients['retrain'].server_is_ready, 'the server')
+    for _ in range(2):
+        # No text of ROS: one half of a pair of UTF-16.
+        with pytest.raises(UnicodeEncodeError):
+            asyncio.run(link.retrain(key, '\ud800', []))
+    assert not link.done.done()
+    ros.do(server.destroy)
+
+
 def test_a_console_whose_node_failed_ends_with_the_reason(link):
     from adet_console.node import serve
 

@@ -85,8 +85,8 @@ class PatchcoreParameters(Parameters):
         coreset_ratio: Share of all patches that the memory bank keeps.
         max_bank: Largest size of the bank: time and memory of an inspection grow with it.
         num_neighbors: Patches of the bank that weigh the score, as in the paper; 1 is no weight.
-        search_channels: Principal components that a large bank is searched in, which saves a third
-            of an inspection. The farthest patches are searched again in all channels, which
+        search_channels: Principal components that a large bank is searched in, which saves time.
+            The farthest patches are searched again in all channels, which
             gives the exact score; the map is an upper bound. 0: search in all channels. 63 and the
             channel that `BankSearch` adds are whole blocks of ONNX Runtime's matrix product.
     """
@@ -129,7 +129,7 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
         info = network.feature_info
         channels, patches = sum(info.channels()), (256 // info.reduction()[0]) ** 2
         bank = torch.zeros(parameters.search_channels or channels, parameters.max_bank)
-        search = _Product(torch.zeros(patches, len(bank)), bank)
+        search = _Product(torch.zeros(patches, len(bank)), _in_groups(bank))
         # Beside a full bank they are more than what the backbone takes before.
         distances = min(patches * parameters.max_bank, _DISTANCES)
         return Cost(
@@ -224,7 +224,10 @@ class PatchcoreAdapter(Adapter[PatchcoreParameters]):
 
 
 class _Product(nn.Module):
-    """The most of a search in a bank: one matrix product, and the largest of each row."""
+    """The most of a search in a bank: one matrix product, and the largest of each row.
+
+    Where all channels are searched, the largest takes a little longer than here.
+    """
 
     def __init__(self, patches: torch.Tensor, bank: torch.Tensor) -> None:
         """Args: both factors."""
@@ -233,7 +236,7 @@ class _Product(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         """Search."""
-        return (self._patches @ self._bank).argmax(dim=1)
+        return _closest((self._patches @ self._bank)[None])
 
 
 def _without_basis(weights: Weights) -> Weights:
@@ -327,7 +330,7 @@ class PatchcoreGraph(StatisticsGraph):
         queries = torch.cat([seen, torch.ones_like(seen[..., :1])], dim=2)
         halves = search[-1:]
         # The difference itself keeps the digits that the search may lose.
-        distance, nearest = _nearest_of(self._search(queries, _in_groups(search)), patches, bank)
+        distance, nearest = _nearest_of(self._search(queries, search), patches, bank)
         if self.basis is not None:
             distance, nearest = self._recheck(patches, distance, nearest, bank, halves)
         anomaly_map = self.upsample(distance.reshape(-1, 1, *self.network.size))
@@ -336,11 +339,16 @@ class PatchcoreGraph(StatisticsGraph):
     def _search(self, queries: torch.Tensor, search: torch.Tensor) -> torch.Tensor:
         """Which features may be nearest to each patch: int64 ``(N, P, n)``.
 
-        The nearest one in few channels may be the second in all.
+        The nearest one in few channels may be the second in all. In all channels it is the one,
+        and columns for whole groups would be as much memory again as the bank.
         """
-        count = 1 if self.basis is None else _CANDIDATES
         parts = torch.split(queries, self._chunk, dim=1)
-        return torch.cat([_closest(torch.matmul(one, search), count) for one in parts], dim=1)
+        if self.basis is None:
+            found = [torch.matmul(one, search).argmax(dim=2, keepdim=True) for one in parts]
+        else:
+            columns = _in_groups(search)
+            found = [_closest(torch.matmul(one, columns)) for one in parts]
+        return torch.cat(found, dim=1)
 
     def _recheck(
         self,
@@ -411,8 +419,8 @@ def _in_groups(search: torch.Tensor) -> torch.Tensor:
     return torch.cat([search, row.expand(-1, missing)], dim=1)
 
 
-def _closest(closeness: torch.Tensor, count: int) -> torch.Tensor:
-    """The closest features of the ``count`` best groups: ``(N, p, K)`` to int64 ``(N, p, count)``.
+def _closest(closeness: torch.Tensor) -> torch.Tensor:
+    """The closest features of the best groups: ``(N, p, K)`` to int64 ``(N, p, _CANDIDATES)``.
 
     The very closest one is among them. Of ``G`` groups, number ``g`` has the features ``g``,
     ``g + G``, ``g + 2 G`` and so on.
@@ -420,7 +428,7 @@ def _closest(closeness: torch.Tensor, count: int) -> torch.Tensor:
     images, patches, length = closeness.shape
     groups = length // _GROUP
     by_group = closeness.reshape(images, patches, _GROUP, groups)
-    best = by_group.amax(dim=2).topk(count, dim=2).indices
+    best = by_group.amax(dim=2).topk(_CANDIDATES, dim=2).indices
     within = by_group.gather(3, best[:, :, None].expand(-1, -1, _GROUP, -1)).argmax(dim=2)
     return within * groups + best
 

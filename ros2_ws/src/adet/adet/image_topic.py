@@ -22,13 +22,8 @@ from adet.image_transport import choose_stream, COMPRESSED, RAW, streams_of
 from adet.node import AdetNode, RCLError
 from adet.options import DetectorChoices
 from adet.parameters import checked
+from adet.qos import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from adet_core.errors import ConfigError
-
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
-except ImportError:
-    # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 AUTO = 'auto'
 _LOOK_S = 1.0

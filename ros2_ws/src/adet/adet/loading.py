@@ -11,7 +11,6 @@ from typing import Any
 
 from adet_interfaces.srv import LoadBundle
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from std_msgs.msg import String
 
@@ -87,7 +86,7 @@ def category_in_service(
         callback_group=group,
         # rclpy ends the executor with an error where a handler of events, as a subscription has by
         # default, is destroyed in another thread just before the executor waits for it.
-        event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+        event_callbacks=qos.SubscriptionEventCallbacks(use_default_callbacks=False),
     )
     try:
         deadline = time.monotonic() + _DETECTOR_S

@@ -6,6 +6,17 @@ from __future__ import annotations
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
+try:
+    from rclpy.event_handler import (
+        SubscriptionEventCallbacks as SubscriptionEventCallbacks,  # noqa: PLC0414 - for others
+    )
+    from rclpy.event_handler import (
+        UnsupportedEventTypeError as UnsupportedEventTypeError,  # noqa: PLC0414 - for others
+    )
+except ImportError:
+    # Humble
+    pass
+
 # More frames than may be in flight, so that nothing is pushed out before it was taken.
 DEPTH = 16
 _LIVE_DEPTH = 5

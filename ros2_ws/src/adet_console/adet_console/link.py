@@ -35,7 +35,7 @@ from adet.conversions import to_image, to_nanoseconds, to_stamp
 from adet.diagnostics import INSPECTION, status_name
 from adet.image_transport import COMPRESSED, RAW
 from adet.live_parameters import CATEGORY, THRESHOLD
-from adet.node import AdetNode
+from adet.node import AdetNode, RCLError
 from adet_console.frames import Frame
 from adet_console.history import Counters, History, Verdict
 from adet_console.options import ConsoleOptions
@@ -292,9 +292,13 @@ class GraphLink(AdetNode):
             def offer(message: ImageMessage | CompressedImage) -> None:
                 self._offer(detector, message)
 
-            detector.subscriptions.append(
-                self.create_subscription(kind, topic, offer, self._profile(topic))
-            )
+            try:
+                found = self.create_subscription(kind, topic, offer, self._profile(topic))
+            except RCLError as error:
+                # A process has one type for each topic, and another detector may have another.
+                self.get_logger().warning(f'{topic} cannot be read, so none is kept: {error}')
+            else:
+                detector.subscriptions.append(found)
 
     def _watch_previews(self, detector: Detector) -> None:
         def keep(message: CompressedImage) -> None:
@@ -520,7 +524,18 @@ class GraphLink(AdetNode):
         The request is sent by the spinning thread: an action client knows it only after it is
         sent, and drops a response that another thread takes before that.
         """
-        return await self._wait(await self._wait(self._executor.create_task(send)))
+
+        def attempt() -> tuple[Any, Exception | None]:
+            # What a task raises ends the spinning thread.
+            try:
+                return send(), None
+            except Exception as error:  # noqa: BLE001 - raised where it is awaited
+                return None, error
+
+        sent, error = await self._wait(self._executor.create_task(attempt))
+        if error is not None:
+            raise error
+        return await self._wait(sent)
 
     async def _wait(self, future: Any) -> Any:
         """Await a future of rclpy, which the spinning thread completes."""

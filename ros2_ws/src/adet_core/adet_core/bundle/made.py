@@ -37,8 +37,12 @@ def write_made(bundle: Bundle, contents: Mapping[str, bytes]) -> None:
     """Replace files as if it were a single step.
 
     Raises:
-        OSError: The folder cannot be written; the old files are untouched.
+        OSError: The folder cannot be written, or a file is larger than 2 GiB; the old files are
+            untouched.
     """
+    for name, data in contents.items():
+        if len(data) > _LIMIT:
+            raise OSError(f'{name} would have {len(data)} bytes')
     writers: dict[str, Callable[[IO[bytes]], object]] = {
         name: lambda file, data=data: file.write(data)  # type: ignore[misc]
         for name, data in contents.items()

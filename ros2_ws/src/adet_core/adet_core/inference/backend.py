@@ -7,7 +7,7 @@ A backend computes nothing outside of the graph but the statistics transform, on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, cast, NamedTuple, Protocol
@@ -234,7 +234,8 @@ def make_ready(backend: Backend, bundle: Bundle, *, may_keep: bool = False) -> N
         BackendError: The statistics do not fit the graph, or it fails the trial.
         BundleError: The statistics or the golden images are missing or damaged.
     """
-    backend.bind_inputs(bundle_inputs(bundle, backend.inputs, may_keep=may_keep)[0])
+    first = bundle_inputs(bundle, backend.inputs, wanted=slice(1), may_keep=may_keep)
+    backend.bind_inputs(*first)
     try_golden_images(backend.run, bundle)
 
 
@@ -251,12 +252,13 @@ def bind_inputs(backend: Backend, statistics: Sequence[Arrays]) -> Runs:
     Raises:
         BackendError: They do not fit the graph, or memory is short.
     """
-    first, *others = (backend.inputs(own) for own in statistics)
-    backend.bind_inputs(first)
-    return [backend.run, *fork_inputs(backend, others)] if others else backend.run
+    first, *others = statistics
+    backend.bind(first)
+    made = (backend.inputs(own) for own in others)
+    return [backend.run, *fork_inputs(backend, made)] if others else backend.run
 
 
-def fork_inputs(backend: Backend, inputs: Sequence[Statistics]) -> list[Run]:
+def fork_inputs(backend: Backend, inputs: Iterable[Statistics]) -> list[Run]:
     """Bind what belongs to further inputs of an image, each to a fork of the backend.
 
     Args:

@@ -106,7 +106,8 @@ class Detector:
         self._float_range = float_range
         self.geometry = bundle.geometry()
         has_own = self.geometry.has_own_statistics
-        others = bundle_inputs(bundle, backend.inputs)[1:] if has_own else []
+        rest = slice(1, None)
+        others = bundle_inputs(bundle, backend.inputs, wanted=rest) if has_own else []
         self._others = fork_inputs(backend, others)
 
     @classmethod
@@ -133,8 +134,8 @@ class Detector:
             float_range: For 32FC1 images, see `adet_core.image.preprocess`.
             beside: Detectors of the same backend: a graph that one of them has is not loaded a
                 second time.
-            build: Whether TensorRT may build an engine, which takes minutes on a small board, and
-                backends be measured, which takes seconds.
+            build: Whether TensorRT may build an engine, which takes minutes on a small board,
+                backends be measured, which takes seconds, and what the statistics become be kept.
             progress: Told the progress of the build.
 
         Raises:
@@ -144,7 +145,7 @@ class Detector:
         bundle = open_bundle(folder, model=model, in_service=True)
         graph = read_engine(bundle)
         same = next((one for one in beside if one.graph_sha256 == graph.sha256), None)
-        opened = _fork(same, bundle) if same else None
+        opened = _fork(same, bundle, may_keep=build) if same else None
         if opened is None:
             request = BackendRequest(
                 bundle=bundle,
@@ -281,13 +282,13 @@ class Detector:
         )
 
 
-def _fork(beside: Detector, bundle: Bundle) -> OpenedBackend | None:
+def _fork(beside: Detector, bundle: Bundle, *, may_keep: bool) -> OpenedBackend | None:
     """A fork of a detector's backend for another bundle; None if it does not take its statistics.
 
     A memory bank may have grown beyond what an engine was built for.
     """
     with suppress(BackendError):
         backend = beside.backend.fork()
-        make_ready(backend, bundle)
+        make_ready(backend, bundle, may_keep=may_keep)
         return OpenedBackend(backend, beside.backend_reason, beside.backend_choice)
     return None

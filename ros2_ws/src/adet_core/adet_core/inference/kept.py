@@ -53,15 +53,7 @@ def load_kept(bundle: Bundle, name: str, identity: Mapping[str, object] | None) 
         if identity is not None and told['identity'] != dict(identity):
             return None
         data = read_made(bundle, f'{name}.bin') if told['sha256'] else b''
-    except (
-        AttributeError,
-        BackendError,
-        KeyError,
-        OSError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ):
+    except (*_DAMAGED, BackendError, OSError):
         return None
     if told['sha256'] and hashlib.sha256(data).hexdigest() != told['sha256']:
         return None

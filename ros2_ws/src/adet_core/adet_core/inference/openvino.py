@@ -26,7 +26,6 @@ from adet_core.inference.graph_backend import GraphBackend
 from adet_core.inference.kept import keep, Kept, load_kept
 from adet_core.inference.kept_inputs import graph_inputs
 from adet_core.inference.machine import describe_cpu
-from adet_core.inference.onnx_graph import OnnxGraph
 from adet_core.inference.session import first_line
 from adet_core.inference.statistics_transform import GraphInputs, IMAGE_INPUT
 from adet_core.inference.time_limit import LIMIT_S
@@ -177,6 +176,9 @@ def compile_graph(graph: ExportedGraph, precision: str, threads: int) -> Any:
     Raises:
         BackendError: OpenVINO refuses the graph, or it keeps data in another file.
     """
+    # A graph that was kept is not parsed again.
+    from adet_core.inference.onnx_graph import OnnxGraph
+
     if OnnxGraph(graph.onnx).has_external_data:
         # It would be read from wherever the graph says.
         raise BackendError('cannot load the graph: it keeps data in another file')

@@ -98,9 +98,14 @@ class GraphInputs:
         if self._transform is None:
             return statistics
         try:
-            return self._transform(statistics)
+            made = self._transform(statistics)
         except (ValueError, np.linalg.LinAlgError) as error:
             raise BackendError(f'cannot transform the statistics: {error}') from None
+        for name, array in made.items():
+            if not isinstance(array, np.ndarray) or array.dtype != np.float32:
+                msg = f'the transform of the statistics gives {name!r} as something else than'
+                raise BackendError(f'{msg} float32; export the bundle again')
+        return made
 
 
 def check_statistics(expected: Mapping[str, tuple[Any, ...]], given: Mapping[str, Any]) -> None:

@@ -136,7 +136,8 @@ class _Inputs(NamedTuple):
 
 def _inputs(bundle: Bundle, graph: ExportedGraph) -> _Inputs:
     make = graph_inputs(bundle, graph)
-    shapes = {name: array.shape for name, array in bundle_inputs(bundle, make)[0].items()}
+    (first,) = bundle_inputs(bundle, make, wanted=slice(1))
+    shapes = {name: array.shape for name, array in first.items()}
     lengths = {
         f'{name}:{axis}': shapes[name][axis]
         for name, shape in make.graph_shapes.items()
