@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from test_retrained import report_of
 
-from adet_core.bundle import Bundle, write_retrained
+from adet_core.bundle import Bundle, Parity, write_retrained
 from adet_core.errors import ConfigError, DatasetError
 from adet_core.image import Image
-from adet_core.inference.parity import measure_parity
+from adet_core.inference.parity import map_tolerance_of, measure_parity
 from adet_core.io.feedback import keep_frame
 from adet_core.models.gaussian import GaussianLearner
 from adet_core.models.memory_bank import BankLearner
@@ -288,6 +288,27 @@ def test_the_gate_holds_the_graph_to_what_was_learned() -> None:
     # In fp16 scores count, and may be off by 0.02 of the range.
     assert parity(21.0, 90.0, 'fp16') == ''
     assert parity(23.0, 10.0, 'fp16')
+
+
+@pytest.mark.parametrize(
+    ('at_export', 'allowed'), [(None, 0), (0.1, 0), (0.2, 5), (4.0, 5), (9.0, 9)]
+)
+def test_a_search_in_few_channels_may_be_off_by_a_share_of_the_distances(
+    tmp_path: Path, at_export: float | None, allowed: float
+) -> None:
+    bundle = builders.make_bundle(tmp_path)
+    record = Parity(
+        pictures=2,
+        score_difference=0.0,
+        map_difference=0.0,
+        tolerance=0.1,
+        map_tolerance=at_export,
+    )
+    builders.make_engine(bundle, parity=record)
+    maps = np.full((2, SIZE, SIZE), 40, np.float32)
+    maps[1, 3, 3] = 50
+    expected = Prediction(np.array([40, 50], np.float32), maps)
+    assert map_tolerance_of(bundle, expected) == pytest.approx(allowed)
 
 
 def test_parity_tells_the_progress() -> None:

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from adet_core.bundle import Parity
+from adet_core.bundle import Bundle, Parity, read_record
 from adet_core.inference.backend import Backend
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
+
+# Of the largest distance in the expected maps.
+_MAP_SHARE = 0.1
 
 BANDS = {'fp32': 1e-3, 'fp16': 0.02, 'int8': 0.1}
 """By precision, the tolerance as a share of the score range.
@@ -66,6 +69,24 @@ def measure_parity(
         map_tolerance=max(tolerance, map_tolerance),
         flips=None if precision == 'fp32' else flips,
     )
+
+
+def map_tolerance_of(bundle: Bundle, expected: Prediction) -> float:
+    """How far maps may be from the expected ones once a graph is in use.
+
+    The map of a search in few channels is off by a share of the distances. They may be many times
+    the score range, a tenth of which was allowed at the export: there a slower graph could take
+    its place, which a robot cannot make.
+
+    Args:
+        bundle: With its engine.
+        expected: The model's own prediction.
+    """
+    at_export = read_record(bundle).parity
+    allowed = at_export.map_tolerance
+    if allowed is None or allowed <= at_export.tolerance:
+        return 0.0
+    return max(allowed, _MAP_SHARE * float(expected.maps.max()))
 
 
 def _difference(one: Any, other: Any) -> float:

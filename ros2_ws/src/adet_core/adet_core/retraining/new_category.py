@@ -49,7 +49,7 @@ from adet_core.errors import BackendError, ConfigError
 from adet_core.folder import check_name, readable_name
 from adet_core.geometry import parse_box, read_area
 from adet_core.image import usual_size
-from adet_core.inference.parity import measure_parity
+from adet_core.inference.parity import map_tolerance_of, measure_parity
 from adet_core.io.folders import list_images
 from adet_core.io.labelled import LabelledImage
 from adet_core.made_up import draw_defects
@@ -165,7 +165,7 @@ def learn_category(
         threshold=thresholds.image.value,
         span=thresholds.score_range.span,
         precision=read_precision(bundle),
-        map_tolerance=read_record(bundle).parity.map_tolerance or 0.0,
+        map_tolerance=map_tolerance_of(bundle, golden[1]),
         progress=progress,
     )
     if fault := parity_fault(parity):

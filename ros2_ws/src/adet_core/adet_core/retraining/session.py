@@ -21,7 +21,6 @@ from adet_core.bundle import (
     only_retraining,
     open_bundle,
     read_precision,
-    read_record,
     RetrainReport,
     write_retrained,
 )
@@ -29,7 +28,7 @@ from adet_core.errors import BackendError
 from adet_core.folder import readable_name
 from adet_core.geometry import Geometry, Runs
 from adet_core.inference.backend import Backend
-from adet_core.inference.parity import measure_parity
+from adet_core.inference.parity import map_tolerance_of, measure_parity
 from adet_core.io.labelled import LabelledImage
 from adet_core.prediction import Prediction
 from adet_core.progress import ProgressCallback, silent
@@ -277,14 +276,15 @@ class RetrainSession:
         golden: npt.NDArray[np.uint8],
     ) -> tuple[str, tuple[str, ...]]:
         """Why the new set may not go into service (empty: it may), and what else to say."""
+        expected = Prediction.concatenate(new.predict(image) for image in golden)
         parity = measure_parity(
             new.backend,
             golden,
-            Prediction.concatenate(new.predict(image) for image in golden),
+            expected,
             threshold=thresholds.image.value,
             span=thresholds.score_range.span,
             precision=read_precision(self._bundle) if self._by_statistics else 'fp32',
-            map_tolerance=read_record(self._bundle).parity.map_tolerance or 0.0,
+            map_tolerance=map_tolerance_of(self._bundle, expected),
             progress=self._progress,
         )
         findings = Comparison(
