@@ -45,8 +45,8 @@ class Parity:
         map_difference: Largest absolute difference anywhere in the anomaly maps.
         tolerance: In fp32 the allowed difference of scores, 0.001 of the score range. In fp16 and
             int8 the distance from the threshold from which a verdict is sure, 0.02 and 0.1 of it.
-        map_tolerance: In fp32 the allowed difference of maps; None: ``tolerance``. Where it is more,
-            later on a tenth of the largest distance is allowed, if that is more still.
+        map_tolerance: In fp32 the allowed difference of maps; None: ``tolerance``. Where it is
+            more, later on a tenth of the largest distance is allowed, if that is more still.
         flips: In fp16 and int8 the number of sure verdicts that changed, of which none is
             allowed. None in fp32.
     """
