@@ -38,6 +38,8 @@ class Line:
         self.loaded: list[str] = []
         self.go_on, self.begun = threading.Event(), threading.Event()
         self.go_on.set()
+        self.may_load = threading.Event()
+        self.may_load.set()
         for name, level in LEVELS.items():
             self.deploy(name, level)
         self.products = Products(
@@ -92,6 +94,7 @@ class Line:
         self.service.close()
 
     def _load(self, folder: Path, beside: Sequence[Detector]) -> Detector:
+        assert self.may_load.wait(60)
         self.loaded.append(folder.name)
         return Detector.load(folder, threads=1, beside=beside)
 
@@ -180,8 +183,11 @@ def test_a_category_that_cannot_be_loaded_gives_way_to_the_one_before(line: Line
     # It is loaded while the images that came first are inspected.
     line.go_on.clear()
     line.submit(1, LEVELS['plate'])
+    line.may_load.clear()
     line.service.select('cup')
     line.submit(2, LEVELS['cup'])
+    # Not before: what comes after the fault is inspected as before.
+    line.may_load.set()
     line.go_on.set()
     plate, cup = line.until(2)
     assert verdicts([plate, cup]) == [('plate', False), ('cup', None)]
