@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+import runpy
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 from adet_interfaces.action import Retrain
 import pytest
+import rclpy
 from rclpy.action import ActionServer
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.parameter import Parameter
@@ -35,6 +37,19 @@ def test_asking_for_the_category_in_a_thread_leaves_the_node_alive(ros):
         ros.do(lambda: None)
     finally:
         sys.setswitchinterval(before)
+
+
+def test_the_events_of_humble_are_found_under_their_old_name(monkeypatch):
+    from adet import qos
+
+    now, events = qos.SubscriptionEventCallbacks, sys.modules['rclpy.event_handler']
+    monkeypatch.delattr(rclpy, 'event_handler')
+    monkeypatch.setitem(sys.modules, 'rclpy.event_handler', None)
+    monkeypatch.setitem(sys.modules, 'rclpy.qos_event', events)
+    monkeypatch.setattr(rclpy, 'qos_event', events, raising=False)
+    found = runpy.run_path(qos.__file__)
+    assert found['SubscriptionEventCallbacks'] is now
+    assert found['UnsupportedEventTypeError'] is qos.UnsupportedEventTypeError
 
 
 @pytest.fixture

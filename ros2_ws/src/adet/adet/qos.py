@@ -7,15 +7,13 @@ from __future__ import annotations
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 try:
-    from rclpy.event_handler import (
-        SubscriptionEventCallbacks as SubscriptionEventCallbacks,  # noqa: PLC0414 - for others
-    )
-    from rclpy.event_handler import (
-        UnsupportedEventTypeError as UnsupportedEventTypeError,  # noqa: PLC0414 - for others
-    )
+    from rclpy import event_handler as _events
 except ImportError:
     # Humble
-    pass
+    from rclpy import qos_event as _events
+
+SubscriptionEventCallbacks = _events.SubscriptionEventCallbacks
+UnsupportedEventTypeError = _events.UnsupportedEventTypeError
 
 # More frames than may be in flight, so that nothing is pushed out before it was taken.
 DEPTH = 16

@@ -46,7 +46,7 @@ class Parity:
         tolerance: In fp32 the allowed difference of scores, 0.001 of the score range. In fp16 and
             int8 the distance from the threshold from which a verdict is sure, 0.02 and 0.1 of it.
         map_tolerance: In fp32 the allowed difference of maps; None: ``tolerance``. Where it is
-            more, later on a tenth of the largest distance is allowed, if that is more still.
+            more, a retraining is allowed a tenth of the largest distance, if that is more still.
         flips: In fp16 and int8 the number of sure verdicts that changed, of which none is
             allowed. None in fp32.
     """

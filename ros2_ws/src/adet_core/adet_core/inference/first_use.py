@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-from adet_core.bundle import Arrays, Bundle, ExportedGraph, Golden, Parity
+from adet_core.bundle import Arrays, Bundle, ExportedGraph, Golden, Parity, read_record
 from adet_core.errors import BackendError
 from adet_core.inference.backend import Backend
 from adet_core.inference.onnxruntime import OnnxRuntimeBackend
-from adet_core.inference.parity import map_tolerance_of, measure_parity
+from adet_core.inference.parity import measure_parity
 from adet_core.prediction import Prediction
 
 
@@ -31,14 +31,13 @@ def compare(
     """
     statistics = bundle.statistics()
     backend.bind(statistics)
-    golden = _golden(bundle, graph, statistics)
     parity = measure_parity(
         backend,
-        *golden,
+        *_golden(bundle, graph, statistics),
         threshold=bundle.manifest.image_threshold.value,
         span=bundle.manifest.score_range.span,
         precision=precision,
-        map_tolerance=map_tolerance_of(bundle, golden.prediction),
+        map_tolerance=read_record(bundle).parity.map_tolerance or 0.0,
     )
     if not parity.holds:
         flips = f' and changes {parity.flips} verdicts' if parity.flips else ''

@@ -72,7 +72,7 @@ def measure_parity(
 
 
 def map_tolerance_of(bundle: Bundle, expected: Prediction) -> float:
-    """How far maps may be from the expected ones once a graph is in use.
+    """How far maps may be from the expected ones after a retraining.
 
     The map of a search in few channels is off by a share of the distances. They may be many times
     the score range, a tenth of which was allowed at the export: there a slower graph could take
@@ -80,7 +80,7 @@ def map_tolerance_of(bundle: Bundle, expected: Prediction) -> float:
 
     Args:
         bundle: With its engine.
-        expected: The model's own prediction.
+        expected: The retrained model's own prediction.
     """
     at_export = read_record(bundle).parity
     allowed = at_export.map_tolerance

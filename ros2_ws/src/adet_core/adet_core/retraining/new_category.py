@@ -165,7 +165,7 @@ def learn_category(
         threshold=thresholds.image.value,
         span=thresholds.score_range.span,
         precision=read_precision(bundle),
-        map_tolerance=map_tolerance_of(bundle, golden[1]),
+        map_tolerance=map_tolerance_of(bundle, golden.prediction),
         progress=progress,
     )
     if fault := parity_fault(parity):
